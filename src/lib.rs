@@ -1,0 +1,4 @@
+//! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
+
+pub mod model;
+pub mod runtime;

@@ -1,0 +1,116 @@
+//! What runs pods: the only room that touches processes, mounts and namespaces.
+//!
+//! [`Runtime`] is shaped like the CRI (`RuntimeService` of `k8s.io/cri-api`): sandboxes hold a pod's namespaces, containers
+//! live in sandboxes. It knows nothing of Kubernetes objects, restart policies or back-off: whoever calls it
+//! (`pod/`) has already decided. Two implementations: [`native`] (one supervisor process per pod) and, for tests,
+//! [`fake`].
+
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+mod types;
+
+pub use types::*;
+
+/// The answer of a runtime call.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, RuntimeError>>;
+
+/// Runs sandboxes and containers. Every method may be repeated: asking for what is already so succeeds and changes nothing.
+pub trait Runtime: Send + Sync + 'static {
+    /// Starts the sandbox of a pod (CRI `RunPodSandbox`): its namespaces exist when this returns.
+    fn run_pod_sandbox<'a>(&'a self, config: &'a SandboxConfig) -> Answer<'a, ()>;
+
+    /// Kills whatever still runs in the sandbox and ends it (CRI `StopPodSandbox`). Its records on disk stay.
+    fn stop_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()>;
+
+    /// Removes everything the sandbox kept on disk but its volumes (CRI `RemovePodSandbox`); stops it first if needed.
+    fn remove_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()>;
+
+    /// Prepares a container: root file system mounted, bundle written (CRI `CreateContainer`). Nothing runs yet.
+    fn create_container<'a>(&'a self, pod: &'a PodUid, config: &'a ContainerConfig) -> Answer<'a, ()>;
+
+    /// Starts a created container (CRI `StartContainer`).
+    fn start_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Sends `signal` now and SIGKILL when `grace` is over (CRI `StopContainer`), and returns at once: the end shows in the
+    /// status. Asked again, the earlier of the two deadlines holds. The grace goes on while the node is down.
+    fn stop_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, stop: Stop) -> Answer<'a, ()>;
+
+    /// Forgets an ended container and its root file system (CRI `RemoveContainer`); its logs stay.
+    fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Runs a command in a running container (CRI `Exec`).
+    fn exec<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, exec: &'a ExecConfig) -> Answer<'a, Session>;
+
+    /// Joins the streams of a running container (CRI `Attach`).
+    fn attach<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, attach: &'a AttachConfig) -> Answer<'a, Session>;
+
+    /// What is there now, from the supervisors and the disk (CRI `ListPodSandbox` + `ListContainers`).
+    fn list(&self) -> Answer<'_, Vec<SandboxStatus>>;
+
+    /// One sandbox, or `None` if there is neither process nor record of it.
+    fn status<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, Option<SandboxStatus>>;
+
+    /// Pods in which something changed. A hint only: any of them may be lost, and [`Runtime::list`] is the truth.
+    /// The first caller gets the receiver.
+    fn changes(&self) -> Option<mpsc::UnboundedReceiver<PodUid>>;
+}
+
+/// Why the runtime could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// There is no such sandbox.
+    #[error("no sandbox for pod {0}")]
+    NoSandbox(PodUid),
+    /// There is no such container in the sandbox.
+    #[error("no container {0}")]
+    NoContainer(ContainerId),
+    /// The container is not in a state that allows it.
+    #[error("container {id} is {state}")]
+    WrongState {
+        /// The container.
+        id: ContainerId,
+        /// Its state in a word.
+        state: &'static str,
+    },
+    /// The container could not be created; the reason is for people and stands in the pod's events
+    /// (`CreateContainerError`).
+    #[error("{0}")]
+    Create(String),
+    /// The container could not be started; the reason is for people (`RunContainerError`).
+    #[error("{0}")]
+    Start(String),
+    /// The sandbox could not be made (`FailedCreatePodSandBox`).
+    #[error("{0}")]
+    Sandbox(String),
+    /// The supervisor went away while it was asked.
+    #[error("the supervisor of pod {pod} did not answer: {source}")]
+    Lost {
+        /// The pod.
+        pod: PodUid,
+        /// What the socket said.
+        source: std::io::Error,
+    },
+    /// Something on disk could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Extra words about a host that a runtime needs; written by the node, read by `native`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RuntimeOptions {
+    /// Pods' directories: `<pods_dir>/<uid>/`.
+    pub pods_dir: PathBuf,
+    /// Where sockets go: `$XDG_RUNTIME_DIR/kubelocal/`.
+    pub run_dir: PathBuf,
+    /// An external OCI runtime (`crun`, `runc`, `youki`) by path; `None` is the embedded one.
+    pub oci_runtime: Option<PathBuf>,
+}

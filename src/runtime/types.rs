@@ -1,0 +1,249 @@
+//! The words of the runtime room: what a sandbox and a container are asked to be, and what they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The uid of a pod (`metadata.uid`): names its sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodUid(pub String);
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of one run of a container: 64 hexadecimal digits, chosen by the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContainerId(pub String);
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a sandbox is asked to be (CRI `PodSandboxConfig`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxConfig {
+    /// The pod's uid.
+    pub uid: PodUid,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// What `hostname` says in the pod; ignored with the host's network, where the host's name stays.
+    pub hostname: String,
+    /// `spec.hostNetwork`: no network namespace of its own.
+    pub host_network: bool,
+    /// `spec.shareProcessNamespace`: containers see each other's processes.
+    pub share_pid: bool,
+}
+
+/// What a container is asked to be (CRI `ContainerConfig`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// The id of this run.
+    pub id: ContainerId,
+    /// The container's name in the pod.
+    pub name: String,
+    /// 0 for the first run of this container in this pod, then 1, 2, …
+    pub attempt: u32,
+    /// The image as the pod wrote it.
+    pub image: String,
+    /// The id of the image's config: `sha256:…`.
+    pub image_id: String,
+    /// Unpacked layers, the lowest first. Overlay's lower directories; at least one.
+    pub layers: Vec<PathBuf>,
+    /// Program and arguments; at least one.
+    pub args: Vec<String>,
+    /// `NAME=value` in order. `PATH` and `HOME` are added where missing.
+    pub env: Vec<String>,
+    /// Working directory; made if it is not there. Empty means `/`.
+    pub cwd: String,
+    /// `user`, `uid`, `user:group` or `uid:gid` as in an image's config; names are looked up in the container's own
+    /// `/etc/passwd` and `/etc/group`. Empty means root.
+    pub user: String,
+    /// `runAsNonRoot`: refuse to start when the user turns out to be 0.
+    pub non_root: bool,
+    /// Groups beside the user's own.
+    pub supplemental_groups: Vec<u32>,
+    /// What is mounted into it, in order.
+    pub mounts: Vec<Mount>,
+    /// Where the CRI-format log goes: an absolute path, its directory is made if needed.
+    pub log_path: PathBuf,
+    /// Whether it keeps an open standard input.
+    pub stdin: bool,
+    /// Whether standard input closes after the first attach ended.
+    pub stdin_once: bool,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// What it may do.
+    pub security: Security,
+    /// `oom_score_adj` of its first process (kubelet `GetContainerOOMScoreAdjust`).
+    pub oom_score_adj: i32,
+    /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One mount of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the container; made if it is not there (a file if the source is one).
+    pub container_path: String,
+    /// Absolute path on the host.
+    pub host_path: PathBuf,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+/// What a container may do (CRI `LinuxContainerSecurityContext`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// Everything that the user namespace allows.
+    pub privileged: bool,
+    /// False sets no_new_privs.
+    pub allow_privilege_escalation: bool,
+    /// Whether the root file system is read-only.
+    pub read_only_rootfs: bool,
+    /// Capabilities beyond the default set, without `CAP_`; `ALL` is every one.
+    pub add_capabilities: Vec<String>,
+    /// Capabilities to leave out of the default set; `ALL` is every one.
+    pub drop_capabilities: Vec<String>,
+    /// System calls that may be made.
+    pub seccomp: Seccomp,
+    /// Paths that are hidden; empty with `procMount: Unmasked`.
+    pub masked_paths: Vec<String>,
+    /// Paths that are made read-only.
+    pub read_only_paths: Vec<String>,
+}
+
+/// Which system calls a container may make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The built-in profile.
+    RuntimeDefault,
+    /// Any.
+    Unconfined,
+}
+
+/// How a container is asked to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The first signal, by number.
+    pub signal: i32,
+    /// After this SIGKILL follows; zero means at once.
+    pub grace: Duration,
+}
+
+/// A sandbox as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// What was asked.
+    pub config: SandboxConfig,
+    /// Whether its supervisor lives. When not, every container in `containers` has ended.
+    pub alive: bool,
+    /// When the sandbox was made.
+    pub created_at: Timestamp,
+    /// Every run that is on record, oldest first.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// One run of a container as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// The id of this run.
+    pub id: ContainerId,
+    /// The container's name in the pod.
+    pub name: String,
+    /// Which run of it.
+    pub attempt: u32,
+    /// The image as the pod wrote it.
+    pub image: String,
+    /// The id of the image's config.
+    pub image_id: String,
+    /// From the config.
+    pub annotations: BTreeMap<String, String>,
+    /// Where its log is.
+    pub log_path: PathBuf,
+    /// What it does now.
+    pub state: ContainerState,
+}
+
+/// What a run of a container does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerState {
+    /// Prepared, not started.
+    Created,
+    /// Running since then.
+    Running {
+        /// When its first process was started.
+        started_at: Timestamp,
+    },
+    /// Ended.
+    Exited(Exit),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// When its first process was started; `None` if it never was.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// The exit code; 128 + the signal's number if a signal ended it (as a shell counts).
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, or `ContainerStatusUnknown` when the supervisor died first.
+    pub reason: String,
+    /// More for people; often empty.
+    pub message: String,
+}
+
+/// A command to run in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecConfig {
+    /// Program and arguments; at least one.
+    pub args: Vec<String>,
+    /// Whether it has a terminal. Then there is no separate standard error.
+    pub tty: bool,
+    /// Whether its standard input is open.
+    pub stdin: bool,
+    /// The terminal's first size: columns, rows.
+    pub size: Option<(u16, u16)>,
+}
+
+/// Which streams of a container to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachConfig {
+    /// Whether to write to its standard input.
+    pub stdin: bool,
+}
+
+/// A running exec or attach. Dropping it ends neither the container nor, for an exec, the process; closing `stdin` tells the process.
+pub struct Session {
+    /// Write end of standard input, or of the terminal.
+    pub stdin: Option<OwnedFd>,
+    /// Read end of standard output, or of the terminal.
+    pub stdout: Option<OwnedFd>,
+    /// Read end of standard error; none with a terminal.
+    pub stderr: Option<OwnedFd>,
+    /// The terminal, for its size (`TIOCSWINSZ`).
+    pub terminal: Option<OwnedFd>,
+    /// Resolves when the process ended: its exit code, or why it could not be run. For attach: when the container ended.
+    pub ended: BoxFuture<'static, Result<i32, String>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
