@@ -2,10 +2,14 @@
 
 mod clock;
 mod kinds;
+mod lookup;
 mod object;
+mod quantity;
 mod selector;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use kinds::{Honoured, KINDS, Kind, kind};
+pub use lookup::Lookup;
 pub use object::{Key, Object, OwnerRef};
+pub use quantity::{Quantity, QuantityError};
 pub use selector::{LabelSelector, Requirement, SelectorError};
