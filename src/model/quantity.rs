@@ -24,7 +24,11 @@ impl Quantity {
     pub fn divided_by(self, divisor: Self) -> i128 {
         let divisor = if divisor.0 == 0 { NANO } else { divisor.0 };
         let quotient = self.0.div_euclid(divisor);
-        if self.0.rem_euclid(divisor) == 0 { quotient } else { quotient + 1 }
+        if self.0.rem_euclid(divisor) == 0 {
+            quotient
+        } else {
+            quotient + 1
+        }
     }
 }
 
@@ -32,7 +36,9 @@ impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let end = text.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c))
+            .unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
         let (negative, digits) = match number.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -65,7 +71,11 @@ fn nano(digits: &str) -> Result<i128, QuantityError> {
     if (whole.is_empty() && fraction.is_empty()) || !is_number(whole) || !is_number(fraction) || digits.len() > 24 {
         return Err(QuantityError);
     }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| QuantityError)? };
+    let whole: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(|_| QuantityError)?
+    };
     let mut value = whole * NANO;
     for (place, digit) in fraction.bytes().enumerate().take(9) {
         value += i128::from(digit - b'0') * 10_i128.pow(8 - u32::try_from(place).map_err(|_| QuantityError)?);
@@ -132,7 +142,17 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "m", "1.2.3", "1x", "--1", "1e99", "1 Gi", ".", "99999999999999999999999999999"] {
+        for text in [
+            "",
+            "m",
+            "1.2.3",
+            "1x",
+            "--1",
+            "1e99",
+            "1 Gi",
+            ".",
+            "99999999999999999999999999999",
+        ] {
             assert!(text.parse::<Quantity>().is_err(), "{text:?}");
         }
     }

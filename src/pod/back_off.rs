@@ -30,8 +30,15 @@ pub fn plan_back_off(history: &History<'_>) -> Duration {
 /// When a container that ended may run again, and the delay that makes it so. `None` if it has not ended.
 pub fn next_start(history: &History<'_>) -> Option<(Timestamp, Duration)> {
     let (run, exit) = (history.latest()?, history.exit()?);
-    let delay = if is_good_run(exit) { Duration::ZERO } else { delay_of(run) };
-    Some((exit.finished_at.saturating_add(delay).expect("no calendar units"), delay))
+    let delay = if is_good_run(exit) {
+        Duration::ZERO
+    } else {
+        delay_of(run)
+    };
+    Some((
+        exit.finished_at.saturating_add(delay).expect("no calendar units"),
+        delay,
+    ))
 }
 
 /// When something that failed `tries` times in a row, the last time at `at`, is tried again: the same row of delays without the

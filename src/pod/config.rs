@@ -81,10 +81,20 @@ fn hostname(name: &str) -> String {
 /// # Errors
 /// When something it refers to is missing or does not fit.
 pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<ContainerConfig, ConfigError> {
-    let ConfigFacts { pod, container, start, image, .. } = facts;
+    let ConfigFacts {
+        pod,
+        container,
+        start,
+        image,
+        ..
+    } = facts;
     let env = Environment::of(pod, container, &image.config.env, lookup)?;
     let args = command(container, image, &env)?;
-    let pod_context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
+    let pod_context = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.security_context.clone())
+        .unwrap_or_default();
     let context = container.security_context.clone().unwrap_or_default();
     let annotations = [
         (SPEC_HASH, container_hash(container)),
@@ -101,7 +111,10 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         args,
         mounts: mounts(&facts, &env)?,
         env: env.into_entries(),
-        cwd: container.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone()),
+        cwd: container
+            .working_dir
+            .clone()
+            .unwrap_or_else(|| image.config.working_dir.clone()),
         user: user(&pod_context, &context, &image.config.user),
         non_root: context.run_as_non_root.or(pod_context.run_as_non_root).unwrap_or(false),
         supplemental_groups: supplemental_groups(&pod_context)?,
@@ -111,7 +124,10 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         tty: container.tty.unwrap_or(false),
         security: security(&pod_context, &context),
         oom_score_adj: oom_score_adj(pod),
-        annotations: annotations.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        annotations: annotations
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         id: facts.id,
     })
 }
@@ -123,10 +139,18 @@ fn command(container: &Container, image: &Image, env: &Environment) -> Result<Ve
     let words = match (given(&container.command), given(&container.args)) {
         (Some(command), args) => expanded(command.into_iter().chain(args.unwrap_or_default()).collect()),
         (None, Some(args)) => image.config.entrypoint.iter().cloned().chain(expanded(args)).collect(),
-        (None, None) => image.config.entrypoint.iter().chain(&image.config.cmd).cloned().collect(),
+        (None, None) => image
+            .config
+            .entrypoint
+            .iter()
+            .chain(&image.config.cmd)
+            .cloned()
+            .collect(),
     };
     if words.is_empty() {
-        return Err(ConfigError::Invalid("no command specified: neither the container nor its image names one".to_owned()));
+        return Err(ConfigError::Invalid(
+            "no command specified: neither the container nor its image names one".to_owned(),
+        ));
     }
     Ok(words)
 }
@@ -154,7 +178,10 @@ fn stop_signal(text: &str) -> i32 {
     if let Some(offset) = name.strip_prefix("RTMIN").map(|rest| rest.trim_start_matches('+')) {
         return libc::SIGRTMIN() + offset.parse::<i32>().unwrap_or(0);
     }
-    SIGNALS.iter().find(|(known, _)| *known == name).map_or(libc::SIGTERM, |(_, number)| *number)
+    SIGNALS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or(libc::SIGTERM, |(_, number)| *number)
 }
 
 /// The container's word on the user counts before the pod's, and that before the image's.
@@ -172,13 +199,21 @@ fn user(pod: &PodSecurityContext, container: &SecurityContext, image: &str) -> S
 
 fn supplemental_groups(pod: &PodSecurityContext) -> Result<Vec<u32>, ConfigError> {
     let groups = pod.supplemental_groups.iter().flatten().map(|gid| u32::try_from(*gid));
-    groups.collect::<Result<_, _>>().map_err(|_| ConfigError::Invalid("a group id is out of range".to_owned()))
+    groups
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConfigError::Invalid("a group id is out of range".to_owned()))
 }
 
 fn security(pod: &PodSecurityContext, container: &SecurityContext) -> Security {
     let is_privileged = container.privileged.unwrap_or(false);
     let shows_all = is_privileged || container.proc_mount.as_deref() == Some("Unmasked");
-    let hidden = |paths: &[&str]| if shows_all { Vec::new() } else { paths.iter().map(|p| (*p).to_owned()).collect() };
+    let hidden = |paths: &[&str]| {
+        if shows_all {
+            Vec::new()
+        } else {
+            paths.iter().map(|p| (*p).to_owned()).collect()
+        }
+    };
     let Capabilities { add, drop } = container.capabilities.clone().unwrap_or_default();
     let profile = container.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref());
     Security {
@@ -214,10 +249,17 @@ fn oom_score_adj(pod: &Pod) -> i32 {
 
 fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, ConfigError> {
     let asked = facts.container.volume_mounts.iter().flatten();
-    let asked = asked.map(|mount| volume_mount(facts, mount, env)).collect::<Result<Vec<_>, _>>()?;
+    let asked = asked
+        .map(|mount| volume_mount(facts, mount, env))
+        .collect::<Result<Vec<_>, _>>()?;
     // A volume at the same place stands instead of a file of ours.
     let is_taken = |path: &str| asked.iter().any(|m| m.container_path.trim_end_matches('/') == path);
-    let files: Vec<_> = facts.files.iter().filter(|file| !is_taken(&file.container_path)).cloned().collect();
+    let files: Vec<_> = facts
+        .files
+        .iter()
+        .filter(|file| !is_taken(&file.container_path))
+        .cloned()
+        .collect();
     let mut mounts: Vec<_> = files.into_iter().chain(asked).collect();
     // Outer before inner, or the outer would hide the inner.
     mounts.sort_by_key(|m| Path::new(&m.container_path).components().count());
@@ -232,11 +274,19 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
         (_, Some(expression)) => env.expand(expression),
         _ => String::new(),
     };
-    let host_path = if sub_path.is_empty() { volume.clone() } else { volume.join(sub_path) };
+    let host_path = if sub_path.is_empty() {
+        volume.clone()
+    } else {
+        volume.join(sub_path)
+    };
     let container_path = if mount.mount_path.starts_with('/') {
         mount.mount_path.clone()
     } else {
         format!("/{}", mount.mount_path)
     };
-    Ok(Mount { container_path, host_path, read_only: mount.read_only.unwrap_or(false) })
+    Ok(Mount {
+        container_path,
+        host_path,
+        read_only: mount.read_only.unwrap_or(false),
+    })
 }

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::Value;
 
-
 use crate::model::{Lookup, Object, Quantity};
 
 /// Why a container's configuration can't be made (`CreateContainerConfigError`). The texts are kubelet's.
@@ -83,7 +82,10 @@ impl Environment {
 
     /// `NAME=value`, as a process gets them.
     pub fn into_entries(self) -> Vec<String> {
-        self.0.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.0
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 
     /// Writes what stands after a `$` and returns the text behind it.
@@ -121,7 +123,9 @@ impl Environment {
             (None, Some(secret)) => (Source::Secret, &secret.name, secret.optional),
             (None, None) => return Ok(()),
         };
-        let Some(object) = kind.find(name, optional, pod, lookup)? else { return Ok(()) };
+        let Some(object) = kind.find(name, optional, pod, lookup)? else {
+            return Ok(());
+        };
         for (key, value) in kind.texts(&object) {
             self.set(&format!("{prefix}{key}"), &value?);
         }
@@ -160,7 +164,9 @@ fn value_from(
     if let Some(field) = &source.resource_field_ref {
         return resource_value(field, pod, container, lookup).map(Some);
     }
-    Err(ConfigError::Invalid("an environment variable's valueFrom names no source".to_owned()))
+    Err(ConfigError::Invalid(
+        "an environment variable's valueFrom names no source".to_owned(),
+    ))
 }
 
 /// Where values come from.
@@ -192,7 +198,10 @@ impl Source {
                 Self::ConfigMap => "configmap",
                 Self::Secret => "secret",
             };
-            return Err(ConfigError::Missing { kind, name: name.to_owned() });
+            return Err(ConfigError::Missing {
+                kind,
+                name: name.to_owned(),
+            });
         }
         Ok(found)
     }
@@ -205,13 +214,20 @@ impl Source {
         pod: &Pod,
         lookup: &Lookup<'_>,
     ) -> Result<Option<String>, ConfigError> {
-        let Some(object) = self.find(name, optional, pod, lookup)? else { return Ok(None) };
+        let Some(object) = self.find(name, optional, pod, lookup)? else {
+            return Ok(None);
+        };
         match self.texts(&object).find(|(k, _)| *k == key) {
             Some((_, value)) => value.map(Some),
             None if optional == Some(true) => Ok(None),
             None => {
                 let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-                Err(ConfigError::MissingKey { kind: self.kind(), namespace, name: name.to_owned(), key: key.to_owned() })
+                Err(ConfigError::MissingKey {
+                    kind: self.kind(),
+                    namespace,
+                    name: name.to_owned(),
+                    key: key.to_owned(),
+                })
             }
         }
     }
@@ -238,7 +254,11 @@ impl Source {
 fn field_value(field: &ObjectFieldSelector, pod: &Pod, lookup: &Lookup<'_>) -> Result<String, ConfigError> {
     let (metadata, spec) = (&pod.metadata, pod.spec.as_ref());
     let own = |text: Option<&String>| text.cloned().unwrap_or_default();
-    let ips = pod.status.as_ref().and_then(|s| s.pod_ips.as_deref()).unwrap_or_default();
+    let ips = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.pod_ips.as_deref())
+        .unwrap_or_default();
     let path = field.field_path.as_str();
     Ok(match path {
         "metadata.name" => own(metadata.name.as_ref()),
@@ -273,7 +293,11 @@ fn resource_value(
     let all = super::containers(pod).iter().chain(super::init_containers(pod));
     let named = field.container_name.as_deref().filter(|name| !name.is_empty());
     let container = named.map_or(Some(container), |name| all.into_iter().find(|c| c.name == name));
-    let resources = container.ok_or_else(|| invalid(&field.resource))?.resources.clone().unwrap_or_default();
+    let resources = container
+        .ok_or_else(|| invalid(&field.resource))?
+        .resources
+        .clone()
+        .unwrap_or_default();
     let (list, resource) = field.resource.split_once('.').ok_or_else(|| invalid(&field.resource))?;
     let lists = match list {
         "limits" => [resources.limits, None],
@@ -287,5 +311,7 @@ fn resource_value(
         None => Quantity::whole(0),
     };
     let divisor = field.divisor.as_ref().map_or(Ok(Quantity::whole(1)), |q| q.0.parse());
-    Ok(quantity.divided_by(divisor.map_err(|_| invalid(&field.resource))?).to_string())
+    Ok(quantity
+        .divided_by(divisor.map_err(|_| invalid(&field.resource))?)
+        .to_string())
 }

@@ -12,7 +12,7 @@ use super::config::{self, ConfigFacts};
 use super::history::STOP_SIGNAL;
 use super::plan::{Failure, Start};
 use super::{Rooms, containers, init_containers};
-use crate::event::Severity;
+use crate::event::EventKind;
 use crate::image::{Image, ImageError};
 use crate::model::{Lookup, Object};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
@@ -27,13 +27,21 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(reason: &'static str, message: impl ToString) -> Self {
-        Self { reason, message: message.to_string() }
+        Self {
+            reason,
+            message: message.to_string(),
+        }
     }
 
     /// As the worker keeps it: the next in a row of failures of `name`.
     pub(super) fn follow(self, name: &str, before: &BTreeMap<String, Failure>, at: Timestamp) -> Failure {
         let tries = before.get(name).map_or(1, |failure| failure.tries.saturating_add(1));
-        Failure { reason: self.reason, message: self.message, at, tries }
+        Failure {
+            reason: self.reason,
+            message: self.message,
+            at,
+            tries,
+        }
     }
 
     /// The event that tells it (kubelet `events`).
@@ -73,14 +81,22 @@ impl Execution<'_> {
         self.rooms.store.durable(self.object.resource_version()).await;
         let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
         write_pod_files(&self.directory(), self.pod).map_err(|e| failed(&e))?;
-        self.rooms.runtime.run_pod_sandbox(&config::sandbox_config(self.pod)).await.map_err(|e| failed(&e))
+        self.rooms
+            .runtime
+            .run_pod_sandbox(&config::sandbox_config(self.pod))
+            .await
+            .map_err(|e| failed(&e))
     }
 
     /// Tells a run to end. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
         let message = format!("Stopping container {}", run.name);
-        self.event_of(Some(&run.name), Severity::Normal, "Killing", &message);
-        let signal = run.annotations.get(STOP_SIGNAL).and_then(|text| text.parse().ok()).unwrap_or(libc::SIGTERM);
+        self.event_of(Some(&run.name), EventKind::Normal, "Killing", &message);
+        let signal = run
+            .annotations
+            .get(STOP_SIGNAL)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(libc::SIGTERM);
         let stop = Stop { signal, grace };
         if let Err(error) = self.rooms.runtime.stop_container(self.uid, &run.id, stop).await {
             tracing::debug!(pod = %self.uid, container = %run.name, %error, "can't be stopped");
@@ -99,10 +115,17 @@ impl Execution<'_> {
     /// Starts one run of a container.
     pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<(), Refusal> {
         let all = init_containers(self.pod).iter().chain(containers(self.pod));
-        let container = all.into_iter().find(|c| c.name == start.name).expect("plans name the pod's own containers");
+        let container = all
+            .into_iter()
+            .find(|c| c.name == start.name)
+            .expect("plans name the pod's own containers");
         let image = self.image(container).await?;
         let volumes = self.set_up_volumes(container)?;
-        let id = ContainerId(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()));
+        let id = ContainerId(format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        ));
         let facts = ConfigFacts {
             pod: self.pod,
             container,
@@ -119,17 +142,27 @@ impl Execution<'_> {
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
         created.map_err(|e| Refusal::new("CreateContainerError", e))?;
-        self.event_of(Some(&container.name), Severity::Normal, "Created", &format!("Created container: {}", container.name));
+        self.event_of(
+            Some(&container.name),
+            EventKind::Normal,
+            "Created",
+            &format!("Created container: {}", container.name),
+        );
         let started = runtime.start_container(self.uid, &id).await;
         started.map_err(|e| Refusal::new("RunContainerError", e))?;
-        self.event_of(Some(&container.name), Severity::Normal, "Started", &format!("Started container {}", container.name));
+        self.event_of(
+            Some(&container.name),
+            EventKind::Normal,
+            "Started",
+            &format!("Started container {}", container.name),
+        );
         Ok(())
     }
 
     /// Brings the files of ConfigMaps and Secrets up to date in a pod that runs.
     pub(super) fn refresh_volumes(&self) {
         if let Err(error) = self.volumes() {
-            self.event_of(None, Severity::Warning, "FailedMount", &error.to_string());
+            self.event_of(None, EventKind::Warning, "FailedMount", &error.to_string());
         }
     }
 
@@ -143,19 +176,26 @@ impl Execution<'_> {
     }
 
     /// Tells everyone who looks at the pod's events.
-    pub(super) fn event_of(&self, container: Option<&str>, severity: Severity, reason: &str, message: &str) {
-        self.rooms.recorder.event_of(self.object, container, severity, reason, message);
+    pub(super) fn event_of(&self, container: Option<&str>, kind: EventKind, reason: &str, message: &str) {
+        let is_init = |name: &str| init_containers(self.pod).iter().any(|c| c.name == name);
+        let list = |name: &str| if is_init(name) { "initContainers" } else { "containers" };
+        let path = container.map(|name| format!("spec.{}{{{name}}}", list(name)));
+        self.rooms
+            .recorder
+            .event_at(self.object, path.as_deref(), kind, reason, message);
     }
 
     async fn image(&self, container: &Container) -> Result<Image, Refusal> {
         let name = container.image.clone().unwrap_or_default();
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
         let (images, wanted) = (self.rooms.images.clone(), name.clone());
-        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted)).await.expect("resolving does not panic");
+        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted))
+            .await
+            .expect("resolving does not panic");
         match found {
             Ok(Some(image)) => {
                 let message = format!("Container image {name:?} already present on machine");
-                self.event_of(Some(&container.name), Severity::Normal, "Pulled", &message);
+                self.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
                 Ok(image)
             }
             Ok(None) if policy == "Never" => {
@@ -195,7 +235,12 @@ impl Execution<'_> {
             store.get(&crate::model::Key::new(kind, namespace, name))
         };
         let allocatable = |resource: &str| host.allocatable(resource);
-        ask(&Lookup { find: &find, node_name: &host.node_name, host_ips: &host.ips, allocatable: &allocatable })
+        ask(&Lookup {
+            find: &find,
+            node_name: &host.node_name,
+            host_ips: &host.ips,
+            allocatable: &allocatable,
+        })
     }
 }
 
@@ -221,8 +266,16 @@ fn write_pod_files(directory: &Path, pod: &Pod) -> std::io::Result<()> {
     fs::create_dir_all(&etc)?;
     let sandbox = config::sandbox_config(pod);
     let is_on_host = sandbox.host_network;
-    let hosts = if is_on_host { fs::read_to_string("/etc/hosts")? } else { hosts_file(pod, &sandbox.hostname) };
-    let hostname = if is_on_host { fs::read_to_string("/etc/hostname").unwrap_or_default() } else { sandbox.hostname + "\n" };
+    let hosts = if is_on_host {
+        fs::read_to_string("/etc/hosts")?
+    } else {
+        hosts_file(pod, &sandbox.hostname)
+    };
+    let hostname = if is_on_host {
+        fs::read_to_string("/etc/hostname").unwrap_or_default()
+    } else {
+        sandbox.hostname + "\n"
+    };
     // A host without a resolver is a host without a resolver: the pod then has none either.
     let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     for (name, text) in POD_FILES.into_iter().zip([hostname, hosts, resolver]) {
@@ -233,12 +286,20 @@ fn write_pod_files(directory: &Path, pod: &Pod) -> std::io::Result<()> {
 
 /// `/etc/hosts` of a pod with its own network (kubelet `managedHostsFileContent`).
 fn hosts_file(pod: &Pod, hostname: &str) -> String {
-    let mut text = String::from("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut text = String::from(
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+    );
     text.push_str("fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
     text.push_str(&format!("127.0.0.1\t{hostname}\n"));
     let aliases = pod.spec.iter().flat_map(|s| s.host_aliases.iter().flatten());
     let lines: Vec<_> = aliases
-        .map(|alias| format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")))
+        .map(|alias| {
+            format!(
+                "{}\t{}\n",
+                alias.ip,
+                alias.hostnames.clone().unwrap_or_default().join("\t")
+            )
+        })
         .collect();
     if !lines.is_empty() {
         text.push_str("\n# Entries added by HostAliases.\n");

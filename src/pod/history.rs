@@ -39,7 +39,10 @@ impl<'a> History<'a> {
 
     /// How the last run that ended before the latest one ended.
     pub fn previous_exit(&self) -> Option<(&'a ContainerStatus, &'a Exit)> {
-        self.runs.iter().skip(1).find_map(|run| exit_of(run).map(|exit| (*run, exit)))
+        self.runs
+            .iter()
+            .skip(1)
+            .find_map(|run| exit_of(run).map(|exit| (*run, exit)))
     }
 
     /// How the last run ended, if it did.
@@ -75,7 +78,9 @@ fn exit_of(run: &ContainerStatus) -> Option<&Exit> {
 
 /// Whether this run belongs to the sandbox as it is now.
 pub fn is_of_sandbox(run: &ContainerStatus, sandbox: &SandboxStatus) -> bool {
-    run.annotations.get(SANDBOX).is_some_and(|made| *made == sandbox.created_at.to_string())
+    run.annotations
+        .get(SANDBOX)
+        .is_some_and(|made| *made == sandbox.created_at.to_string())
 }
 
 /// A hash of what a container was asked to be; it changes when the container must be started anew (kubelet `HashContainer`).

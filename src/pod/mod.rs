@@ -36,7 +36,9 @@ pub use back_off::next_start;
 pub use env::ConfigError;
 pub use history::{History, RestartPolicy};
 pub use manager::{Bells, run};
-pub use plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod};
+pub use plan::{
+    Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
+};
 pub use qos::qos_class;
 
 /// What workers need of the node.
@@ -92,6 +94,10 @@ pub fn back_off_message(pod: &Pod, container: &str, delay: std::time::Duration) 
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (name, namespace, uid) = (text(&metadata.name), text(&metadata.namespace), text(&metadata.uid));
     let (minutes, seconds) = (delay.as_secs() / 60, delay.as_secs() % 60);
-    let delay = if minutes > 0 { format!("{minutes}m{seconds}s") } else { format!("{seconds}s") };
+    let delay = if minutes > 0 {
+        format!("{minutes}m{seconds}s")
+    } else {
+        format!("{seconds}s")
+    };
     format!("back-off {delay} restarting failed container={container} pod={name}_{namespace}({uid})")
 }

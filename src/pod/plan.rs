@@ -1,7 +1,7 @@
 //! What to do next with a pod: a pure function of what is asked, what is there and what time it is (kubelet `computePodActions`,
 //! `syncPod`, `syncTerminatingPod`). The answer is a value; `execute` carries it out, then the pod is observed and planned anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub failures: &'a BTreeMap<String, Failure>,
     /// Until when the containers were last told to end.
     pub stop_deadline: Option<Timestamp>,
+    /// Runs that were told to end because their spec changed.
+    pub stopping: &'a BTreeSet<ContainerId>,
     /// The time.
     pub now: Timestamp,
 }
@@ -101,7 +103,11 @@ pub fn plan_pod(facts: Facts<'_>) -> Plan {
     }
     let is_alive = facts.observed.is_some_and(|s| s.alive);
     if is_finished(facts.pod, facts.observed) {
-        return if is_alive { Plan::StopSandbox } else { Plan::Settled { recheck: None } };
+        return if is_alive {
+            Plan::StopSandbox
+        } else {
+            Plan::Settled { recheck: None }
+        };
     }
     match facts.observed.filter(|s| s.alive) {
         Some(sandbox) => plan_containers(facts, sandbox),
@@ -117,7 +123,11 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
         return true;
     }
     let policy = RestartPolicy::of(pod);
-    let is_over = |name: &str| History::of(name, observed).exit().is_some_and(|exit| !policy.restarts_after(exit));
+    let is_over = |name: &str| {
+        History::of(name, observed)
+            .exit()
+            .is_some_and(|exit| !policy.restarts_after(exit))
+    };
     let init_failed = init_containers(pod).iter().any(|c| {
         let exit = History::of(&c.name, observed).exit();
         exit.is_some_and(|exit| exit.code != 0 && !policy.restarts_init_after(exit))
@@ -132,29 +142,48 @@ pub fn containers(pod: &Pod) -> &[Container] {
 
 /// `spec.initContainers`.
 pub fn init_containers(pod: &Pod) -> &[Container] {
-    pod.spec.as_ref().and_then(|s| s.init_containers.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.init_containers.as_deref())
+        .unwrap_or_default()
 }
 
 fn plan_end(facts: Facts<'_>) -> Plan {
-    let Some(sandbox) = facts.observed.filter(|s| s.alive) else { return Plan::Finish };
+    let Some(sandbox) = facts.observed.filter(|s| s.alive) else {
+        return Plan::Finish;
+    };
     let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
     if !sandbox.containers.iter().any(|run| is_running(&run.state)) {
         return Plan::Finish;
     }
     let wanted = facts.pod.metadata.deletion_timestamp.as_ref().map(|t| t.0);
-    let deadline = if facts.is_gone { facts.now } else { wanted.unwrap_or(facts.now).max(facts.now) };
+    let deadline = if facts.is_gone {
+        facts.now
+    } else {
+        wanted.unwrap_or(facts.now).max(facts.now)
+    };
     match facts.stop_deadline {
         Some(told) if told <= deadline => {
             // When their time is up the supervisor kills them; if even that leaves something, the sandbox goes as a whole.
             let patience = told.saturating_add(KILL_PATIENCE).expect("no calendar units");
-            if facts.now > patience { Plan::Finish } else { Plan::Settled { recheck: Some(patience) } }
+            if facts.now > patience {
+                Plan::Finish
+            } else {
+                Plan::Settled {
+                    recheck: Some(patience),
+                }
+            }
         }
         _ => Plan::StopAll { deadline },
     }
 }
 
 fn plan_sandbox(facts: Facts<'_>) -> Plan {
-    match facts.failures.get(SANDBOX_FAILURE).map(|f| back_off::next_try(f.at, f.tries)) {
+    match facts
+        .failures
+        .get(SANDBOX_FAILURE)
+        .map(|f| back_off::next_try(f.at, f.tries))
+    {
         Some(again) if again > facts.now => Plan::Settled { recheck: Some(again) },
         _ => Plan::CreateSandbox,
     }
@@ -170,10 +199,18 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
         plan_container(facts, sandbox, container, &mut steps);
     }
     for container in init_containers(facts.pod).iter().chain(containers(facts.pod)) {
-        steps.forget.extend(History::of(&container.name, Some(sandbox)).superfluous().map(|run| run.id.clone()));
+        steps.forget.extend(
+            History::of(&container.name, Some(sandbox))
+                .superfluous()
+                .map(|run| run.id.clone()),
+        );
     }
     let is_idle = steps.stop.is_empty() && steps.forget.is_empty() && steps.start.is_empty();
-    if is_idle { Plan::Settled { recheck: steps.recheck } } else { Plan::Converge(steps) }
+    if is_idle {
+        Plan::Settled { recheck: steps.recheck }
+    } else {
+        Plan::Converge(steps)
+    }
 }
 
 /// The init container whose turn it is, or `None` when all are done. Once a container of the pod itself ran in this sandbox they
@@ -181,7 +218,9 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
 pub fn next_init<'a>(pod: &'a Pod, sandbox: &SandboxStatus) -> Option<&'a Container> {
     let here = |name: &str| {
         let latest = History::of(name, Some(sandbox)).latest();
-        latest.filter(|run| history::is_of_sandbox(run, sandbox)).map(|run| &run.state)
+        latest
+            .filter(|run| history::is_of_sandbox(run, sandbox))
+            .map(|run| &run.state)
     };
     let has_run = |state: Option<&ContainerState>| !matches!(state, None | Some(ContainerState::Created));
     if containers(pod).iter().any(|c| has_run(here(&c.name))) {
@@ -199,7 +238,8 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
     match &latest.state {
         ContainerState::Running { .. } => {
             let is_changed = latest.annotations.get(history::SPEC_HASH) != Some(&history::container_hash(container));
-            steps.stop.extend(is_changed.then(|| latest.id.clone()));
+            let is_told = facts.stopping.contains(&latest.id);
+            steps.stop.extend((is_changed && !is_told).then(|| latest.id.clone()));
         }
         // Made but never started: we died in between. Its place is taken by a fresh one.
         ContainerState::Created => {
@@ -222,14 +262,20 @@ fn plan_restart(
     history: &History<'_>,
     steps: &mut Converge,
 ) {
-    let (Some(latest), Some(exit), Some((start, _))) = (history.latest(), history.exit(), back_off::next_start(history)) else {
+    let (Some(latest), Some(exit), Some((start, _))) =
+        (history.latest(), history.exit(), back_off::next_start(history))
+    else {
         return;
     };
     let policy = RestartPolicy::of(facts.pod);
     let is_init = init_containers(facts.pod).iter().any(|c| c.name == container.name);
     // An init container that succeeded in an earlier sandbox runs again in this one.
     let is_again = is_init && !history::is_of_sandbox(latest, sandbox);
-    let restarts = if is_init { policy.restarts_init_after(exit) } else { policy.restarts_after(exit) };
+    let restarts = if is_init {
+        policy.restarts_init_after(exit)
+    } else {
+        policy.restarts_after(exit)
+    };
     if !restarts && !is_again {
         return;
     }
@@ -237,13 +283,27 @@ fn plan_restart(
         look_again(steps, start);
         return;
     }
-    plan_start(facts, container, latest.attempt + 1, back_off::plan_back_off(history), steps);
+    plan_start(
+        facts,
+        container,
+        latest.attempt + 1,
+        back_off::plan_back_off(history),
+        steps,
+    );
 }
 
 fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Converge) {
-    match facts.failures.get(&container.name).map(|f| back_off::next_try(f.at, f.tries)) {
+    match facts
+        .failures
+        .get(&container.name)
+        .map(|f| back_off::next_try(f.at, f.tries))
+    {
         Some(again) if again > facts.now => look_again(steps, again),
-        _ => steps.start.push(Start { name: container.name.clone(), attempt, back_off }),
+        _ => steps.start.push(Start {
+            name: container.name.clone(),
+            attempt,
+            back_off,
+        }),
     }
 }
 

@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::Pod;
 /// Guaranteed, Burstable or BestEffort (`k8s.io/component-helpers` `qos.ComputePodQOS`): by cpu and memory of every container.
 pub fn qos_class(pod: &Pod) -> &'static str {
     let spec = pod.spec.as_ref();
-    let all = spec.into_iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+    let all = spec
+        .into_iter()
+        .flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
     let (mut any, mut every) = (false, true);
     for container in all {
         let resources = container.resources.clone().unwrap_or_default();

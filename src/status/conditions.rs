@@ -15,11 +15,21 @@ struct Finding {
 
 impl Finding {
     fn holds(kind: &'static str) -> Self {
-        Self { kind, holds: true, reason: None, message: None }
+        Self {
+            kind,
+            holds: true,
+            reason: None,
+            message: None,
+        }
     }
 
     fn fails(kind: &'static str, reason: &'static str, message: Option<String>) -> Self {
-        Self { kind, holds: false, reason: Some(reason), message }
+        Self {
+            kind,
+            holds: false,
+            reason: Some(reason),
+            message,
+        }
     }
 }
 
@@ -42,9 +52,15 @@ pub(super) fn conditions(
         Finding::holds("PodScheduled"),
     ];
     let present = old.conditions.as_deref().unwrap_or_default();
-    let ours: Vec<_> = findings.into_iter().map(|finding| dated(facts, finding, present)).collect();
+    let ours: Vec<_> = findings
+        .into_iter()
+        .map(|finding| dated(facts, finding, present))
+        .collect();
     // Conditions of others (readiness gates, disruption) are theirs to change.
-    let theirs = present.iter().filter(|c| !ours.iter().any(|o| o.type_ == c.type_)).cloned();
+    let theirs = present
+        .iter()
+        .filter(|c| !ours.iter().any(|o| o.type_ == c.type_))
+        .cloned();
     let theirs: Vec<_> = theirs.collect();
     ours.into_iter().chain(theirs).collect()
 }
@@ -53,7 +69,10 @@ fn initialized(phase: Phase, init: &[ContainerStatus]) -> Finding {
     let is_done = |s: &&ContainerStatus| !s.ready;
     let waiting: Vec<_> = init.iter().filter(is_done).map(|s| s.name.as_str()).collect();
     match phase {
-        Phase::Succeeded => Finding { reason: Some("PodCompleted"), ..Finding::holds("Initialized") },
+        Phase::Succeeded => Finding {
+            reason: Some("PodCompleted"),
+            ..Finding::holds("Initialized")
+        },
         _ if waiting.is_empty() => Finding::holds("Initialized"),
         _ => {
             let message = format!("containers with incomplete status: [{}]", waiting.join(" "));

@@ -17,12 +17,18 @@ pub fn container_id(run: &ContainerStatus) -> String {
 
 pub(super) fn statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiStatus> {
     let old = old.container_statuses.as_deref().unwrap_or_default();
-    pod::containers(facts.pod).iter().map(|c| status(facts, c, old, false)).collect()
+    pod::containers(facts.pod)
+        .iter()
+        .map(|c| status(facts, c, old, false))
+        .collect()
 }
 
 pub(super) fn init_statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiStatus> {
     let old = old.init_container_statuses.as_deref().unwrap_or_default();
-    pod::init_containers(facts.pod).iter().map(|c| status(facts, c, old, true)).collect()
+    pod::init_containers(facts.pod)
+        .iter()
+        .map(|c| status(facts, c, old, true))
+        .collect()
 }
 
 fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_init: bool) -> ApiStatus {
@@ -50,16 +56,26 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
 
 /// A container with no record: not yet started, or its records are gone with its pod's sandbox; then the last word stays.
 fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -> ApiStatus {
-    let kept = old.iter().find(|s| s.name == container.name).filter(|s| s.container_id.is_some());
+    let kept = old
+        .iter()
+        .find(|s| s.name == container.name)
+        .filter(|s| s.container_id.is_some());
     if let Some(kept) = kept {
         let ended = kept.state.as_ref().is_some_and(|s| s.terminated.is_some());
-        return ApiStatus { ready: kept.ready && ended, started: Some(false), ..kept.clone() };
+        return ApiStatus {
+            ready: kept.ready && ended,
+            started: Some(false),
+            ..kept.clone()
+        };
     }
     ApiStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         started: Some(false),
-        state: Some(ApiState { waiting: Some(waiting(facts, container)), ..ApiState::default() }),
+        state: Some(ApiState {
+            waiting: Some(waiting(facts, container)),
+            ..ApiState::default()
+        }),
         last_state: Some(ApiState::default()),
         volume_mounts: mounts(container),
         ..ApiStatus::default()
@@ -69,30 +85,64 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
 /// Why a container without a run waits.
 fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
     if let Some(failure) = facts.failures.get(&container.name) {
-        return ContainerStateWaiting { reason: Some(failure.reason.into()), message: Some(failure.message.clone()) };
+        return ContainerStateWaiting {
+            reason: Some(failure.reason.into()),
+            message: Some(failure.message.clone()),
+        };
     }
     let has_init = !pod::init_containers(facts.pod).is_empty();
-    let reason = if has_init { "PodInitializing" } else { "ContainerCreating" };
-    ContainerStateWaiting { reason: Some(reason.into()), message: None }
+    let reason = if has_init {
+        "PodInitializing"
+    } else {
+        "ContainerCreating"
+    };
+    ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: None,
+    }
 }
 
 /// The present and the last state of a container that has a run.
 fn states(facts: StatusFacts<'_>, history: &History<'_>, run: &ContainerStatus, is_init: bool) -> (ApiState, ApiState) {
-    let before = history.previous_exit().map(|(run, exit)| terminated(run, exit)).unwrap_or_default();
+    let before = history
+        .previous_exit()
+        .map(|(run, exit)| terminated(run, exit))
+        .unwrap_or_default();
     match &run.state {
         ContainerState::Running { started_at } => (running(*started_at), before),
-        ContainerState::Created => (ApiState { waiting: Some(creating()), ..ApiState::default() }, before),
+        ContainerState::Created => (
+            ApiState {
+                waiting: Some(creating()),
+                ..ApiState::default()
+            },
+            before,
+        ),
         ContainerState::Exited(exit) => match back_off(facts, history, exit, is_init) {
-            Some(waiting) => (ApiState { waiting: Some(waiting), ..ApiState::default() }, terminated(run, exit)),
+            Some(waiting) => (
+                ApiState {
+                    waiting: Some(waiting),
+                    ..ApiState::default()
+                },
+                terminated(run, exit),
+            ),
             None => (terminated(run, exit), before),
         },
     }
 }
 
 /// `CrashLoopBackOff` or why the next run can't start, for a container that ended and is to run again.
-fn back_off(facts: StatusFacts<'_>, history: &History<'_>, exit: &Exit, is_init: bool) -> Option<ContainerStateWaiting> {
+fn back_off(
+    facts: StatusFacts<'_>,
+    history: &History<'_>,
+    exit: &Exit,
+    is_init: bool,
+) -> Option<ContainerStateWaiting> {
     let policy = RestartPolicy::of(facts.pod);
-    let restarts = if is_init { policy.restarts_init_after(exit) } else { policy.restarts_after(exit) };
+    let restarts = if is_init {
+        policy.restarts_init_after(exit)
+    } else {
+        policy.restarts_after(exit)
+    };
     let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
     let run = history.latest().filter(|_| restarts && !is_ending)?;
     if let Some(failure) = facts.failures.get(&run.name) {
@@ -103,17 +153,25 @@ fn back_off(facts: StatusFacts<'_>, history: &History<'_>, exit: &Exit, is_init:
     }
     let (_, delay) = pod::next_start(history)?;
     let message = pod::back_off_message(facts.pod, &run.name, delay);
-    (!delay.is_zero())
-        .then(|| ContainerStateWaiting { reason: Some("CrashLoopBackOff".into()), message: Some(message) })
+    (!delay.is_zero()).then(|| ContainerStateWaiting {
+        reason: Some("CrashLoopBackOff".into()),
+        message: Some(message),
+    })
 }
 
 fn creating() -> ContainerStateWaiting {
-    ContainerStateWaiting { reason: Some("ContainerCreating".into()), message: None }
+    ContainerStateWaiting {
+        reason: Some("ContainerCreating".into()),
+        message: None,
+    }
 }
 
 fn running(started_at: jiff::Timestamp) -> ApiState {
     let started_at = Some(Time(whole_second(started_at)));
-    ApiState { running: Some(ContainerStateRunning { started_at }), ..ApiState::default() }
+    ApiState {
+        running: Some(ContainerStateRunning { started_at }),
+        ..ApiState::default()
+    }
 }
 
 fn terminated(run: &ContainerStatus, exit: &Exit) -> ApiState {
@@ -126,7 +184,10 @@ fn terminated(run: &ContainerStatus, exit: &Exit) -> ApiState {
         started_at: exit.started_at.map(|t| Time(whole_second(t))),
         finished_at: Some(Time(whole_second(exit.finished_at))),
     };
-    ApiState { terminated: Some(terminated), ..ApiState::default() }
+    ApiState {
+        terminated: Some(terminated),
+        ..ApiState::default()
+    }
 }
 
 fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {

@@ -57,7 +57,11 @@ pub(super) fn phase(
         return Phase::Running;
     }
     // What ran once does not go back to waiting for its first run.
-    if restarts && old.phase.as_deref() == Some("Running") { Phase::Running } else { Phase::Pending }
+    if restarts && old.phase.as_deref() == Some("Running") {
+        Phase::Running
+    } else {
+        Phase::Pending
+    }
 }
 
 fn exit_code(status: &ContainerStatus) -> Option<i32> {

@@ -45,7 +45,13 @@ fn read_files(dir: &Path, prefix: &str, found: &mut BTreeMap<String, File>) -> i
             read_files(&entry.path(), &format!("{name}/"), found)?;
         } else {
             let mode = metadata.permissions().mode() & 0o777;
-            found.insert(name, File { content: fs::read(entry.path())?, mode });
+            found.insert(
+                name,
+                File {
+                    content: fs::read(entry.path())?,
+                    mode,
+                },
+            );
         }
     }
     Ok(())
@@ -57,7 +63,11 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
     for (path, file) in files {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut out = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         out.write_all(&file.content)?;
         out.set_permissions(fs::Permissions::from_mode(file.mode))?;
     }
@@ -95,12 +105,20 @@ mod tests {
     use super::*;
 
     fn files(entries: &[(&str, &str)]) -> BTreeMap<String, File> {
-        let file = |text: &str| File { content: text.into(), mode: 0o644 };
-        entries.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+        let file = |text: &str| File {
+            content: text.into(),
+            mode: 0o644,
+        };
+        entries
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), file(text)))
+            .collect()
     }
 
     fn listing(dir: &Path) -> Vec<String> {
-        let names = fs::read_dir(dir).expect("a directory").map(|e| e.expect("an entry").file_name());
+        let names = fs::read_dir(dir)
+            .expect("a directory")
+            .map(|e| e.expect("an entry").file_name());
         let mut names: Vec<_> = names.map(|n| n.to_string_lossy().into_owned()).collect();
         names.retain(|n| !n.starts_with(".."));
         names.sort();
@@ -114,7 +132,10 @@ mod tests {
         assert_eq!(listing(dir.path()), ["a", "sub"]);
         write(dir.path(), &files(&[("a", "3"), ("c", "4")])).expect("writes");
         assert_eq!(listing(dir.path()), ["a", "c"]);
-        assert_eq!(fs::read_to_string(dir.path().join("a")).expect("a link that leads somewhere"), "3");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a")).expect("a link that leads somewhere"),
+            "3"
+        );
         let hidden = fs::read_dir(dir.path()).expect("a directory").count() - 2;
         assert_eq!(hidden, 2, "..data and the directory it points to");
     }

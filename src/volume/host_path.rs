@@ -9,7 +9,11 @@ use super::VolumeError;
 
 /// Makes or checks what stands at `path`.
 pub(super) fn set_up(volume: &str, path: &Path, type_: &str) -> Result<(), VolumeError> {
-    let io = |source| VolumeError::Io { volume: volume.to_owned(), path: path.to_owned(), source };
+    let io = |source| VolumeError::Io {
+        volume: volume.to_owned(),
+        path: path.to_owned(),
+        source,
+    };
     match type_ {
         // Nothing is checked, but a mount needs something to be mounted: upstream's runtimes make a directory.
         "" if !path.exists() => fs::create_dir_all(path).map_err(io),
@@ -37,6 +41,10 @@ fn make_file(path: &Path) -> io::Result<()> {
 
 fn check(volume: &str, path: &Path, wanted: &'static str, is: fn(&FileType) -> bool) -> Result<(), VolumeError> {
     let fits = fs::metadata(path).is_ok_and(|found| is(&found.file_type()));
-    let error = || VolumeError::HostPath { volume: volume.to_owned(), path: path.to_owned(), wanted };
+    let error = || VolumeError::HostPath {
+        volume: volume.to_owned(),
+        path: path.to_owned(),
+        wanted,
+    };
     if fits { Ok(()) } else { Err(error()) }
 }

@@ -67,7 +67,11 @@ pub fn set_up(dir: &Path, volumes: &[VolumePlan]) -> Result<BTreeMap<String, Pat
 
 fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
     let own = dir.join(&volume.name);
-    let io = |source| VolumeError::Io { volume: volume.name.clone(), path: own.clone(), source };
+    let io = |source| VolumeError::Io {
+        volume: volume.name.clone(),
+        path: own.clone(),
+        source,
+    };
     match &volume.kind {
         VolumeKind::EmptyDir => {
             std::fs::create_dir_all(&own).map_err(io)?;

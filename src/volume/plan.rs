@@ -62,7 +62,10 @@ fn plan_volume(volume: &Volume, namespace: &str, lookup: &Lookup<'_>) -> Result<
     let kind = if volume.empty_dir.is_some() {
         VolumeKind::EmptyDir
     } else if let Some(host) = &volume.host_path {
-        VolumeKind::HostPath { path: PathBuf::from(&host.path), type_: host.type_.clone().unwrap_or_default() }
+        VolumeKind::HostPath {
+            path: PathBuf::from(&host.path),
+            type_: host.type_.clone().unwrap_or_default(),
+        }
     } else if let Some(source) = &volume.config_map {
         VolumeKind::Files(config_map_files(volume, source, namespace, lookup)?)
     } else if let Some(source) = &volume.secret {
@@ -70,7 +73,10 @@ fn plan_volume(volume: &Volume, namespace: &str, lookup: &Lookup<'_>) -> Result<
     } else {
         return Err(VolumeError::Kind(volume.name.clone()));
     };
-    Ok(VolumePlan { name: volume.name.clone(), kind })
+    Ok(VolumePlan {
+        name: volume.name.clone(),
+        kind,
+    })
 }
 
 fn config_map_files(
@@ -135,11 +141,18 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     fn files(self, data: Option<BTreeMap<String, Vec<u8>>>) -> Result<BTreeMap<String, File>, VolumeError> {
         let Some(data) = data else {
-            return if self.is_optional { Ok(BTreeMap::new()) } else { Err(self.error(format!("{} not found", self.what))) };
+            return if self.is_optional {
+                Ok(BTreeMap::new())
+            } else {
+                Err(self.error(format!("{} not found", self.what)))
+            };
         };
         let Some(items) = self.items else {
             let mode = permission_bits(self.default_mode);
-            return Ok(data.into_iter().map(|(key, content)| (key, File { content, mode })).collect());
+            return Ok(data
+                .into_iter()
+                .map(|(key, content)| (key, File { content, mode }))
+                .collect());
         };
         let mut files = BTreeMap::new();
         for item in items {
@@ -156,7 +169,10 @@ impl Wanted<'_> {
     }
 
     fn error(&self, why: String) -> VolumeError {
-        VolumeError::Source { volume: self.volume.to_owned(), why }
+        VolumeError::Source {
+            volume: self.volume.to_owned(),
+            why,
+        }
     }
 }
 

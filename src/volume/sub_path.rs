@@ -13,14 +13,21 @@ use super::VolumeError;
 /// # Errors
 /// When it leads out, or can't be made.
 pub fn make_sub_path(name: &str, volume: &Path, sub_path: &str) -> Result<(), VolumeError> {
-    let failed = |source: io::Error| VolumeError::Io { volume: name.to_owned(), path: volume.join(sub_path), source };
+    let failed = |source: io::Error| VolumeError::Io {
+        volume: name.to_owned(),
+        path: volume.join(sub_path),
+        source,
+    };
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, volume, directory, Mode::empty()).map_err(|e| failed(e.into()))?;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut walked = String::from(".");
     for component in Path::new(sub_path).components() {
         let Component::Normal(part) = component else {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "a subPath must not contain '..'")));
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a subPath must not contain '..'",
+            )));
         };
         let parent = openat2(&root, walked.as_str(), directory, Mode::empty(), inside).map_err(|e| failed(e.into()))?;
         match mkdirat(&parent, part, Mode::from_raw_mode(0o755)) {
@@ -29,7 +36,13 @@ pub fn make_sub_path(name: &str, volume: &Path, sub_path: &str) -> Result<(), Vo
         }
         walked = format!("{walked}/{}", part.to_string_lossy());
     }
-    let found = openat2(&root, walked.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
+    let found = openat2(
+        &root,
+        walked.as_str(),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        inside,
+    );
     found.map(drop).map_err(|e| failed(e.into()))
 }
 
