@@ -1,5 +1,7 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod api;
+pub mod cli;
 pub mod event;
 pub mod image;
 pub mod model;
