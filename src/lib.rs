@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod event;
 pub mod image;
 pub mod model;

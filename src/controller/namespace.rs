@@ -1,6 +1,9 @@
 //! Namespaces: the four that are always there exist, and one that is deleted takes its content along: pods first, so that what
 //! they use stays until they have ended, then the rest (`k8s.io/kubernetes/pkg/controller/namespace`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -162,7 +165,10 @@ fn remaining(content: &[Arc<Object>]) -> [Condition; 5] {
             kind: "NamespaceFinalizersRemaining",
             status: "True",
             reason: "SomeFinalizersRemain",
-            message: format!("Some content in the namespace has finalizers remaining: {}", list.join(", ")),
+            message: format!(
+                "Some content in the namespace has finalizers remaining: {}",
+                list.join(", ")
+            ),
         },
     };
     [
