@@ -3,3 +3,4 @@
 pub mod admit;
 pub mod model;
 pub mod runtime;
+pub mod store;
