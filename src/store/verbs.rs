@@ -125,6 +125,18 @@ impl Store {
         self.modify(key, change, prepare_status)
     }
 
+    /// Gives a pod its node (`pods/binding`). What was asked for stays the same, so `generation` does.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn bind(&self, pod: &Key, node: &str) -> Result<Written, StoreError> {
+        let bind = |pod: &mut Object| pod.value_mut()["spec"]["nodeName"] = node.into();
+        self.modify(pod, bind, |old, mut new| {
+            keep_system_metadata(old, &mut new);
+            Ok(new)
+        })
+    }
+
     /// Deletes an object as its kind wants it: a running pod is marked and ends first, finalizers are waited for.
     ///
     /// # Errors
