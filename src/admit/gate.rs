@@ -9,7 +9,7 @@ use super::decode::{self, Refusal};
 use super::defaults::set_defaults;
 use super::fields::{self, FieldNote};
 use super::path::FieldPath;
-use super::problem::{Location, Place, Problem, Severity, SourceText};
+use super::problem::{Location, Problem, Severity, SourceText};
 use super::spans::SpanTree;
 use super::typed::Typed;
 use super::validate::{self, Change, ErrorList};
@@ -187,9 +187,4 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
 /// What is to be said about an object that came without a file: warnings for `Warning` headers, errors for a refusal.
 pub fn field_notes(value: &Value) -> Vec<FieldNote> {
     decode::kind_of(value).map(|kind| fields::notes(kind, value)).unwrap_or_default()
-}
-
-/// The first place of a file, for problems that have no other.
-pub fn start_of(file: &Path) -> Location {
-    Location { file: file.into(), at: Place::START }
 }

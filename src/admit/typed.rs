@@ -75,11 +75,6 @@ impl Typed {
         for_each_kind!(self, object => &object.metadata)
     }
 
-    /// Its metadata, to change it.
-    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        for_each_kind!(self, object => &mut object.metadata)
-    }
-
     /// The JSON that clients see.
     pub fn to_value(&self) -> Value {
         for_each_kind!(self, object => serde_json::to_value(object)).expect("Kubernetes types have string keys only")
