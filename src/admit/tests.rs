@@ -50,7 +50,7 @@ fn problems_are_shown_where_they_are() {
     let table = [
         ("image: nginx:1", "image: 5", "m/pod.yaml:8:12: error: spec.containers[0].image: cannot unmarshal number into a field of type string (quote it: \"5\")"),
         ("name: web", "name: Web", "m/pod.yaml:4:9: error: metadata.name: Invalid value: \"Web\": a lowercase RFC 1123 subdomain must consist"),
-        ("    image: nginx:1\n", "", "m/pod.yaml:7:3: error: spec.containers[0].image: Required value"),
+        ("    image: nginx:1\n", "", "m/pod.yaml:7:5: error: spec.containers[0].image: Required value"),
         ("kind: Pod", "kind: Pdo", "m/pod.yaml:2:7: error: no matches for kind \"Pdo\" in version \"v1\"; did you mean \"Pod\"?"),
         ("  name: web", "  generateName: web-", "m/pod.yaml:4:17: error: metadata.generateName: an object of a file needs a name of its own"),
         ("image: nginx:1", "image: nginx:1\n    livenessProbe: {exec: {command: [x]}}", "m/pod.yaml:9:5: warning: spec.containers[0].livenessProbe: not enforced yet"),
