@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod api;
+pub mod applier;
 pub mod cli;
 pub mod event;
 pub mod image;
