@@ -86,13 +86,14 @@ async fn serve(socket: Socket, session: Session) {
         .filter_map(|(channel, fd)| Some(tokio::spawn(pump(channel, fd?, frames.clone()))))
         .collect();
     let writer = tokio::spawn(send(queue, sink));
-    let finish = async {
+    let last = frames.clone();
+    let finish = async move {
         let status = exit_status(ended.await);
         for reader in readers {
             // A reader ends with its stream; it does not panic.
             let _ = reader.await;
         }
-        let _ = frames.send(frame(ERROR, status.to_string().as_bytes())).await;
+        let _ = last.send(frame(ERROR, status.to_string().as_bytes())).await;
     };
     tokio::pin!(finish);
     loop {
