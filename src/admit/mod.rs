@@ -8,10 +8,12 @@
 //! bytes ─ yaml ─► value + spans ─ decode (strict) ─► typed ─ fields ─► notes ─ defaults ─ validate ─► object
 //! ```
 
+pub mod apply;
 mod decode;
 mod defaults;
 mod fields;
 mod gate;
+pub mod lists;
 mod path;
 mod problem;
 mod quantity;
