@@ -1,6 +1,8 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod admit;
 pub mod api;
+pub mod applier;
 pub mod cli;
 pub mod controller;
 pub mod event;
