@@ -27,7 +27,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of what is at `path`.
     pub fn new(path: impl Into<FieldPath>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), at_key: false }
+        Self {
+            path: path.into(),
+            message: message.into(),
+            at_key: false,
+        }
     }
 }
 
@@ -47,9 +51,10 @@ pub fn kind_of(value: &Value) -> Result<&'static Kind, Refusal> {
     };
     match (text("apiVersion")?, text("kind")?) {
         (Some(version), Some(name)) => match kind(version, name) {
-            Some(kind) if kind.honoured == Honoured::Reported => {
-                Err(Refusal::new("kind", format!("objects of kind {name} are the node's own reports and can't be written")))
-            }
+            Some(kind) if kind.honoured == Honoured::Reported => Err(Refusal::new(
+                "kind",
+                format!("objects of kind {name} are the node's own reports and can't be written"),
+            )),
             Some(kind) => Ok(kind),
             None => Err(unknown_kind(version, name)),
         },
@@ -63,7 +68,10 @@ fn unknown_kind(version: &str, name: &str) -> Refusal {
     let writable = || KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
     let message = format!("no matches for kind \"{name}\" in version \"{version}\"");
     if let Some(same) = writable().find(|kind| kind.kind == name) {
-        return Refusal::new("apiVersion", format!("{message}; {name} is known in {}", same.api_version()));
+        return Refusal::new(
+            "apiVersion",
+            format!("{message}; {name} is known in {}", same.api_version()),
+        );
     }
     if let Some(near) = nearest(name, writable().map(|kind| kind.kind)) {
         return Refusal::new("kind", format!("{message}; did you mean \"{near}\"?"));
@@ -78,7 +86,10 @@ fn unknown_kind(version: &str, name: &str) -> Refusal {
 /// Every unknown field, or the first value of a wrong type.
 pub fn decode_typed(kind: &Kind, value: &Value) -> Result<Typed, Vec<Refusal>> {
     match Typed::decode(kind, value) {
-        None => Err(vec![Refusal::new("kind", format!("objects of kind {} can't be written", kind.kind))]),
+        None => Err(vec![Refusal::new(
+            "kind",
+            format!("objects of kind {} can't be written", kind.kind),
+        )]),
         Some(Err(mismatch)) => Err(vec![wrong_type(mismatch)]),
         Some(Ok((typed, unknown))) if unknown.is_empty() => Ok(typed),
         Some(Ok((_, unknown))) => Err(unknown.into_iter().map(unknown_field).collect()),
@@ -88,13 +99,24 @@ pub fn decode_typed(kind: &Kind, value: &Value) -> Result<Typed, Vec<Refusal>> {
 fn wrong_type(mismatch: Mismatch) -> Refusal {
     let path = mismatch.path.unwrap_or_default();
     let message = format!("{path}: {}", mismatch.message);
-    Refusal { path, message, at_key: false }
+    Refusal {
+        path,
+        message,
+        at_key: false,
+    }
 }
 
 fn unknown_field(unknown: Unknown) -> Refusal {
-    let hint = unknown.suggestion.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+    let hint = unknown
+        .suggestion
+        .map(|near| format!("; did you mean \"{near}\"?"))
+        .unwrap_or_default();
     let message = format!("unknown field \"{}\"{hint}", unknown.path);
-    Refusal { path: unknown.path, message, at_key: true }
+    Refusal {
+        path: unknown.path,
+        message,
+        at_key: true,
+    }
 }
 
 /// Fields of `metadata` that only a server writes. Files exported from a cluster carry them; they mean nothing here.
@@ -117,14 +139,20 @@ pub fn to_config(kind: &Kind, value: &mut Value, namespace: &str) -> Vec<FieldNo
     let Value::Object(fields) = value else { return notes };
     if let Some(status) = fields.remove("status") {
         if status.as_object().is_none_or(|status| !status.is_empty()) {
-            notes.push(FieldNote::warning(FieldPath::of(&["status"]), "ignored: the node writes the status"));
+            notes.push(FieldNote::warning(
+                FieldPath::of(&["status"]),
+                "ignored: the node writes the status",
+            ));
         }
     }
     let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(metadata) = metadata {
         for field in SERVER_METADATA {
             if metadata.remove(field).is_some() {
-                notes.push(FieldNote::warning(FieldPath::of(&["metadata", field]), "ignored: the node writes this field"));
+                notes.push(FieldNote::warning(
+                    FieldPath::of(&["metadata", field]),
+                    "ignored: the node writes this field",
+                ));
             }
         }
         let written = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
@@ -141,17 +169,29 @@ pub fn to_config(kind: &Kind, value: &mut Value, namespace: &str) -> Vec<FieldNo
 /// `stringData` is write-only and wins over `data` (`pkg/registry/core/secret/strategy.go`).
 pub fn fold_string_data(fields: &mut Map<String, Value>) {
     use base64::Engine as _;
-    let Some(Value::Object(texts)) = fields.remove("stringData") else { return };
+    let Some(Value::Object(texts)) = fields.remove("stringData") else {
+        return;
+    };
     let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
     let Value::Object(data) = data else { return };
     for (key, text) in texts {
         let text = text.as_str().unwrap_or_default();
-        data.insert(key, Value::String(base64::engine::general_purpose::STANDARD.encode(text)));
+        data.insert(
+            key,
+            Value::String(base64::engine::general_purpose::STANDARD.encode(text)),
+        );
     }
 }
 
 /// Maps whose values are text, where Go reads a null as the empty text and not as absence.
-const TEXT_MAPS: [&str; 6] = ["data", "stringData", "labels", "annotations", "matchLabels", "nodeSelector"];
+const TEXT_MAPS: [&str; 6] = [
+    "data",
+    "stringData",
+    "labels",
+    "annotations",
+    "matchLabels",
+    "nodeSelector",
+];
 
 fn drop_nulls(value: &mut Value) {
     match value {
@@ -159,7 +199,10 @@ fn drop_nulls(value: &mut Value) {
             fields.retain(|_, value| !value.is_null());
             for (name, value) in fields.iter_mut() {
                 if let (true, Value::Object(texts)) = (TEXT_MAPS.contains(&name.as_str()), &mut *value) {
-                    texts.values_mut().filter(|text| text.is_null()).for_each(|text| *text = Value::String(String::new()));
+                    texts
+                        .values_mut()
+                        .filter(|text| text.is_null())
+                        .for_each(|text| *text = Value::String(String::new()));
                 }
                 drop_nulls(value);
             }
@@ -182,19 +225,31 @@ mod tests {
     #[test]
     fn unknown_kinds_are_refused_by_name() {
         let table = [
-            (json!({"apiVersion": "apps/v1", "kind": "Deploymnt"}), "no matches for kind \"Deploymnt\" in version \"apps/v1\"; did you mean \"Deployment\"?"),
-            (json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"}), "no matches for kind \"Deployment\" in version \"extensions/v1beta1\"; Deployment is known in apps/v1"),
+            (
+                json!({"apiVersion": "apps/v1", "kind": "Deploymnt"}),
+                "no matches for kind \"Deploymnt\" in version \"apps/v1\"; did you mean \"Deployment\"?",
+            ),
+            (
+                json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"}),
+                "no matches for kind \"Deployment\" in version \"extensions/v1beta1\"; Deployment is known in apps/v1",
+            ),
             (json!({"apiVersion": "v1"}), "kind not set"),
             (json!({"kind": "Pod"}), "apiVersion not set"),
             (json!({"a": 1}), "apiVersion and kind not set: not a Kubernetes object"),
             (json!([1]), "an object with apiVersion and kind was expected"),
             (json!({"apiVersion": 1, "kind": "Pod"}), "apiVersion must be a string"),
-            (json!({"apiVersion": "v1", "kind": "Node"}), "objects of kind Node are the node's own reports and can't be written"),
+            (
+                json!({"apiVersion": "v1", "kind": "Node"}),
+                "objects of kind Node are the node's own reports and can't be written",
+            ),
         ];
         for (value, message) in table {
             assert_eq!(refused(value), message);
         }
-        assert!(refused(json!({"apiVersion": "x.io/v1", "kind": "Unheard"})).contains("known kinds: Pod, Service, Deployment"));
+        assert!(
+            refused(json!({"apiVersion": "x.io/v1", "kind": "Unheard"}))
+                .contains("known kinds: Pod, Service, Deployment")
+        );
     }
 
     #[test]
@@ -212,11 +267,17 @@ mod tests {
             "metadata": {"name": "c", "creationTimestamp": null, "uid": "1", "labels": {"l": null}},
         });
         let notes = to_config(kind("v1", "ConfigMap").expect("known"), &mut value, "team");
-        assert_eq!(value, json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "", "b": "x"},
-            "metadata": {"name": "c", "namespace": "team", "labels": {"l": ""}},
-        }));
-        assert_eq!(notes.iter().map(|note| note.path.to_string()).collect::<Vec<_>>(), ["metadata.uid"]);
+        assert_eq!(
+            value,
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "", "b": "x"},
+                "metadata": {"name": "c", "namespace": "team", "labels": {"l": ""}},
+            })
+        );
+        assert_eq!(
+            notes.iter().map(|note| note.path.to_string()).collect::<Vec<_>>(),
+            ["metadata.uid"]
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    Namespace, NamespaceStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Secret, Service,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::typed::Typed;
@@ -43,7 +45,11 @@ fn default_secret(secret: &mut Secret) {
     text(&mut secret.type_, "Opaque");
     if let Some(texts) = secret.string_data.take() {
         let data = secret.data.get_or_insert_with(BTreeMap::new);
-        data.extend(texts.into_iter().map(|(key, value)| (key, k8s_openapi::ByteString(value.into_bytes()))));
+        data.extend(
+            texts
+                .into_iter()
+                .map(|(key, value)| (key, k8s_openapi::ByteString(value.into_bytes()))),
+        );
     }
 }
 
@@ -52,7 +58,10 @@ fn default_namespace(namespace: &mut Namespace) {
         let labels = namespace.metadata.labels.get_or_insert_with(BTreeMap::new);
         labels.insert("kubernetes.io/metadata.name".into(), name);
     }
-    text(&mut namespace.status.get_or_insert_with(NamespaceStatus::default).phase, "Active");
+    text(
+        &mut namespace.status.get_or_insert_with(NamespaceStatus::default).phase,
+        "Active",
+    );
 }
 
 fn default_service(service: &mut Service) {
@@ -63,7 +72,11 @@ fn default_service(service: &mut Service) {
     match spec.session_affinity.as_deref() {
         Some("ClientIP") => {
             let config = spec.session_affinity_config.get_or_insert_with(Default::default);
-            config.client_ip.get_or_insert_with(Default::default).timeout_seconds.get_or_insert(10_800);
+            config
+                .client_ip
+                .get_or_insert_with(Default::default)
+                .timeout_seconds
+                .get_or_insert(10_800);
         }
         _ => spec.session_affinity_config = None,
     }
@@ -90,6 +103,15 @@ fn default_service(service: &mut Service) {
 }
 
 fn default_claim(claim: &mut PersistentVolumeClaim) {
-    text(&mut claim.status.get_or_insert_with(PersistentVolumeClaimStatus::default).phase, "Pending");
-    text(&mut claim.spec.get_or_insert_with(Default::default).volume_mode, "Filesystem");
+    text(
+        &mut claim
+            .status
+            .get_or_insert_with(PersistentVolumeClaimStatus::default)
+            .phase,
+        "Pending",
+    );
+    text(
+        &mut claim.spec.get_or_insert_with(Default::default).volume_mode,
+        "Filesystem",
+    );
 }

@@ -46,18 +46,29 @@ pub struct FieldNote {
 impl FieldNote {
     /// A warning.
     pub fn warning(path: FieldPath, message: impl Into<String>) -> Self {
-        Self { path, severity: Severity::Warning, message: message.into() }
+        Self {
+            path,
+            severity: Severity::Warning,
+            message: message.into(),
+        }
     }
 
     /// An error.
     pub fn error(path: FieldPath, message: impl Into<String>) -> Self {
-        Self { path, severity: Severity::Error, message: message.into() }
+        Self {
+            path,
+            severity: Severity::Error,
+            message: message.into(),
+        }
     }
 }
 
 /// What is to be said about the fields of an object as it was written.
 pub fn notes(kind: &Kind, value: &Value) -> Vec<FieldNote> {
-    let mut walk = Walk { path: FieldPath::root(), notes: Vec::new() };
+    let mut walk = Walk {
+        path: FieldPath::root(),
+        notes: Vec::new(),
+    };
     if let Some(rules) = RULES.get(&(kind.group, kind.kind)) {
         walk.visit(value, rules, None);
     }

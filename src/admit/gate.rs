@@ -31,7 +31,9 @@ pub struct Admitted {
 impl Admitted {
     /// Whether the file is read whole: no object was refused.
     pub fn is_whole(&self) -> bool {
-        self.problems.iter().all(|problem| problem.severity == Severity::Warning)
+        self.problems
+            .iter()
+            .all(|problem| problem.severity == Severity::Warning)
     }
 }
 
@@ -62,7 +64,10 @@ pub fn admit_file_in(file: &Path, bytes: &[u8], namespace: &str) -> Admitted {
         Ok(text) => text,
         Err((place, message)) => {
             let problem = SourceText::new(file, "").error(place, message);
-            return Admitted { objects: Vec::new(), problems: vec![problem] };
+            return Admitted {
+                objects: Vec::new(),
+                problems: vec![problem],
+            };
         }
     };
     let source = SourceText::new(file, text);
@@ -89,10 +94,18 @@ fn named_twice(source: &SourceText<'_>, object: &AdmittedObject, first: &Locatio
     source.error(at, format!("{} is already given at {first}", object.object.key()))
 }
 
-fn admit_document(document: Document, source: &SourceText<'_>, namespace: &str) -> Result<AdmittedObject, Vec<Problem>> {
+fn admit_document(
+    document: Document,
+    source: &SourceText<'_>,
+    namespace: &str,
+) -> Result<AdmittedObject, Vec<Problem>> {
     let Document { mut value, spans, .. } = document;
     let at_refusal = |refusal: Refusal| {
-        let at = if refusal.at_key { spans.locate_key(&refusal.path) } else { spans.locate(&refusal.path) };
+        let at = if refusal.at_key {
+            spans.locate_key(&refusal.path)
+        } else {
+            spans.locate(&refusal.path)
+        };
         source.error(at, refusal.message)
     };
     let kind = decode::kind_of(&value).map_err(|refusal| vec![at_refusal(refusal)])?;
@@ -104,7 +117,11 @@ fn admit_document(document: Document, source: &SourceText<'_>, namespace: &str) 
     }
     let mut problems: Vec<Problem> = notes.into_iter().map(|note| of_note(source, &spans, note)).collect();
     let (typed, errors) = complete(kind, &value);
-    problems.extend(errors.iter().map(|error| source.error(spans.locate(&error.path), error.to_string())));
+    problems.extend(
+        errors
+            .iter()
+            .map(|error| source.error(spans.locate(&error.path), error.to_string())),
+    );
     let metadata = typed.metadata();
     if metadata.name.as_deref().unwrap_or_default().is_empty() && metadata.generate_name.is_some() {
         // A file that is read again would make another object each time.
@@ -115,13 +132,26 @@ fn admit_document(document: Document, source: &SourceText<'_>, namespace: &str) 
         return Err(problems);
     }
     let object = Object::new(typed.to_value()).expect("a valid object has a known kind and a name");
-    let location = Location { file: Arc::clone(source.file()), at: spans.at };
-    Ok(AdmittedObject { config: value, object, location, spans, warnings: problems })
+    let location = Location {
+        file: Arc::clone(source.file()),
+        at: spans.at,
+    };
+    Ok(AdmittedObject {
+        config: value,
+        object,
+        location,
+        spans,
+        warnings: problems,
+    })
 }
 
 fn of_note(source: &SourceText<'_>, spans: &SpanTree, note: FieldNote) -> Problem {
     let is_kind = note.path == FieldPath::of(&["kind"]);
-    let message = if is_kind { note.message } else { format!("{}: {}", note.path, note.message) };
+    let message = if is_kind {
+        note.message
+    } else {
+        format!("{}: {}", note.path, note.message)
+    };
     source.problem(spans.locate_key(&note.path), note.severity, message)
 }
 
@@ -151,7 +181,28 @@ pub enum Refused {
 }
 
 fn join(refusals: &[Refusal]) -> String {
-    refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join(", ")
+    refusals
+        .iter()
+        .map(|refusal| refusal.message.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The one document of a request's body, in YAML or JSON.
+///
+/// # Errors
+/// What is wrong with it, and where; or that there is not exactly one.
+pub fn decode_body(bytes: &[u8]) -> Result<Value, String> {
+    let text = yaml::text_of(bytes).map_err(|(_, message)| message)?;
+    let source = SourceText::new(Path::new("body").into(), text);
+    let (mut documents, problems) = yaml::documents(&source, text);
+    if let Some(problem) = problems.first() {
+        return Err(problem.to_line());
+    }
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document.value),
+        (_, _) => Err("the body must hold one object".to_owned()),
+    }
 }
 
 /// Makes an object whole: decodes it strictly, defaults it, validates it, and checks that `old` may become it.
@@ -168,7 +219,11 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
     let errors = validate::validate(kind, &typed);
     let key = |typed: &Typed| {
         let metadata = typed.metadata();
-        Key::new(kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+        Key::new(
+            kind,
+            metadata.namespace.clone().unwrap_or_default(),
+            metadata.name.clone().unwrap_or_default(),
+        )
     };
     let Some(object) = object.filter(|_| errors.is_empty()) else {
         return Err(Refused::Invalid(key(&typed), errors));
@@ -186,5 +241,7 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
 
 /// What is to be said about an object that came without a file: warnings for `Warning` headers, errors for a refusal.
 pub fn field_notes(value: &Value) -> Vec<FieldNote> {
-    decode::kind_of(value).map(|kind| fields::notes(kind, value)).unwrap_or_default()
+    decode::kind_of(value)
+        .map(|kind| fields::notes(kind, value))
+        .unwrap_or_default()
 }

@@ -48,7 +48,10 @@ pub struct Strategy {
 /// The strategy of a field, by its object's kind and its pattern (`spec.containers[].ports`).
 pub fn strategy(group: &str, kind: &str, pattern: &str) -> Strategy {
     let of_kind = STRATEGIES.get(&(group, kind)).and_then(|fields| fields.get(pattern));
-    *of_kind.or_else(|| ANY_KIND.get(pattern)).unwrap_or(&Strategy { apply: None, patch: None })
+    *of_kind.or_else(|| ANY_KIND.get(pattern)).unwrap_or(&Strategy {
+        apply: None,
+        patch: None,
+    })
 }
 
 /// A key field's value where an item does not name it: the types' defaults, without which one item would have two keys.
@@ -80,7 +83,11 @@ const POD: Entries = &[
     ("imagePullSecrets[]", ATOMIC, None),
     ("schedulingGates", named(&["name"]), BY_NAME),
     ("volumes", named(&["name"]), Some(Patch::MergeRetainingKeys("name"))),
-    ("resourceClaims", named(&["name"]), Some(Patch::MergeRetainingKeys("name"))),
+    (
+        "resourceClaims",
+        named(&["name"]),
+        Some(Patch::MergeRetainingKeys("name")),
+    ),
     ("hostAliases", named(&["ip"]), Some(Patch::Merge("ip"))),
     (
         "topologySpreadConstraints",
@@ -89,18 +96,30 @@ const POD: Entries = &[
     ),
     ("topologySpreadConstraints[].labelSelector", ATOMIC, None),
     ("nodeSelector", ATOMIC, None),
-    ("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", ATOMIC, None),
+    (
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+        ATOMIC,
+        None,
+    ),
 ];
 
 const CONTAINER: Entries = &[
-    ("ports", named(&["containerPort", "protocol"]), Some(Patch::Merge("containerPort"))),
+    (
+        "ports",
+        named(&["containerPort", "protocol"]),
+        Some(Patch::Merge("containerPort")),
+    ),
     ("env", named(&["name"]), BY_NAME),
     ("env[].valueFrom.fieldRef", ATOMIC, None),
     ("env[].valueFrom.resourceFieldRef", ATOMIC, None),
     ("env[].valueFrom.configMapKeyRef", ATOMIC, None),
     ("env[].valueFrom.secretKeyRef", ATOMIC, None),
     ("volumeMounts", named(&["mountPath"]), Some(Patch::Merge("mountPath"))),
-    ("volumeDevices", named(&["devicePath"]), Some(Patch::Merge("devicePath"))),
+    (
+        "volumeDevices",
+        named(&["devicePath"]),
+        Some(Patch::Merge("devicePath")),
+    ),
     ("resources.claims", named(&["name"]), None),
 ];
 
@@ -109,17 +128,17 @@ const POD_STATUS: Entries = &[
     ("status.hostIPs", ATOMIC, Some(Patch::Merge("ip"))),
 ];
 
-const WORKLOAD: Entries = &[("spec.selector", ATOMIC, None), ("spec.strategy", None, Some(Patch::RetainKeys))];
+const WORKLOAD: Entries = &[
+    ("spec.selector", ATOMIC, None),
+    ("spec.strategy", None, Some(Patch::RetainKeys)),
+];
 
 const SERVICE: Entries = &[
     ("spec.ports", named(&["port", "protocol"]), Some(Patch::Merge("port"))),
     ("spec.selector", ATOMIC, None),
 ];
 
-const CLAIM: Entries = &[
-    ("spec.selector", ATOMIC, None),
-    ("spec.dataSource", ATOMIC, None),
-];
+const CLAIM: Entries = &[("spec.selector", ATOMIC, None), ("spec.dataSource", ATOMIC, None)];
 
 const NODE: Entries = &[
     ("status.addresses", named(&["type"]), Some(Patch::Merge("type"))),
@@ -132,7 +151,8 @@ static ANY_KIND: LazyLock<Fields> = LazyLock::new(|| fields(&[("", OBJECT)]));
 
 static STRATEGIES: LazyLock<BTreeMap<(&'static str, &'static str), Fields>> = LazyLock::new(|| {
     let pod = |spec: &'static str| {
-        let lists = [".containers[]", ".initContainers[]", ".ephemeralContainers[]"].map(|list| format!("{spec}{list}"));
+        let lists =
+            [".containers[]", ".initContainers[]", ".ephemeralContainers[]"].map(|list| format!("{spec}{list}"));
         let mut all = fields(&[(spec, POD)]);
         for list in &lists {
             all.extend(fields(&[(list, CONTAINER)]));
@@ -157,8 +177,18 @@ fn fields(tables: &[(&str, Entries)]) -> Fields {
     let mut found = Fields::new();
     for (prefix, entries) in tables {
         for (pattern, apply, patch) in *entries {
-            let full = if prefix.is_empty() { (*pattern).to_owned() } else { format!("{prefix}.{pattern}") };
-            found.insert(full, Strategy { apply: *apply, patch: *patch });
+            let full = if prefix.is_empty() {
+                (*pattern).to_owned()
+            } else {
+                format!("{prefix}.{pattern}")
+            };
+            found.insert(
+                full,
+                Strategy {
+                    apply: *apply,
+                    patch: *patch,
+                },
+            );
         }
     }
     found
@@ -180,7 +210,13 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_has_the_default() {
-        assert_eq!(strategy("", "Pod", "spec.tolerations"), Strategy { apply: None, patch: None });
+        assert_eq!(
+            strategy("", "Pod", "spec.tolerations"),
+            Strategy {
+                apply: None,
+                patch: None
+            }
+        );
         assert_eq!(strategy("x.io", "Y", "metadata.finalizers").apply, Some(Apply::Set));
     }
 
@@ -195,7 +231,10 @@ mod tests {
                 ("", "PersistentVolumeClaim") => paths_of::<PersistentVolumeClaim>(),
                 _ => paths_of::<Node>(),
             };
-            for pattern in fields.keys().filter(|pattern| *kind != "ReplicaSet" || *pattern != "spec.strategy") {
+            for pattern in fields
+                .keys()
+                .filter(|pattern| *kind != "ReplicaSet" || *pattern != "spec.strategy")
+            {
                 assert!(paths.contains(pattern), "{kind}: {pattern}");
             }
         }

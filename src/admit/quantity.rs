@@ -12,7 +12,9 @@ impl Quantity {
     /// 2^63 is cut to that.
     pub fn parse(text: &str) -> Option<Self> {
         let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let end = unsigned
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -95,7 +97,18 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_whatever_their_notation() {
-        for (a, b) in [("1", "1000m"), ("1Ki", "1024"), ("1.5Gi", "1536Mi"), ("1e3", "1k"), ("0.1", "100m"), (".5", "0.5"), ("1E2", "100"), ("12E", "12e18"), ("+1", "1."), ("0.0000000001", "1n")] {
+        for (a, b) in [
+            ("1", "1000m"),
+            ("1Ki", "1024"),
+            ("1.5Gi", "1536Mi"),
+            ("1e3", "1k"),
+            ("0.1", "100m"),
+            (".5", "0.5"),
+            ("1E2", "100"),
+            ("12E", "12e18"),
+            ("+1", "1."),
+            ("0.0000000001", "1n"),
+        ] {
             assert_eq!(Quantity::parse(a), Quantity::parse(b), "{a} {b}");
             assert!(Quantity::parse(a).is_some(), "{a}");
         }

@@ -10,7 +10,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserialize
 /// Every field of the type and of what is in it, as patterns: `spec.containers[].image`, `metadata.labels.*`.
 pub fn paths_of<T: DeserializeOwned>() -> BTreeSet<String> {
     let found = Rc::new(RefCell::new(BTreeSet::new()));
-    let made = T::deserialize(Shape { path: String::new(), found: Rc::clone(&found) });
+    let made = T::deserialize(Shape {
+        path: String::new(),
+        found: Rc::clone(&found),
+    });
     assert!(made.is_ok(), "{:?} after {:?}", made.err(), found.borrow().last());
     found.take()
 }
@@ -23,7 +26,10 @@ struct Shape {
 impl Shape {
     fn at(&self, path: String) -> Self {
         self.found.borrow_mut().insert(path.clone());
-        Self { path, found: Rc::clone(&self.found) }
+        Self {
+            path,
+            found: Rc::clone(&self.found),
+        }
     }
 }
 
@@ -44,11 +50,17 @@ impl<'de> Deserializer<'de> for Shape {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let path = format!("{}[]", self.path);
-        visitor.visit_seq(Once { names: vec![path].into_iter(), node: self })
+        visitor.visit_seq(Once {
+            names: vec![path].into_iter(),
+            node: self,
+        })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(Once { names: vec!["*".to_owned()].into_iter(), node: self })
+        visitor.visit_map(Once {
+            names: vec!["*".to_owned()].into_iter(),
+            node: self,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -59,8 +71,15 @@ impl<'de> Deserializer<'de> for Shape {
     ) -> Result<V::Value, Error> {
         // Objects refuse an apiVersion and kind that are not their own.
         let is_type = |field: &&&str| self.path.is_empty() && ["apiVersion", "kind"].contains(*field);
-        let names: Vec<String> = fields.iter().filter(|field| !is_type(field)).map(|field| (*field).to_owned()).collect();
-        visitor.visit_map(Once { names: names.into_iter(), node: self })
+        let names: Vec<String> = fields
+            .iter()
+            .filter(|field| !is_type(field))
+            .map(|field| (*field).to_owned())
+            .collect();
+        visitor.visit_map(Once {
+            names: names.into_iter(),
+            node: self,
+        })
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -98,13 +117,19 @@ impl<'de> MapAccess<'de> for Once {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(name) = self.names.as_slice().first() else { return Ok(None) };
+        let Some(name) = self.names.as_slice().first() else {
+            return Ok(None);
+        };
         seed.deserialize(name.as_str().into_deserializer()).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let name = self.names.next().expect("a value is asked for after its key");
-        let path = if self.node.path.is_empty() { name } else { format!("{}.{name}", self.node.path) };
+        let path = if self.node.path.is_empty() {
+            name
+        } else {
+            format!("{}.{name}", self.node.path)
+        };
         seed.deserialize(self.node.at(path))
     }
 }

@@ -49,8 +49,15 @@ pub struct Decoded<T> {
 /// The first value that is not of its field's type.
 pub fn decode<T: DeserializeOwned>(value: &Value) -> Result<Decoded<T>, Mismatch> {
     let context = RefCell::new(Context::default());
-    let typed = T::deserialize(Node { value, context: &context, stringly: false })?;
-    Ok(Decoded { typed, unknown: context.into_inner().unknown })
+    let typed = T::deserialize(Node {
+        value,
+        context: &context,
+        stringly: false,
+    })?;
+    Ok(Decoded {
+        typed,
+        unknown: context.into_inner().unknown,
+    })
 }
 
 #[derive(Default)]
@@ -79,14 +86,19 @@ impl Node<'_> {
         };
         let hint = match self.value {
             Value::Bool(_) | Value::Number(_) if wanted == "string" => format!(" (quote it: \"{}\")", self.value),
-            Value::String(text) if wanted != "string" && is_scalar_of(text, wanted) => format!(" (write it without quotes: {text})"),
+            Value::String(text) if wanted != "string" && is_scalar_of(text, wanted) => {
+                format!(" (write it without quotes: {text})")
+            }
             _ => String::new(),
         };
         self.fail(format!("cannot unmarshal {found} into a field of type {wanted}{hint}"))
     }
 
     fn fail(&self, message: String) -> Mismatch {
-        Mismatch { path: Some(self.context.borrow().path.clone()), message }
+        Mismatch {
+            path: Some(self.context.borrow().path.clone()),
+            message,
+        }
     }
 
     fn with_path(&self, error: Mismatch) -> Mismatch {
@@ -102,19 +114,38 @@ impl Node<'_> {
             Value::Number(number) => match (number.as_i64(), number.as_u64()) {
                 (Some(value), _) => visitor.visit_i64(value),
                 (None, Some(value)) => visitor.visit_u64(value),
-                (None, None) => return Err(self.fail(format!("cannot unmarshal number {number} into a field of type {wanted}"))),
+                (None, None) => {
+                    return Err(self.fail(format!(
+                        "cannot unmarshal number {number} into a field of type {wanted}"
+                    )));
+                }
             },
             _ => return Err(self.mismatch(wanted)),
         };
         // The only error that a visitor of integers has is that the type is too small.
-        visited.map_err(|_: Mismatch| self.fail(format!("cannot unmarshal number {} into a field of type {wanted}", self.value)))
+        visited.map_err(|_: Mismatch| {
+            self.fail(format!(
+                "cannot unmarshal number {} into a field of type {wanted}",
+                self.value
+            ))
+        })
     }
 
-    fn fields<'de, V: Visitor<'de>>(self, map: &'de Map<String, Value>, is_struct: bool, visitor: V) -> Result<V::Value, Mismatch>
+    fn fields<'de, V: Visitor<'de>>(
+        self,
+        map: &'de Map<String, Value>,
+        is_struct: bool,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch>
     where
         Self: 'de,
     {
-        visitor.visit_map(Entries { entries: map.iter(), pending: None, node: self, is_struct })
+        visitor.visit_map(Entries {
+            entries: map.iter(),
+            pending: None,
+            node: self,
+            is_struct,
+        })
     }
 }
 
@@ -128,7 +159,10 @@ fn is_scalar_of(text: &str, wanted: &str) -> bool {
 
 impl serde::de::Error for Mismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { path: None, message: message.to_string() }
+        Self {
+            path: None,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -168,7 +202,10 @@ impl<'de> Deserializer<'de> for Node<'de> {
                 (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::Array(items) => visitor.visit_seq(Items { items: items.iter().enumerate(), node: self }),
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+                node: self,
+            }),
             Value::Object(map) => self.fields(map, false, visitor),
         };
         visited.map_err(|error: Mismatch| match error.path {
@@ -218,7 +255,11 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
-        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
@@ -227,13 +268,21 @@ impl<'de> Deserializer<'de> for Node<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
         let stringly = name == "Quantity";
-        visitor.visit_newtype_struct(Self { stringly, ..self }).map_err(|error| self.with_path(error))
+        visitor
+            .visit_newtype_struct(Self { stringly, ..self })
+            .map_err(|error| self.with_path(error))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.value {
-            Value::Null => visitor.visit_seq(Items { items: [].iter().enumerate(), node: self }),
-            Value::Array(items) => visitor.visit_seq(Items { items: items.iter().enumerate(), node: self }),
+            Value::Null => visitor.visit_seq(Items {
+                items: [].iter().enumerate(),
+                node: self,
+            }),
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+                node: self,
+            }),
             _ => Err(self.mismatch("list")),
         }
     }
@@ -242,7 +291,12 @@ impl<'de> Deserializer<'de> for Node<'de> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_seq(visitor)
     }
 
@@ -268,7 +322,10 @@ impl<'de> Deserializer<'de> for Node<'de> {
         for field in map.keys().filter(|field| !known.contains(&field.as_str())) {
             let mut context = self.context.borrow_mut();
             let path = context.path.field(field);
-            context.unknown.push(Unknown { path, suggestion: nearest(field, known.iter().copied()) });
+            context.unknown.push(Unknown {
+                path,
+                suggestion: nearest(field, known.iter().copied()),
+            });
         }
         self.fields(map, true, visitor)
     }
@@ -299,7 +356,9 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Mismatch;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Mismatch> {
-        let Some((index, value)) = self.items.next() else { return Ok(None) };
+        let Some((index, value)) = self.items.next() else {
+            return Ok(None);
+        };
         inside(self.node, Step::Index(index), value, seed).map(Some)
     }
 
@@ -319,7 +378,9 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Mismatch;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let Some((key, value)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.pending = Some((key, value));
         let key: StrDeserializer<'_, Mismatch> = key.as_str().into_deserializer();
         seed.deserialize(key).map(Some)
@@ -327,15 +388,28 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mismatch> {
         let (key, value) = self.pending.take().expect("serde asks for a value only after its key");
-        let step = if self.is_struct { Step::Field(key.to_owned()) } else { Step::Key(key.to_owned()) };
+        let step = if self.is_struct {
+            Step::Field(key.to_owned())
+        } else {
+            Step::Key(key.to_owned())
+        };
         inside(self.node, step, value, seed)
     }
 }
 
 /// Reads what is at `step`. The path stays where it is on errors, which end the whole decoding.
-fn inside<'de, T: DeserializeSeed<'de>>(node: Node<'de>, step: Step, value: &'de Value, seed: T) -> Result<T::Value, Mismatch> {
+fn inside<'de, T: DeserializeSeed<'de>>(
+    node: Node<'de>,
+    step: Step,
+    value: &'de Value,
+    seed: T,
+) -> Result<T::Value, Mismatch> {
     node.context.borrow_mut().path.push(step);
-    let inner = Node { value, context: node.context, stringly: false };
+    let inner = Node {
+        value,
+        context: node.context,
+        stringly: false,
+    };
     let read = seed.deserialize(inner).map_err(|error| inner.with_path(error))?;
     node.context.borrow_mut().path.pop();
     Ok(read)
@@ -365,7 +439,11 @@ mod tests {
 
     fn unknown(value: Value) -> Vec<(String, Option<&'static str>)> {
         let decoded = decode::<Pod>(&value).expect("types fit");
-        decoded.unknown.into_iter().map(|u| (u.path.to_string(), u.suggestion)).collect()
+        decoded
+            .unknown
+            .into_iter()
+            .map(|u| (u.path.to_string(), u.suggestion))
+            .collect()
     }
 
     fn mismatch(value: Value) -> String {
@@ -397,15 +475,42 @@ mod tests {
     #[test]
     fn values_of_the_wrong_type_are_refused_as_go_refuses_them() {
         let table = [
-            (json!({"env": [{"name": "A", "value": 8080}]}), "spec.containers[0].env[0].value: cannot unmarshal number into a field of type string (quote it: \"8080\")"),
-            (json!({"env": [{"name": "A", "value": true}]}), "spec.containers[0].env[0].value: cannot unmarshal bool into a field of type string (quote it: \"true\")"),
-            (json!({"ports": [{"containerPort": "80"}]}), "spec.containers[0].ports[0].containerPort: cannot unmarshal string into a field of type int32 (write it without quotes: 80)"),
-            (json!({"ports": [{"containerPort": 1.5}]}), "spec.containers[0].ports[0].containerPort: cannot unmarshal number 1.5 into a field of type int32"),
-            (json!({"ports": [{"containerPort": 3_000_000_000_u64}]}), "spec.containers[0].ports[0].containerPort: cannot unmarshal number 3000000000 into a field of type int32"),
-            (json!({"tty": "true"}), "spec.containers[0].tty: cannot unmarshal string into a field of type boolean (write it without quotes: true)"),
-            (json!({"args": "sleep 1"}), "spec.containers[0].args: cannot unmarshal string into a field of type list"),
-            (json!({"resources": []}), "spec.containers[0].resources: cannot unmarshal array into a field of type ResourceRequirements"),
-            (json!({"resources": {"limits": {"cpu": true}}}), "spec.containers[0].resources.limits[cpu]: cannot unmarshal bool into a field of type quantity"),
+            (
+                json!({"env": [{"name": "A", "value": 8080}]}),
+                "spec.containers[0].env[0].value: cannot unmarshal number into a field of type string (quote it: \"8080\")",
+            ),
+            (
+                json!({"env": [{"name": "A", "value": true}]}),
+                "spec.containers[0].env[0].value: cannot unmarshal bool into a field of type string (quote it: \"true\")",
+            ),
+            (
+                json!({"ports": [{"containerPort": "80"}]}),
+                "spec.containers[0].ports[0].containerPort: cannot unmarshal string into a field of type int32 (write it without quotes: 80)",
+            ),
+            (
+                json!({"ports": [{"containerPort": 1.5}]}),
+                "spec.containers[0].ports[0].containerPort: cannot unmarshal number 1.5 into a field of type int32",
+            ),
+            (
+                json!({"ports": [{"containerPort": 3_000_000_000_u64}]}),
+                "spec.containers[0].ports[0].containerPort: cannot unmarshal number 3000000000 into a field of type int32",
+            ),
+            (
+                json!({"tty": "true"}),
+                "spec.containers[0].tty: cannot unmarshal string into a field of type boolean (write it without quotes: true)",
+            ),
+            (
+                json!({"args": "sleep 1"}),
+                "spec.containers[0].args: cannot unmarshal string into a field of type list",
+            ),
+            (
+                json!({"resources": []}),
+                "spec.containers[0].resources: cannot unmarshal array into a field of type ResourceRequirements",
+            ),
+            (
+                json!({"resources": {"limits": {"cpu": true}}}),
+                "spec.containers[0].resources.limits[cpu]: cannot unmarshal bool into a field of type quantity",
+            ),
         ];
         for (container, message) in table {
             assert_eq!(mismatch(pod(container)), message);
@@ -427,11 +532,15 @@ mod tests {
         let limits = pod(json!({"name": "a", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}));
         assert!(decode::<Pod>(&limits).is_ok());
         for target in [json!(80), json!("http")] {
-            let value = json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80, "targetPort": target}]}});
+            let value =
+                json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80, "targetPort": target}]}});
             assert!(decode::<Service>(&value).is_ok());
         }
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "aGk="}});
-        assert_eq!(decode::<Secret>(&secret).expect("base64").typed.data.expect("data")["a"].0, b"hi");
+        assert_eq!(
+            decode::<Secret>(&secret).expect("base64").typed.data.expect("data")["a"].0,
+            b"hi"
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Typed {
     /// # Errors
     /// The first value that is not of its field's type.
     pub fn decode(kind: &Kind, value: &Value) -> Option<Result<(Self, Vec<Unknown>), Mismatch>> {
-        fn read<T: serde::de::DeserializeOwned>(value: &Value, wrap: fn(Box<T>) -> Typed) -> Result<(Typed, Vec<Unknown>), Mismatch> {
+        fn read<T: serde::de::DeserializeOwned>(
+            value: &Value,
+            wrap: fn(Box<T>) -> Typed,
+        ) -> Result<(Typed, Vec<Unknown>), Mismatch> {
             let Decoded { typed, unknown } = decode::<T>(value)?;
             Ok((wrap(Box::new(typed)), unknown))
         }

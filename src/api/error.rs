@@ -46,7 +46,12 @@ pub struct Cause {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     /// 400.
@@ -56,13 +61,21 @@ impl ApiError {
 
     /// 404 for a path that means nothing.
     pub fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// 404 for an object.
     pub fn not_found(key: &Key) -> Self {
         let (kind, name) = (key.kind(), &key.name);
-        let error = Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{} {name:?} not found", kind.resource()));
+        let error = Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            format!("{} {name:?} not found", kind.resource()),
+        );
         error.about(kind, name)
     }
 
@@ -75,7 +88,10 @@ impl ApiError {
     /// 409 between field managers.
     pub fn conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
         let mut error = Self::new(StatusCode::CONFLICT, "Conflict", message);
-        error.details = Some(Box::new(Details { causes, ..Details::default() }));
+        error.details = Some(Box::new(Details {
+            causes,
+            ..Details::default()
+        }));
         error
     }
 
@@ -92,12 +108,25 @@ impl ApiError {
     /// 422: the object's content is refused, one cause per fault.
     pub fn invalid(kind: &'static Kind, name: &str, causes: Vec<Cause>) -> Self {
         let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
-        let faults = if faults.len() == 1 { faults.concat() } else { format!("[{}]", faults.join(", ")) };
-        let what = if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
+        let faults = if faults.len() == 1 {
+            faults.concat()
+        } else {
+            format!("[{}]", faults.join(", "))
+        };
+        let what = if kind.group.is_empty() {
+            kind.kind.to_owned()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
         let message = format!("{what} {name:?} is invalid: {faults}");
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         let (group, kind) = (kind.group.to_owned(), kind.kind.to_owned());
-        error.details = Some(Box::new(Details { name: name.to_owned(), group, kind, causes }));
+        error.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group,
+            kind,
+            causes,
+        }));
         error
     }
 
@@ -108,7 +137,12 @@ impl ApiError {
 
     fn about(mut self, kind: &'static Kind, name: &str) -> Self {
         let (group, kind) = (kind.group.to_owned(), kind.plural.to_owned());
-        self.details = Some(Box::new(Details { name: name.to_owned(), group, kind, causes: Vec::new() }));
+        self.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group,
+            kind,
+            causes: Vec::new(),
+        }));
         self
     }
 
@@ -126,8 +160,12 @@ impl ApiError {
         if let Some(details) = &self.details {
             let cause = |c: &Cause| json!({"reason": c.reason, "message": c.message, "field": c.field});
             let causes: Vec<_> = details.causes.iter().map(cause).collect();
-            let mut about = json!({"name": details.name, "group": details.group, "kind": details.kind, "causes": causes});
-            about.as_object_mut().expect("made above").retain(|_, v| *v != json!("") && *v != json!([]));
+            let mut about =
+                json!({"name": details.name, "group": details.group, "kind": details.kind, "causes": causes});
+            about
+                .as_object_mut()
+                .expect("made above")
+                .retain(|_, v| *v != json!("") && *v != json!([]));
             status["details"] = about;
         }
         status

@@ -59,7 +59,10 @@ impl FieldSelector {
     /// 400 for text that is none, and for fields that can't be asked for.
     pub fn parse(text: &str, kind: &'static Kind) -> Result<Self, ApiError> {
         let conditions = text.split(',').filter(|piece| !piece.is_empty());
-        conditions.map(|piece| Condition::parse(piece, kind)).collect::<Result<_, _>>().map(Self)
+        conditions
+            .map(|piece| Condition::parse(piece, kind))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether every condition holds.
@@ -82,7 +85,11 @@ impl Condition {
             "source" => "/source/component".to_owned(),
             field => format!("/{}", field.replace('.', "/")),
         };
-        Ok(Self { pointer, value: value.to_owned(), is_equal })
+        Ok(Self {
+            pointer,
+            value: value.to_owned(),
+            is_equal,
+        })
     }
 
     fn holds(&self, object: &Object) -> bool {

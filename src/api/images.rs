@@ -39,14 +39,18 @@ impl Api {
         let load = move |images: &ImageStore| images.load(LoadSource::Reader(Box::new(reader)), name.as_deref());
         let loaded = self.with_images(load).await?;
         self.bells.images_changed();
-        answer(&ImageList { images: loaded.into_iter().map(info).collect() })
+        answer(&ImageList {
+            images: loaded.into_iter().map(info).collect(),
+        })
     }
 
     pub(super) async fn import_image(&self, query: &Query, request: Request<Incoming>) -> Answer {
         let (name, reader) = (query.text("name").to_owned(), reader(request));
         let made = self.with_images(move |images| images.import(reader, &name)).await?;
         self.bells.images_changed();
-        answer(&ImageList { images: vec![info(made)] })
+        answer(&ImageList {
+            images: vec![info(made)],
+        })
     }
 
     pub(super) async fn tag_image(&self, request: Request<Incoming>) -> Answer {
@@ -60,7 +64,10 @@ impl Api {
         let (name, store) = (query.text("name").to_owned(), self.store.clone());
         let is_used = move |id: &str| is_used(&store, id);
         let removed = self.with_images(move |images| images.remove(&name, &is_used)).await?;
-        answer(&ImageRemoved { untagged: removed.untagged, deleted: removed.deleted.into_iter().collect() })
+        answer(&ImageRemoved {
+            untagged: removed.untagged,
+            deleted: removed.deleted.into_iter().collect(),
+        })
     }
 
     pub(super) async fn save_image(&self, query: &Query) -> Answer {
@@ -77,7 +84,9 @@ impl Api {
                 out.fail(&error);
             }
         });
-        let parts = futures::stream::unfold(receiver, |mut parts| async { parts.recv().await.map(|part| (part, parts)) });
+        let parts = futures::stream::unfold(receiver, |mut parts| async {
+            parts.recv().await.map(|part| (part, parts))
+        });
         Ok(body::typed(StatusCode::OK, "application/x-tar", body::flowing(parts)))
     }
 
@@ -87,7 +96,9 @@ impl Api {
     ) -> Result<T, ApiError> {
         let images = self.images.clone();
         let asked = tokio::task::spawn_blocking(move || ask(&images)).await;
-        asked.map_err(|e| ApiError::internal(e.to_string()))?.map_err(|e| ApiError::bad_request(e.to_string()))
+        asked
+            .map_err(|e| ApiError::internal(e.to_string()))?
+            .map_err(|e| ApiError::bad_request(e.to_string()))
     }
 }
 
@@ -98,30 +109,59 @@ fn is_used(store: &crate::store::Store, id: &str) -> bool {
     pods.iter().any(|pod| {
         let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
         let all = statuses.into_iter().filter_map(|p| pod.at(p)?.as_array()).flatten();
-        all.into_iter().any(|status| status.get("imageID").and_then(|i| i.as_str()) == Some(id))
+        all.into_iter()
+            .any(|status| status.get("imageID").and_then(|i| i.as_str()) == Some(id))
     })
 }
 
 fn missing(name: &str) -> ApiError {
-    ApiError { code: StatusCode::NOT_FOUND, reason: "NotFound", message: format!("image {name:?} not found"), details: None }
+    ApiError {
+        code: StatusCode::NOT_FOUND,
+        reason: "NotFound",
+        message: format!("image {name:?} not found"),
+        details: None,
+    }
 }
 
 fn answer<T: serde::Serialize>(value: &T) -> Answer {
-    Ok(body::json(StatusCode::OK, &serde_json::to_value(value).expect("field names are text")))
+    Ok(body::json(
+        StatusCode::OK,
+        &serde_json::to_value(value).expect("field names are text"),
+    ))
 }
 
 fn platform(architecture: &str) -> String {
-    if architecture.is_empty() { String::new() } else { format!("linux/{architecture}") }
+    if architecture.is_empty() {
+        String::new()
+    } else {
+        format!("linux/{architecture}")
+    }
 }
 
 fn info(image: Image) -> ImageInfo {
     let platform = platform(&image.architecture);
-    ImageInfo { id: image.id, references: image.names, size: image.size, created: image.created.map(Time), platform }
+    ImageInfo {
+        id: image.id,
+        references: image.names,
+        size: image.size,
+        created: image.created.map(Time),
+        platform,
+    }
 }
 
 fn summary(image: ImageSummary) -> ImageInfo {
-    let platform = platform(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
-    ImageInfo { id: image.id, references: image.names, size: image.size, created: image.created.map(Time), platform }
+    let platform = platform(if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    });
+    ImageInfo {
+        id: image.id,
+        references: image.names,
+        size: image.size,
+        created: image.created.map(Time),
+        platform,
+    }
 }
 
 /// A request's body for code that blocks.
@@ -144,7 +184,8 @@ impl std::io::Write for ChannelWriter {
     fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
         let part = Bytes::copy_from_slice(data);
         let sent = self.0.blocking_send(Ok(part));
-        sent.map(|()| data.len()).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+        sent.map(|()| data.len())
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -36,9 +36,15 @@ impl LogOptions {
     pub(super) fn parse(query: &Query, now: Timestamp) -> Result<Self, ApiError> {
         let seconds = query.number::<i64>("sinceSeconds")?;
         let since = match (seconds, query.text("sinceTime")) {
-            (Some(seconds), _) => Some(now.saturating_sub(SignedDuration::from_secs(seconds)).expect("no calendar units")),
+            (Some(seconds), _) => Some(
+                now.saturating_sub(SignedDuration::from_secs(seconds))
+                    .expect("no calendar units"),
+            ),
             (None, "") => None,
-            (None, time) => Some(time.parse().map_err(|_| ApiError::bad_request(format!("sinceTime: {time:?} is no time")))?),
+            (None, time) => Some(
+                time.parse()
+                    .map_err(|_| ApiError::bad_request(format!("sinceTime: {time:?} is no time")))?,
+            ),
         };
         Ok(Self {
             container: query.text("container").to_owned(),
@@ -90,7 +96,16 @@ impl Reader {
         if let Some(tail) = options.tail {
             skip_to_tail(&mut files, tail)?;
         }
-        Ok(Self { path, options, ended, files, changes, rest: Vec::new(), is_within: false, sent: 0 })
+        Ok(Self {
+            path,
+            options,
+            ended,
+            files,
+            changes,
+            rest: Vec::new(),
+            is_within: false,
+            sent: 0,
+        })
     }
 
     fn broken(mut self) -> Self {
@@ -137,7 +152,9 @@ impl Reader {
 
     /// Whether another file took the place of the one that is read.
     fn has_rotated(&self) -> std::io::Result<bool> {
-        let Some(file) = self.files.back().filter(|_| self.changes.is_some()) else { return Ok(false) };
+        let Some(file) = self.files.back().filter(|_| self.changes.is_some()) else {
+            return Ok(false);
+        };
         let present = std::fs::metadata(&self.path);
         let open = file.metadata()?;
         Ok(present.is_ok_and(|present| present.ino() != open.ino()))
@@ -145,7 +162,9 @@ impl Reader {
 
     fn take_lines(&mut self) -> Bytes {
         let mut out = Vec::new();
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Bytes::new() };
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Bytes::new();
+        };
         let rest = self.rest.split_off(end + 1);
         let complete = std::mem::replace(&mut self.rest, rest);
         for line in complete.split_inclusive(|byte| *byte == b'\n') {
@@ -160,7 +179,10 @@ impl Reader {
 
     fn render(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let Some(line) = Line::parse(line) else { return };
-        let is_old = self.options.since.is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|t| t < since));
+        let is_old = self
+            .options
+            .since
+            .is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|t| t < since));
         if is_old {
             return;
         }
@@ -204,13 +226,19 @@ impl<'a> Line<'a> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let mut pieces = line.splitn(4, |byte| *byte == b' ');
         let (time, _stream, tags, text) = (pieces.next()?, pieces.next()?, pieces.next()?, pieces.next()?);
-        Some(Self { time: std::str::from_utf8(time).ok()?, text, is_full: !tags.starts_with(b"P") })
+        Some(Self {
+            time: std::str::from_utf8(time).ok()?,
+            text,
+            is_full: !tags.starts_with(b"P"),
+        })
     }
 }
 
 /// The rotated parts, oldest first, and the log itself. Not there yet is empty.
 fn open_all(path: &Path) -> std::io::Result<VecDeque<File>> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(VecDeque::new()) };
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(VecDeque::new());
+    };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut rotated: Vec<_> = match std::fs::read_dir(dir) {
         Ok(entries) => entries.filter_map(Result::ok).map(|e| e.path()).collect(),
@@ -254,10 +282,17 @@ fn tail_start(file: &mut File, wanted: usize) -> std::io::Result<(u64, usize)> {
         file.read_exact(&mut block)?;
         block.extend_from_slice(&tail);
         // The first line of a block may have begun in the one before: it waits for that.
-        let first = if position == 0 { 0 } else { block.iter().position(|b| *b == b'\n').map_or(block.len(), |p| p + 1) };
+        let first = if position == 0 {
+            0
+        } else {
+            block.iter().position(|b| *b == b'\n').map_or(block.len(), |p| p + 1)
+        };
         let mut line_end = block.len();
         while line_end > first {
-            let line_start = block[first..line_end - 1].iter().rposition(|b| *b == b'\n').map_or(first, |p| first + p + 1);
+            let line_start = block[first..line_end - 1]
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(first, |p| first + p + 1);
             let ends_a_line = Line::parse(&block[line_start..line_end]).is_some_and(|line| line.is_full);
             if ends_a_line {
                 if found == wanted {
@@ -322,7 +357,10 @@ mod tests {
 
     #[tokio::test]
     async fn rotated_parts_come_first_and_count_in_the_tail() {
-        let files = [("0.log.20260101-000000", "2025-12-31T00:00:00Z stdout F zero\n"), ("0.log", LOG)];
+        let files = [
+            ("0.log.20260101-000000", "2025-12-31T00:00:00Z stdout F zero\n"),
+            ("0.log", LOG),
+        ];
         assert_eq!(read("", &files).await, "zero\none\ntwo and a half\nthree\n");
         assert_eq!(read("tailLines=4", &files).await, "zero\none\ntwo and a half\nthree\n");
         assert_eq!(read("tailLines=3", &files).await, "one\ntwo and a half\nthree\n");

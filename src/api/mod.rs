@@ -106,7 +106,9 @@ async fn connection(api: Arc<Api>, stream: UnixStream, stop: CancellationToken) 
         let api = api.clone();
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
-    let http = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let http = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(http);
     let ended = tokio::select! {
         ended = http.as_mut() => ended,
@@ -154,13 +156,19 @@ impl Api {
             (_, "" | "status") => {}
             _ => return Err(ApiError::no_such_path()),
         }
-        let accept = request.headers().get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let accept = request
+            .headers()
+            .get(http::header::ACCEPT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let now = self.clock.now();
         match verb {
             Verb::Get => read::get(&self.store, &target, &query, accept, now),
             Verb::List => read::list(&self.store, &target, &query, accept, now),
             Verb::Watch => read::watch(&self.store, &target, &query, accept, self.clock.clone()),
-            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => self.write(verb, &target, &query, request).await,
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
+                self.write(verb, &target, &query, request).await
+            }
             Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
         }
     }

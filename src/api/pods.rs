@@ -39,17 +39,27 @@ impl Api {
         let (pod, container) = (place.pod.metadata.name.clone().unwrap_or_default(), &place.container);
         let run = run.ok_or_else(|| {
             if options.previous {
-                return ApiError::bad_request(format!("previous terminated container {container:?} in pod {pod:?} not found"));
+                return ApiError::bad_request(format!(
+                    "previous terminated container {container:?} in pod {pod:?} not found"
+                ));
             }
             let why = place.waiting_reason().unwrap_or("ContainerCreating".to_owned());
-            ApiError::bad_request(format!("container {container:?} in pod {pod:?} is waiting to start: {why}"))
+            ApiError::bad_request(format!(
+                "container {container:?} in pod {pod:?} is waiting to start: {why}"
+            ))
         })?;
         let attempt = if options.previous { run.attempt - 1 } else { run.attempt };
         let path = self.facts.home.join("pods").join(&place.uid.0).join("logs");
         let path = path.join(container).join(format!("{attempt}.log"));
         let ended = CancellationToken::new();
         if options.follow && run.is_running && !options.previous {
-            tokio::spawn(until_ended(self.store.clone(), target.key()?, place.container.clone(), run.id, ended.clone()));
+            tokio::spawn(until_ended(
+                self.store.clone(),
+                target.key()?,
+                place.container.clone(),
+                run.id,
+                ended.clone(),
+            ));
         } else {
             ended.cancel();
         }
@@ -68,9 +78,16 @@ impl Api {
         let place = self.place(target, query.text("container"))?;
         let args: Vec<_> = query.all("command").map(str::to_owned).collect();
         if args.is_empty() {
-            return Err(ApiError::bad_request("you must specify at least one command for the container"));
+            return Err(ApiError::bad_request(
+                "you must specify at least one command for the container",
+            ));
         }
-        let exec = ExecConfig { args, tty: query.flag("tty"), stdin: query.flag("stdin"), size: None };
+        let exec = ExecConfig {
+            args,
+            tty: query.flag("tty"),
+            stdin: query.flag("stdin"),
+            size: None,
+        };
         let id = place.running_id()?;
         let session = self.runtime.exec(&place.uid, &id, &exec).await.map_err(refused)?;
         streams::join(request, session)
@@ -79,7 +96,9 @@ impl Api {
     pub(super) async fn attach(&self, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
         streams::check(request.headers())?;
         let place = self.place(target, query.text("container"))?;
-        let attach = AttachConfig { stdin: query.flag("stdin") };
+        let attach = AttachConfig {
+            stdin: query.flag("stdin"),
+        };
         let id = place.running_id()?;
         let session = self.runtime.attach(&place.uid, &id, &attach).await.map_err(refused)?;
         streams::join(request, session)
@@ -90,27 +109,45 @@ impl Api {
         let key = target.key()?;
         let object = self.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
         let pod: Pod = object.typed().map_err(|e| ApiError::internal(e.to_string()))?;
-        let all: Vec<_> = containers(&pod).iter().chain(init_containers(&pod)).map(|c| c.name.as_str()).collect();
+        let all: Vec<_> = containers(&pod)
+            .iter()
+            .chain(init_containers(&pod))
+            .map(|c| c.name.as_str())
+            .collect();
         let container = match (container, containers(&pod)) {
             ("", [only]) => only.name.clone(),
             ("", _) => {
                 let names = all.join(" ");
-                let message = format!("a container name must be specified for pod {}, choose one of: [{names}]", key.name);
+                let message = format!(
+                    "a container name must be specified for pod {}, choose one of: [{names}]",
+                    key.name
+                );
                 return Err(ApiError::bad_request(message));
             }
             (name, _) if all.contains(&name) => name.to_owned(),
             (name, _) => {
-                return Err(ApiError::bad_request(format!("container {name} is not valid for pod {}", key.name)));
+                return Err(ApiError::bad_request(format!(
+                    "container {name} is not valid for pod {}",
+                    key.name
+                )));
             }
         };
-        Ok(Place { uid: uid(&pod), pod, container })
+        Ok(Place {
+            uid: uid(&pod),
+            pod,
+            container,
+        })
     }
 }
 
 impl Place {
     fn status(&self) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
         let status = self.pod.status.as_ref()?;
-        let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let all = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses)
+            .flatten();
         all.into_iter().find(|s| s.name == self.container)
     }
 
@@ -118,7 +155,11 @@ impl Place {
         let status = self.status()?;
         let id = status.container_id.as_deref()?.rsplit('/').next()?.to_owned();
         let is_running = status.state.as_ref().is_some_and(|s| s.running.is_some());
-        Some(Run { id, attempt: status.restart_count, is_running })
+        Some(Run {
+            id,
+            attempt: status.restart_count,
+            is_running,
+        })
     }
 
     fn waiting_reason(&self) -> Option<String> {
@@ -141,12 +182,20 @@ fn refused(error: RuntimeError) -> ApiError {
 async fn until_ended(store: crate::store::Store, pod: Key, container: String, run: String, ended: CancellationToken) {
     let is_over = || {
         let object = store.get(&pod);
-        let Some(pod) = object.and_then(|o| o.typed::<Pod>().ok()) else { return true };
-        let place = Place { uid: uid(&pod), pod, container: container.clone() };
+        let Some(pod) = object.and_then(|o| o.typed::<Pod>().ok()) else {
+            return true;
+        };
+        let place = Place {
+            uid: uid(&pod),
+            pod,
+            container: container.clone(),
+        };
         place.run().is_none_or(|now| now.id != run || !now.is_running)
     };
     while !is_over() {
-        let Ok(mut watcher) = store.watch(store.resource_version()) else { continue };
+        let Ok(mut watcher) = store.watch(store.resource_version()) else {
+            continue;
+        };
         // What happened between the look and the watch is seen by one more look.
         while !is_over() {
             let change = tokio::select! { change = watcher.next() => change, () = ended.cancelled() => return };

@@ -35,7 +35,11 @@ enum Form {
 impl Form {
     /// The first clause that we can produce; plain JSON if none fits (clients take it).
     fn of(accept: &str, query: &Query) -> Result<Self, ApiError> {
-        for clause in accept.split(',').map(str::trim).filter(|clause| clause.starts_with("application/json")) {
+        for clause in accept
+            .split(',')
+            .map(str::trim)
+            .filter(|clause| clause.starts_with("application/json"))
+        {
             let parameter = |name: &str| clause.split(';').find_map(|p| p.trim().strip_prefix(name));
             match (parameter("as="), parameter("v=")) {
                 (None, _) => return Ok(Self::Plain),
@@ -73,7 +77,10 @@ impl Filter {
 
     fn matches(&self, object: &Object) -> bool {
         object.kind() == self.kind
-            && self.namespace.as_ref().is_none_or(|namespace| *namespace == object.key().namespace)
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == object.key().namespace)
             && self.labels.matches(&object.labels())
             && self.fields.matches(object)
     }
@@ -127,7 +134,12 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
     let form = Form::of(accept, query)?;
     let start = Start::of(query)?;
     let (mut lines, version) = (VecDeque::new(), start.version());
-    let mut events = Encoder { form, kind: target.kind, has_columns: false, clock };
+    let mut events = Encoder {
+        form,
+        kind: target.kind,
+        has_columns: false,
+        clock,
+    };
     let from = match version {
         Some(version) if version > 0 => version,
         _ => {
@@ -139,12 +151,25 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
     if let Start::InitialEvents = start {
         lines.push_back(events.bookmark(from, true));
     }
-    let watcher = store.watch(from).map_err(|expired| ApiError::expired(expired.to_string()))?;
+    let watcher = store
+        .watch(from)
+        .map_err(|expired| ApiError::expired(expired.to_string()))?;
     let seconds = query.number::<u64>("timeoutSeconds")?;
     let deadline = tokio::time::Instant::now() + seconds.map_or(WATCH, Duration::from_secs);
     let bookmarks = query.flag("allowWatchBookmarks").then_some(BOOKMARKS);
-    let flow = Flow { watcher, filter, events, lines, deadline, bookmarks, at: from, is_over: false };
-    let lines = stream::unfold(flow, |mut flow| async move { flow.next().await.map(|line| (Ok(line), flow)) });
+    let flow = Flow {
+        watcher,
+        filter,
+        events,
+        lines,
+        deadline,
+        bookmarks,
+        at: from,
+        is_over: false,
+    };
+    let lines = stream::unfold(flow, |mut flow| async move {
+        flow.next().await.map(|line| (Ok(line), flow))
+    });
     Ok(body::typed(StatusCode::OK, "application/json", body::flowing(lines)))
 }
 

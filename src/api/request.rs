@@ -44,7 +44,12 @@ impl Target {
         let kind = KINDS.iter().find(of)?;
         let is_placed = kind.namespaced || namespace.is_none();
         let has_place = !kind.namespaced || namespace.is_some() || name.is_none();
-        (is_placed && has_place).then(|| Self { kind, namespace, name, subresource: subresource.to_owned() })
+        (is_placed && has_place).then(|| Self {
+            kind,
+            namespace,
+            name,
+            subresource: subresource.to_owned(),
+        })
     }
 
     /// The key of the object that the path names.
@@ -121,7 +126,10 @@ impl Query {
 
     /// All values of a parameter.
     pub fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether a parameter says yes: `true`, `True`, `1` (some clients are not written in Go).
@@ -174,11 +182,20 @@ mod tests {
         let cases = [
             ("/api/v1/pods", Some(("pods", None, None, ""))),
             ("/api/v1/namespaces/a/pods", Some(("pods", Some("a"), None, ""))),
-            ("/api/v1/namespaces/a/pods/web/log", Some(("pods", Some("a"), Some("web"), "log"))),
+            (
+                "/api/v1/namespaces/a/pods/web/log",
+                Some(("pods", Some("a"), Some("web"), "log")),
+            ),
             ("/api/v1/namespaces", Some(("namespaces", None, None, ""))),
             ("/api/v1/namespaces/a", Some(("namespaces", None, Some("a"), ""))),
-            ("/api/v1/namespaces/a/status", Some(("namespaces", None, Some("a"), "status"))),
-            ("/apis/apps/v1/namespaces/a/deployments/d%2Dx", Some(("deployments", Some("a"), Some("d-x"), ""))),
+            (
+                "/api/v1/namespaces/a/status",
+                Some(("namespaces", None, Some("a"), "status")),
+            ),
+            (
+                "/apis/apps/v1/namespaces/a/deployments/d%2Dx",
+                Some(("deployments", Some("a"), Some("d-x"), "")),
+            ),
             ("/apis/apps/v1beta1/deployments", None),
             ("/api/v1/pods/web", None),
             ("/api/v1/namespaces/a/nodes", None),
@@ -186,7 +203,14 @@ mod tests {
         ];
         for (path, expected) in cases {
             let target = Target::parse(path);
-            let parts = target.as_ref().map(|t| (t.kind.plural, t.namespace.as_deref(), t.name.as_deref(), &*t.subresource));
+            let parts = target.as_ref().map(|t| {
+                (
+                    t.kind.plural,
+                    t.namespace.as_deref(),
+                    t.name.as_deref(),
+                    &*t.subresource,
+                )
+            });
             assert_eq!(parts, expected, "{path}");
         }
     }

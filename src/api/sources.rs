@@ -35,14 +35,20 @@ impl Api {
             Err(error) => return Err(error.into()),
         };
         let answer = SourceRegistered { name, created };
-        Ok(body::json(StatusCode::OK, &serde_json::to_value(answer).expect("field names are text")))
+        Ok(body::json(
+            StatusCode::OK,
+            &serde_json::to_value(answer).expect("field names are text"),
+        ))
     }
 
     pub(super) fn remove_source(&self, query: &Query) -> Answer {
         let kind = model::kind("kubelocal.dev/v1alpha1", "ManifestSource").expect("in the table");
         let key = Key::new(kind, "", query.text("name"));
         let source = self.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
-        let status: SourceStatus = source.at("/status").and_then(|s| serde_json::from_value(s.clone()).ok()).unwrap_or_default();
+        let status: SourceStatus = source
+            .at("/status")
+            .and_then(|s| serde_json::from_value(s.clone()).ok())
+            .unwrap_or_default();
         let objects = status.objects.into_iter().map(|o| ObjectRef {
             api_version: o.api_version,
             kind: o.kind,
@@ -50,9 +56,15 @@ impl Api {
             name: o.name,
             uid: o.uid,
         });
-        let answer = SourceRemoved { name: key.name.clone(), objects: objects.collect() };
+        let answer = SourceRemoved {
+            name: key.name.clone(),
+            objects: objects.collect(),
+        };
         self.store.delete(&key, &DeleteOptions::default())?;
-        Ok(body::json(StatusCode::OK, &serde_json::to_value(answer).expect("field names are text")))
+        Ok(body::json(
+            StatusCode::OK,
+            &serde_json::to_value(answer).expect("field names are text"),
+        ))
     }
 }
 
@@ -60,7 +72,11 @@ fn spec(request: SourceRequest) -> Result<serde_json::Value, ApiError> {
     if request.paths.is_empty() == request.documents.is_none() {
         return Err(ApiError::bad_request("a source has either paths or documents"));
     }
-    let paths = request.paths.iter().map(|path| path.to_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+    let paths = request
+        .paths
+        .iter()
+        .map(|path| path.to_str().map(str::to_owned))
+        .collect::<Option<Vec<_>>>();
     let spec = SourceSpec {
         paths: paths.ok_or_else(|| ApiError::bad_request("a path of a source must be valid UTF-8"))?,
         documents: request.documents,
@@ -83,7 +99,16 @@ fn source_name(request: &SourceRequest) -> String {
     let Some(first) = request.paths.first() else {
         return format!("stdin-{}", request.owner_pid.map_or(short, |pid| pid.to_string()));
     };
-    let base = first.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let base: String = base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
-    format!("{}-{short}", base.trim_matches('-')).trim_start_matches('-').to_owned()
+    let base = first
+        .file_name()
+        .map(|name| name.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let base: String = base
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    format!("{}-{short}", base.trim_matches('-'))
+        .trim_start_matches('-')
+        .to_owned()
 }

@@ -58,18 +58,32 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn accept(headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| ApiError::bad_request("Upgrade request required"))?;
-    let offered: Vec<_> = text(SEC_WEBSOCKET_PROTOCOL.as_str()).split(',').map(str::trim).collect();
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| ApiError::bad_request("Upgrade request required"))?;
+    let offered: Vec<_> = text(SEC_WEBSOCKET_PROTOCOL.as_str())
+        .split(',')
+        .map(str::trim)
+        .collect();
     let chosen = PROTOCOLS.into_iter().find(|protocol| offered.contains(protocol));
-    let chosen = chosen.ok_or_else(|| ApiError::bad_request(format!("none of the protocols {offered:?} is supported")))?;
+    let chosen =
+        chosen.ok_or_else(|| ApiError::bad_request(format!("none of the protocols {offered:?} is supported")))?;
     let mut response = Response::new(body::whole(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let accept = derive_accept_key(key.as_bytes());
     let headers = response.headers_mut();
     headers.insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).expect("base64 is plain text"));
+    headers.insert(
+        SEC_WEBSOCKET_ACCEPT,
+        HeaderValue::from_str(&accept).expect("base64 is plain text"),
+    );
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
     Ok(response)
 }
@@ -78,7 +92,13 @@ fn accept(headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
 async fn serve(socket: Socket, session: Session) {
     let (sink, mut messages) = socket.split();
     let (frames, queue) = mpsc::channel(16);
-    let Session { stdin, stdout, stderr, terminal, ended } = session;
+    let Session {
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+        ended,
+    } = session;
     let mut input = stdin.and_then(|fd| Stream::new(fd).ok());
     let outputs = [(STDOUT, stdout), (STDERR, stderr)];
     let readers: Vec<_> = outputs
@@ -166,9 +186,18 @@ async fn take(data: &[u8], input: &mut Option<Stream>, terminal: Option<&OwnedFd
 
 /// Gives a terminal the size in `{"Width": 80, "Height": 24}`.
 fn resize(terminal: &OwnedFd, size: &Value) {
-    let field = |name: &str| size.get(name).and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
+    let field = |name: &str| {
+        size.get(name)
+            .and_then(Value::as_u64)
+            .and_then(|n| u16::try_from(n).ok())
+    };
     if let Some((ws_col, ws_row)) = field("Width").zip(field("Height")) {
-        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // A terminal whose process has ended has no size to change.
         let _ = rustix::termios::tcsetwinsize(terminal.as_fd(), size);
     }

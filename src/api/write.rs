@@ -22,7 +22,14 @@ const LARGEST: usize = 3 << 20;
 
 impl Api {
     pub(super) async fn write(&self, verb: Verb, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
-        let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let header = |name| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (content_type, agent) = (header(CONTENT_TYPE), header(USER_AGENT));
         let writer = Writer {
             api: self,
@@ -48,18 +55,24 @@ impl Api {
 
 /// The manager of fields that a request writes (`managedfields.ManagerOrUserAgent`).
 fn manager(named: &str, agent: &str) -> String {
-    if named.is_empty() { agent.split('/').next().unwrap_or_default().to_owned() } else { named.to_owned() }
+    if named.is_empty() {
+        agent.split('/').next().unwrap_or_default().to_owned()
+    } else {
+        named.to_owned()
+    }
 }
 
 /// A body as JSON.
 pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
     let bytes = read(request).await?;
-    serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(format!("the body is not what is expected here: {e}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| ApiError::bad_request(format!("the body is not what is expected here: {e}")))
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
     let body = Limited::new(request.into_body(), LARGEST).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|e| ApiError::bad_request(format!("the body can't be read: {e}")))
+    body.map(|body| body.to_bytes())
+        .map_err(|e| ApiError::bad_request(format!("the body can't be read: {e}")))
 }
 
 /// One write.
@@ -81,6 +94,9 @@ impl Writer<'_> {
         let stored = if self.is_dry_run {
             object.into_value()
         } else {
+            let now = self.api.clock.now();
+            let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
+            let object = Object::new(tracked).expect("tracking keeps kind and name");
             self.api.store.create(object)?.value().clone()
         };
         Ok(body::with_warnings(body::json(StatusCode::CREATED, &stored), &warnings))
@@ -120,7 +136,8 @@ impl Writer<'_> {
         self.place(&mut config, Some(key))?;
         let warnings = self.warnings(&config)?;
         if self.query.text("fieldManager").is_empty() {
-            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            let message =
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
             return Err(ApiError::bad_request(message));
         }
         let request = applier::Request {
@@ -132,7 +149,11 @@ impl Writer<'_> {
             now: self.api.clock.now(),
         };
         let applied = applier::apply(&self.api.store, request).map_err(|error| self.not_applied(error))?;
-        let code = if applied.outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+        let code = if applied.outcome == Outcome::Created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         Ok(body::with_warnings(body::json(code, applied.object.value()), &warnings))
     }
 
@@ -162,20 +183,37 @@ impl Writer<'_> {
             "" | "Background" => Propagation::Background,
             "Foreground" => Propagation::Foreground,
             "Orphan" => Propagation::Orphan,
-            other => return Err(ApiError::bad_request(format!("propagationPolicy: unsupported value {other:?}"))),
+            other => {
+                return Err(ApiError::bad_request(format!(
+                    "propagationPolicy: unsupported value {other:?}"
+                )));
+            }
         };
-        let condition = |name: &str| body.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned);
-        let precondition = Precondition { uid: condition("uid"), resource_version: condition("resourceVersion") };
+        let condition = |name: &str| {
+            body.pointer(&format!("/preconditions/{name}"))
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let precondition = Precondition {
+            uid: condition("uid"),
+            resource_version: condition("resourceVersion"),
+        };
         let in_body = body.get("gracePeriodSeconds").and_then(Value::as_i64);
         let grace_seconds = in_body.map_or_else(|| self.query.number("gracePeriodSeconds"), |s| Ok(Some(s)))?;
-        Ok(DeleteOptions { grace_seconds, propagation, precondition })
+        Ok(DeleteOptions {
+            grace_seconds,
+            propagation,
+            precondition,
+        })
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Value, ApiError> {
         match self.content_type {
             "" | "application/json" | "application/yaml" | "application/apply-patch+yaml" => {}
             other => {
-                return Err(ApiError::unsupported_media_type(format!("the body of the request was in an unknown format: {other}")));
+                return Err(ApiError::unsupported_media_type(format!(
+                    "the body of the request was in an unknown format: {other}"
+                )));
             }
         }
         admit::decode_body(bytes).map_err(ApiError::bad_request)
@@ -184,11 +222,15 @@ impl Writer<'_> {
     /// Fills in what the path says, and refuses a body that says otherwise.
     fn place(&self, value: &mut Value, key: Option<&Key>) -> Result<(), ApiError> {
         let kind = self.target.kind;
-        let Some(object) = value.as_object_mut() else { return Err(ApiError::bad_request("the body is not an object")) };
+        let Some(object) = value.as_object_mut() else {
+            return Err(ApiError::bad_request("the body is not an object"));
+        };
         object.entry("apiVersion").or_insert_with(|| kind.api_version().into());
         object.entry("kind").or_insert_with(|| kind.kind.into());
         let metadata = object.entry("metadata").or_insert_with(|| json!({}));
-        let Some(metadata) = metadata.as_object_mut() else { return Err(ApiError::bad_request("metadata is not an object")) };
+        let Some(metadata) = metadata.as_object_mut() else {
+            return Err(ApiError::bad_request("metadata is not an object"));
+        };
         if let Some(namespace) = &self.target.namespace {
             let same = metadata.entry("namespace").or_insert_with(|| namespace.as_str().into()) == namespace.as_str();
             if !same {
@@ -199,7 +241,10 @@ impl Writer<'_> {
         if let Some(key) = key {
             let name = metadata.entry("name").or_insert_with(|| key.name.as_str().into());
             if name != key.name.as_str() {
-                let message = format!("the name of the object ({name}) does not match the name on the URL ({})", key.name);
+                let message = format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    key.name
+                );
                 return Err(ApiError::bad_request(message));
             }
         }
@@ -210,11 +255,15 @@ impl Writer<'_> {
     fn replace(&self, key: &Key, value: &Value) -> Result<Value, ApiError> {
         let live = self.api.store.get(key).ok_or_else(|| ApiError::not_found(key))?;
         let next = admit::admit(value, Some(&live)).map_err(|refused| self.refused(refused))?;
-        let mut next = admit::track_update(live.value(), next.into_value(), &self.manager, self.api.clock.now());
+        let (subresource, now) = (&self.target.subresource, self.api.clock.now());
+        let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
         if self.is_dry_run {
             return Ok(next);
         }
-        let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let asked = next
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let is_conditional = !asked.is_empty();
         let write = |object: &mut Object| {
             if !is_conditional {
@@ -231,19 +280,26 @@ impl Writer<'_> {
 
     /// What is not honoured as written: dangerous omissions are refused, others told.
     fn warnings(&self, value: &Value) -> Result<Vec<String>, ApiError> {
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            admit::field_notes(value).into_iter().partition(|note| note.severity == Severity::Error);
+        let (errors, warnings): (Vec<_>, Vec<_>) = admit::field_notes(value)
+            .into_iter()
+            .partition(|note| note.severity == Severity::Error);
         if !errors.is_empty() {
             return Err(self.refused(Refused::NotHonoured(errors)));
         }
-        Ok(warnings.into_iter().map(|note| format!("{}: {}", note.path, note.message)).collect())
+        Ok(warnings
+            .into_iter()
+            .map(|note| format!("{}: {}", note.path, note.message))
+            .collect())
     }
 
     fn refused(&self, refused: Refused) -> ApiError {
         let kind = self.target.kind;
         match refused {
             Refused::Malformed(_) => {
-                let message = format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {refused}", kind.kind, kind.version, kind.kind);
+                let message = format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {refused}",
+                    kind.kind, kind.version, kind.kind
+                );
                 ApiError::bad_request(message)
             }
             Refused::Invalid(key, errors) | Refused::NeedsReplacement(key, errors) => invalid(kind, &key.name, &errors),
@@ -257,9 +313,9 @@ impl Writer<'_> {
     fn not_applied(&self, error: ApplyError) -> ApiError {
         match error {
             ApplyError::Conflicts(conflicts) => {
-                let cause = |conflict: &admit::Conflict| Cause {
+                let cause = |conflict: &admit::apply::Conflict| Cause {
                     reason: "FieldManagerConflict".to_owned(),
-                    message: conflict.message(),
+                    message: conflict.message.clone(),
                     field: conflict.field.clone(),
                 };
                 ApiError::conflict(conflicts.to_string(), conflicts.0.iter().map(cause).collect())

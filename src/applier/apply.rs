@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::admit::{self, Conflicts, Refused};
+use crate::admit::apply::{self, Conflicts};
+use crate::admit::{self, Refused};
 use crate::model::{Key, Object};
 use crate::store::{Store, StoreError};
 
@@ -69,15 +70,23 @@ pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError>
         let live = store.get(request.key);
         match apply_once(store, request, live) {
             // Someone wrote between our look and our write: look again.
-            Err(ApplyError::Store(StoreError::Conflict { .. } | StoreError::AlreadyExists(_) | StoreError::NotFound(_))) => {}
+            Err(ApplyError::Store(
+                StoreError::Conflict { .. } | StoreError::AlreadyExists(_) | StoreError::NotFound(_),
+            )) => {}
             result => return result,
         }
     }
 }
 
 fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) -> Result<Applied, ApplyError> {
-    let Request { config, manager, force, now, .. } = request;
-    let merged = admit::apply(live.as_deref().map(Object::value), config, manager, force, now);
+    let Request {
+        config,
+        manager,
+        force,
+        now,
+        ..
+    } = request;
+    let merged = apply::apply(live.as_deref().map(Object::value), config, manager, force, now);
     let merged = merged.map_err(ApplyError::Conflicts)?;
     let next = admit::admit(&merged, live.as_deref()).map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
     let outcome = match &live {

@@ -93,7 +93,10 @@ pub(super) fn selector(controller: &Object) -> Option<LabelSelector> {
 
 fn adopted(object: &Object, owner: &Object) -> Object {
     let mut adopted = object.clone();
-    let owners = adopted.metadata_mut().entry("ownerReferences").or_insert_with(|| json!([]));
+    let owners = adopted
+        .metadata_mut()
+        .entry("ownerReferences")
+        .or_insert_with(|| json!([]));
     if let Some(owners) = owners.as_array_mut() {
         // It may be there already as an owner that does not manage it.
         owners.retain(|reference| reference["uid"] != owner.uid());

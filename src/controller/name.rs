@@ -130,6 +130,9 @@ mod tests {
     #[test]
     fn random_suffixes_have_five_letters_of_the_alphabet() {
         let suffix = random_suffix();
-        assert!(suffix.len() == 5 && suffix.bytes().all(|letter| ALPHABET.contains(&letter)), "{suffix}");
+        assert!(
+            suffix.len() == 5 && suffix.bytes().all(|letter| ALPHABET.contains(&letter)),
+            "{suffix}"
+        );
     }
 }

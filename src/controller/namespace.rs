@@ -162,7 +162,10 @@ fn remaining(content: &[Arc<Object>]) -> [Condition; 5] {
             kind: "NamespaceFinalizersRemaining",
             status: "True",
             reason: "SomeFinalizersRemain",
-            message: format!("Some content in the namespace has finalizers remaining: {}", list.join(", ")),
+            message: format!(
+                "Some content in the namespace has finalizers remaining: {}",
+                list.join(", ")
+            ),
         },
     };
     [

@@ -27,7 +27,9 @@ pub(super) fn is_active(pod: &Object) -> bool {
 /// Since when it has been ready, if it is.
 pub(super) fn ready_since(pod: &Object) -> Option<Timestamp> {
     let conditions = pod.at("/status/conditions")?.as_array()?;
-    let ready = conditions.iter().find(|c| c["type"] == "Ready" && c["status"] == "True")?;
+    let ready = conditions
+        .iter()
+        .find(|c| c["type"] == "Ready" && c["status"] == "True")?;
     let since = ready["lastTransitionTime"].as_str().and_then(|time| time.parse().ok());
     Some(since.unwrap_or(Timestamp::UNIX_EPOCH))
 }
@@ -35,7 +37,11 @@ pub(super) fn ready_since(pod: &Object) -> Option<Timestamp> {
 /// From when on it counts as available (`podutil.IsPodAvailable`), if it is ready: perhaps in the future.
 pub(super) fn available_from(pod: &Object, min_ready_seconds: i64) -> Option<Timestamp> {
     let since = ready_since(pod)?;
-    Some(since.saturating_add(SignedDuration::from_secs(min_ready_seconds)).unwrap_or(since))
+    Some(
+        since
+            .saturating_add(SignedDuration::from_secs(min_ready_seconds))
+            .unwrap_or(since),
+    )
 }
 
 /// Orders pods by how little is lost with them (`controller.ActivePodsWithRanks`). Upstream's first and fifth rule, about nodes,

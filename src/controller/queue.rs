@@ -97,7 +97,9 @@ impl Queue {
 
 /// How long to wait after this many failures in a row.
 fn plan_backoff(failures: u32) -> SignedDuration {
-    let doubled = 1_i32.checked_shl(failures.saturating_sub(1)).filter(|factor| *factor > 0);
+    let doubled = 1_i32
+        .checked_shl(failures.saturating_sub(1))
+        .filter(|factor| *factor > 0);
     let wait = doubled.and_then(|factor| FIRST_RETRY.checked_mul(factor));
     wait.map_or(LAST_RETRY, |wait| wait.min(LAST_RETRY))
 }
@@ -153,9 +155,7 @@ mod tests {
 
     #[test]
     fn failures_wait_ever_longer_until_a_success() {
-        let waits: Vec<_> = [1, 2, 3, 15, 16, 40]
-            .map(|n| plan_backoff(n).as_millis())
-            .into();
+        let waits: Vec<_> = [1, 2, 3, 15, 16, 40].map(|n| plan_backoff(n).as_millis()).into();
         assert_eq!(waits, [10, 20, 40, 163_840, 300_000, 300_000]);
         let mut queue = Queue::default();
         for _ in 0..3 {

@@ -12,7 +12,9 @@ mod selector;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
-pub use manifest_source::{MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus};
+pub use manifest_source::{
+    MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus,
+};
 pub use object::{Key, Object, OwnerRef};
 pub use paths::{PathFacts, Paths};
 pub use quantity::{Quantity, QuantityError};

@@ -81,7 +81,8 @@ impl FieldSet {
 
     /// Keeps the elements of this level, and what is inside them, for which the function says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut FieldSet) -> bool) {
-        self.0.retain(|element, entry| keep(element, &mut entry.inside) && (entry.member || !entry.inside.is_empty()));
+        self.0
+            .retain(|element, entry| keep(element, &mut entry.inside) && (entry.member || !entry.inside.is_empty()));
     }
 
     /// Takes a field, with all in it, out of the set.
@@ -91,7 +92,9 @@ impl FieldSet {
 
     /// Takes what is at a path of fields out of the set.
     pub fn remove_path(&mut self, fields: &[&str]) {
-        let Some((first, rest)) = fields.split_first() else { return };
+        let Some((first, rest)) = fields.split_first() else {
+            return;
+        };
         let element = format!("f:{first}");
         if rest.is_empty() {
             self.remove(&element);
@@ -142,7 +145,13 @@ impl FieldSet {
                 continue;
             }
             let member = entries.is_empty() || entries.contains_key(".");
-            set.0.insert(element.clone(), Entry { member, inside: FieldSet::from_json(inside) });
+            set.0.insert(
+                element.clone(),
+                Entry {
+                    member,
+                    inside: FieldSet::from_json(inside),
+                },
+            );
         }
         set
     }
@@ -174,7 +183,12 @@ mod tests {
         assert_eq!(set.to_json(), json);
         assert_eq!(
             set.paths(),
-            [".metadata.labels", ".metadata.labels.a", ".spec.containers[name=\"c\"]", ".spec.containers[name=\"c\"].image"]
+            [
+                ".metadata.labels",
+                ".metadata.labels.a",
+                ".spec.containers[name=\"c\"]",
+                ".spec.containers[name=\"c\"].image"
+            ]
         );
         assert!(set.without(&set).is_empty());
         assert_eq!(set.common(&set), set);
@@ -182,7 +196,14 @@ mod tests {
 
     #[test]
     fn foreign_json_is_read_without_panic() {
-        for value in [json!(null), json!([]), json!({"f:a": 1}), json!({"": {}}), json!({"k:{": {}}), json!({".": {}})] {
+        for value in [
+            json!(null),
+            json!([]),
+            json!({"f:a": 1}),
+            json!({"": {}}),
+            json!({"k:{": {}}),
+            json!({".": {}}),
+        ] {
             let _ = FieldSet::from_json(&value).paths();
         }
     }

@@ -46,7 +46,11 @@ impl Manager {
         Self {
             name: name.to_owned(),
             operation,
-            api_version: object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            api_version: object
+                .get("apiVersion")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             // Kubernetes keeps whole seconds.
             time: Timestamp::from_second(now.as_second()).unwrap_or(now).to_string(),
             subresource: subresource.to_owned(),
@@ -77,7 +81,11 @@ impl Manager {
         let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         Self {
             name: text("manager"),
-            operation: if text("operation") == "Apply" { Operation::Apply } else { Operation::Update },
+            operation: if text("operation") == "Apply" {
+                Operation::Apply
+            } else {
+                Operation::Update
+            },
             api_version: text("apiVersion"),
             time: text("time"),
             subresource: text("subresource"),
@@ -107,7 +115,10 @@ impl fmt::Display for Manager {
 pub fn managers_of(object: &Value) -> Vec<Manager> {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     let entries = entries.into_iter().flatten().filter_map(Value::as_object);
-    entries.filter(|entry| !entry.is_empty()).map(Manager::from_json).collect()
+    entries
+        .filter(|entry| !entry.is_empty())
+        .map(Manager::from_json)
+        .collect()
 }
 
 /// How many managers that update an object keeps; older ones are merged into one (`--max-updates` upstream).

@@ -71,7 +71,10 @@ fn merge_lists(live: &[Value], config: &[Value], shape: Shape, schema: &Schema<'
     let names: Vec<String> = config.iter().map(|item| shape.element(item)).collect();
     let mut merged: Vec<(String, Value)> = Vec::new();
     let lay = |element: &String, item: &Value| {
-        let old = before.iter().find(|(other, _)| other == element).map_or(&Value::Null, |(_, item)| *item);
+        let old = before
+            .iter()
+            .find(|(other, _)| other == element)
+            .map_or(&Value::Null, |(_, item)| *item);
         merge(old, item, schema)
     };
     for (element, item) in &before {
@@ -110,8 +113,14 @@ fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &
             remove_part(value, element, shape);
             continue;
         }
-        let at = if let Some(name) = element.strip_prefix("f:") { schema.field(name) } else { schema.item() };
-        let Some(part) = part_of_mut(value, element, shape) else { continue };
+        let at = if let Some(name) = element.strip_prefix("f:") {
+            schema.field(name)
+        } else {
+            schema.item()
+        };
+        let Some(part) = part_of_mut(value, element, shape) else {
+            continue;
+        };
         prune_level(part, inside, keeps.unwrap_or(&none), &at, is_metadata);
         if is_metadata && keeps.is_none() && is_empty(part) {
             remove_part(value, element, shape);
@@ -123,8 +132,14 @@ fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &
 pub fn retain_existing(set: &mut FieldSet, value: &Value, schema: &Schema<'_>) {
     let shape = schema.shape(value);
     set.retain(|element, inside| {
-        let Some(part) = part_of(value, element, shape) else { return false };
-        let at = if let Some(name) = element.strip_prefix("f:") { schema.field(name) } else { schema.item() };
+        let Some(part) = part_of(value, element, shape) else {
+            return false;
+        };
+        let at = if let Some(name) = element.strip_prefix("f:") {
+            schema.field(name)
+        } else {
+            schema.item()
+        };
         retain_existing(inside, part, &at);
         true
     });
@@ -183,6 +198,9 @@ fn is_empty(value: &Value) -> bool {
 
 /// A value's metadata, made if it is not there.
 pub fn metadata_of(value: &mut Value) -> Option<&mut Map<String, Value>> {
-    let metadata = value.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let metadata = value
+        .as_object_mut()?
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     metadata.as_object_mut()
 }

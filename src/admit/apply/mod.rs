@@ -79,7 +79,13 @@ impl fmt::Display for Conflicts {
 ///
 /// # Errors
 /// Fields that other managers own with other values, unless `force`, which takes them over.
-pub fn apply(live: Option<&Value>, config: &Value, manager: &str, force: bool, now: Timestamp) -> Result<Value, Conflicts> {
+pub fn apply(
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+    now: Timestamp,
+) -> Result<Value, Conflicts> {
     let mut config = config.clone();
     if let Some(metadata) = metadata_of(&mut config) {
         metadata.remove("managedFields");
@@ -103,7 +109,10 @@ pub fn apply(live: Option<&Value>, config: &Value, manager: &str, force: bool, n
     for other in &mut others {
         retain_existing(&mut other.fields, &merged, &schema);
     }
-    if let Some(same) = before.iter().find(|entry| entry.is_same(&mine) && entry.fields == mine.fields) {
+    if let Some(same) = before
+        .iter()
+        .find(|entry| entry.is_same(&mine) && entry.fields == mine.fields)
+    {
         mine.time.clone_from(&same.time);
     }
     others.push(mine);
@@ -130,7 +139,11 @@ fn settle_conflicts(others: &mut [Manager], taken: &FieldSet, force: bool) -> Re
             field,
         }));
     }
-    if conflicts.is_empty() { Ok(()) } else { Err(Conflicts(conflicts)) }
+    if conflicts.is_empty() {
+        Ok(())
+    } else {
+        Err(Conflicts(conflicts))
+    }
 }
 
 /// Keeps the books for a write that is no apply: what it changed is the manager's, and no one else's.
@@ -157,7 +170,9 @@ pub fn track_update(old: Option<&Value>, new: &Value, manager: &str, subresource
         retain_existing(&mut other.fields, &new, &schema);
     }
     if !written.is_empty() {
-        managers.iter_mut().for_each(|other| other.fields = other.fields.without(&written));
+        managers
+            .iter_mut()
+            .for_each(|other| other.fields = other.fields.without(&written));
         if let Some(place) = managers.iter().position(|other| other.is_same(&mine)) {
             mine.fields = managers.remove(place).fields;
         }
@@ -170,7 +185,11 @@ pub fn track_update(old: Option<&Value>, new: &Value, manager: &str, subresource
 
 fn asks_for_reset(new: &Value) -> bool {
     let entries = new.pointer("/metadata/managedFields").and_then(Value::as_array);
-    entries.is_some_and(|entries| entries.iter().all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty)))
+    entries.is_some_and(|entries| {
+        entries
+            .iter()
+            .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
+    })
 }
 
 fn owned(mut fields: FieldSet) -> FieldSet {

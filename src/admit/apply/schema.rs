@@ -19,18 +19,29 @@ impl<'a> Schema<'a> {
     pub fn of(object: &'a Value) -> Self {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
         let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        Self { group, kind: text("kind"), pattern: String::new() }
+        Self {
+            group,
+            kind: text("kind"),
+            pattern: String::new(),
+        }
     }
 
     /// A field of this value.
     pub fn field(&self, name: &str) -> Self {
-        let pattern = if self.pattern.is_empty() { name.to_owned() } else { format!("{}.{name}", self.pattern) };
+        let pattern = if self.pattern.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.pattern)
+        };
         Self { pattern, ..*self }
     }
 
     /// An item of this list.
     pub fn item(&self) -> Self {
-        Self { pattern: format!("{}[]", self.pattern), ..*self }
+        Self {
+            pattern: format!("{}[]", self.pattern),
+            ..*self
+        }
     }
 
     /// How this value is merged: maps by field and lists as a whole where the table says nothing.

@@ -21,7 +21,10 @@ fn applied(live: Option<&Value>, config: &Value, manager: &str) -> Value {
 /// An object without its books.
 fn bare(object: &Value) -> Value {
     let mut object = object.clone();
-    object["metadata"].as_object_mut().expect("metadata").remove("managedFields");
+    object["metadata"]
+        .as_object_mut()
+        .expect("metadata")
+        .remove("managedFields");
     object
 }
 
@@ -51,7 +54,11 @@ fn the_same_again_changes_nothing_not_even_the_time() {
 
 #[test]
 fn a_field_that_is_no_longer_named_goes_with_its_defaults() {
-    let live = applied(None, &deployment(json!({"replicas": 2, "strategy": {"type": "Recreate"}})), "files");
+    let live = applied(
+        None,
+        &deployment(json!({"replicas": 2, "strategy": {"type": "Recreate"}})),
+        "files",
+    );
     let mut live = live;
     live["spec"]["paused"] = json!(true);
     live["spec"]["strategy"]["defaulted"] = json!(1);
@@ -61,11 +68,22 @@ fn a_field_that_is_no_longer_named_goes_with_its_defaults() {
 
 #[test]
 fn items_are_merged_by_key_and_dropped_ones_removed() {
-    let live = applied(None, &pod(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}])), "files");
+    let live = applied(
+        None,
+        &pod(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}])),
+        "files",
+    );
     let mut live = live;
     live["spec"]["containers"][1]["tty"] = json!(true);
-    let object = applied(Some(&live), &pod(json!([{"name": "c", "image": "3"}, {"name": "b", "image": "2"}])), "files");
-    assert_eq!(object["spec"]["containers"], json!([{"name": "c", "image": "3"}, {"name": "b", "image": "2", "tty": true}]));
+    let object = applied(
+        Some(&live),
+        &pod(json!([{"name": "c", "image": "3"}, {"name": "b", "image": "2"}])),
+        "files",
+    );
+    assert_eq!(
+        object["spec"]["containers"],
+        json!([{"name": "c", "image": "3"}, {"name": "b", "image": "2", "tty": true}])
+    );
 }
 
 #[test]
@@ -84,7 +102,10 @@ fn what_another_manager_owns_stays() {
     labelled["metadata"]["labels"] = json!({"by": "hand"});
     let live = track_update(Some(&live), &labelled, "kubectl-label", "", at(2));
     let object = applied(Some(&live), &deployment(json!({"replicas": 2})), "files");
-    assert_eq!((&object["metadata"]["labels"], &object["spec"]), (&json!({"by": "hand"}), &json!({"replicas": 2})));
+    assert_eq!(
+        (&object["metadata"]["labels"], &object["spec"]),
+        (&json!({"by": "hand"}), &json!({"replicas": 2}))
+    );
 }
 
 #[test]
@@ -103,7 +124,8 @@ fn another_value_of_anothers_field_is_a_conflict_that_names_them() {
     let mut scaled = live.clone();
     scaled["spec"]["replicas"] = json!(5);
     let live = track_update(Some(&live), &scaled, "kubectl", "scale", at(2));
-    let conflicts = apply(Some(&live), &deployment(json!({"replicas": 2})), "files", false, at(3)).expect_err("conflict");
+    let conflicts =
+        apply(Some(&live), &deployment(json!({"replicas": 2})), "files", false, at(3)).expect_err("conflict");
     assert_eq!(
         conflicts.to_string(),
         "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1 at 1970-01-01T00:00:02Z: .spec.replicas"
@@ -116,8 +138,18 @@ fn another_value_of_anothers_field_is_a_conflict_that_names_them() {
 #[test]
 fn several_conflicts_are_listed_by_manager() {
     let live = applied(None, &deployment(json!({"replicas": 2, "minReadySeconds": 1})), "one");
-    let conflicts = apply(Some(&live), &deployment(json!({"replicas": 3, "minReadySeconds": 2})), "two", false, at(2)).expect_err("conflicts");
-    assert_eq!(conflicts.to_string(), "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.minReadySeconds\n- .spec.replicas");
+    let conflicts = apply(
+        Some(&live),
+        &deployment(json!({"replicas": 3, "minReadySeconds": 2})),
+        "two",
+        false,
+        at(2),
+    )
+    .expect_err("conflicts");
+    assert_eq!(
+        conflicts.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.minReadySeconds\n- .spec.replicas"
+    );
 }
 
 #[test]
@@ -126,7 +158,10 @@ fn atomic_values_are_owned_whole() {
     let live = applied(None, &config(json!({"a": "1", "b": "2"})), "files");
     let object = applied(Some(&live), &config(json!({"a": "1"})), "files");
     assert_eq!(object["spec"]["selector"], json!({"matchLabels": {"a": "1"}}));
-    assert_eq!(object["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:spec": {"f:selector": {}}}));
+    assert_eq!(
+        object["metadata"]["managedFields"][0]["fieldsV1"],
+        json!({"f:spec": {"f:selector": {}}})
+    );
 }
 
 #[test]
@@ -136,14 +171,20 @@ fn annotations_that_the_node_wrote_stay_when_the_author_drops_theirs() {
     let mut live = applied(None, &config, "files");
     live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
     let object = applied(Some(&live), &deployment(json!({})), "files");
-    assert_eq!(object["metadata"]["annotations"], json!({"deployment.kubernetes.io/revision": "1"}));
+    assert_eq!(
+        object["metadata"]["annotations"],
+        json!({"deployment.kubernetes.io/revision": "1"})
+    );
 }
 
 #[test]
 fn data_that_is_dropped_altogether_goes_altogether() {
     let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data});
     let live = applied(None, &map(json!({"a": "1", "b": "2"})), "files");
-    assert_eq!(applied(Some(&live), &map(json!({"a": "1"})), "files")["data"], json!({"a": "1"}));
+    assert_eq!(
+        applied(Some(&live), &map(json!({"a": "1"})), "files")["data"],
+        json!({"a": "1"})
+    );
     let mut none = map(json!({}));
     none.as_object_mut().expect("object").remove("data");
     assert_eq!(applied(Some(&live), &none, "files").get("data"), None);
@@ -151,9 +192,18 @@ fn data_that_is_dropped_altogether_goes_altogether() {
 
 #[test]
 fn an_update_takes_what_it_changes_and_forgets_what_it_removes() {
-    let old = track_update(None, &deployment(json!({"replicas": 1, "paused": true})), "one", "", at(1));
+    let old = track_update(
+        None,
+        &deployment(json!({"replicas": 1, "paused": true})),
+        "one",
+        "",
+        at(1),
+    );
     let new = track_update(Some(&old), &deployment(json!({"replicas": 2})), "two", "", at(2));
-    let owners: Vec<(String, Value)> = managers_of(&new).iter().map(|m| (m.name.clone(), m.fields.to_json())).collect();
+    let owners: Vec<(String, Value)> = managers_of(&new)
+        .iter()
+        .map(|m| (m.name.clone(), m.fields.to_json()))
+        .collect();
     assert_eq!(owners, [("two".to_owned(), json!({"f:spec": {"f:replicas": {}}}))]);
     assert_eq!(track_update(Some(&new), &bare(&new), "three", "", at(3)), new);
 }
@@ -172,7 +222,13 @@ fn at_most_ten_updaters_are_remembered() {
     for number in 0..15_u8 {
         let mut next = object.clone();
         next["metadata"]["labels"][format!("l{number}")] = json!("x");
-        object = track_update(Some(&object), &next, &format!("m{number:02}"), "", at(i64::from(number)));
+        object = track_update(
+            Some(&object),
+            &next,
+            &format!("m{number:02}"),
+            "",
+            at(i64::from(number)),
+        );
     }
     let names: Vec<String> = managers_of(&object).into_iter().map(|m| m.name).collect();
     assert_eq!(names.len(), 10);
@@ -215,7 +271,10 @@ fn config() -> impl proptest::strategy::Strategy<Value = Value> {
             .map(|(name, (env, image, port))| {
                 let mut container = json!({"name": name});
                 if !env.is_empty() {
-                    container["env"] = env.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+                    container["env"] = env
+                        .into_iter()
+                        .map(|(name, value)| json!({"name": name, "value": value}))
+                        .collect();
                 }
                 if let Some(image) = image {
                     container["image"] = json!(image);

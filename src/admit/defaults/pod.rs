@@ -1,8 +1,6 @@
 //! Defaults of pods and of the pod templates in workloads.
 
-use k8s_openapi::api::core::v1::{
-    Container, EphemeralContainer, Pod, PodSpec, Probe, Toleration, Volume,
-};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe, Toleration, Volume};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::text;
@@ -19,7 +17,12 @@ pub fn default_pod(pod: &mut Pod) {
         default_requests(container);
     }
     if spec.host_network == Some(true) {
-        for port in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()).flat_map(|c| c.ports.iter_mut().flatten()) {
+        for port in spec
+            .containers
+            .iter_mut()
+            .chain(spec.init_containers.iter_mut().flatten())
+            .flat_map(|c| c.ports.iter_mut().flatten())
+        {
             if port.host_port.unwrap_or_default() == 0 {
                 port.host_port = Some(port.container_port);
             }
@@ -47,7 +50,11 @@ pub fn default_pod_spec(spec: &mut PodSpec) {
 
 /// The deprecated `serviceAccount` says the same as `serviceAccountName` (conversion in `pkg/apis/core/v1`).
 fn mirror_service_account(spec: &mut PodSpec) {
-    let name = spec.service_account_name.clone().filter(|name| !name.is_empty()).or_else(|| spec.service_account.clone());
+    let name = spec
+        .service_account_name
+        .clone()
+        .filter(|name| !name.is_empty())
+        .or_else(|| spec.service_account.clone());
     if let Some(name) = name.filter(|name| !name.is_empty()) {
         spec.service_account_name = Some(name.clone());
         spec.service_account = Some(name);
@@ -88,13 +95,30 @@ fn default_container(container: &mut Container) {
     for port in container.ports.iter_mut().flatten() {
         text(&mut port.protocol, "TCP");
     }
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe].into_iter().flatten() {
+    for probe in [
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+        &mut container.startup_probe,
+    ]
+    .into_iter()
+    .flatten()
+    {
         default_probe(probe);
     }
-    for field in container.env.iter_mut().flatten().filter_map(|env| env.value_from.as_mut()?.field_ref.as_mut()) {
+    for field in container
+        .env
+        .iter_mut()
+        .flatten()
+        .filter_map(|env| env.value_from.as_mut()?.field_ref.as_mut())
+    {
         text(&mut field.api_version, "v1");
     }
-    for hook in container.lifecycle.iter_mut().flat_map(|l| [&mut l.post_start, &mut l.pre_stop]).flatten() {
+    for hook in container
+        .lifecycle
+        .iter_mut()
+        .flat_map(|l| [&mut l.post_start, &mut l.pre_stop])
+        .flatten()
+    {
         if let Some(get) = &mut hook.http_get {
             text(&mut get.path, "/");
             text(&mut get.scheme, "HTTP");
@@ -149,7 +173,9 @@ fn default_probe(probe: &mut Probe) {
 
 /// Limits stand in for requests that are not given.
 fn default_requests(container: &mut Container) {
-    let Some(resources) = &mut container.resources else { return };
+    let Some(resources) = &mut container.resources else {
+        return;
+    };
     let Some(limits) = resources.limits.clone() else { return };
     let requests = resources.requests.get_or_insert_with(Default::default);
     for (name, limit) in limits {
@@ -172,13 +198,23 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(downward) = &mut volume.downward_api {
         downward.default_mode.get_or_insert(FILE_MODE);
-        for field in downward.items.iter_mut().flatten().filter_map(|item| item.field_ref.as_mut()) {
+        for field in downward
+            .items
+            .iter_mut()
+            .flatten()
+            .filter_map(|item| item.field_ref.as_mut())
+        {
             text(&mut field.api_version, "v1");
         }
     }
     if let Some(projected) = &mut volume.projected {
         projected.default_mode.get_or_insert(FILE_MODE);
-        for token in projected.sources.iter_mut().flatten().filter_map(|source| source.service_account_token.as_mut()) {
+        for token in projected
+            .sources
+            .iter_mut()
+            .flatten()
+            .filter_map(|source| source.service_account_token.as_mut())
+        {
             token.expiration_seconds.get_or_insert(3600);
         }
     }

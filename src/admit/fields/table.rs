@@ -110,7 +110,10 @@ const POD: Entries = &[
     // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
     ("hostUsers", Moot),
     ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
-    ("readinessGates", Warn("not honoured yet: readiness does not wait for them")),
+    (
+        "readinessGates",
+        Warn("not honoured yet: readiness does not wait for them"),
+    ),
     ("activeDeadlineSeconds", NOT_ENFORCED),
     ("resources", NOT_ENFORCED),
     ("dnsPolicy", OneOf(&["ClusterFirst", "Default"], &NO_DNS)),
@@ -119,8 +122,14 @@ const POD: Entries = &[
     ("setHostnameAsFQDN", NO_DNS),
     ("hostnameOverride", Warn("not honoured yet")),
     ("hostAliases", Warn("not honoured yet: the image's /etc/hosts is used")),
-    ("enableServiceLinks", Warn("not honoured yet: Services set no variables")),
-    ("imagePullSecrets", Warn("not honoured yet: images are not pulled from registries")),
+    (
+        "enableServiceLinks",
+        Warn("not honoured yet: Services set no variables"),
+    ),
+    (
+        "imagePullSecrets",
+        Warn("not honoured yet: images are not pulled from registries"),
+    ),
     ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
     ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
     ("automountServiceAccountToken", NO_ACCOUNT),
@@ -134,14 +143,23 @@ const POD: Entries = &[
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
     ("securityContext.supplementalGroups", Honoured),
-    ("securityContext.supplementalGroupsPolicy", OneOf(&["Merge"], &Warn("not honoured yet: groups are merged"))),
+    (
+        "securityContext.supplementalGroupsPolicy",
+        OneOf(&["Merge"], &Warn("not honoured yet: groups are merged")),
+    ),
     ("securityContext.seccompProfile.type", SECCOMP),
     ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
     ("securityContext.appArmorProfile.type", APP_ARMOR),
     ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
-    ("securityContext.fsGroup", Warn("not honoured yet: volumes keep their owner")),
+    (
+        "securityContext.fsGroup",
+        Warn("not honoured yet: volumes keep their owner"),
+    ),
     ("securityContext.fsGroupChangePolicy", Moot),
-    ("securityContext.sysctls", Warn("not honoured yet: the host's values stay")),
+    (
+        "securityContext.sysctls",
+        Warn("not honoured yet: the host's values stay"),
+    ),
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.seLinuxChangePolicy", Moot),
     ("securityContext.windowsOptions", NO_WINDOWS),
@@ -149,7 +167,10 @@ const POD: Entries = &[
 
 const NO_PROFILE: Say = Refuse("profiles of the host can't be loaded here");
 const SECCOMP: Say = OneOf(&["RuntimeDefault", "Unconfined"], &NO_PROFILE);
-const APP_ARMOR: Say = OneOf(&["Unconfined"], &Warn("not honoured: only root can load AppArmor profiles"));
+const APP_ARMOR: Say = OneOf(
+    &["Unconfined"],
+    &Warn("not honoured: only root can load AppArmor profiles"),
+);
 
 const CONTAINER: Entries = &[
     ("name", Honoured),
@@ -159,7 +180,10 @@ const CONTAINER: Entries = &[
     ("args", Honoured),
     ("workingDir", Honoured),
     ("env", Honoured),
-    ("env[].valueFrom.fileKeyRef", Refuse("variables can't be read from files here yet")),
+    (
+        "env[].valueFrom.fileKeyRef",
+        Refuse("variables can't be read from files here yet"),
+    ),
     ("envFrom", Honoured),
     ("stdin", Honoured),
     ("stdinOnce", Honoured),
@@ -170,13 +194,25 @@ const CONTAINER: Entries = &[
     ("volumeMounts[].mountPath", Honoured),
     ("volumeMounts[].readOnly", Honoured),
     ("volumeMounts[].subPath", Honoured),
-    ("volumeMounts[].subPathExpr", Refuse("not supported yet: the whole volume would be mounted")),
-    ("volumeMounts[].mountPropagation", OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate"))),
+    (
+        "volumeMounts[].subPathExpr",
+        Refuse("not supported yet: the whole volume would be mounted"),
+    ),
+    (
+        "volumeMounts[].mountPropagation",
+        OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
+    ),
     (
         "volumeMounts[].recursiveReadOnly",
-        OneOf(&["Disabled", "IfPossible"], &Refuse("mounts below the volume would stay writable")),
+        OneOf(
+            &["Disabled", "IfPossible"],
+            &Refuse("mounts below the volume would stay writable"),
+        ),
     ),
-    ("volumeDevices", Refuse("block devices can't be given to containers here")),
+    (
+        "volumeDevices",
+        Refuse("block devices can't be given to containers here"),
+    ),
     ("livenessProbe", NO_PROBES),
     ("readinessProbe", NO_PROBES),
     ("startupProbe", NO_PROBES),
@@ -205,19 +241,28 @@ const CONTAINER: Entries = &[
 
 const NO_MESSAGE: Say = Warn("not honoured yet: termination messages are not read");
 
-const INIT_CONTAINER: Entries = &[("restartPolicy", Refuse("sidecar containers are not run yet: the pod would wait for it forever"))];
+const INIT_CONTAINER: Entries = &[(
+    "restartPolicy",
+    Refuse("sidecar containers are not run yet: the pod would wait for it forever"),
+)];
 
 const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
     ("emptyDir.medium", Warn("approximated: the directory lies on the disk")),
-    ("emptyDir.sizeLimit", Warn("not enforced yet: the directory may grow beyond it")),
+    (
+        "emptyDir.sizeLimit",
+        Warn("not enforced yet: the directory may grow beyond it"),
+    ),
     ("hostPath", Honoured),
     ("configMap", Honoured),
     ("secret", Honoured),
     ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
     ("projected", Refuse("volumes of this kind can't be mounted here yet")),
-    ("persistentVolumeClaim", Refuse("claims are not bound yet, so they can't be mounted")),
+    (
+        "persistentVolumeClaim",
+        Refuse("claims are not bound yet, so they can't be mounted"),
+    ),
     ("image", Refuse("volumes of this kind can't be mounted here yet")),
     ("*", Refuse("volumes of this kind can't be mounted here")),
 ];

@@ -9,8 +9,15 @@ use super::*;
 use crate::model::{Honoured, KINDS, kind};
 
 fn said(value: Value) -> Vec<String> {
-    let kind = kind(value["apiVersion"].as_str().expect("set"), value["kind"].as_str().expect("set")).expect("known");
-    notes(kind, &value).into_iter().map(|note| format!("{} {}: {}", note.severity, note.path, note.message)).collect()
+    let kind = kind(
+        value["apiVersion"].as_str().expect("set"),
+        value["kind"].as_str().expect("set"),
+    )
+    .expect("known");
+    notes(kind, &value)
+        .into_iter()
+        .map(|note| format!("{} {}: {}", note.severity, note.path, note.message))
+        .collect()
 }
 
 fn pod(spec: Value) -> Value {
@@ -94,14 +101,28 @@ fn every_writable_kind_is_in_the_table() {
 /// A pattern that names no field would silently do nothing.
 #[test]
 fn every_pattern_of_the_table_names_a_field_that_exists() {
-    let shapes = [("Pod", paths_of::<Pod>()), ("Deployment", paths_of::<Deployment>()), ("ReplicaSet", paths_of::<ReplicaSet>())];
+    let shapes = [
+        ("Pod", paths_of::<Pod>()),
+        ("Deployment", paths_of::<Deployment>()),
+        ("ReplicaSet", paths_of::<ReplicaSet>()),
+    ];
     for (name, paths) in shapes {
-        let (_, _, tables) = table::KINDS.iter().find(|(_, kind, _)| *kind == name).expect("in the table");
+        let (_, _, tables) = table::KINDS
+            .iter()
+            .find(|(_, kind, _)| *kind == name)
+            .expect("in the table");
         for (prefix, entries) in tables.iter().filter(|(_, entries)| !is_shared(entries)) {
             for (pattern, _) in *entries {
-                let full = [*prefix, *pattern].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+                let full = [*prefix, *pattern]
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(".");
                 let is_type = matches!(full.as_str(), "apiVersion" | "kind");
-                assert!(is_type || pattern.contains('*') || paths.contains(&full), "{name}: {full}");
+                assert!(
+                    is_type || pattern.contains('*') || paths.contains(&full),
+                    "{name}: {full}"
+                );
             }
         }
     }

@@ -13,14 +13,25 @@ pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &
     let spec = claim.spec.as_ref().unwrap_or(&none);
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     if modes.is_empty() {
-        errors.push(FieldError::required(&path.field("accessModes"), "at least 1 access mode is required"));
+        errors.push(FieldError::required(
+            &path.field("accessModes"),
+            "at least 1 access mode is required",
+        ));
     }
     const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
     for mode in modes.iter().filter(|mode| !MODES.contains(&mode.as_str())) {
         errors.push(FieldError::not_supported(&path.field("accessModes"), mode, &MODES));
     }
-    one_of(&spec.volume_mode, &["Block", "Filesystem"], &path.field("volumeMode"), errors);
-    let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    one_of(
+        &spec.volume_mode,
+        &["Block", "Filesystem"],
+        &path.field("volumeMode"),
+        errors,
+    );
+    let requests = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref());
     let at = path.field("resources").key("storage");
     match requests.and_then(|requests| requests.get("storage")) {
         None => errors.push(FieldError::required(&at, "")),
@@ -44,7 +55,8 @@ pub fn validate_claim_update(new: &PersistentVolumeClaim, old: &PersistentVolume
     let mut old = old;
     old.resources.get_or_insert_with(Default::default);
     if new != old {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let detail =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(&FieldPath::of(&["spec"]), detail));
     }
 }

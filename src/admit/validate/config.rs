@@ -17,15 +17,26 @@ pub fn validate_config_map(map: &ConfigMap, errors: &mut ErrorList) {
     let (data, binary) = (FieldPath::of(&["data"]), FieldPath::of(&["binaryData"]));
     let texts = map.data.iter().flatten();
     let bytes = map.binary_data.iter().flatten();
-    for (path, key) in texts.clone().map(|(key, _)| (&data, key)).chain(bytes.clone().map(|(key, _)| (&binary, key))) {
+    for (path, key) in texts
+        .clone()
+        .map(|(key, _)| (&data, key))
+        .chain(bytes.clone().map(|(key, _)| (&binary, key)))
+    {
         validate_key(path, key, errors);
     }
     for (key, _) in texts.clone() {
         if map.binary_data.as_ref().is_some_and(|binary| binary.contains_key(key)) {
-            errors.push(FieldError::invalid(&data.key(key), key, "duplicate of key present in binaryData"));
+            errors.push(FieldError::invalid(
+                &data.key(key),
+                key,
+                "duplicate of key present in binaryData",
+            ));
         }
     }
-    let size = texts.map(|(_, value)| value.len()).chain(bytes.map(|(_, value)| value.0.len())).sum::<usize>();
+    let size = texts
+        .map(|(_, value)| value.len())
+        .chain(bytes.map(|(_, value)| value.0.len()))
+        .sum::<usize>();
     if size > MAX_DATA {
         errors.push(FieldError::too_long(&FieldPath::root(), MAX_DATA));
     }
@@ -57,9 +68,16 @@ fn validate_secret_type(kind: &str, data: &BTreeMap<String, ByteString>, path: &
         errors.push(FieldError::required(&path.key(key), ""));
     }
     let is_docker = kind.starts_with("kubernetes.io/dockerc");
-    for (key, value) in data.iter().filter(|(key, _)| is_docker && needed.contains(&key.as_str())) {
+    for (key, value) in data
+        .iter()
+        .filter(|(key, _)| is_docker && needed.contains(&key.as_str()))
+    {
         if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&value.0).is_err() {
-            errors.push(FieldError::invalid(&path.key(key), &"<secret contents redacted>", "must be valid json"));
+            errors.push(FieldError::invalid(
+                &path.key(key),
+                &"<secret contents redacted>",
+                "must be valid json",
+            ));
         }
     }
     if kind == "kubernetes.io/basic-auth" && !data.contains_key("username") && !data.contains_key("password") {
@@ -85,7 +103,11 @@ pub fn validate_config_map_update(new: &ConfigMap, old: &ConfigMap, errors: &mut
 /// Checks a Secret's change.
 pub fn validate_secret_update(new: &Secret, old: &Secret, errors: &mut ErrorList) {
     if new.type_ != old.type_ {
-        errors.push(FieldError::invalid(&FieldPath::of(&["type"]), &new.type_, "field is immutable"));
+        errors.push(FieldError::invalid(
+            &FieldPath::of(&["type"]),
+            &new.type_,
+            "field is immutable",
+        ));
     }
     if old.immutable == Some(true) {
         forbid_immutable("immutable", new.immutable != Some(true), errors);
@@ -95,7 +117,10 @@ pub fn validate_secret_update(new: &Secret, old: &Secret, errors: &mut ErrorList
 
 fn forbid_immutable(field: &str, changed: bool, errors: &mut ErrorList) {
     if changed {
-        errors.push(FieldError::forbidden(&FieldPath::of(&[field]), "field is immutable when `immutable` is set"));
+        errors.push(FieldError::forbidden(
+            &FieldPath::of(&[field]),
+            "field is immutable when `immutable` is set",
+        ));
     }
 }
 

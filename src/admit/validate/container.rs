@@ -37,7 +37,11 @@ pub fn validate_containers(spec: &PodSpec, place: &Place<'_>, path: &FieldPath, 
         if let Some(policy) = container.restart_policy.as_ref().filter(|policy| !policy.is_empty()) {
             if !["Always", "OnFailure", "Never"].contains(&policy.as_str()) {
                 let supported = ["Always", "OnFailure", "Never"];
-                errors.push(FieldError::not_supported(&at.field("restartPolicy"), policy, &supported));
+                errors.push(FieldError::not_supported(
+                    &at.field("restartPolicy"),
+                    policy,
+                    &supported,
+                ));
             }
         }
         validate_host_ports(container, &mut host_ports, &at, errors);
@@ -83,14 +87,38 @@ fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath
     if image.is_empty() {
         errors.push(FieldError::required(&path.field("image"), ""));
     } else if image.trim() != image {
-        errors.push(FieldError::invalid(&path.field("image"), &image, "must not have leading or trailing whitespace"));
+        errors.push(FieldError::invalid(
+            &path.field("image"),
+            &image,
+            "must not have leading or trailing whitespace",
+        ));
     }
-    one_of(&container.image_pull_policy, &["Always", "IfNotPresent", "Never"], &path.field("imagePullPolicy"), errors);
+    one_of(
+        &container.image_pull_policy,
+        &["Always", "IfNotPresent", "Never"],
+        &path.field("imagePullPolicy"),
+        errors,
+    );
     let message_policies = ["File", "FallbackToLogsOnError"];
-    one_of(&container.termination_message_policy, &message_policies, &path.field("terminationMessagePolicy"), errors);
-    validate_ports(container.ports.as_deref().unwrap_or_default(), place, &path.field("ports"), errors);
+    one_of(
+        &container.termination_message_policy,
+        &message_policies,
+        &path.field("terminationMessagePolicy"),
+        errors,
+    );
+    validate_ports(
+        container.ports.as_deref().unwrap_or_default(),
+        place,
+        &path.field("ports"),
+        errors,
+    );
     env::validate_env(container, path, errors);
-    validate_mounts(container.volume_mounts.as_deref().unwrap_or_default(), place, &path.field("volumeMounts"), errors);
+    validate_mounts(
+        container.volume_mounts.as_deref().unwrap_or_default(),
+        place,
+        &path.field("volumeMounts"),
+        errors,
+    );
     if let Some(resources) = &container.resources {
         validate_resources(resources, &path.field("resources"), errors);
     }
@@ -101,7 +129,10 @@ fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath
 
 /// Checks that a text, where given, is one of several.
 pub fn one_of(value: &Option<String>, supported: &[&str], path: &FieldPath, errors: &mut ErrorList) {
-    if let Some(value) = value.as_deref().filter(|value| !value.is_empty() && !supported.contains(value)) {
+    if let Some(value) = value
+        .as_deref()
+        .filter(|value| !value.is_empty() && !supported.contains(value))
+    {
         errors.push(FieldError::not_supported(path, value, supported));
     }
 }
@@ -122,7 +153,11 @@ fn validate_ports(ports: &[ContainerPort], place: &Place<'_>, path: &FieldPath, 
         if port.container_port == 0 {
             errors.push(FieldError::required(&at.field("containerPort"), ""));
         } else if let Some(message) = names::port_number(port.container_port.into()) {
-            errors.push(FieldError::invalid(&at.field("containerPort"), &port.container_port, message));
+            errors.push(FieldError::invalid(
+                &at.field("containerPort"),
+                &port.container_port,
+                message,
+            ));
         }
         let host_port = port.host_port.unwrap_or_default();
         if host_port != 0 {
@@ -137,7 +172,11 @@ fn validate_ports(ports: &[ContainerPort], place: &Place<'_>, path: &FieldPath, 
         match port.protocol.as_deref().unwrap_or_default() {
             "" => errors.push(FieldError::required(&at.field("protocol"), "")),
             "TCP" | "UDP" | "SCTP" => {}
-            other => errors.push(FieldError::not_supported(&at.field("protocol"), other, &["SCTP", "TCP", "UDP"])),
+            other => errors.push(FieldError::not_supported(
+                &at.field("protocol"),
+                other,
+                &["SCTP", "TCP", "UDP"],
+            )),
         }
     }
 }
@@ -148,7 +187,10 @@ fn validate_host_ports(container: &Container, seen: &mut HashSet<String>, path: 
         let protocol = port.protocol.as_deref().unwrap_or_default();
         let place = format!("{protocol}/{}/{number}", port.host_ip.as_deref().unwrap_or_default());
         if number != 0 && !seen.insert(place.clone()) {
-            errors.push(FieldError::duplicate(&path.field("ports").index(index).field("hostPort"), &place));
+            errors.push(FieldError::duplicate(
+                &path.field("ports").index(index).field("hostPort"),
+                &place,
+            ));
         }
     }
 }
@@ -165,12 +207,20 @@ fn validate_mounts(mounts: &[VolumeMount], place: &Place<'_>, path: &FieldPath, 
         if mount.mount_path.is_empty() {
             errors.push(FieldError::required(&at.field("mountPath"), ""));
         } else if !seen.insert(mount.mount_path.as_str()) {
-            errors.push(FieldError::invalid(&at.field("mountPath"), &mount.mount_path, "must be unique"));
+            errors.push(FieldError::invalid(
+                &at.field("mountPath"),
+                &mount.mount_path,
+                "must be unique",
+            ));
         }
         let sub_path = mount.sub_path.as_deref().unwrap_or_default();
         let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
         if !sub_path.is_empty() && !expression.is_empty() {
-            errors.push(FieldError::invalid(&at.field("subPathExpr"), &expression, "subPathExpr and subPath are mutually exclusive"));
+            errors.push(FieldError::invalid(
+                &at.field("subPathExpr"),
+                &expression,
+                "subPathExpr and subPath are mutually exclusive",
+            ));
         }
         volume::validate_relative_path(sub_path, &at.field("subPath"), errors);
         volume::validate_relative_path(expression, &at.field("subPathExpr"), errors);
@@ -198,18 +248,28 @@ fn quantities<'a>(
     let mut read = Quantities::new();
     for (name, quantity) in list.into_iter().flatten() {
         let at = path.key(name);
-        let is_standard = ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()) || name.starts_with("hugepages-");
+        let is_standard =
+            ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()) || name.starts_with("hugepages-");
         if !name.contains('/') && !is_standard {
-            errors.push(FieldError::invalid(&at, name, "must be a standard resource for containers"));
+            errors.push(FieldError::invalid(
+                &at,
+                name,
+                "must be a standard resource for containers",
+            ));
         }
         match Quantity::parse(&quantity.0) {
             None => {
-                let detail = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+                let detail =
+                    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
                 errors.push(FieldError::invalid(&at, &quantity.0, detail));
             }
             Some(value) => {
                 if value < Quantity::ZERO {
-                    errors.push(FieldError::invalid(&at, &quantity.0, "must be greater than or equal to 0"));
+                    errors.push(FieldError::invalid(
+                        &at,
+                        &quantity.0,
+                        "must be greater than or equal to 0",
+                    ));
                 }
                 read.insert(name, (&quantity.0, value));
             }

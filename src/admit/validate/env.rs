@@ -1,6 +1,8 @@
 //! Environment of containers (V19 to V23).
 
-use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector};
+use k8s_openapi::api::core::v1::{
+    Container, EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+};
 
 use super::super::path::FieldPath;
 use super::errors::{ErrorList, FieldError};
@@ -47,9 +49,17 @@ fn validate_source(variable: &EnvVar, source: &EnvVarSource, path: &FieldPath, e
         let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
         errors.push(FieldError::invalid(path, &"", detail));
     } else if !variable.value.as_deref().unwrap_or_default().is_empty() {
-        errors.push(FieldError::invalid(path, &"", "may not be specified when `value` is not empty"));
+        errors.push(FieldError::invalid(
+            path,
+            &"",
+            "may not be specified when `value` is not empty",
+        ));
     } else if set > 1 {
-        errors.push(FieldError::invalid(path, &"", "may not have more than one field specified at a time"));
+        errors.push(FieldError::invalid(
+            path,
+            &"",
+            "may not have more than one field specified at a time",
+        ));
     }
     if let Some(field) = &source.field_ref {
         validate_field(field, &path.field("fieldRef"), errors);
@@ -58,8 +68,14 @@ fn validate_source(variable: &EnvVar, source: &EnvVarSource, path: &FieldPath, e
         validate_resource(field, &path.field("resourceFieldRef"), errors);
     }
     let keys = [
-        ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|s| (&s.name, &s.key))),
-        ("secretKeyRef", source.secret_key_ref.as_ref().map(|s| (&s.name, &s.key))),
+        (
+            "configMapKeyRef",
+            source.config_map_key_ref.as_ref().map(|s| (&s.name, &s.key)),
+        ),
+        (
+            "secretKeyRef",
+            source.secret_key_ref.as_ref().map(|s| (&s.name, &s.key)),
+        ),
     ];
     for (field, reference) in keys {
         let Some((name, key)) = reference else { continue };
@@ -79,7 +95,9 @@ fn validate_source(variable: &EnvVar, source: &EnvVarSource, path: &FieldPath, e
 
 fn validate_field(field: &ObjectFieldSelector, path: &FieldPath, errors: &mut ErrorList) {
     let at = path.field("fieldPath");
-    let subscripted = ["metadata.labels", "metadata.annotations"].iter().find_map(|map| field.field_path.strip_prefix(map));
+    let subscripted = ["metadata.labels", "metadata.annotations"]
+        .iter()
+        .find_map(|map| field.field_path.strip_prefix(map));
     let key = subscripted.and_then(|rest| rest.strip_prefix("['")?.strip_suffix("']"));
     if field.field_path.is_empty() {
         errors.push(FieldError::required(&at, ""));
@@ -105,7 +123,11 @@ fn validate_resource(field: &ResourceFieldSelector, path: &FieldPath, errors: &m
     if field.resource.is_empty() {
         errors.push(FieldError::required(&path.field("resource"), ""));
     } else if !RESOURCES.contains(&field.resource.as_str()) && !is_huge {
-        errors.push(FieldError::not_supported(&path.field("resource"), &field.resource, &RESOURCES));
+        errors.push(FieldError::not_supported(
+            &path.field("resource"),
+            &field.resource,
+            &RESOURCES,
+        ));
     }
 }
 
@@ -116,10 +138,18 @@ fn validate_from(from: &EnvFromSource, path: &FieldPath, errors: &mut ErrorList)
     }
     match (&from.config_map_ref, &from.secret_ref) {
         (None, None) => {
-            errors.push(FieldError::invalid(path, &"", "must specify one of: `configMapRef` or `secretRef`"));
+            errors.push(FieldError::invalid(
+                path,
+                &"",
+                "must specify one of: `configMapRef` or `secretRef`",
+            ));
         }
         (Some(_), Some(_)) => {
-            errors.push(FieldError::invalid(path, &"", "may not have more than one field specified at a time"));
+            errors.push(FieldError::invalid(
+                path,
+                &"",
+                "may not have more than one field specified at a time",
+            ));
         }
         (Some(map), None) if map.name.is_empty() => {
             errors.push(FieldError::required(&path.field("configMapRef").field("name"), ""));

@@ -81,7 +81,12 @@ impl FieldError {
     pub fn not_supported(path: &FieldPath, value: &str, supported: &[&str]) -> Self {
         let mut quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         quoted.sort();
-        Self::new(path, ErrorKind::NotSupported, json(&value), format!("supported values: {}", quoted.join(", ")))
+        Self::new(
+            path,
+            ErrorKind::NotSupported,
+            json(&value),
+            format!("supported values: {}", quoted.join(", ")),
+        )
     }
 
     /// A field that may not be given here.
@@ -101,7 +106,12 @@ impl FieldError {
 
     /// A value of too many bytes.
     pub fn too_long(path: &FieldPath, most: usize) -> Self {
-        Self::new(path, ErrorKind::TooLong, Value::Null, format!("may not be more than {most} bytes"))
+        Self::new(
+            path,
+            ErrorKind::TooLong,
+            Value::Null,
+            format!("may not be more than {most} bytes"),
+        )
     }
 
     /// The text without the path: what a `metav1.Status` cause says.
@@ -120,7 +130,12 @@ impl FieldError {
     }
 
     fn new(path: &FieldPath, kind: ErrorKind, bad_value: Value, detail: impl Into<String>) -> Self {
-        Self { path: path.clone(), kind, bad_value, detail: detail.into() }
+        Self {
+            path: path.clone(),
+            kind,
+            bad_value,
+            detail: detail.into(),
+        }
     }
 }
 

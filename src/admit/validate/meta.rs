@@ -24,7 +24,10 @@ pub fn validate_metadata(kind: &Kind, metadata: &ObjectMeta, errors: &mut ErrorL
             errors.push(FieldError::invalid(&path.field("namespace"), &namespace, message));
         }
     } else if !namespace.is_empty() {
-        errors.push(FieldError::forbidden(&path.field("namespace"), "not allowed on this type"));
+        errors.push(FieldError::forbidden(
+            &path.field("namespace"),
+            "not allowed on this type",
+        ));
     }
     validate_labels_and_annotations(metadata, &path, errors);
     for (index, finalizer) in metadata.finalizers.iter().flatten().enumerate() {
@@ -84,7 +87,11 @@ pub fn validate_selector(selector: &LabelSelector, path: &FieldPath, errors: &mu
                 errors.push(FieldError::forbidden(&at.field("values"), detail));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.push(FieldError::invalid(&at.field("operator"), &other, "not a valid selector operator")),
+            other => errors.push(FieldError::invalid(
+                &at.field("operator"),
+                &other,
+                "not a valid selector operator",
+            )),
         }
         for message in names::qualified_name(&requirement.key) {
             errors.push(FieldError::invalid(&at.field("key"), &requirement.key, message));
@@ -107,7 +114,10 @@ fn validate_name(kind: &Kind, metadata: &ObjectMeta, path: &FieldPath, errors: &
     let name = metadata.name.as_deref().unwrap_or_default();
     let base = metadata.generate_name.as_deref().unwrap_or_default();
     if name.is_empty() && base.is_empty() {
-        errors.push(FieldError::required(&path.field("name"), "name or generateName is required"));
+        errors.push(FieldError::required(
+            &path.field("name"),
+            "name or generateName is required",
+        ));
     } else if name.is_empty() {
         // Five random letters will follow, so a dash at the end is fine.
         for message in check(base.strip_suffix('-').unwrap_or(base)) {

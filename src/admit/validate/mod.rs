@@ -64,7 +64,11 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
     match (new, old) {
         (Typed::Pod(new), Typed::Pod(old)) => {
             let replace = pod_update::unchangeable(new, old);
-            return Ok(if replace.is_empty() { Change::Update } else { Change::Replace(replace) });
+            return Ok(if replace.is_empty() {
+                Change::Update
+            } else {
+                Change::Replace(replace)
+            });
         }
         (Typed::Deployment(new), Typed::Deployment(old)) => {
             workload::validate_selector_update(&new.spec.selector, &old.spec.selector, &mut errors);
@@ -79,7 +83,15 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         }
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
         (Typed::Namespace(_), Typed::Namespace(_)) => {}
-        _ => errors.push(FieldError::invalid(&FieldPath::of(&["kind"]), &"", "field is immutable")),
+        _ => errors.push(FieldError::invalid(
+            &FieldPath::of(&["kind"]),
+            &"",
+            "field is immutable",
+        )),
     }
-    if errors.is_empty() { Ok(Change::Update) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(Change::Update)
+    } else {
+        Err(errors)
+    }
 }

@@ -51,7 +51,11 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".into());
             } else {
-                wrong.extend(dns_subdomain(prefix).into_iter().map(|message| format!("prefix part {message}")));
+                wrong.extend(
+                    dns_subdomain(prefix)
+                        .into_iter()
+                        .map(|message| format!("prefix part {message}")),
+                );
             }
             name
         }
@@ -69,7 +73,11 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         wrong.push("name part must be non-empty".into());
     } else {
-        wrong.extend(longer_than(name, 63).into_iter().map(|message| format!("name part {message}")));
+        wrong.extend(
+            longer_than(name, 63)
+                .into_iter()
+                .map(|message| format!("name part {message}")),
+        );
     }
     if !is_label_word(name) {
         wrong.push(
@@ -117,7 +125,10 @@ pub fn config_key(text: &str) -> Vec<String> {
 /// The name of a port: at most 15 of `[-a-z0-9]` with a letter, no `--`, no `-` at an end (`IsValidPortName`).
 pub fn port_name(text: &str) -> Vec<String> {
     let mut wrong = longer_than(text, 15);
-    if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+    if !text
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
         wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
     if !text.contains(|c: char| c.is_ascii_lowercase()) {
@@ -140,7 +151,8 @@ pub fn port_number(port: i64) -> Option<&'static str> {
 /// The name of an environment variable: any printable ASCII but `=` (upstream's relaxed rule, on since 1.32).
 pub fn env_name(text: &str) -> Option<&'static str> {
     let fits = !text.is_empty() && text.chars().all(|c| (' '..='~').contains(&c) && c != '=');
-    (!fits).then_some("a valid environment variable name must consist only of printable ASCII characters other than '='")
+    (!fits)
+        .then_some("a valid environment variable name must consist only of printable ASCII characters other than '='")
 }
 
 fn is_dns_label(text: &str) -> bool {
@@ -155,7 +167,11 @@ fn is_label_word(text: &str) -> bool {
 }
 
 fn longer_than(text: &str, most: usize) -> Vec<String> {
-    if text.len() > most { vec![format!("must be no more than {most} characters")] } else { Vec::new() }
+    if text.len() > most {
+        vec![format!("must be no more than {most} characters")]
+    } else {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
     };
     validate_pod_spec(spec, &path, errors);
     if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
-        errors.push(FieldError::forbidden(&path.field("ephemeralContainers"), "cannot be set on create"));
+        errors.push(FieldError::forbidden(
+            &path.field("ephemeralContainers"),
+            "cannot be set on create",
+        ));
     }
 }
 
@@ -35,7 +38,11 @@ pub fn validate_template(template: &PodTemplateSpec, path: &FieldPath, errors: &
     validate_pod_spec(spec, &at, errors);
     let policy = spec.restart_policy.as_deref().unwrap_or_default();
     if matches!(policy, "OnFailure" | "Never") {
-        errors.push(FieldError::not_supported(&at.field("restartPolicy"), policy, &["Always"]));
+        errors.push(FieldError::not_supported(
+            &at.field("restartPolicy"),
+            policy,
+            &["Always"],
+        ));
     }
     if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
         let detail = "ephemeral containers not allowed in pod template";
@@ -57,9 +64,16 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
         let at = path.field("terminationGracePeriodSeconds");
         errors.push(FieldError::invalid(&at, &grace, "must be greater than or equal to 0"));
     }
-    if let Some(deadline) = spec.active_deadline_seconds.filter(|d| !(1..=i64::from(i32::MAX)).contains(d)) {
+    if let Some(deadline) = spec
+        .active_deadline_seconds
+        .filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
+    {
         let at = path.field("activeDeadlineSeconds");
-        errors.push(FieldError::invalid(&at, &deadline, "must be between 1 and 2147483647, inclusive"));
+        errors.push(FieldError::invalid(
+            &at,
+            &deadline,
+            "must be between 1 and 2147483647, inclusive",
+        ));
     }
     if let Some(context) = &spec.security_context {
         security::validate_pod_context(context, &path.field("securityContext"), errors);
@@ -74,21 +88,34 @@ fn validate_choices(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
     if policy.is_empty() {
         errors.push(FieldError::required(&path.field("restartPolicy"), ""));
     } else if !["Always", "OnFailure", "Never"].contains(&policy) {
-        errors.push(FieldError::not_supported(&path.field("restartPolicy"), policy, &["Always", "OnFailure", "Never"]));
+        errors.push(FieldError::not_supported(
+            &path.field("restartPolicy"),
+            policy,
+            &["Always", "OnFailure", "Never"],
+        ));
     }
     const DNS: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     let dns = spec.dns_policy.as_deref().unwrap_or_default();
     let config = spec.dns_config.as_ref();
-    let servers = config.and_then(|config| config.nameservers.as_ref()).map_or(0, Vec::len);
+    let servers = config
+        .and_then(|config| config.nameservers.as_ref())
+        .map_or(0, Vec::len);
     if !dns.is_empty() && !DNS.contains(&dns) {
         errors.push(FieldError::not_supported(&path.field("dnsPolicy"), dns, &DNS));
     } else if dns == "None" && servers == 0 {
         let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-        errors.push(FieldError::required(&path.field("dnsConfig").field("nameservers"), detail));
+        errors.push(FieldError::required(
+            &path.field("dnsConfig").field("nameservers"),
+            detail,
+        ));
     }
     if let Some(config) = config.filter(|_| servers > 3) {
         let at = path.field("dnsConfig").field("nameservers");
-        errors.push(FieldError::invalid(&at, &config.nameservers, "must not have more than 3 nameservers"));
+        errors.push(FieldError::invalid(
+            &at,
+            &config.nameservers,
+            "must not have more than 3 nameservers",
+        ));
     }
 }
 
@@ -112,7 +139,11 @@ fn validate_pod_names(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) 
 
 fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut ErrorList) {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (key, operator, effect) = (text(&toleration.key), text(&toleration.operator), text(&toleration.effect));
+    let (key, operator, effect) = (
+        text(&toleration.key),
+        text(&toleration.operator),
+        text(&toleration.effect),
+    );
     if key.is_empty() && operator != "Exists" {
         let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
         errors.push(FieldError::invalid(&path.field("operator"), &operator, detail));
@@ -126,7 +157,11 @@ fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut E
         errors.push(FieldError::invalid(&path.field("effect"), &effect, detail));
     }
     if !["", "Exists", "Equal", "Lt", "Gt"].contains(&operator.as_str()) {
-        errors.push(FieldError::not_supported(&path.field("operator"), &operator, &["Equal", "Exists"]));
+        errors.push(FieldError::not_supported(
+            &path.field("operator"),
+            &operator,
+            &["Equal", "Exists"],
+        ));
     }
     if !["", "NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect.as_str()) {
         let supported = ["NoSchedule", "PreferNoSchedule", "NoExecute"];

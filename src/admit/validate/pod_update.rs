@@ -16,17 +16,26 @@ pub fn unchangeable(new: &Pod, old: &Pod) -> ErrorList {
     let none = PodSpec::default();
     let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
     if new.containers.len() != old.containers.len() {
-        errors.push(FieldError::forbidden(&path.field("containers"), "pod updates may not add or remove containers"));
+        errors.push(FieldError::forbidden(
+            &path.field("containers"),
+            "pod updates may not add or remove containers",
+        ));
         return errors;
     }
     if new.init_containers.iter().flatten().count() != old.init_containers.iter().flatten().count() {
-        errors.push(FieldError::forbidden(&path.field("initContainers"), "pod updates may not add or remove containers"));
+        errors.push(FieldError::forbidden(
+            &path.field("initContainers"),
+            "pod updates may not add or remove containers",
+        ));
         return errors;
     }
     let changeable = with_changeable_of(new, old);
     if changeable != *old {
         let fields = changed_fields(&changeable, old);
-        errors.push(FieldError::forbidden(&path, format!("{UNCHANGEABLE}\nchanged: {}", fields.join(", "))));
+        errors.push(FieldError::forbidden(
+            &path,
+            format!("{UNCHANGEABLE}\nchanged: {}", fields.join(", ")),
+        ));
     }
     errors
 }
@@ -37,17 +46,29 @@ fn with_changeable_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     for (container, old) in spec.containers.iter_mut().zip(&old.containers) {
         container.image.clone_from(&old.image);
     }
-    for (container, old) in spec.init_containers.iter_mut().flatten().zip(old.init_containers.iter().flatten()) {
+    for (container, old) in spec
+        .init_containers
+        .iter_mut()
+        .flatten()
+        .zip(old.init_containers.iter().flatten())
+    {
         container.image.clone_from(&old.image);
     }
     if is_deadline_change_allowed(new.active_deadline_seconds, old.active_deadline_seconds) {
         spec.active_deadline_seconds = old.active_deadline_seconds;
     }
     let tolerations = new.tolerations.as_deref().unwrap_or_default();
-    if old.tolerations.iter().flatten().all(|toleration| tolerations.contains(toleration)) {
+    if old
+        .tolerations
+        .iter()
+        .flatten()
+        .all(|toleration| tolerations.contains(toleration))
+    {
         spec.tolerations.clone_from(&old.tolerations);
     }
-    if old.termination_grace_period_seconds.is_some_and(|grace| grace < 0) && new.termination_grace_period_seconds == Some(1) {
+    if old.termination_grace_period_seconds.is_some_and(|grace| grace < 0)
+        && new.termination_grace_period_seconds == Some(1)
+    {
         spec.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
     // Written by the node alone, through a subresource; files never name them.
@@ -68,8 +89,15 @@ fn is_deadline_change_allowed(new: Option<i64>, old: Option<i64>) -> bool {
 fn changed_fields(new: &PodSpec, old: &PodSpec) -> Vec<String> {
     let fields = |spec: &PodSpec| serde_json::to_value(spec).unwrap_or_default();
     let (new, old) = (fields(new), fields(old));
-    let names = new.as_object().into_iter().chain(old.as_object()).flat_map(|fields| fields.keys());
-    let mut changed: Vec<String> = names.filter(|name| new.get(*name) != old.get(*name)).map(|name| format!("spec.{name}")).collect();
+    let names = new
+        .as_object()
+        .into_iter()
+        .chain(old.as_object())
+        .flat_map(|fields| fields.keys());
+    let mut changed: Vec<String> = names
+        .filter(|name| new.get(*name) != old.get(*name))
+        .map(|name| format!("spec.{name}"))
+        .collect();
     changed.sort();
     changed.dedup();
     changed

@@ -32,7 +32,12 @@ pub fn validate_hooks_and_probes(container: &Container, grace: i64, path: &Field
 }
 
 fn validate_probe(probe: &Probe, is_readiness: bool, path: &FieldPath, errors: &mut ErrorList) {
-    let handlers = [probe.exec.is_some(), probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.grpc.is_some()];
+    let handlers = [
+        probe.exec.is_some(),
+        probe.http_get.is_some(),
+        probe.tcp_socket.is_some(),
+        probe.grpc.is_some(),
+    ];
     count_handlers(&handlers, path, errors);
     validate_exec(probe.exec.as_ref(), path, errors);
     validate_http_get(probe.http_get.as_ref(), path, errors);
@@ -53,8 +58,15 @@ fn validate_probe(probe: &Probe, is_readiness: bool, path: &FieldPath, errors: &
             errors.push(FieldError::invalid(&path.field(field), &value, NOT_NEGATIVE));
         }
     }
-    if let Some(threshold) = probe.success_threshold.filter(|threshold| !is_readiness && *threshold != 1) {
-        errors.push(FieldError::invalid(&path.field("successThreshold"), &threshold, "must be 1"));
+    if let Some(threshold) = probe
+        .success_threshold
+        .filter(|threshold| !is_readiness && *threshold != 1)
+    {
+        errors.push(FieldError::invalid(
+            &path.field("successThreshold"),
+            &threshold,
+            "must be 1",
+        ));
     }
     if let Some(grace) = probe.termination_grace_period_seconds {
         let at = path.field("terminationGracePeriodSeconds");
@@ -67,14 +79,23 @@ fn validate_probe(probe: &Probe, is_readiness: bool, path: &FieldPath, errors: &
 }
 
 fn validate_hook(hook: &LifecycleHandler, grace: i64, path: &FieldPath, errors: &mut ErrorList) {
-    let handlers = [hook.exec.is_some(), hook.http_get.is_some(), hook.tcp_socket.is_some(), hook.sleep.is_some()];
+    let handlers = [
+        hook.exec.is_some(),
+        hook.http_get.is_some(),
+        hook.tcp_socket.is_some(),
+        hook.sleep.is_some(),
+    ];
     count_handlers(&handlers, path, errors);
     validate_exec(hook.exec.as_ref(), path, errors);
     validate_http_get(hook.http_get.as_ref(), path, errors);
     if let Some(socket) = &hook.tcp_socket {
         validate_port(&socket.port, &path.field("tcpSocket").field("port"), errors);
     }
-    if let Some(sleep) = hook.sleep.as_ref().filter(|sleep| sleep.seconds < 0 || sleep.seconds > grace) {
+    if let Some(sleep) = hook
+        .sleep
+        .as_ref()
+        .filter(|sleep| sleep.seconds < 0 || sleep.seconds > grace)
+    {
         let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(FieldError::invalid(&path.field("sleep"), &sleep.seconds, detail));
     }
@@ -103,7 +124,11 @@ fn validate_http_get(get: Option<&HTTPGetAction>, path: &FieldPath, errors: &mut
     validate_port(&get.port, &at.field("port"), errors);
     let scheme = get.scheme.as_deref().unwrap_or_default();
     if !["HTTP", "HTTPS"].contains(&scheme) {
-        errors.push(FieldError::not_supported(&at.field("scheme"), scheme, &["HTTP", "HTTPS"]));
+        errors.push(FieldError::not_supported(
+            &at.field("scheme"),
+            scheme,
+            &["HTTP", "HTTPS"],
+        ));
     }
 }
 

@@ -16,9 +16,19 @@ pub fn validate_pod_context(context: &PodSecurityContext, path: &FieldPath, erro
     }
     validate_seccomp(context.seccomp_profile.as_ref(), path, errors);
     let policies = ["OnRootMismatch", "Always"];
-    one_of(&context.fs_group_change_policy, &policies, &path.field("fsGroupChangePolicy"), errors);
+    one_of(
+        &context.fs_group_change_policy,
+        &policies,
+        &path.field("fsGroupChangePolicy"),
+        errors,
+    );
     let policies = ["Merge", "Strict"];
-    one_of(&context.supplemental_groups_policy, &policies, &path.field("supplementalGroupsPolicy"), errors);
+    one_of(
+        &context.supplemental_groups_policy,
+        &policies,
+        &path.field("supplementalGroupsPolicy"),
+        errors,
+    );
 }
 
 /// Checks a container's security context.
@@ -28,15 +38,25 @@ pub fn validate_container_context(context: &SecurityContext, path: &FieldPath, e
     validate_seccomp(context.seccomp_profile.as_ref(), path, errors);
     match context.proc_mount.as_deref().unwrap_or_default() {
         "" | "Default" | "Unmasked" => {}
-        other => errors.push(FieldError::not_supported(&path.field("procMount"), other, &["Default", "Unmasked"])),
+        other => errors.push(FieldError::not_supported(
+            &path.field("procMount"),
+            other,
+            &["Default", "Unmasked"],
+        )),
     }
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
             errors.push(FieldError::invalid(path, context, detail));
         }
-        let added = context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
-        if added.into_iter().any(|name| matches!(name.as_str(), "CAP_SYS_ADMIN" | "SYS_ADMIN")) {
+        let added = context
+            .capabilities
+            .iter()
+            .flat_map(|capabilities| capabilities.add.iter().flatten());
+        if added
+            .into_iter()
+            .any(|name| matches!(name.as_str(), "CAP_SYS_ADMIN" | "SYS_ADMIN"))
+        {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             errors.push(FieldError::invalid(path, context, detail));
         }
@@ -45,7 +65,11 @@ pub fn validate_container_context(context: &SecurityContext, path: &FieldPath, e
 
 fn validate_id(id: Option<i64>, path: &FieldPath, errors: &mut ErrorList) {
     if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
-        errors.push(FieldError::invalid(path, &id, "must be between 0 and 2147483647, inclusive"));
+        errors.push(FieldError::invalid(
+            path,
+            &id,
+            "must be between 0 and 2147483647, inclusive",
+        ));
     }
 }
 
@@ -54,7 +78,10 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &FieldPath, errors: 
     let at = path.field("seccompProfile");
     let local = profile.localhost_profile.as_deref().unwrap_or_default();
     match profile.type_.as_str() {
-        "" => errors.push(FieldError::required(&at.field("type"), "type is required when seccompProfile is set")),
+        "" => errors.push(FieldError::required(
+            &at.field("type"),
+            "type is required when seccompProfile is set",
+        )),
         "Localhost" if local.is_empty() => {
             let detail = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(&at.field("localhostProfile"), detail));

@@ -16,9 +16,24 @@ pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorL
     let kind = spec.type_.as_deref().unwrap_or_default();
     let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
     one_of(&spec.type_, &kinds, &path.field("type"), errors);
-    one_of(&spec.session_affinity, &["ClientIP", "None"], &path.field("sessionAffinity"), errors);
-    one_of(&spec.internal_traffic_policy, &["Cluster", "Local"], &path.field("internalTrafficPolicy"), errors);
-    one_of(&spec.external_traffic_policy, &["Cluster", "Local"], &path.field("externalTrafficPolicy"), errors);
+    one_of(
+        &spec.session_affinity,
+        &["ClientIP", "None"],
+        &path.field("sessionAffinity"),
+        errors,
+    );
+    one_of(
+        &spec.internal_traffic_policy,
+        &["Cluster", "Local"],
+        &path.field("internalTrafficPolicy"),
+        errors,
+    );
+    one_of(
+        &spec.external_traffic_policy,
+        &["Cluster", "Local"],
+        &path.field("externalTrafficPolicy"),
+        errors,
+    );
     meta::validate_labels(spec.selector.as_ref(), &path.field("selector"), errors);
     let ports = spec.ports.as_deref().unwrap_or_default();
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
@@ -33,7 +48,11 @@ fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: 
     let ip = spec.cluster_ip.as_deref().unwrap_or_default();
     let first = spec.cluster_ips.as_ref().and_then(|ips| ips.first());
     if let Some(first) = first.filter(|first| !ip.is_empty() && *first != ip) {
-        errors.push(FieldError::invalid(&path.field("clusterIPs"), first, "first value must match `clusterIP`"));
+        errors.push(FieldError::invalid(
+            &path.field("clusterIPs"),
+            first,
+            "first value must match `clusterIP`",
+        ));
     }
     if !matches!(ip, "" | "None") && ip.parse::<std::net::IpAddr>().is_err() {
         let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
@@ -96,7 +115,10 @@ pub fn validate_service_update(new: &Service, old: &Service, errors: &mut ErrorL
     let spec = |service: &Service| service.spec.clone().unwrap_or_default();
     let (new, old) = (spec(new), spec(old));
     let is_external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
-    let (new_ip, old_ip) = (new.cluster_ip.clone().unwrap_or_default(), old.cluster_ip.clone().unwrap_or_default());
+    let (new_ip, old_ip) = (
+        new.cluster_ip.clone().unwrap_or_default(),
+        old.cluster_ip.clone().unwrap_or_default(),
+    );
     if !old_ip.is_empty() && new_ip != old_ip && !is_external(&new) && !is_external(&old) {
         let at = FieldPath::of(&["spec", "clusterIPs"]).index(0);
         errors.push(FieldError::invalid(&at, &new_ip, "may not change once set"));

@@ -17,7 +17,11 @@ pub fn has_source(volume: &Volume) -> bool {
 /// The sources that a volume names: every field of it but its name.
 fn sources(volume: &Volume) -> Vec<String> {
     match serde_json::to_value(volume) {
-        Ok(Value::Object(fields)) => fields.into_iter().map(|(field, _)| field).filter(|field| field != "name").collect(),
+        Ok(Value::Object(fields)) => fields
+            .into_iter()
+            .map(|(field, _)| field)
+            .filter(|field| field != "name")
+            .collect(),
         Ok(_) | Err(_) => Vec::new(),
     }
 }
@@ -42,7 +46,10 @@ pub fn validate_volumes<'a>(volumes: &'a [Volume], path: &FieldPath, errors: &mu
             [_] => validate_source(volume, &at, errors),
             [_, others @ ..] => {
                 for other in others {
-                    errors.push(FieldError::forbidden(&at.field(other), "may not specify more than 1 volume type"));
+                    errors.push(FieldError::forbidden(
+                        &at.field(other),
+                        "may not specify more than 1 volume type",
+                    ));
                 }
             }
         }
@@ -68,16 +75,36 @@ fn validate_source(volume: &Volume, path: &FieldPath, errors: &mut ErrorList) {
         validate_items(map.items.as_deref().unwrap_or_default(), &at.field("items"), errors);
     }
     if let Some(host) = &volume.host_path {
-        validate_host_path(&host.path, host.type_.as_deref().unwrap_or_default(), &path.field("hostPath"), errors);
+        validate_host_path(
+            &host.path,
+            host.type_.as_deref().unwrap_or_default(),
+            &path.field("hostPath"),
+            errors,
+        );
     }
-    if volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name.is_empty()) {
-        errors.push(FieldError::required(&path.field("persistentVolumeClaim").field("claimName"), ""));
+    if volume
+        .persistent_volume_claim
+        .as_ref()
+        .is_some_and(|claim| claim.claim_name.is_empty())
+    {
+        errors.push(FieldError::required(
+            &path.field("persistentVolumeClaim").field("claimName"),
+            "",
+        ));
     }
 }
 
 fn validate_host_path(host: &str, kind: &str, path: &FieldPath, errors: &mut ErrorList) {
-    const KINDS: [&str; 8] =
-        ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+    const KINDS: [&str; 8] = [
+        "",
+        "DirectoryOrCreate",
+        "Directory",
+        "FileOrCreate",
+        "File",
+        "Socket",
+        "CharDevice",
+        "BlockDevice",
+    ];
     if host.is_empty() {
         errors.push(FieldError::required(&path.field("path"), ""));
     } else if has_back_step(host) {
@@ -99,7 +126,11 @@ fn validate_items(items: &[KeyToPath], path: &FieldPath, errors: &mut ErrorList)
         } else {
             validate_relative_path(&item.path, &at.field("path"), errors);
             if item.path.starts_with("..") && !has_back_step(&item.path) {
-                errors.push(FieldError::invalid(&at.field("path"), &item.path, "must not start with '..'"));
+                errors.push(FieldError::invalid(
+                    &at.field("path"),
+                    &item.path,
+                    "must not start with '..'",
+                ));
             }
         }
         validate_mode(item.mode, &at.field("mode"), errors);

@@ -27,7 +27,11 @@ pub fn validate_deployment(deployment: &Deployment, errors: &mut ErrorList) {
         let at = path.field("progressDeadlineSeconds");
         not_negative(Some(deadline), &at, errors);
         if deadline <= spec.min_ready_seconds.unwrap_or_default() {
-            errors.push(FieldError::invalid(&at, &deadline, "must be greater than minReadySeconds"));
+            errors.push(FieldError::invalid(
+                &at,
+                &deadline,
+                "must be greater than minReadySeconds",
+            ));
         }
     }
 }
@@ -47,7 +51,11 @@ pub fn validate_replica_set(set: &ReplicaSet, errors: &mut ErrorList) {
 /// Checks that the selector stays: pods of the old one would be nobody's.
 pub fn validate_selector_update(new: &LabelSelector, old: &LabelSelector, errors: &mut ErrorList) {
     if new != old {
-        errors.push(FieldError::invalid(&FieldPath::of(&["spec", "selector"]), new, "field is immutable"));
+        errors.push(FieldError::invalid(
+            &FieldPath::of(&["spec", "selector"]),
+            new,
+            "field is immutable",
+        ));
     }
 }
 
@@ -71,10 +79,21 @@ fn validate_workload_selector(
         return;
     };
     let none = BTreeMap::new();
-    let labels = template.and_then(|template| template.metadata.as_ref()?.labels.as_ref()).unwrap_or(&none);
-    if !selector.matches(&labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()) {
+    let labels = template
+        .and_then(|template| template.metadata.as_ref()?.labels.as_ref())
+        .unwrap_or(&none);
+    if !selector.matches(
+        &labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
+    ) {
         let at = path.field("template").field("metadata").field("labels");
-        errors.push(FieldError::invalid(&at, labels, "`selector` does not match template `labels`"));
+        errors.push(FieldError::invalid(
+            &at,
+            labels,
+            "`selector` does not match template `labels`",
+        ));
     }
 }
 
@@ -88,18 +107,34 @@ fn validate_strategy(strategy: &DeploymentStrategy, path: &FieldPath, errors: &m
             }
         }
         "RollingUpdate" => {
-            let Some(rolling) = &strategy.rolling_update else { return };
+            let Some(rolling) = &strategy.rolling_update else {
+                return;
+            };
             let surge = validate_share(rolling.max_surge.as_ref(), &at.field("maxSurge"), errors);
             let unavailable_at = at.field("maxUnavailable");
             let unavailable = validate_share(rolling.max_unavailable.as_ref(), &unavailable_at, errors);
             if surge == Some(0) && unavailable == Some(0) {
-                errors.push(FieldError::invalid(&unavailable_at, &rolling.max_unavailable, "may not be 0 when `maxSurge` is 0"));
+                errors.push(FieldError::invalid(
+                    &unavailable_at,
+                    &rolling.max_unavailable,
+                    "may not be 0 when `maxSurge` is 0",
+                ));
             }
-            if matches!(rolling.max_unavailable, Some(IntOrString::String(_))) && unavailable.is_some_and(|share| share > 100) {
-                errors.push(FieldError::invalid(&unavailable_at, &rolling.max_unavailable, "must not be greater than 100%"));
+            if matches!(rolling.max_unavailable, Some(IntOrString::String(_)))
+                && unavailable.is_some_and(|share| share > 100)
+            {
+                errors.push(FieldError::invalid(
+                    &unavailable_at,
+                    &rolling.max_unavailable,
+                    "must not be greater than 100%",
+                ));
             }
         }
-        other => errors.push(FieldError::not_supported(&path.field("type"), other, &["Recreate", "RollingUpdate"])),
+        other => errors.push(FieldError::not_supported(
+            &path.field("type"),
+            other,
+            &["Recreate", "RollingUpdate"],
+        )),
     }
 }
 
@@ -111,7 +146,9 @@ fn validate_share(share: Option<&IntOrString>, path: &FieldPath, errors: &mut Er
             Some(*number)
         }
         IntOrString::String(text) => {
-            let digits = text.strip_suffix('%').filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+            let digits = text
+                .strip_suffix('%')
+                .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
             let percent = digits.and_then(|digits| digits.parse().ok());
             if percent.is_none() {
                 let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \

@@ -69,14 +69,22 @@ impl Strategy {
         if deployment.text("/spec/strategy/type") == "Recreate" {
             return Self::Recreate;
         }
-        let max_surge = scaled(deployment.at("/spec/strategy/rollingUpdate/maxSurge"), replicas, Round::Up);
+        let max_surge = scaled(
+            deployment.at("/spec/strategy/rollingUpdate/maxSurge"),
+            replicas,
+            Round::Up,
+        );
         let max_unavailable = scaled(
             deployment.at("/spec/strategy/rollingUpdate/maxUnavailable"),
             replicas,
             Round::Down,
         );
         // With both at zero nothing could ever move (`deploymentutil.ResolveFenceposts`).
-        let max_unavailable = if max_surge == 0 { max_unavailable.max(1) } else { max_unavailable };
+        let max_unavailable = if max_surge == 0 {
+            max_unavailable.max(1)
+        } else {
+            max_unavailable
+        };
         Self::RollingUpdate {
             max_surge,
             max_unavailable,
@@ -121,19 +129,27 @@ mod tests {
             (json!({"maxSurge": "100%", "maxUnavailable": "0%"}), 3, (3, 0)),
         ];
         for (rolling, replicas, (max_surge, max_unavailable)) in cases {
-            let asked = deployment("web").replicas(replicas).spec("strategy", json!({"rollingUpdate": rolling}));
+            let asked = deployment("web")
+                .replicas(replicas)
+                .spec("strategy", json!({"rollingUpdate": rolling}));
             let expected = Strategy::RollingUpdate {
                 max_surge,
                 max_unavailable,
             };
-            assert_eq!(Desired::of(&asked.object()).strategy, expected, "{rolling} of {replicas}");
+            assert_eq!(
+                Desired::of(&asked.object()).strategy,
+                expected,
+                "{rolling} of {replicas}"
+            );
         }
     }
 
     #[test]
     fn more_than_all_can_not_be_unavailable() {
         let rolling = json!({"maxSurge": 0, "maxUnavailable": 5});
-        let asked = deployment("web").replicas(3).spec("strategy", json!({"rollingUpdate": rolling}));
+        let asked = deployment("web")
+            .replicas(3)
+            .spec("strategy", json!({"rollingUpdate": rolling}));
         assert_eq!(Desired::of(&asked.object()).min_available(), 0);
     }
 }

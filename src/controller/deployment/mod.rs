@@ -75,12 +75,7 @@ fn kind_of_deployments() -> &'static Kind {
 }
 
 /// What a Deployment wants, given all ReplicaSets of its namespace and the pods of its own ones.
-fn plan_deployment(
-    deployment: &Object,
-    replica_sets: &[Arc<Object>],
-    pods: &[Arc<Object>],
-    now: Timestamp,
-) -> Plan {
+fn plan_deployment(deployment: &Object, replica_sets: &[Arc<Object>], pods: &[Arc<Object>], now: Timestamp) -> Plan {
     let Some(selector) = selector(deployment) else {
         return Plan::default();
     };

@@ -63,7 +63,9 @@ fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let said = fields.iter().filter(|(_, value)| !value.is_null());
-            said.map(|(name, value)| (name.clone(), without_nulls(value))).collect::<Map<_, _>>().into()
+            said.map(|(name, value)| (name.clone(), without_nulls(value)))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar.clone(),

@@ -32,7 +32,11 @@ impl Rollout<'_> {
             // A paused Deployment still follows its size, but makes no ReplicaSet.
             revision::sync_new(self.deployment, desired, sets);
             scale::plan_scale(self.deployment, desired, sets);
-            return if desired.is_paused { Progress::Paused } else { Progress::Scaling };
+            return if desired.is_paused {
+                Progress::Paused
+            } else {
+                Progress::Scaling
+            };
         }
         match desired.strategy {
             Strategy::Recreate => self.plan_recreate(sets, draft),

@@ -9,7 +9,10 @@ use crate::model::Object;
 
 /// Whether the ReplicaSets were fitted to another size of the Deployment.
 pub(super) fn is_resized(desired: &Desired, sets: &Sets) -> bool {
-    let fitted = |set: &Set| set.annotation_number(DESIRED).is_none_or(|size| size == desired.replicas);
+    let fitted = |set: &Set| {
+        set.annotation_number(DESIRED)
+            .is_none_or(|size| size == desired.replicas)
+    };
     sets.all().filter(|set| set.replicas() > 0).any(|set| !fitted(set))
 }
 
@@ -87,12 +90,19 @@ fn plan_share(set: &Set, desired: &Desired, replicas_before: i64, left: i64) -> 
     let share = match desired.replicas {
         0 => -set.replicas(),
         replicas => {
-            let base = set.annotation_number(MAX).filter(|max| *max > 0).unwrap_or(replicas_before);
+            let base = set
+                .annotation_number(MAX)
+                .filter(|max| *max > 0)
+                .unwrap_or(replicas_before);
             let grown = set.replicas() * (replicas + desired.max_surge());
             // Rounded to the nearest, half up: both are positive.
             let target = (2 * grown + base).checked_div(2 * base).unwrap_or(set.replicas());
             target - set.replicas()
         }
     };
-    if left > 0 { share.clamp(0, left) } else { share.clamp(left, 0) }
+    if left > 0 {
+        share.clamp(0, left)
+    } else {
+        share.clamp(left, 0)
+    }
 }

@@ -115,7 +115,9 @@ impl Sets {
     pub(super) fn sort(deployment: &Object, owned: Vec<Arc<Object>>) -> Self {
         let mut old: Vec<_> = owned.into_iter().map(Set::observed).collect();
         old.sort_by_cached_key(Set::age);
-        let place = old.iter().position(|set| revision::has_template(&set.wanted, deployment));
+        let place = old
+            .iter()
+            .position(|set| revision::has_template(&set.wanted, deployment));
         Self {
             new: place.map(|place| old.remove(place)),
             old,

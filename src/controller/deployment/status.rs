@@ -110,7 +110,9 @@ impl<'a> Draft<'a> {
                 self.copy_failure(sets);
                 if let Some(deadline) = self.deadline(desired).filter(|_| !counts.are_complete(desired)) {
                     // Times in conditions are whole seconds: one later it has passed for certain.
-                    let at = deadline.saturating_add(SignedDuration::from_secs(1)).unwrap_or(deadline);
+                    let at = deadline
+                        .saturating_add(SignedDuration::from_secs(1))
+                        .unwrap_or(deadline);
                     plan.recheck_at(at.max(now));
                 }
             }
@@ -126,7 +128,11 @@ impl<'a> Draft<'a> {
 
     fn note_availability(&mut self, desired: &Desired, counts: &Counts, now: Timestamp) {
         let (status, reason, message) = match counts.available >= desired.min_available() {
-            true => ("True", "MinimumReplicasAvailable", "Deployment has minimum availability."),
+            true => (
+                "True",
+                "MinimumReplicasAvailable",
+                "Deployment has minimum availability.",
+            ),
             false => (
                 "False",
                 "MinimumReplicasUnavailable",
@@ -178,7 +184,10 @@ impl<'a> Draft<'a> {
     fn deadline(&self, desired: &Desired) -> Option<Timestamp> {
         let reason = self.conditions.reason(PROGRESSING);
         let may_time_out = reason != NEW_AVAILABLE && reason != TIMED_OUT;
-        let from = self.conditions.time(PROGRESSING, "lastUpdateTime").filter(|_| may_time_out)?;
+        let from = self
+            .conditions
+            .time(PROGRESSING, "lastUpdateTime")
+            .filter(|_| may_time_out)?;
         from.checked_add(desired.progress_deadline?).ok()
     }
 
@@ -256,7 +265,9 @@ impl Counts {
         ];
         // As upstream's JSON: what is zero is not there.
         let present = counts.into_iter().filter(|(_, number)| *number != 0);
-        let mut status: Map<_, _> = present.map(|(field, number)| (field.to_owned(), number.into())).collect();
+        let mut status: Map<_, _> = present
+            .map(|(field, number)| (field.to_owned(), number.into()))
+            .collect();
         if let Some(count) = collisions {
             status.insert("collisionCount".to_owned(), count.into());
         }
