@@ -93,9 +93,18 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_the_compression() {
-        assert!(matches!(Compression::detect(&[0x1f, 0x8b, 8, 0]), Ok(Compression::Gzip)));
-        assert!(matches!(Compression::detect(&[0x28, 0xb5, 0x2f, 0xfd]), Ok(Compression::Zstd)));
-        assert!(matches!(Compression::detect(&[0x51, 0x2a, 0x4d, 0x18]), Ok(Compression::Zstd)));
+        assert!(matches!(
+            Compression::detect(&[0x1f, 0x8b, 8, 0]),
+            Ok(Compression::Gzip)
+        ));
+        assert!(matches!(
+            Compression::detect(&[0x28, 0xb5, 0x2f, 0xfd]),
+            Ok(Compression::Zstd)
+        ));
+        assert!(matches!(
+            Compression::detect(&[0x51, 0x2a, 0x4d, 0x18]),
+            Ok(Compression::Zstd)
+        ));
         assert!(matches!(Compression::detect(b"etc/passwd"), Ok(Compression::None)));
         assert!(matches!(Compression::detect(b""), Ok(Compression::None)));
         assert!(Compression::detect(b"BZh91AY&SY").is_err());

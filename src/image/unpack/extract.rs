@@ -50,15 +50,40 @@ pub fn extract(
 ) -> Result<Unpacked, UnpackError> {
     let times = DirTimes::new(root.as_fd())?;
     let tree = Tree::new(root, limits);
-    let mut extractor = Extractor { tree, owners, limits, notes: Notes::default(), times, entries: 0, bytes: 0 };
+    let mut extractor = Extractor {
+        tree,
+        owners,
+        limits,
+        notes: Notes::default(),
+        times,
+        entries: 0,
+        bytes: 0,
+    };
     let mut tarball = Tarball::new(archive, limits);
     while let Some(entry) = tarball.next_entry()? {
         extractor.entry(entry, &mut tarball)?;
     }
-    let Extractor { mut tree, notes, times, entries, bytes, .. } = extractor;
+    let Extractor {
+        mut tree,
+        notes,
+        times,
+        entries,
+        bytes,
+        ..
+    } = extractor;
     times.apply(&mut tree)?;
-    let implied = tree.into_implied().iter().map(|path| path.as_bytes().to_vec()).collect();
-    Ok(Unpacked { entries, bytes, implied, notes: notes.into_sentences(), has_end_mark: tarball.has_end_mark() })
+    let implied = tree
+        .into_implied()
+        .iter()
+        .map(|path| path.as_bytes().to_vec())
+        .collect();
+    Ok(Unpacked {
+        entries,
+        bytes,
+        implied,
+        notes: notes.into_sentences(),
+        has_end_mark: tarball.has_end_mark(),
+    })
 }
 
 struct Extractor<'l> {
@@ -92,7 +117,10 @@ impl Extractor<'_> {
             Kind::Symlink => {
                 if entry.link.is_empty() || entry.link.contains(&0) || entry.link.len() > self.limits.path {
                     let why = "its target is empty, too long or contains a zero byte";
-                    return Err(UnpackError::Refused { path: path.to_string(), why });
+                    return Err(UnpackError::Refused {
+                        path: path.to_string(),
+                        why,
+                    });
                 }
                 self.tree.make_symlink(&parent, &path, name, &entry.link)?;
                 self.special_attributes(&parent, &path, name, &entry)
@@ -114,13 +142,23 @@ impl Extractor<'_> {
 
     fn count(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         self.entries += 1;
-        self.bytes = self.bytes.saturating_add(if entry.kind == Kind::File { entry.size } else { 0 });
-        let over = |what: &str, limit: String| Err(UnpackError::OverLimit { what: what.to_owned(), limit });
+        self.bytes = self
+            .bytes
+            .saturating_add(if entry.kind == Kind::File { entry.size } else { 0 });
+        let over = |what: &str, limit: String| {
+            Err(UnpackError::OverLimit {
+                what: what.to_owned(),
+                limit,
+            })
+        };
         if self.entries > self.limits.entries {
             return over("the number of entries", self.limits.entries.to_string());
         }
         if self.bytes > self.limits.unpacked {
-            return over("the size of the unpacked files", format!("{} bytes", self.limits.unpacked));
+            return over(
+                "the size of the unpacked files",
+                format!("{} bytes", self.limits.unpacked),
+            );
         }
         Ok(())
     }
@@ -135,14 +173,20 @@ impl Extractor<'_> {
         }
         let path = dir_path.child(hidden);
         if matches!(hidden, b"" | b"." | b"..") {
-            return Err(UnpackError::Refused { path: path.to_string(), why: "a whiteout of nothing" });
+            return Err(UnpackError::Refused {
+                path: path.to_string(),
+                why: "a whiteout of nothing",
+            });
         }
         self.tree.make_whiteout(dir, &path, hidden)
     }
 
     fn root_entry(&mut self, entry: &Entry, path: &TreePath) -> Result<(), UnpackError> {
         if entry.kind != Kind::Directory {
-            return Err(UnpackError::Refused { path: "/".to_owned(), why: "the root is not a directory" });
+            return Err(UnpackError::Refused {
+                path: "/".to_owned(),
+                why: "the root is not a directory",
+            });
         }
         let root = self.tree.dir(path)?;
         let root = self.tree.open_dir(&root, b".", path)?;
@@ -191,7 +235,13 @@ impl Extractor<'_> {
         match fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
             Ok(()) => {}
             // Without root's rights files stay ours, and may then lend nobody ours.
-            Err(Errno::PERM) => owner = Owner { mode: owner.mode & 0o1777, is_squashed: true, ..owner },
+            Err(Errno::PERM) => {
+                owner = Owner {
+                    mode: owner.mode & 0o1777,
+                    is_squashed: true,
+                    ..owner
+                }
+            }
             Err(errno) => return Err(failed("changing owner of", path, errno)),
         }
         if owner.is_squashed {
@@ -206,8 +256,13 @@ impl Extractor<'_> {
 
     fn xattr(&mut self, file: BorrowedFd<'_>, path: &TreePath, name: &[u8], value: &[u8]) -> Result<(), UnpackError> {
         // Overlay's own marks would let an image reach past its layers; labels and trusted ones are the host's affair.
-        const HOSTS: [&[u8]; 5] =
-            [b"user.overlay.", b"trusted.", b"security.selinux", b"security.ima", b"security.evm"];
+        const HOSTS: [&[u8]; 5] = [
+            b"user.overlay.",
+            b"trusted.",
+            b"security.selinux",
+            b"security.ima",
+            b"security.evm",
+        ];
         if HOSTS.iter().any(|prefix| name.starts_with(prefix)) {
             return Ok(());
         }
@@ -264,6 +319,12 @@ fn copy<R: BufRead>(
 }
 
 pub(super) fn timestamps(time: Time) -> Timestamps {
-    let time = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: i64::from(time.nanos),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }

@@ -47,7 +47,8 @@ pub(super) fn parse_header(block: &[u8; BLOCK]) -> Result<Header, UnpackError> {
         uid: positive("uid", 108, 8)?,
         gid: positive("gid", 116, 8)?,
         size: positive("size", 124, 12)?,
-        mtime: number(field(136, 12)).ok_or_else(|| UnpackError::Damaged("a header's mtime is no number".to_owned()))?,
+        mtime: number(field(136, 12))
+            .ok_or_else(|| UnpackError::Damaged("a header's mtime is no number".to_owned()))?,
     })
 }
 
@@ -62,7 +63,10 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
         return base256(field);
     }
     let text = field.trim_ascii_start();
-    let end = text.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| matches!(byte, 0 | b' '))
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     if !rest.iter().all(|byte| matches!(byte, 0 | b' ')) {
         return None;
@@ -76,7 +80,9 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
 fn base256(field: &[u8]) -> Option<i64> {
     let negative = field[0] & 0x40 != 0;
     let first = i64::from(field[0] & 0x3f) - if negative { 0x40 } else { 0 };
-    field[1..].iter().try_fold(first, |value, byte| value.checked_mul(256)?.checked_add(i64::from(*byte)))
+    field[1..].iter().try_fold(first, |value, byte| {
+        value.checked_mul(256)?.checked_add(i64::from(*byte))
+    })
 }
 
 fn until_nul(field: &[u8]) -> &[u8] {
@@ -123,7 +129,10 @@ impl Extended {
             uid: id(header.uid)?,
             gid: id(header.gid)?,
             size: 0,
-            mtime: Time { seconds: header.mtime, nanos: 0 },
+            mtime: Time {
+                seconds: header.mtime,
+                nanos: 0,
+            },
             xattrs: Vec::new(),
             segments: None,
         };
@@ -168,7 +177,12 @@ fn kind(flag: u8, path: &[u8]) -> Result<Kind, UnpackError> {
         b'3' | b'4' => Kind::Device,
         b'5' => Kind::Directory,
         b'6' => Kind::Fifo,
-        other => return Err(UnpackError::Damaged(format!("an entry of unknown type {:?}", char::from(other)))),
+        other => {
+            return Err(UnpackError::Damaged(format!(
+                "an entry of unknown type {:?}",
+                char::from(other)
+            )));
+        }
     })
 }
 
@@ -217,7 +231,10 @@ fn pax_time(text: &[u8]) -> Option<Time> {
     let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
     let nanos: u32 = digits.parse().ok()?;
     Some(match whole.starts_with('-') && nanos > 0 {
-        true => Time { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos },
+        true => Time {
+            seconds: seconds.checked_sub(1)?,
+            nanos: 1_000_000_000 - nanos,
+        },
         false => Time { seconds, nanos },
     })
 }
@@ -239,7 +256,10 @@ mod tests {
             (b"-1", None),
             (&[0x80, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0], Some(8 << 30)),
             (&[0xff; 12], Some(-1)),
-            (&[0x80, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], None),
+            (
+                &[0x80, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+                None,
+            ),
         ] {
             assert_eq!(number(field), value, "{field:?}");
         }
@@ -250,15 +270,31 @@ mod tests {
         let parsed = pax_records(b"9 a=b=c\n\n16 SCHILY.x=\0\n\n\n");
         assert_eq!(parsed, None, "the first record's length is wrong");
         let good = pax_records(b"8 a=b=c\n11 path=\0\n\n").expect("records");
-        assert_eq!(good, [(b"a".to_vec(), b"b=c".to_vec()), (b"path".to_vec(), b"\0\n".to_vec())]);
-        for bad in [&b"x a=b\n"[..], b"6 a=b", b"0 a=b\n", b"3 a=b\n", b"99999999999999999999 a=b\n", b"6 aab\n", b"7"] {
+        assert_eq!(
+            good,
+            [(b"a".to_vec(), b"b=c".to_vec()), (b"path".to_vec(), b"\0\n".to_vec())]
+        );
+        for bad in [
+            &b"x a=b\n"[..],
+            b"6 a=b",
+            b"0 a=b\n",
+            b"3 a=b\n",
+            b"99999999999999999999 a=b\n",
+            b"6 aab\n",
+            b"7",
+        ] {
             assert_eq!(pax_records(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn times_have_nanoseconds_and_may_be_before_1970() {
-        for (text, seconds, nanos) in [("5", 5, 0), ("5.25", 5, 250_000_000), ("5.1234567899", 5, 123_456_789), ("-1.5", -2, 500_000_000)] {
+        for (text, seconds, nanos) in [
+            ("5", 5, 0),
+            ("5.25", 5, 250_000_000),
+            ("5.1234567899", 5, 123_456_789),
+            ("-1.5", -2, 500_000_000),
+        ] {
             assert_eq!(pax_time(text.as_bytes()), Some(Time { seconds, nanos }), "{text}");
         }
         assert_eq!(pax_time(b"5.-1"), None);

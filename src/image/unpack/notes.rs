@@ -45,7 +45,8 @@ impl Notes {
     pub(super) fn into_sentences(self) -> Vec<String> {
         [
             self.devices.sentence("device nodes were left out"),
-            self.squashed.sentence("owners that do not exist in this user namespace became root"),
+            self.squashed
+                .sentence("owners that do not exist in this user namespace became root"),
             self.xattrs.sentence("extended attributes were left out"),
         ]
         .into_iter()

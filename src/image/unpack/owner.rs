@@ -14,7 +14,10 @@ impl Owners {
     /// then the kernel says which owner it refuses.
     pub fn here() -> Owners {
         let read = |path| parse_map(&fs::read_to_string(path).unwrap_or_else(|_| "0 0 4294967295".to_owned()));
-        Owners { uids: read("/proc/self/uid_map"), gids: read("/proc/self/gid_map") }
+        Owners {
+            uids: read("/proc/self/uid_map"),
+            gids: read("/proc/self/gid_map"),
+        }
     }
 
     /// The owner that an entry gets: its own where it can, else root, and then without setuid or setgid, which
@@ -42,7 +45,10 @@ pub(super) struct Owner {
 /// Lines of first id inside, first id outside, count (user_namespaces(7)); kept are first and count.
 fn parse_map(text: &str) -> Vec<(u32, u32)> {
     let line = |line: &str| {
-        let numbers: Vec<u32> = line.split_whitespace().map_while(|number| number.parse().ok()).collect();
+        let numbers: Vec<u32> = line
+            .split_whitespace()
+            .map_while(|number| number.parse().ok())
+            .collect();
         match numbers[..] {
             [first, _outside, count] => Some((first, count)),
             _ => None,
@@ -52,7 +58,8 @@ fn parse_map(text: &str) -> Vec<(u32, u32)> {
 }
 
 fn holds(map: &[(u32, u32)], id: u32) -> bool {
-    map.iter().any(|(first, count)| id.checked_sub(*first).is_some_and(|offset| offset < *count))
+    map.iter()
+        .any(|(first, count)| id.checked_sub(*first).is_some_and(|offset| offset < *count))
 }
 
 #[cfg(test)]
@@ -60,7 +67,10 @@ mod tests {
     use super::*;
 
     fn owners(map: &str) -> Owners {
-        Owners { uids: parse_map(map), gids: parse_map(map) }
+        Owners {
+            uids: parse_map(map),
+            gids: parse_map(map),
+        }
     }
 
     #[test]
@@ -68,12 +78,66 @@ mod tests {
         let full = owners("         0       1000          1\n         1     100000      65536\n");
         let single = owners("0 1000 1");
         for (map, (uid, gid, mode), expected) in [
-            (&full, (33, 44, 0o6755), Owner { uid: 33, gid: 44, mode: 0o6755, is_squashed: false }),
-            (&full, (65_536, 0, 0o755), Owner { uid: 65_536, gid: 0, mode: 0o755, is_squashed: false }),
-            (&full, (65_537, 0, 0o6755), Owner { uid: 0, gid: 0, mode: 0o2755, is_squashed: true }),
-            (&single, (0, 0, 0o4755), Owner { uid: 0, gid: 0, mode: 0o4755, is_squashed: false }),
-            (&single, (0, 44, 0o6755), Owner { uid: 0, gid: 0, mode: 0o4755, is_squashed: true }),
-            (&single, (33, 44, 0o6755), Owner { uid: 0, gid: 0, mode: 0o755, is_squashed: true }),
+            (
+                &full,
+                (33, 44, 0o6755),
+                Owner {
+                    uid: 33,
+                    gid: 44,
+                    mode: 0o6755,
+                    is_squashed: false,
+                },
+            ),
+            (
+                &full,
+                (65_536, 0, 0o755),
+                Owner {
+                    uid: 65_536,
+                    gid: 0,
+                    mode: 0o755,
+                    is_squashed: false,
+                },
+            ),
+            (
+                &full,
+                (65_537, 0, 0o6755),
+                Owner {
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o2755,
+                    is_squashed: true,
+                },
+            ),
+            (
+                &single,
+                (0, 0, 0o4755),
+                Owner {
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o4755,
+                    is_squashed: false,
+                },
+            ),
+            (
+                &single,
+                (0, 44, 0o6755),
+                Owner {
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o4755,
+                    is_squashed: true,
+                },
+            ),
+            (
+                &single,
+                (33, 44, 0o6755),
+                Owner {
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o755,
+                    is_squashed: true,
+                },
+            ),
         ] {
             assert_eq!(map.plan_owner(uid, gid, mode), expected, "{uid}:{gid}");
         }

@@ -15,14 +15,22 @@ impl TreePath {
     /// # Errors
     /// [`UnpackError::Refused`] for `..`, NUL and what the kernel would not take.
     pub(super) fn clean(raw: &[u8], limits: &Limits) -> Result<TreePath, UnpackError> {
-        let refused = |why| Err(UnpackError::Refused { path: printable::text(raw), why });
+        let refused = |why| {
+            Err(UnpackError::Refused {
+                path: printable::text(raw),
+                why,
+            })
+        };
         if raw.len() > limits.path {
             return refused("the path is too long");
         }
         if raw.contains(&0) {
             return refused("the path contains a zero byte");
         }
-        let components: Vec<&[u8]> = raw.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+        let components: Vec<&[u8]> = raw
+            .split(|byte| *byte == b'/')
+            .filter(|part| !matches!(*part, b"" | b"."))
+            .collect();
         if components.contains(&b"..".as_slice()) {
             return refused("the path contains \"..\"");
         }
@@ -64,7 +72,9 @@ impl TreePath {
 
     /// Whether it is the other path or lies below it.
     pub(super) fn is_below(&self, other: &TreePath) -> bool {
-        self.0.strip_prefix(other.as_bytes()).is_some_and(|rest| rest.is_empty() || other.is_root() || rest[0] == b'/')
+        self.0
+            .strip_prefix(other.as_bytes())
+            .is_some_and(|rest| rest.is_empty() || other.is_root() || rest[0] == b'/')
     }
 }
 
@@ -99,7 +109,11 @@ mod tests {
 
     #[test]
     fn paths_are_cleaned_and_never_lead_out() {
-        let limits = Limits { path: 40, depth: 4, ..Limits::default() };
+        let limits = Limits {
+            path: 40,
+            depth: 4,
+            ..Limits::default()
+        };
         for (raw, clean) in [
             ("./", Some("")),
             ("", Some("")),
@@ -113,7 +127,9 @@ mod tests {
             ("a/b/c/d/e", None),
             ("a234567890123456789012345678901234567890x", None),
         ] {
-            let found = TreePath::clean(raw.as_bytes(), &limits).ok().map(|path| path.to_string());
+            let found = TreePath::clean(raw.as_bytes(), &limits)
+                .ok()
+                .map(|path| path.to_string());
             assert_eq!(found.as_deref(), clean, "{raw:?}");
         }
     }

@@ -31,7 +31,9 @@ pub(super) fn bad_map() -> UnpackError {
 }
 
 fn field(bytes: &[u8]) -> Result<u64, UnpackError> {
-    number(bytes).and_then(|value| u64::try_from(value).ok()).ok_or_else(bad_map)
+    number(bytes)
+        .and_then(|value| u64::try_from(value).ok())
+        .ok_or_else(bad_map)
 }
 
 /// Pairs of 12-byte numbers; an empty pair ends the list.
@@ -40,7 +42,10 @@ fn old_pairs(bytes: &[u8], segments: &mut Vec<Segment>) -> Result<(), UnpackErro
         if pair[0] == 0 {
             break;
         }
-        segments.push(Segment { offset: field(&pair[..12])?, length: field(&pair[12..])? });
+        segments.push(Segment {
+            offset: field(&pair[..12])?,
+            length: field(&pair[12..])?,
+        });
     }
     Ok(())
 }
@@ -49,7 +54,11 @@ fn old_pairs(bytes: &[u8], segments: &mut Vec<Segment>) -> Result<(), UnpackErro
 pub(super) fn old_header(block: &[u8; BLOCK]) -> Result<OldMap, UnpackError> {
     let mut segments = Vec::new();
     old_pairs(&block[386..482], &mut segments)?;
-    Ok(OldMap { segments, real_size: field(&block[483..495])?, extended: block[482] != 0 })
+    Ok(OldMap {
+        segments,
+        real_size: field(&block[483..495])?,
+        extended: block[482] != 0,
+    })
 }
 
 /// One block of the map's continuation; tells whether another follows.
@@ -63,7 +72,13 @@ impl PaxSparse {
     pub(super) fn from_records(
         records: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<Option<(PaxSparse, Option<Vec<u8>>)>, UnpackError> {
-        let last = |key: &[u8]| records.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_slice());
+        let last = |key: &[u8]| {
+            records
+                .iter()
+                .rev()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value.as_slice())
+        };
         let Some(size) = last(b"GNU.sparse.realsize").or_else(|| last(b"GNU.sparse.size")) else {
             return Ok(None);
         };
@@ -72,13 +87,21 @@ impl PaxSparse {
             (Some(b"0") | None, Some(map)) => Some(decimal_map(map.split(|byte| *byte == b','))?),
             // Version 0.0 repeats two keys for every piece.
             (Some(b"0") | None, None) => {
-                let parts = records.iter().filter(|(key, _)| key.ends_with(b".offset") || key.ends_with(b".numbytes"));
+                let parts = records
+                    .iter()
+                    .filter(|(key, _)| key.ends_with(b".offset") || key.ends_with(b".numbytes"));
                 Some(decimal_map(parts.map(|(_, value)| value.as_slice()))?)
             }
             (Some(_), _) => return Err(bad_map()),
         };
         let name = last(b"GNU.sparse.name").map(<[u8]>::to_vec);
-        Ok(Some((PaxSparse { real_size: decimal(size)?, segments }, name)))
+        Ok(Some((
+            PaxSparse {
+                real_size: decimal(size)?,
+                segments,
+            },
+            name,
+        )))
     }
 }
 
@@ -86,7 +109,10 @@ fn decimal_map<'a>(mut numbers: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Se
     let mut segments = Vec::new();
     while let Some(offset) = numbers.next() {
         let length = numbers.next().ok_or_else(bad_map)?;
-        segments.push(Segment { offset: decimal(offset)?, length: decimal(length)? });
+        segments.push(Segment {
+            offset: decimal(offset)?,
+            length: decimal(length)?,
+        });
     }
     Ok(segments)
 }
@@ -124,11 +150,21 @@ impl MapParser {
             }
         }
         // No decimal number of 64 bits is longer than a block.
-        if self.line.len() > BLOCK { Err(bad_map()) } else { Ok(()) }
+        if self.line.len() > BLOCK {
+            Err(bad_map())
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn finish(self) -> Vec<Segment> {
-        self.numbers.chunks_exact(2).map(|pair| Segment { offset: pair[0], length: pair[1] }).collect()
+        self.numbers
+            .chunks_exact(2)
+            .map(|pair| Segment {
+                offset: pair[0],
+                length: pair[1],
+            })
+            .collect()
     }
 }
 
@@ -140,7 +176,11 @@ fn too_many(limits: &Limits) -> UnpackError {
 }
 
 pub(super) fn check_count(segments: &[Segment], limits: &Limits) -> Result<(), UnpackError> {
-    if segments.len() > limits.segments { Err(too_many(limits)) } else { Ok(()) }
+    if segments.len() > limits.segments {
+        Err(too_many(limits))
+    } else {
+        Ok(())
+    }
 }
 
 /// Pieces must be in order, inside the file, and have together as many bytes as are stored.
@@ -153,7 +193,11 @@ pub(super) fn check(segments: &[Segment], stored: u64, real_size: u64) -> Result
         end = segment.offset.checked_add(segment.length).ok_or_else(bad_map)?;
         sum += segment.length;
     }
-    if end > real_size || sum != stored { Err(bad_map()) } else { Ok(()) }
+    if end > real_size || sum != stored {
+        Err(bad_map())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -161,19 +205,63 @@ mod tests {
     use super::*;
 
     fn records(pairs: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        pairs.iter().map(|(key, value)| (format!("GNU.sparse.{key}").into_bytes(), value.as_bytes().to_vec())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| (format!("GNU.sparse.{key}").into_bytes(), value.as_bytes().to_vec()))
+            .collect()
     }
 
     #[test]
     fn the_three_forms_of_pax_say_the_same() {
-        let segments = Some(vec![Segment { offset: 0, length: 5 }, Segment { offset: 100, length: 7 }]);
-        let v00 = records(&[("size", "200"), ("numblocks", "2"), ("offset", "0"), ("numbytes", "5"), ("offset", "100"), ("numbytes", "7")]);
+        let segments = Some(vec![
+            Segment { offset: 0, length: 5 },
+            Segment { offset: 100, length: 7 },
+        ]);
+        let v00 = records(&[
+            ("size", "200"),
+            ("numblocks", "2"),
+            ("offset", "0"),
+            ("numbytes", "5"),
+            ("offset", "100"),
+            ("numbytes", "7"),
+        ]);
         let v01 = records(&[("size", "200"), ("map", "0,5,100,7"), ("name", "real")]);
         let v10 = records(&[("major", "1"), ("minor", "0"), ("realsize", "200"), ("name", "real")]);
-        let read = |records: &[_]| PaxSparse::from_records(records).expect("good records").expect("a sparse file");
-        assert_eq!(read(&v00), (PaxSparse { real_size: 200, segments: segments.clone() }, None));
-        assert_eq!(read(&v01), (PaxSparse { real_size: 200, segments: segments.clone() }, Some(b"real".to_vec())));
-        assert_eq!(read(&v10), (PaxSparse { real_size: 200, segments: None }, Some(b"real".to_vec())));
+        let read = |records: &[_]| {
+            PaxSparse::from_records(records)
+                .expect("good records")
+                .expect("a sparse file")
+        };
+        assert_eq!(
+            read(&v00),
+            (
+                PaxSparse {
+                    real_size: 200,
+                    segments: segments.clone()
+                },
+                None
+            )
+        );
+        assert_eq!(
+            read(&v01),
+            (
+                PaxSparse {
+                    real_size: 200,
+                    segments: segments.clone()
+                },
+                Some(b"real".to_vec())
+            )
+        );
+        assert_eq!(
+            read(&v10),
+            (
+                PaxSparse {
+                    real_size: 200,
+                    segments: None
+                },
+                Some(b"real".to_vec())
+            )
+        );
         let mut block = [0; BLOCK];
         block[..15].copy_from_slice(b"2\n0\n5\n100\n7\n\0\0\0");
         let mut parser = MapParser::default();
@@ -185,7 +273,13 @@ mod tests {
     #[test]
     fn maps_that_overlap_or_leave_the_file_are_refused() {
         let map = |pairs: &[(u64, u64)]| -> Vec<Segment> {
-            pairs.iter().map(|(offset, length)| Segment { offset: *offset, length: *length }).collect()
+            pairs
+                .iter()
+                .map(|(offset, length)| Segment {
+                    offset: *offset,
+                    length: *length,
+                })
+                .collect()
         };
         assert!(check(&map(&[(0, 5), (5, 5)]), 10, 10).is_ok());
         assert!(check(&map(&[(0, 5), (20, 0)]), 5, 20).is_ok());

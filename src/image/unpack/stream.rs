@@ -95,7 +95,11 @@ where
             Some((Ok(()), digest)) => consumed.map(|made| (digest, made)),
             None => consumed.map(|made| (packed.clone(), made)),
         };
-        Ok(Streamed { packed, compression, unpacked })
+        Ok(Streamed {
+            packed,
+            compression,
+            unpacked,
+        })
     })
 }
 
@@ -107,7 +111,16 @@ enum Message {
 
 fn queue() -> (SyncSender<Message>, ChunkReader) {
     let (sink, queue) = sync_channel(QUEUED);
-    (sink, ChunkReader { queue, chunk: Arc::default(), used: 0, taken: 0, ended: false })
+    (
+        sink,
+        ChunkReader {
+            queue,
+            chunk: Arc::default(),
+            used: 0,
+            taken: 0,
+            ended: false,
+        },
+    )
 }
 
 /// The receiving end of a queue, as a reader.
@@ -214,7 +227,7 @@ fn run_decoder(
 }
 
 /// Bombs are known by their size, or by a ratio that no real layer has.
-fn check_expansion(packed: u64, unpacked: u64, limits: &Limits) -> Result<(), UnpackError> {
+pub(super) fn check_expansion(packed: u64, unpacked: u64, limits: &Limits) -> Result<(), UnpackError> {
     if unpacked > limits.unpacked {
         return Err(UnpackError::OverLimit {
             what: "the unpacked stream".to_owned(),
@@ -251,7 +264,10 @@ fn spawn_hasher<'scope>(
             hasher.update(&chunk);
             size += chunk.len() as u64;
         }
-        Measured { digest: hasher.finish(), size }
+        Measured {
+            digest: hasher.finish(),
+            size,
+        }
     });
     (sink, hasher)
 }

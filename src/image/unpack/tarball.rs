@@ -3,7 +3,7 @@
 //! Not the `tar` crate's reader: that one holds extended headers and the maps of sparse files in memory whatever their
 //! size, and images are hostile. Knows nothing of files on disk.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Seek};
 
 use super::error::UnpackError;
 use super::header::{BLOCK, Extended, Header, is_header_only, parse_header};
@@ -66,7 +66,14 @@ pub(super) struct Tarball<'l, R> {
 
 impl<'l, R: BufRead> Tarball<'l, R> {
     pub(super) fn new(reader: R, limits: &'l Limits) -> Tarball<'l, R> {
-        Tarball { reader, limits, data_left: 0, padding: 0, ended: false, offset: 0 }
+        Tarball {
+            reader,
+            limits,
+            data_left: 0,
+            padding: 0,
+            ended: false,
+            offset: 0,
+        }
     }
 
     /// The next entry; what was left of the one before is skipped.
@@ -129,15 +136,14 @@ impl<'l, R: BufRead> Tarball<'l, R> {
         self.offset
     }
 
-    /// The stream, to read what comes after the end mark.
-    pub(super) fn into_reader(self) -> R {
-        self.reader
-    }
-
     fn entry(&mut self, block: &[u8; BLOCK], header: Header, extended: Extended) -> Result<Entry, UnpackError> {
         let (mut entry, overrides) = extended.apply(&header)?;
         // Go's rule, and so the ecosystem's: links and the like have no data, whatever their size field says.
-        let stored = if is_header_only(header.flag) { 0 } else { overrides.size.unwrap_or(header.size) };
+        let stored = if is_header_only(header.flag) {
+            0
+        } else {
+            overrides.size.unwrap_or(header.size)
+        };
         self.begin_data(stored)?;
         entry.size = stored;
         if header.flag == b'S' {
@@ -186,7 +192,7 @@ impl<'l, R: BufRead> Tarball<'l, R> {
     }
 
     fn begin_data(&mut self, size: u64) -> Result<(), UnpackError> {
-        if size > i64::MAX as u64 {
+        if size > (i64::MAX as u64) - BLOCK as u64 {
             return Err(UnpackError::Damaged(format!("an entry of {size} bytes")));
         }
         self.data_left = size;
@@ -241,6 +247,17 @@ impl<'l, R: BufRead> Tarball<'l, R> {
             self.offset += used as u64;
             bytes -= used as u64;
         }
+        Ok(())
+    }
+}
+
+impl<R: BufRead + Seek> Tarball<'_, R> {
+    /// Passes over the entry's data without reading it. The offset may then lie behind the archive's end.
+    pub(super) fn seek_over_data(&mut self) -> Result<(), UnpackError> {
+        let bytes = self.data_left + self.padding;
+        self.reader.seek_relative(bytes.cast_signed())?;
+        self.offset += bytes;
+        (self.data_left, self.padding) = (0, 0);
         Ok(())
     }
 }

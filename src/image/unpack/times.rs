@@ -28,7 +28,10 @@ impl DirTimes {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
         unlinkat(dir, NAME, AtFlags::empty()).map_err(io::Error::from)?;
-        Ok(DirTimes { list: BufWriter::new(file.into()), count: 0 })
+        Ok(DirTimes {
+            list: BufWriter::new(file.into()),
+            count: 0,
+        })
     }
 
     /// Notes when a directory was modified; of two times for one directory the later noted counts.

@@ -42,7 +42,12 @@ pub(super) struct Tree<'l> {
 
 impl<'l> Tree<'l> {
     pub(super) fn new(root: OwnedFd, limits: &'l Limits) -> Tree<'l> {
-        Tree { root: Rc::new(root), limits, recent: Vec::new(), implied: BTreeSet::new() }
+        Tree {
+            root: Rc::new(root),
+            limits,
+            recent: Vec::new(),
+            implied: BTreeSet::new(),
+        }
     }
 
     /// Directories that exist only because something lies in them; no entry said what they are like.
@@ -98,7 +103,11 @@ impl<'l> Tree<'l> {
                     self.remove(parent, name, path)?;
                     mkdirat(parent, name, Mode::RWXU).map_err(|errno| failed("making directory", path, errno))?;
                     // What the whiteout hid stays hidden below the new directory.
-                    if is_whiteout(&stat) { self.set_opaque(parent, name, path) } else { Ok(()) }
+                    if is_whiteout(&stat) {
+                        self.set_opaque(parent, name, path)
+                    } else {
+                        Ok(())
+                    }
                 }
             },
             Err(errno) => Err(failed("making directory", path, errno)),
@@ -108,7 +117,9 @@ impl<'l> Tree<'l> {
     /// Makes a file that was not there; a former entry of this name gives way.
     pub(super) fn make_file(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<OwnedFd, UnpackError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.replacing(parent, path, name, "creating", || openat(parent, name, flags, Mode::RUSR | Mode::WUSR))
+        self.replacing(parent, path, name, "creating", || {
+            openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        })
     }
 
     /// Makes a symbolic link; a former entry of this name gives way.
@@ -125,7 +136,9 @@ impl<'l> Tree<'l> {
     /// Makes a named pipe; a former entry of this name gives way.
     pub(super) fn make_fifo(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         let mode = Mode::RUSR | Mode::WUSR;
-        self.replacing(parent, path, name, "making fifo", || mknodat(parent, name, FileType::Fifo, mode, 0))
+        self.replacing(parent, path, name, "making fifo", || {
+            mknodat(parent, name, FileType::Fifo, mode, 0)
+        })
     }
 
     /// Links to a file that an earlier entry made.
@@ -142,12 +155,17 @@ impl<'l> Tree<'l> {
         let Some((target_parent, target_name)) = target.split() else {
             return Err(failed("linking to the root from", path, Errno::PERM));
         };
-        let missing = || UnpackError::Refused { path: path.to_string(), why: "a hard link to what is not in this layer" };
+        let missing = || UnpackError::Refused {
+            path: path.to_string(),
+            why: "a hard link to what is not in this layer",
+        };
         let target_dir = self.find(&target_parent)?.ok_or_else(missing)?;
         match self.replacing(parent, path, name, "linking", || {
             linkat(&*target_dir, target_name, &**parent, name, AtFlags::empty())
         }) {
-            Err(UnpackError::File { errno: Errno::NOENT, .. }) => Err(missing()),
+            Err(UnpackError::File {
+                errno: Errno::NOENT, ..
+            }) => Err(missing()),
             result => result,
         }
     }
@@ -177,7 +195,7 @@ impl<'l> Tree<'l> {
     fn make_xattr_whiteout(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         let dir = self.open_dir(parent, b".", path)?;
         match fsetxattr(&dir, OPAQUE, b"x", XattrFlags::CREATE) {
-            Err(Errno::EXIST) if get_opaque(dir.as_fd()) == Some(b'y') => return Ok(()),
+            Err(Errno::EXIST) if is_opaque(dir.as_fd()) => return Ok(()),
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed("marking whiteouts of", path, errno)),
         }
@@ -196,13 +214,17 @@ impl<'l> Tree<'l> {
             let is_hidden = errno == Errno::EXIST && is_whiteout(&self.stat(parent, name, path)?);
             if !is_hidden {
                 let why = "a parent is a file, or a link that leads to no directory of this layer";
-                return Err(UnpackError::Refused { path: path.to_string(), why });
+                return Err(UnpackError::Refused {
+                    path: path.to_string(),
+                    why,
+                });
             }
             self.make_dir(parent, path, name)?;
         }
         let dir = self.open_dir(parent, name, path)?;
         // The process's umask may have taken bits away.
-        rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755)).map_err(|errno| failed("changing mode of", path, errno))?;
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))
+            .map_err(|errno| failed("changing mode of", path, errno))?;
         self.implied.insert(path.clone());
         Ok(dir)
     }
@@ -210,7 +232,11 @@ impl<'l> Tree<'l> {
     fn open_in_root(&self, path: &TreePath) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let relative = if path.is_root() { b".".as_slice() } else { path.as_bytes() };
+        let relative = if path.is_root() {
+            b".".as_slice()
+        } else {
+            path.as_bytes()
+        };
         loop {
             match openat2(&self.root, relative, flags, Mode::empty(), resolve) {
                 // Someone renamed something, anywhere, while `..` of a symbolic link was resolved.
@@ -281,12 +307,25 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 
 /// Opens a directory by the path that this process uses for it: the root of a tree to be made.
 pub fn open_root(path: &std::path::Path) -> Result<OwnedFd, Errno> {
-    openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// Whether a directory hides what lower layers have in it.
+pub fn is_opaque(dir: BorrowedFd<'_>) -> bool {
+    get_opaque(dir) == Some(b'y')
 }
 
 fn get_opaque(dir: BorrowedFd<'_>) -> Option<u8> {
     let mut value = [0u8; 1];
-    rustix::fs::fgetxattr(dir, OPAQUE, &mut value).ok().filter(|length| *length == 1).map(|_| value[0])
+    rustix::fs::fgetxattr(dir, OPAQUE, &mut value)
+        .ok()
+        .filter(|length| *length == 1)
+        .map(|_| value[0])
 }
 
 pub(super) fn file_type(stat: &Stat) -> FileType {
@@ -298,5 +337,9 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 pub(super) fn failed(step: &'static str, path: &TreePath, errno: Errno) -> UnpackError {
-    UnpackError::File { step, path: path.to_string(), errno }
+    UnpackError::File {
+        step,
+        path: path.to_string(),
+        errno,
+    }
 }
