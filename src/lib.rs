@@ -1,5 +1,14 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod admit;
+pub mod api;
+pub mod applier;
+pub mod cli;
+pub mod event;
 pub mod image;
 pub mod model;
+pub mod pod;
 pub mod runtime;
+pub mod status;
+pub mod store;
+pub mod volume;
