@@ -4,6 +4,9 @@
 //!
 //! The store is whole from the moment it opens, so nothing can look ownerless only because its owner was not read yet.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

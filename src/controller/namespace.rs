@@ -1,6 +1,9 @@
 //! Namespaces: the four that are always there exist, and one that is deleted takes its content along: pods first, so that what
 //! they use stays until they have ended, then the rest (`k8s.io/kubernetes/pkg/controller/namespace`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! ReplicaSets: as many pods as asked for, no more and no fewer (`k8s.io/kubernetes/pkg/controller/replicaset`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
