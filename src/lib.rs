@@ -8,6 +8,7 @@ pub mod controller;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod node;
 pub mod pod;
 pub mod runtime;
 pub mod status;

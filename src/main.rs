@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     // Before anything makes a thread: supervisor and node enter namespaces, and stay as small as they start.
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some("pod-supervisor") => kubelocal::runtime::native::supervisor::main(&args[2..]),
+        Some("node") => kubelocal::node::main(),
         _ => ExitCode::SUCCESS,
     }
 }

@@ -188,6 +188,23 @@ fn join(refusals: &[Refusal]) -> String {
         .join(", ")
 }
 
+/// The one document of a request's body, in YAML or JSON.
+///
+/// # Errors
+/// What is wrong with it, and where; or that there is not exactly one.
+pub fn decode_body(bytes: &[u8]) -> Result<Value, String> {
+    let text = yaml::text_of(bytes).map_err(|(_, message)| message)?;
+    let source = SourceText::new(Path::new("body").into(), text);
+    let (mut documents, problems) = yaml::documents(&source, text);
+    if let Some(problem) = problems.first() {
+        return Err(problem.to_line());
+    }
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document.value),
+        (_, _) => Err("the body must hold one object".to_owned()),
+    }
+}
+
 /// Makes an object whole: decodes it strictly, defaults it, validates it, and checks that `old` may become it.
 ///
 /// For whatever is written beside the files: the result of an apply, an API request, a controller's pod.

@@ -94,6 +94,9 @@ impl Writer<'_> {
         let stored = if self.is_dry_run {
             object.into_value()
         } else {
+            let now = self.api.clock.now();
+            let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
+            let object = Object::new(tracked).expect("tracking keeps kind and name");
             self.api.store.create(object)?.value().clone()
         };
         Ok(body::with_warnings(body::json(StatusCode::CREATED, &stored), &warnings))
@@ -252,7 +255,8 @@ impl Writer<'_> {
     fn replace(&self, key: &Key, value: &Value) -> Result<Value, ApiError> {
         let live = self.api.store.get(key).ok_or_else(|| ApiError::not_found(key))?;
         let next = admit::admit(value, Some(&live)).map_err(|refused| self.refused(refused))?;
-        let mut next = admit::track_update(live.value(), next.into_value(), &self.manager, self.api.clock.now());
+        let (subresource, now) = (&self.target.subresource, self.api.clock.now());
+        let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
         if self.is_dry_run {
             return Ok(next);
         }
@@ -309,9 +313,9 @@ impl Writer<'_> {
     fn not_applied(&self, error: ApplyError) -> ApiError {
         match error {
             ApplyError::Conflicts(conflicts) => {
-                let cause = |conflict: &admit::Conflict| Cause {
+                let cause = |conflict: &admit::apply::Conflict| Cause {
                     reason: "FieldManagerConflict".to_owned(),
-                    message: conflict.message(),
+                    message: conflict.message.clone(),
                     field: conflict.field.clone(),
                 };
                 ApiError::conflict(conflicts.to_string(), conflicts.0.iter().map(cause).collect())

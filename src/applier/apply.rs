@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::admit::{self, Conflicts, Refused};
+use crate::admit::apply::{self, Conflicts};
+use crate::admit::{self, Refused};
 use crate::model::{Key, Object};
 use crate::store::{Store, StoreError};
 
@@ -85,7 +86,7 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
         now,
         ..
     } = request;
-    let merged = admit::apply(live.as_deref().map(Object::value), config, manager, force, now);
+    let merged = apply::apply(live.as_deref().map(Object::value), config, manager, force, now);
     let merged = merged.map_err(ApplyError::Conflicts)?;
     let next = admit::admit(&merged, live.as_deref()).map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
     let outcome = match &live {

@@ -65,7 +65,11 @@ pub enum NamespaceError {
 /// See [`NamespaceError`].
 pub fn enter(alive: Option<Pid>) -> Result<Mode, NamespaceError> {
     let uid = rustix::process::geteuid();
-    let mode = if uid.is_root() { Mode::Root } else { enter_user(uid, alive)? };
+    let mode = if uid.is_root() {
+        Mode::Root
+    } else {
+        enter_user(uid, alive)?
+    };
     // SAFETY: a new mount namespace changes no memory and no open file of this process; it has one thread.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|e| NamespaceError::Mount(e.into()))?;
     // What the host mounts later is to be seen; what we mount is not to be seen there.
@@ -94,13 +98,22 @@ fn join(pid: Pid) -> io::Result<()> {
 /// A map of one id is a single-id map, whoever made it.
 fn mode_of_map() -> io::Result<Mode> {
     let map = fs::read_to_string("/proc/self/uid_map")?;
-    let ids = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
-    Ok(if ids.sum::<u64>() > 1 { Mode::Rootless } else { Mode::SingleId })
+    let ids = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    Ok(if ids.sum::<u64>() > 1 {
+        Mode::Rootless
+    } else {
+        Mode::SingleId
+    })
 }
 
 fn make(uid: Uid, gid: Gid) -> Result<Mode, NamespaceError> {
     let ranges = Ranges::of(uid, gid);
-    let helper = ranges.map(|ranges| Helper::spawn(&ranges)).transpose().map_err(NamespaceError::Map)?;
+    let helper = ranges
+        .map(|ranges| Helper::spawn(&ranges))
+        .transpose()
+        .map_err(NamespaceError::Map)?;
     // SAFETY: as in `enter`.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }.map_err(|e| NamespaceError::User(e.into()))?;
     if helper.is_some_and(Helper::finish) {
@@ -145,13 +158,19 @@ impl Ranges {
         let range = |file: &str| subordinate_range(&fs::read_to_string(file).ok()?, name.as_deref(), uid.as_raw());
         let ((uids, uid_count), (gids, gid_count)) = (range("/etc/subuid")?, range("/etc/subgid")?);
         let programs = [find_program("newuidmap")?, find_program("newgidmap")?];
-        Some(Self { uid: (uid.as_raw(), uids, uid_count), gid: (gid.as_raw(), gids, gid_count), programs })
+        Some(Self {
+            uid: (uid.as_raw(), uids, uid_count),
+            gid: (gid.as_raw(), gids, gid_count),
+            programs,
+        })
     }
 }
 
 fn user_name(uid: u32) -> Option<String> {
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    let entry = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string()));
+    let entry = passwd
+        .lines()
+        .find(|line| line.split(':').nth(2) == Some(&uid.to_string()));
     let listed = entry.and_then(|line| line.split(':').next()).map(str::to_owned);
     // Users that are not in the file (LDAP) are known to their session.
     listed.or_else(|| std::env::var("USER").ok())
@@ -168,10 +187,14 @@ fn subordinate_range(file: &str, name: Option<&str>, uid: u32) -> Option<(u32, u
     })
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// A program by name, on the PATH or where distributions keep those for administrators.
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let known = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(known).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(known)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// A process that stays outside and writes the maps from there, as `newuidmap(1)` must.
@@ -193,7 +216,10 @@ impl Helper {
                 // SAFETY: ends this child without running what the parent has registered for its own end.
                 unsafe { libc::_exit(i32::from(!done)) }
             }
-            pid => Ok(Self { pid: Pid::from_raw(pid).expect("fork gives a child's id"), start: write }),
+            pid => Ok(Self {
+                pid: Pid::from_raw(pid).expect("fork gives a child's id"),
+                start: write,
+            }),
         }
     }
 
@@ -212,13 +238,20 @@ fn wait_for(start: OwnedFd) -> bool {
 
 fn map_ids(target: Pid, ranges: &Ranges) -> bool {
     let maps = [ranges.uid, ranges.gid];
-    ranges.programs.iter().zip(maps).all(|(program, map)| map_with(program, target, map))
+    ranges
+        .programs
+        .iter()
+        .zip(maps)
+        .all(|(program, map)| map_with(program, target, map))
 }
 
 /// 0 is the user, 1 and on are the subordinate ids.
 fn map_with(program: &Path, target: Pid, (own, start, count): (u32, u32, u32)) -> bool {
     let words = [target.as_raw_nonzero().get().unsigned_abs(), 0, own, 1, 1, start, count].map(|n| n.to_string());
-    Command::new(program).args(words).status().is_ok_and(|status| status.success())
+    Command::new(program)
+        .args(words)
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Gives the process a name by which people find it; `comm` has 15 characters.

@@ -31,7 +31,11 @@ fn node_name() -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let name: String = name.chars().map(fits).collect();
     let name = name.trim_matches(['-', '.']);
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
@@ -44,7 +48,14 @@ fn main_address() -> String {
 /// Bytes of memory (`proc_meminfo(5)`).
 fn memory() -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()
+    });
     total.map_or(0, |kilobytes: i64| kilobytes * 1024)
 }
 
@@ -74,12 +85,18 @@ pub fn node_object(host: &Host, now: Timestamp) -> Object {
 }
 
 fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
 }
 
 fn addresses(host: &Host) -> Value {
     let internal = host.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
-    internal.chain([json!({"type": "Hostname", "address": host.node_name})]).collect()
+    internal
+        .chain([json!({"type": "Hostname", "address": host.node_name})])
+        .collect()
 }
 
 fn resources(host: &Host) -> Value {
@@ -118,4 +135,25 @@ fn info() -> Value {
         "operatingSystem": "linux",
         "architecture": architecture(),
     })
+}
+
+/// What of cgroups there is for limits, in a few words (`cgroups(7)`).
+pub fn cgroups() -> String {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let is_pure = own.lines().count() == 1;
+    match unified {
+        Some(path) if is_pure => {
+            let controllers =
+                fs::read_to_string(format!("/sys/fs/cgroup{path}/cgroup.controllers")).unwrap_or_default();
+            if controllers.trim().is_empty() {
+                "v2, nothing delegated".to_owned()
+            } else {
+                "v2, delegated".to_owned()
+            }
+        }
+        Some(_) => "v1 with v2 beside it".to_owned(),
+        None if own.is_empty() => "none".to_owned(),
+        None => "v1".to_owned(),
+    }
 }
