@@ -1,1 +1,3 @@
+//! kubelocal: see the library.
+
 fn main() {}
