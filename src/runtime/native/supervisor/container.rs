@@ -98,7 +98,7 @@ impl Container {
         super::super::record::remove_tree(self.dir.path()).map_err(io)?;
         make_dir(&self.bundle.path).map_err(io)?;
         let links = self.bundle.state.with_file_name("links").join(&config.id.0);
-        rootfs::mount_overlay(&config.layers, &self.dir, &links, place.in_user_namespace)?;
+        rootfs::mount_overlay(&config.layers, &self.dir, &links)?;
         let root = self.dir.rootfs();
         let read = |path| rootfs::read_in_root(&root, path);
         let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));

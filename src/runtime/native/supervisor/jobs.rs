@@ -37,10 +37,10 @@ impl Job {
         }
     }
 
-    /// Gives it up; that its end of the socket closes is the answer.
+    /// Gives it up: its end is the answer.
     pub fn kill(&mut self) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            // Not reaped yet, for the socket is open: it is the process meant.
+            // A job is known for as long as it is not reaped: it is the process meant.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         self.until = Instant::now() + PATIENCE;
@@ -70,8 +70,12 @@ pub(super) fn fork_job(
     streams: Streams,
     call: impl FnOnce() -> Result<Launched, String>,
 ) -> io::Result<(i32, OwnedFd)> {
-    let (answer, to_parent) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let (answer, to_parent) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
     match sys::fork()? {
         sys::Fork::Parent(pid) => Ok((pid, answer)),
         sys::Fork::Child => {
@@ -119,10 +123,12 @@ fn send(to_parent: &OwnedFd, outcome: Result<Launched, String>) {
     };
 }
 
-/// Reads what the child sent. To be called when there is something to read.
+/// Reads what the child sent. To be called when there is something to read, or when the child has ended.
 pub(super) fn outcome(answer: &OwnedFd) -> Result<Launched, String> {
     let (mut bytes, mut fds) = (vec![0; 16 << 10], Vec::new());
-    let length = sys::receive(answer, &mut bytes, &mut fds).map_err(|e| format!("OCI runtime: {e}"))?;
+    // Nothing to read is no answer: a child that ended sent what it had to send, though processes that it made may
+    // still hold the socket open.
+    let length = sys::receive(answer, &mut bytes, &mut fds).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..length]);
     let known = match text.split_at_checked(1) {
         Some(("+", pid)) => pid.parse().ok().map(|pid| {
