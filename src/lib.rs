@@ -1,4 +1,16 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod admit;
+pub mod api;
+pub mod applier;
+pub mod cli;
+pub mod controller;
+pub mod event;
+pub mod image;
 pub mod model;
+pub mod node;
+pub mod pod;
 pub mod runtime;
+pub mod status;
+pub mod store;
+pub mod volume;

@@ -1,9 +1,13 @@
-//! kubelocal's program.
+//! kubelocal's program: one binary that is the command line, the node, a pod's supervisor and the demo image's only file.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    // Before anything makes a thread: a supervisor forks, and stays as small as it starts.
-    if args.get(1).is_some_and(|verb| verb == "pod-supervisor") {
-        kubelocal::runtime::native::supervisor::main(&args[2..]);
+    // Before anything makes a thread: supervisor and node enter namespaces, and stay as small as they start.
+    match args.get(1).and_then(|verb| verb.to_str()) {
+        Some("pod-supervisor") => kubelocal::runtime::native::supervisor::main(&args[2..]),
+        Some("node") => kubelocal::node::main(),
+        _ => ExitCode::SUCCESS,
     }
 }

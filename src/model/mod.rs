@@ -1,1 +1,21 @@
-//! Words everybody speaks.
+//! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
+
+mod clock;
+mod kinds;
+mod lookup;
+mod manifest_source;
+mod object;
+mod paths;
+mod quantity;
+mod selector;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use kinds::{Honoured, KINDS, Kind, kind};
+pub use lookup::Lookup;
+pub use manifest_source::{
+    MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus,
+};
+pub use object::{Key, Object, OwnerRef};
+pub use paths::{PathFacts, Paths};
+pub use quantity::{Quantity, QuantityError};
+pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -38,3 +38,4 @@ mod users;
 mod wire;
 
 pub use node::NativeRuntime;
+pub use record::find_supervisor;

@@ -63,6 +63,15 @@ impl SupervisorRecord {
     }
 }
 
+/// A supervisor that lives, by the records below `pods_dir`. Needs no async runtime: a node that starts looks for the namespaces
+/// of its predecessor before it has one.
+pub fn find_supervisor(pods_dir: &Path) -> Option<i32> {
+    pod_dirs(pods_dir).into_iter().find_map(|(_, dir)| {
+        let record: SupervisorRecord = read_json(&dir.supervisor())?;
+        (SupervisorRecord::of(record.pid).ok()? == record).then_some(record.pid)
+    })
+}
+
 /// The start time in a line of `/proc/<pid>/stat` (proc_pid_stat(5), field 22); the name before it may hold anything, spaces and
 /// parentheses too.
 fn start_time_in(stat: &str) -> Option<u64> {

@@ -1,0 +1,215 @@
+//! The words of our own endpoints below `/kubelocal/v1/`, shared by the server and the command line.
+//!
+//! Only what has no place in the Kubernetes API stands here: the node itself, the registration of sources, and
+//! images. Bodies are JSON in camelCase; errors are `metav1.Status` as everywhere else.
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `GET status` | | [`NodeStatus`] |
+//! | `POST stop` | [`StopRequest`] | `{}`, then the node goes |
+//! | `POST sources` | [`SourceRequest`] | [`SourceRegistered`] |
+//! | `DELETE sources?name=N` | | [`SourceRemoved`] |
+//! | `GET images` | | [`ImageList`] |
+//! | `GET images/inspect?name=N` | | any JSON |
+//! | `POST images/load` | archive stream | [`ImageList`]: what was loaded |
+//! | `POST images/import?name=N` | tar stream | [`ImageList`]: the one image |
+//! | `POST images/tag` | [`TagRequest`] | `{}` |
+//! | `DELETE images?name=N` | | [`ImageRemoved`] |
+//! | `GET images/save?name=N` | | OCI archive stream |
+
+use std::path::PathBuf;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+/// The paths of the endpoints.
+pub mod path {
+    /// The node: `GET`.
+    pub const STATUS: &str = "/kubelocal/v1/status";
+    /// End the node: `POST`.
+    pub const STOP: &str = "/kubelocal/v1/stop";
+    /// Sources: `POST` registers, `DELETE ?name=` removes.
+    pub const SOURCES: &str = "/kubelocal/v1/sources";
+    /// Images: `GET` lists, `DELETE ?name=` removes.
+    pub const IMAGES: &str = "/kubelocal/v1/images";
+    /// One image in full: `GET ?name=`.
+    pub const IMAGES_INSPECT: &str = "/kubelocal/v1/images/inspect";
+    /// Load an OCI or docker archive: `POST`.
+    pub const IMAGES_LOAD: &str = "/kubelocal/v1/images/load";
+    /// Make an image of a root file system: `POST ?name=`.
+    pub const IMAGES_IMPORT: &str = "/kubelocal/v1/images/import";
+    /// Give an image another name: `POST`.
+    pub const IMAGES_TAG: &str = "/kubelocal/v1/images/tag";
+    /// Write an OCI archive: `GET ?name=`.
+    pub const IMAGES_SAVE: &str = "/kubelocal/v1/images/save";
+}
+
+/// The node as `kubelocal status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// kubelocal's version.
+    pub version: String,
+    /// The Kubernetes version that the API announces.
+    pub kubernetes_version: String,
+    /// The node's process.
+    pub pid: u32,
+    /// When that process started.
+    pub started_at: Time,
+    /// `$KUBELOCAL_HOME`.
+    pub home: PathBuf,
+    /// How the node runs: `root`, `rootless` (the whole subordinate range is mapped) or `rootless, single id`.
+    pub mode: String,
+    /// The OCI runtime: `embedded` or a path.
+    pub runtime: String,
+    /// What the node found of cgroups, in a few words: `v2, delegated`, `v1`, `none` …
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cgroups: String,
+    /// All pods in the store.
+    pub pods: usize,
+    /// Those of them whose phase is `Running`.
+    pub running_pods: usize,
+    /// Memory of the node process (PSS) in bytes; absent where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// What cannot work on this host, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// How the node is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StopRequest {
+    /// Stop every pod first, gracefully. Otherwise pods run on and the next node adopts them.
+    pub pods: bool,
+}
+
+/// Registers a source: from now on the node keeps the machine like it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRequest {
+    /// Absolute paths of files and directories. Registering the same paths again is the same source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathBuf>,
+    /// Documents that came through standard input, with `paths` empty: they never change, until the source goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<String>,
+    /// The namespace of namespaced objects that name none; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The source, and all it made, goes when its owner goes.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// The process for which an ephemeral source lives (the caller's `getpid`), so that it goes even when that
+    /// process is killed and cannot say goodbye.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_pid: Option<u32>,
+}
+
+/// The answer to [`SourceRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRegistered {
+    /// Name of the `ManifestSource`.
+    pub name: String,
+    /// False if the source was registered before.
+    pub created: bool,
+}
+
+/// The answer to removing a source: its objects are being deleted, gracefully and in parallel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRemoved {
+    /// Name of the `ManifestSource`.
+    pub name: String,
+    /// What the source had made. Pods of workloads are not listed: they follow by owner reference.
+    #[serde(default)]
+    pub objects: Vec<ObjectRef>,
+}
+
+/// One object, by everything that tells it from another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// `v1`, `apps/v1` …
+    pub api_version: String,
+    /// `Pod`, `Deployment` …
+    pub kind: String,
+    /// Empty for objects of the whole node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`: a later object of the same name is another one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+}
+
+/// Images.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageList {
+    /// In no particular order.
+    pub images: Vec<ImageInfo>,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageInfo {
+    /// Digest of the image's configuration: its identity (`sha256:…`).
+    pub id: String,
+    /// Its names, as Kubernetes normalizes them; empty for an image that lost its last name.
+    #[serde(default)]
+    pub references: Vec<String>,
+    /// Size of its layers as they lie on disk, in bytes. Layers shared with other images count in each.
+    pub size: u64,
+    /// When it was built, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Time>,
+    /// `linux/amd64` …
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+}
+
+/// Gives an image another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagRequest {
+    /// Name or id of the image.
+    pub source: String,
+    /// Its new name.
+    pub target: String,
+}
+
+/// What went with `image rm`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRemoved {
+    /// Names that are gone.
+    #[serde(default)]
+    pub untagged: Vec<String>,
+    /// Ids of images of which nothing is left.
+    #[serde(default)]
+    pub deleted: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_request_carries_only_what_is_said() {
+        let request = SourceRequest {
+            paths: vec!["/a".into()],
+            ..SourceRequest::default()
+        };
+        let json = serde_json::to_value(&request).expect("serializes");
+        assert_eq!(json, serde_json::json!({"paths": ["/a"], "ephemeral": false}));
+        assert_eq!(
+            serde_json::from_value::<SourceRequest>(json).expect("reads back"),
+            request
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Finding the node, and starting it in the background where none runs.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::client::Node;
+use super::error::{CliError, ErrorKind, Result};
+use crate::model::Paths;
+
+/// A node promises its API within 50 ms; a loaded machine or a store to repair gets two hundred times that.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The node, started if none runs.
+///
+/// # Errors
+/// When it does not come up; the message names its log and what stands last in it.
+pub async fn connect() -> Result<Node> {
+    let paths = Paths::discover()?;
+    if !is_listening(&paths)? {
+        start(&paths).await?;
+    }
+    Ok(Node::at(&paths.api_socket))
+}
+
+/// The node, if one runs.
+///
+/// # Errors
+/// When what stands in the place of its socket is not ours.
+pub fn connect_running() -> Result<Option<Node>> {
+    let paths = Paths::discover()?;
+    Ok(is_listening(&paths)?.then(|| Node::at(&paths.api_socket)))
+}
+
+/// Whether somebody accepts connections on the socket. A socket in a directory that others can write is refused: it may
+/// be anybody's.
+fn is_listening(paths: &Paths) -> Result<bool> {
+    match paths.check_run_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        checked => checked?,
+    }
+    Ok(UnixStream::connect(&paths.api_socket).is_ok())
+}
+
+async fn start(paths: &Paths) -> Result {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&paths.home)?;
+    paths.ensure_run_dir()?;
+    let mut log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .read(true)
+        .mode(0o600)
+        .open(&paths.log)?;
+    let log_start = log.seek(SeekFrom::End(0))?;
+    // `/proc/self/exe` and not the path: the file may have been replaced since by a newer one.
+    let mut child = Command::new("/proc/self/exe")
+        .args(["node", "--background"])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?)
+        .spawn()
+        .map_err(|error| {
+            CliError::new(
+                ErrorKind::NoNode,
+                format_args!("the node could not be started: {error}"),
+            )
+        })?;
+    if let Err(why) = wait_until_listening(paths, &mut child).await? {
+        let mut tail = String::new();
+        log.seek(SeekFrom::Start(log_start))?;
+        // A log that is not text says nothing to people; the path below still leads to it.
+        let _ = log.read_to_string(&mut tail);
+        let said = last_lines(&tail, 5);
+        let error = CliError::new(ErrorKind::NoNode, format_args!("the node {why}{said}"));
+        return Err(error.with_hint(format!(
+            "its log is {}; `kubelocal node` runs it in the foreground, `kubelocal doctor` checks this host",
+            paths.log.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Until the API answers; or, as the inner error, why it will not.
+async fn wait_until_listening(paths: &Paths, child: &mut Child) -> Result<Result<(), String>> {
+    let deadline = Instant::now() + START_DEADLINE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if is_listening(paths)? {
+            return Ok(Ok(()));
+        }
+        // Another command may have started one at the same moment: then ours yields to it with success, and its
+        // socket is about to listen.
+        if let Some(status) = child.try_wait()?
+            && !status.success()
+        {
+            return Ok(Err(format!("ended at once ({status})")));
+        }
+        if Instant::now() >= deadline {
+            return Ok(Err(format!("did not answer within {} s", START_DEADLINE.as_secs())));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| format!("\n  {line}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_quoted() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "\n  b\n  c");
+        assert_eq!(last_lines("", 2), "");
+    }
+}

@@ -1,0 +1,44 @@
+//! The only place that reads a clock; planners get the time as an argument.
+
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+
+/// Tells the time.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, in UTC.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// A clock that a test moves.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Timestamp>);
+
+impl ManualClock {
+    /// A clock that stands at `start`.
+    pub fn at(start: Timestamp) -> Self {
+        Self(Mutex::new(start))
+    }
+
+    /// Moves it.
+    pub fn advance(&self, by: std::time::Duration) {
+        let mut now = self.0.lock().expect("no holder panics");
+        *now += by;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("no holder panics")
+    }
+}
