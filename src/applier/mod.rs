@@ -6,4 +6,12 @@
 mod apply;
 
 pub use apply::{Applied, ApplyError, Outcome, Request, apply};
-pub async fn run(_s: crate::store::Store, _r: crate::event::EventRecorder, _c: std::sync::Arc<dyn crate::model::Clock>, _m: std::path::PathBuf, stop: tokio_util::sync::CancellationToken) { stop.cancelled().await }
+pub async fn run(
+    _s: crate::store::Store,
+    _r: crate::event::EventRecorder,
+    _c: std::sync::Arc<dyn crate::model::Clock>,
+    _m: std::path::PathBuf,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    stop.cancelled().await
+}

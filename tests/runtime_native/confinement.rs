@@ -258,6 +258,13 @@ async fn the_hosts_network_is_the_hosts(mut ground: Ground) {
 
 async fn yes_piped_into_head_ends(mut ground: Ground) {
     let pod = ground.sandbox("pipes").await;
-    let config = ground.script("main", "yes | head -n 1; grep SigIgn /proc/self/status");
-    assert_eq!(ground.output(&pod, &config).await, "y\nSigIgn:\t0000000000000000\n");
+    let config = ground.script("main", "yes | head -n 1");
+    assert_eq!(ground.output(&pod, &config).await, "y\n");
+    let config = ground.command("signals", &["grep", "SigIgn", "/proc/self/status"]);
+    let output = ground.output(&pod, &config).await;
+    let ignored = output
+        .strip_prefix("SigIgn:\t")
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    // Beyond 31 are real-time signals, of which libc keeps two to itself.
+    assert_eq!(ignored.map(|set| set & 0x7fff_ffff), Some(0), "{output}");
 }

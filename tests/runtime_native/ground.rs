@@ -33,7 +33,52 @@ pub struct Ground {
     pub runtime: NativeRuntime,
     pub layer: PathBuf,
     changes: UnboundedReceiver<PodUid>,
-    dir: TempDir,
+    dir: Scratch,
+}
+
+/// The uid of the pod of this name in this process: control groups of tests that run at once must not meet.
+pub fn uid(name: &str) -> PodUid {
+    PodUid(format!("uid-of-{name}-{}", std::process::id()))
+}
+
+/// A temporary directory that shows what supervisors said if the test fails.
+struct Scratch(TempDir);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for pod in fs::read_dir(self.0.path().join("pods")).into_iter().flatten().flatten() {
+                let log = fs::read_to_string(pod.path().join("supervisor.log")).unwrap_or_default();
+                eprintln!("{}:\n{log}", pod.path().display());
+            }
+        }
+        // Whatever a test leaves running goes with its supervisor.
+        for pod in fs::read_dir(self.0.path().join("pods")).into_iter().flatten().flatten() {
+            end_supervisor(&pod.path());
+        }
+    }
+}
+
+fn end_supervisor(pod: &Path) {
+    let record = fs::read(pod.join("supervisor.json")).unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
+    let Some(pid) = record["pid"]
+        .as_i64()
+        .and_then(|pid| rustix::process::Pid::from_raw(pid as i32))
+    else {
+        return;
+    };
+    if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        let mut ended = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        let _ = rustix::event::poll(&mut ended, None);
+    }
+    // The kernel takes everything but the control group.
+    let group = PathBuf::from(fs::read_to_string(pod.join("cgroup")).unwrap_or_default());
+    for leaf in fs::read_dir(&group).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(leaf.path());
+    }
+    let _ = fs::remove_dir(group);
 }
 
 impl Ground {
@@ -55,12 +100,12 @@ impl Ground {
                 .find(|path| path.exists());
             found.unwrap_or_else(|| panic!("{name} is missing: apt-get install {name}"))
         });
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let layer = dir.path().join("layers/busybox");
+        let dir = Scratch(tempfile::tempdir().expect("a temporary directory"));
+        let layer = dir.0.path().join("layers/busybox");
         make_busybox(&layer);
         let options = RuntimeOptions {
-            pods_dir: dir.path().join("pods"),
-            run_dir: dir.path().join("run"),
+            pods_dir: dir.0.path().join("pods"),
+            run_dir: dir.0.path().join("run"),
             oci_runtime,
             supervisor_exe: PathBuf::from(env!("CARGO_BIN_EXE_kubelocal")),
         };
@@ -75,8 +120,13 @@ impl Ground {
         }
     }
 
+    /// The directory of a pod.
+    pub fn pod_dir(&self, pod: &PodUid) -> PathBuf {
+        self.options.pods_dir.join(&pod.0)
+    }
+
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        self.dir.0.path()
     }
 
     /// As if the node had died and another one had come.
@@ -106,7 +156,7 @@ impl Ground {
 
     pub async fn sandbox_with(&self, name: &str, change: impl FnOnce(&mut SandboxConfig)) -> PodUid {
         let mut config = SandboxConfig {
-            uid: PodUid(format!("uid-of-{name}")),
+            uid: uid(name),
             namespace: "default".to_owned(),
             name: name.to_owned(),
             hostname: name.to_owned(),
@@ -265,11 +315,14 @@ pub async fn finish(session: Session) -> (i32, String) {
     let mut text = String::new();
     for stream in [session.stdout, session.stderr].into_iter().flatten() {
         let mut stream = pipe::Receiver::from_owned_fd_unchecked(stream).expect("it can be polled");
-        let read = timeout(DEADLINE, stream.read_to_string(&mut text))
-            .await
-            .expect("the stream ends");
+        let mut buffer = [0; 4096];
         // A terminal ends with EIO.
-        let _ = read;
+        while let Ok(length @ 1..) = timeout(DEADLINE, stream.read(&mut buffer))
+            .await
+            .expect("the stream ends")
+        {
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
     }
     let ended = timeout(DEADLINE, session.ended).await.expect("the command ends");
     (ended.expect("it ran"), text)

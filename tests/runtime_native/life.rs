@@ -78,7 +78,7 @@ async fn what_failed_to_be_created_leaves_nothing(ground: Ground) {
         .expect_err("a layer is missing");
     assert!(error.to_string().starts_with("overlay of 2 layers: "), "{error}");
     assert_eq!(ground.status(&pod).await.containers, []);
-    let runs = ground.options.pods_dir.join("uid-of-half/containers/half");
+    let runs = ground.pod_dir(&pod).join("containers/half");
     assert_eq!(fs::read_dir(runs).map(Iterator::count).unwrap_or(0), 0);
     config.layers.pop();
     config.user = "nobody".to_owned();
@@ -231,10 +231,10 @@ async fn stopping_a_sandbox_leaves_no_process_and_removing_it_no_file(mut ground
     wait_until("the container's process", || !processes_with("4712.25").is_empty()).await;
     ground.runtime.stop_pod_sandbox(&pod).await.expect("the sandbox stops");
     assert_eq!(processes_with("4712.25"), [""; 0]);
-    assert_eq!(processes_with("default/leaving"), [""; 0]);
+    assert_eq!(processes_with(&ground.options.pods_dir.display().to_string()), [""; 0]);
     let exit = ground.exit(&pod, &deaf.id).await;
     assert_eq!((exit.signal, exit.reason.as_str()), (Some(9), "Error"));
-    let volumes = ground.options.pods_dir.join("uid-of-leaving/volumes");
+    let volumes = ground.pod_dir(&pod).join("volumes");
     fs::create_dir_all(&volumes).expect("the directory is writable");
     ground
         .runtime
@@ -249,13 +249,13 @@ async fn stopping_a_sandbox_leaves_no_process_and_removing_it_no_file(mut ground
             .expect("statuses can be read")
             .is_none()
     );
-    let left: Vec<_> = fs::read_dir(ground.options.pods_dir.join("uid-of-leaving"))
+    let left: Vec<_> = fs::read_dir(ground.pod_dir(&pod))
         .expect("it stays")
         .flatten()
         .collect();
     assert_eq!(left.iter().map(fs::DirEntry::path).collect::<Vec<_>>(), [volumes]);
     assert_eq!(fs::read_dir(&ground.options.run_dir).expect("it stays").count(), 0);
-    let groups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|root| format!("{root}/kubelocal-uid-of-leaving"));
+    let groups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|root| format!("{root}/kubelocal-{pod}"));
     assert!(groups.iter().all(|group| !std::path::Path::new(group).exists()));
 }
 

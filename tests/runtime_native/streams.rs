@@ -64,7 +64,7 @@ async fn a_command_has_its_streams_and_its_code(ground: Ground) {
     drop(input);
     assert_eq!(finish(session).await, (0, "there and back\n".to_owned()));
     assert_eq!(logged(&config), "");
-    let bundle = ground.options.pods_dir.join("uid-of-exec/containers/main/0/bundle");
+    let bundle = ground.pod_dir(&pod).join("containers/main/0/bundle");
     let left = fs::read_dir(bundle).expect("it is there").flatten();
     assert!(
         left.map(|file| file.file_name())
