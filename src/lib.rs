@@ -11,6 +11,7 @@ pub mod model;
 pub mod node;
 pub mod pod;
 pub mod runtime;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod volume;
