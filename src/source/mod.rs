@@ -77,12 +77,23 @@ impl SourceSpec {
 
     /// A source of text.
     pub fn text(id: impl Into<String>, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self::of(id, Origin::Text { name: name.into(), bytes: bytes.into() })
+        Self::of(
+            id,
+            Origin::Text {
+                name: name.into(),
+                bytes: bytes.into(),
+            },
+        )
     }
 
     fn of(id: impl Into<String>, origin: Origin) -> Self {
         let namespace = crate::admit::DEFAULT_NAMESPACE.to_owned();
-        Self { id: SourceId(id.into()), origin, namespace, timing: Timing::default() }
+        Self {
+            id: SourceId(id.into()),
+            origin,
+            namespace,
+            timing: Timing::default(),
+        }
     }
 }
 

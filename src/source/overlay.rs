@@ -36,10 +36,14 @@ impl Builder {
     }
 
     fn find_in(path: &std::ffi::OsStr) -> Option<Self> {
-        [("kustomize", "build"), ("kubectl", "kustomize")].into_iter().find_map(|(name, verb)| {
-            let program = env::split_paths(path).map(|directory| directory.join(name)).find(|program| program.is_file())?;
-            Some(Self { program, verb })
-        })
+        [("kustomize", "build"), ("kubectl", "kustomize")]
+            .into_iter()
+            .find_map(|(name, verb)| {
+                let program = env::split_paths(path)
+                    .map(|directory| directory.join(name))
+                    .find(|program| program.is_file())?;
+                Some(Self { program, verb })
+            })
     }
 
     /// Builds an overlay and returns what it prints.
@@ -48,22 +52,37 @@ impl Builder {
     /// Why it can't be built, in the tool's words.
     pub async fn build(&self, overlay: &Path) -> Result<Vec<u8>, String> {
         let mut command = Command::new(&self.program);
-        command.arg(self.verb).arg(overlay).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .arg(self.verb)
+            .arg(overlay)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let output = match tokio::time::timeout(BUILD_LIMIT, command.output()).await {
             Ok(output) => output.map_err(|error| format!("{}: {error}", self.program.display()))?,
-            Err(_) => return Err(format!("{} took longer than {} s", self.program.display(), BUILD_LIMIT.as_secs())),
+            Err(_) => {
+                return Err(format!(
+                    "{} took longer than {} s",
+                    self.program.display(),
+                    BUILD_LIMIT.as_secs()
+                ));
+            }
         };
         if output.status.success() {
             return Ok(output.stdout);
         }
         let words = String::from_utf8_lossy(&output.stderr);
         let words = words.trim().trim_start_matches("Error: ").trim_start_matches("error: ");
-        Err(if words.is_empty() { format!("the build ended with {}", output.status) } else { words.to_owned() })
+        Err(if words.is_empty() {
+            format!("the build ended with {}", output.status)
+        } else {
+            words.to_owned()
+        })
     }
 }
 
 /// What to say where there is no tool.
-pub const NO_BUILDER: &str = "this directory has a kustomization and needs `kustomize` or `kubectl` on the PATH to be built";
+pub const NO_BUILDER: &str =
+    "this directory has a kustomization and needs `kustomize` or `kubectl` on the PATH to be built";
 
 /// Adds to each overlay of the tree the files outside its directory that it refers to: bases, components, patches, files.
 ///
@@ -91,7 +110,12 @@ pub fn follow_references(tree: &mut Tree) {
 }
 
 fn references_of(directory: &Path) -> Vec<PathBuf> {
-    let Some(text) = KUSTOMIZATIONS.iter().find_map(|name| fs::read(directory.join(name)).ok()) else { return Vec::new() };
+    let Some(text) = KUSTOMIZATIONS
+        .iter()
+        .find_map(|name| fs::read(directory.join(name)).ok())
+    else {
+        return Vec::new();
+    };
     let mut words = Vec::new();
     yaml_values(&text).iter().for_each(|value| texts(value, &mut words));
     let candidates = words.iter().map(|word| {
@@ -105,7 +129,9 @@ fn references_of(directory: &Path) -> Vec<PathBuf> {
 fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
         // Whole patches stand in kustomizations as text; no path is that long or has lines.
-        Value::String(text) if text.len() < 1024 && !text.contains('\n') && !text.is_empty() => found.push(text.clone()),
+        Value::String(text) if text.len() < 1024 && !text.contains('\n') && !text.is_empty() => {
+            found.push(text.clone())
+        }
         Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
         Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -140,7 +166,10 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a parent")).expect("made");
             fs::write(path, text).expect("written");
         };
-        put("over/kustomization.yaml", "resources: [../base, own.yaml]\nconfigMapGenerator:\n- name: c\n  files: [app.conf=../shared/app.conf]\n");
+        put(
+            "over/kustomization.yaml",
+            "resources: [../base, own.yaml]\nconfigMapGenerator:\n- name: c\n  files: [app.conf=../shared/app.conf]\n",
+        );
         put("over/own.yaml", "");
         put("base/kustomization.yaml", "resources: [deep.yaml, ../deeper]\n");
         put("base/deep.yaml", "");
@@ -150,11 +179,20 @@ mod tests {
         let over = root.path().join("over");
         let mut tree = walk(&over).expect("there");
         follow_references(&mut tree);
-        let names: Vec<String> =
-            tree.overlays[&over].keys().map(|path| path.strip_prefix(root.path()).expect("below").display().to_string()).collect();
+        let names: Vec<String> = tree.overlays[&over]
+            .keys()
+            .map(|path| path.strip_prefix(root.path()).expect("below").display().to_string())
+            .collect();
         assert_eq!(
             names,
-            ["base/deep.yaml", "base/kustomization.yaml", "deeper/kustomization.yaml", "over/kustomization.yaml", "over/own.yaml", "shared/app.conf"]
+            [
+                "base/deep.yaml",
+                "base/kustomization.yaml",
+                "deeper/kustomization.yaml",
+                "over/kustomization.yaml",
+                "over/own.yaml",
+                "shared/app.conf"
+            ]
         );
         assert!(tree.directories.contains_key(&root.path().join("base")));
     }

@@ -87,8 +87,14 @@ mod tests {
     }
 
     fn object(kind: &str, name: &str, digest: u64) -> Arc<SourcedObject> {
-        let text = format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, image: i}}]}}\n");
-        let text = if kind == "Pod" { text } else { text.lines().take(3).collect::<Vec<_>>().join("\n") };
+        let text = format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, image: i}}]}}\n"
+        );
+        let text = if kind == "Pod" {
+            text
+        } else {
+            text.lines().take(3).collect::<Vec<_>>().join("\n")
+        };
         let found = admit_file(Path::new("/m/a.yaml"), text.as_bytes()).objects.remove(0);
         Arc::new(SourcedObject {
             key: found.object.key().clone(),
@@ -102,20 +108,50 @@ mod tests {
     }
 
     fn listing(objects: Vec<Arc<SourcedObject>>) -> Listing {
-        Listing { complete: true, objects, generation: 1, ..Listing::unread(SourceId("s".into())) }
+        Listing {
+            complete: true,
+            objects,
+            generation: 1,
+            ..Listing::unread(SourceId("s".into()))
+        }
     }
 
     fn applied(entries: &[(Key, &str, u64)]) -> BTreeMap<Key, Applied> {
-        let entry = |(key, origin, digest): &(Key, &str, u64)| (key.clone(), Applied { origin: (*origin).into(), digest: Some(*digest) });
+        let entry = |(key, origin, digest): &(Key, &str, u64)| {
+            (
+                key.clone(),
+                Applied {
+                    origin: (*origin).into(),
+                    digest: Some(*digest),
+                },
+            )
+        };
         entries.iter().map(entry).collect()
     }
 
     #[test]
     fn what_is_new_or_changed_is_applied_and_what_left_is_pruned() {
-        let before = applied(&[(key("Pod", "same"), "/m/a.yaml", 1), (key("Pod", "other"), "/m/a.yaml", 1), (key("Pod", "gone"), "/m/a.yaml", 1)]);
-        let plan = plan_source(&before, &listing(vec![object("Pod", "same", 1), object("Pod", "other", 2), object("Pod", "new", 1)]));
-        assert_eq!(plan.apply.iter().map(|o| o.key.name.as_str()).collect::<Vec<_>>(), ["other", "new"]);
-        assert_eq!((plan.prune, plan.unchanged), (vec![key("Pod", "gone")], vec![key("Pod", "same")]));
+        let before = applied(&[
+            (key("Pod", "same"), "/m/a.yaml", 1),
+            (key("Pod", "other"), "/m/a.yaml", 1),
+            (key("Pod", "gone"), "/m/a.yaml", 1),
+        ]);
+        let plan = plan_source(
+            &before,
+            &listing(vec![
+                object("Pod", "same", 1),
+                object("Pod", "other", 2),
+                object("Pod", "new", 1),
+            ]),
+        );
+        assert_eq!(
+            plan.apply.iter().map(|o| o.key.name.as_str()).collect::<Vec<_>>(),
+            ["other", "new"]
+        );
+        assert_eq!(
+            (plan.prune, plan.unchanged),
+            (vec![key("Pod", "gone")], vec![key("Pod", "same")])
+        );
     }
 
     #[test]
@@ -129,11 +165,18 @@ mod tests {
 
     #[test]
     fn what_came_from_an_unsettled_file_or_directory_is_kept() {
-        let before = applied(&[(key("Pod", "a"), "/m/a.yaml", 1), (key("Pod", "b"), "/m/sub/b.yaml", 1), (key("Pod", "c"), "/m/c.yaml", 1)]);
+        let before = applied(&[
+            (key("Pod", "a"), "/m/a.yaml", 1),
+            (key("Pod", "b"), "/m/sub/b.yaml", 1),
+            (key("Pod", "c"), "/m/c.yaml", 1),
+        ]);
         let mut now = listing(vec![]);
         now.unsettled = BTreeSet::from([PathBuf::from("/m/a.yaml"), PathBuf::from("/m/sub")]);
         let plan = plan_source(&before, &now);
-        assert_eq!((plan.prune, plan.keep_last_good), (vec![key("Pod", "c")], vec![key("Pod", "a"), key("Pod", "b")]));
+        assert_eq!(
+            (plan.prune, plan.keep_last_good),
+            (vec![key("Pod", "c")], vec![key("Pod", "a"), key("Pod", "b")])
+        );
     }
 
     #[test]
@@ -147,16 +190,42 @@ mod tests {
 
     #[test]
     fn what_others_need_is_applied_first_and_pruned_last() {
-        let plan = plan_source(&BTreeMap::new(), &listing(vec![object("Pod", "p", 1), object("ConfigMap", "c", 1), object("Namespace", "n", 1)]));
-        assert_eq!(plan.apply.iter().map(|o| o.key.kind().kind).collect::<Vec<_>>(), ["Namespace", "ConfigMap", "Pod"]);
-        let before = applied(&[(key("Namespace", "n"), "/a", 1), (key("ConfigMap", "c"), "/a", 1), (key("Pod", "p"), "/a", 1)]);
+        let plan = plan_source(
+            &BTreeMap::new(),
+            &listing(vec![
+                object("Pod", "p", 1),
+                object("ConfigMap", "c", 1),
+                object("Namespace", "team", 1),
+            ]),
+        );
+        assert_eq!(
+            plan.apply.iter().map(|o| o.key.kind().kind).collect::<Vec<_>>(),
+            ["Namespace", "ConfigMap", "Pod"]
+        );
+        let before = applied(&[
+            (key("Namespace", "team"), "/a", 1),
+            (key("ConfigMap", "c"), "/a", 1),
+            (key("Pod", "p"), "/a", 1),
+        ]);
         let plan = plan_source(&before, &listing(vec![]));
-        assert_eq!(plan.prune.iter().map(|key| key.kind().kind).collect::<Vec<_>>(), ["Pod", "ConfigMap", "Namespace"]);
+        assert_eq!(
+            plan.prune.iter().map(|key| key.kind().kind).collect::<Vec<_>>(),
+            ["Pod", "ConfigMap", "Namespace"]
+        );
     }
 
     #[test]
     fn a_node_that_starts_applies_everything_again() {
-        let before = BTreeMap::from([(key("Pod", "a"), Applied { origin: "/m/a.yaml".into(), digest: None })]);
-        assert_eq!(plan_source(&before, &listing(vec![object("Pod", "a", 1)])).apply.len(), 1);
+        let before = BTreeMap::from([(
+            key("Pod", "a"),
+            Applied {
+                origin: "/m/a.yaml".into(),
+                digest: None,
+            },
+        )]);
+        assert_eq!(
+            plan_source(&before, &listing(vec![object("Pod", "a", 1)])).apply.len(),
+            1
+        );
     }
 }

@@ -54,6 +54,8 @@ pub struct Reader {
 struct Part {
     /// What it was read as; `None` where it has to be read again in any case.
     seen: Option<u64>,
+    /// What its bytes hash to. A file that was touched, or read again because it is young, is not parsed again.
+    content: Option<u64>,
     objects: Vec<Arc<SourcedObject>>,
     /// What it named before and does not name now, while it is broken or has not settled.
     last_good: Vec<Arc<SourcedObject>>,
@@ -90,8 +92,7 @@ impl Reader {
             is_young |= is_racy;
             let seen = hash_of(stamp);
             if self.parts.get(path).is_none_or(|part| part.seen != Some(seen)) {
-                let found = read_file(path, &self.namespace);
-                self.take(path, found, (!is_racy).then_some(seen), now);
+                self.read_file(path, (!is_racy).then_some(seen), now);
             }
         }
         self.build_overlays(&tree, now);
@@ -106,18 +107,28 @@ impl Reader {
             (false, true) => Some(self.timing.settle),
             (false, false) => None,
         };
-        Reading { listing, directories: tree.directories, look_again }
+        Reading {
+            listing,
+            directories: tree.directories,
+            look_again,
+        }
     }
 
     /// The root is gone or can't be read: everything stays as it was, until it is back.
     fn without_root(&mut self, error: &io::Error) -> Reading {
         let mut listing = self.listing(&Tree::default());
         let text = match error.kind() {
-            io::ErrorKind::NotFound => "does not exist: nothing is read from it, and nothing of it is pruned".to_owned(),
+            io::ErrorKind::NotFound => {
+                "does not exist: nothing is read from it, and nothing of it is pruned".to_owned()
+            }
             _ => format!("can't be read: {error}"),
         };
         listing.problems.insert(0, problem_of(&self.root, text));
-        Reading { listing, directories: nearest_ancestor(&self.root), look_again: None }
+        Reading {
+            listing,
+            directories: nearest_ancestor(&self.root),
+            look_again: None,
+        }
     }
 
     fn build_overlays(&mut self, tree: &Tree, now: Timestamp) {
@@ -135,29 +146,70 @@ impl Reader {
                 Some(builder) => Handle::current().block_on(builder.build(path)),
             };
             let shown = PathBuf::from(format!("{} (built)", path.display()));
+            let content = built.as_ref().ok().map(hash_of);
             let found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
             // A file that was written while the tool ran may or may not be in what it built.
             let is_racy = files.values().any(|stamp| is_racy(stamp, now));
-            self.take(path, found.map_err(|text| problem_of(path, text)), (!is_racy).then_some(seen), now);
+            self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
+            self.remember(path, (!is_racy).then_some(seen));
+        }
+    }
+
+    fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
+        let read = read_bytes(path);
+        let content = read.as_ref().ok().map(hash_of);
+        let is_known = self
+            .parts
+            .get(path)
+            .is_some_and(|part| content.is_some() && part.content == content && !part.is_missing);
+        if !is_known {
+            let found = read.map(|bytes| admit_file_in(path, &bytes, &self.namespace));
+            self.take(
+                path,
+                found.map_err(|error| problem_of(path, format!("can't be read: {error}"))),
+                content,
+                now,
+            );
+        }
+        // What could not be read is tried again, whatever its stamp.
+        self.remember(path, seen.filter(|_| content.is_some()));
+    }
+
+    fn remember(&mut self, path: &Path, seen: Option<u64>) {
+        if let Some(part) = self.parts.get_mut(path) {
+            part.seen = seen;
         }
     }
 
     /// Remembers what a file says now, and what it no longer says.
-    fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, seen: Option<u64>, now: Timestamp) {
+    fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, content: Option<u64>, now: Timestamp) {
         let part = self.parts.entry(path.to_owned()).or_default();
         let before: Vec<Arc<SourcedObject>> = part.objects.drain(..).chain(part.last_good.drain(..)).collect();
         let origin: Arc<Path> = path.into();
         let (is_broken, found) = match found {
             Ok(found) => (!found.is_whole(), found),
-            Err(problem) => (true, Admitted { objects: Vec::new(), problems: vec![problem] }),
+            Err(problem) => (
+                true,
+                Admitted {
+                    objects: Vec::new(),
+                    problems: vec![problem],
+                },
+            ),
         };
-        part.objects = found.objects.into_iter().map(|object| Arc::new(sourced(object, &origin))).collect();
+        part.objects = found
+            .objects
+            .into_iter()
+            .map(|object| Arc::new(sourced(object, &origin)))
+            .collect();
         part.problems = found.problems;
         part.is_broken = is_broken;
         part.is_missing = false;
-        part.seen = seen;
+        part.content = content;
         let named: HashSet<&Key> = part.objects.iter().map(|object| &object.key).collect();
-        part.last_good = before.into_iter().filter(|object| !named.contains(&object.key)).collect();
+        part.last_good = before
+            .into_iter()
+            .filter(|object| !named.contains(&object.key))
+            .collect();
         part.less_since = match (part.last_good.is_empty(), is_broken) {
             (false, false) => Some(part.less_since.unwrap_or(now)),
             (true, _) | (false, true) => None,
@@ -167,7 +219,11 @@ impl Reader {
     /// Notes the files that are not there any more, unless it can't be known.
     fn miss(&mut self, tree: &Tree, now: Timestamp) {
         for (path, part) in &mut self.parts {
-            if tree.files.contains_key(path) || tree.overlays.contains_key(path) || is_hidden(path, tree) || part.is_missing {
+            if tree.files.contains_key(path)
+                || tree.overlays.contains_key(path)
+                || is_hidden(path, tree)
+                || part.is_missing
+            {
                 continue;
             }
             part.is_missing = true;
@@ -183,7 +239,9 @@ impl Reader {
     fn settle(&mut self, now: Timestamp) {
         let settle = self.timing.settle;
         self.parts.retain(|_, part| {
-            let is_over = part.less_since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= settle);
+            let is_over = part
+                .less_since
+                .is_some_and(|since| now.duration_since(since).unsigned_abs() >= settle);
             if is_over {
                 part.less_since = None;
                 part.last_good.clear();
@@ -194,7 +252,10 @@ impl Reader {
 
     /// Puts the parts together: each key once, problems in the order of files.
     fn listing(&mut self, tree: &Tree) -> Listing {
-        let mut listing = Listing { noticing: Noticing::Events, ..Listing::unread(self.source.clone()) };
+        let mut listing = Listing {
+            noticing: Noticing::Events,
+            ..Listing::unread(self.source.clone())
+        };
         let mut chosen: BTreeMap<Key, Arc<SourcedObject>> = BTreeMap::new();
         for object in self.parts.values().flat_map(|part| &part.objects) {
             let key = &object.key;
@@ -213,16 +274,28 @@ impl Reader {
             if part.is_broken || part.less_since.is_some() {
                 listing.unsettled.insert(path.clone());
             }
-            listing.last_good.extend(part.last_good.iter().filter(|object| !chosen.contains_key(&object.key)).cloned());
+            listing.last_good.extend(
+                part.last_good
+                    .iter()
+                    .filter(|object| !chosen.contains_key(&object.key))
+                    .cloned(),
+            );
         }
         for (path, text) in &tree.unreadable {
-            listing.problems.push(problem_of(path, format!("can't be read: {text}")));
+            listing
+                .problems
+                .push(problem_of(path, format!("can't be read: {text}")));
             listing.unsettled.insert(path.clone());
         }
         listing.problems.sort_by(|a, b| a.location.cmp(&b.location));
-        self.owners = chosen.iter().map(|(key, object)| (key.clone(), object.origin.to_path_buf())).collect();
+        self.owners = chosen
+            .iter()
+            .map(|(key, object)| (key.clone(), object.origin.to_path_buf()))
+            .collect();
         listing.objects = chosen.into_values().collect();
-        listing.objects.sort_by_key(|object| std::cmp::Reverse(rank(&object.key)));
+        listing
+            .objects
+            .sort_by_key(|object| std::cmp::Reverse(rank(&object.key)));
         listing
     }
 }
@@ -231,8 +304,18 @@ impl Reader {
 pub fn read_text(source: &SourceId, name: &str, bytes: &[u8], namespace: &str) -> Listing {
     let path = PathBuf::from(name);
     let mut reader = Reader::new(source.clone(), path.clone(), namespace.to_owned(), Timing::default());
-    reader.take(&path, Ok(admit_file_in(&path, bytes, namespace)), None, Timestamp::UNIX_EPOCH);
-    Listing { complete: true, files_read: 1, noticing: Noticing::Never, ..reader.listing(&Tree::default()) }
+    reader.take(
+        &path,
+        Ok(admit_file_in(&path, bytes, namespace)),
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    Listing {
+        complete: true,
+        files_read: 1,
+        noticing: Noticing::Never,
+        ..reader.listing(&Tree::default())
+    }
 }
 
 fn is_hidden(path: &Path, tree: &Tree) -> bool {
@@ -251,15 +334,13 @@ fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn read_file(path: &Path, namespace: &str) -> Result<Admitted, Problem> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        // One byte more than is taken, so that the gate says that the file is too large.
-        File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| problem_of(path, format!("can't be read: {error}")))?;
-    Ok(admit_file_in(path, &bytes, namespace))
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that the gate says that the file is too large.
+    File::open(path)?
+        .take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn sourced(object: AdmittedObject, origin: &Arc<Path>) -> SourcedObject {
@@ -278,14 +359,20 @@ fn named_twice(first: &SourcedObject, second: &SourcedObject) -> Problem {
     Problem {
         location: second.location.clone(),
         severity: Severity::Error,
-        message: format!("{} is already given at {}; this one is not applied", second.key, first.location),
+        message: format!(
+            "{} is already given at {}; this one is not applied",
+            second.key, first.location
+        ),
         source_line: String::new(),
     }
 }
 
 fn problem_of(path: &Path, message: impl Into<String>) -> Problem {
     Problem {
-        location: Location { file: path.into(), at: Place::START },
+        location: Location {
+            file: path.into(),
+            at: Place::START,
+        },
         severity: Severity::Error,
         message: message.into(),
         source_line: String::new(),

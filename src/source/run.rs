@@ -35,14 +35,26 @@ pub fn spawn(spec: SourceSpec, clock: Arc<dyn Clock>, stop: CancellationToken) -
                 let reader = Reader::new(spec.id, path, spec.namespace, spec.timing);
                 let bell = Arc::new(Notify::new());
                 let watcher = Watcher::new(Arc::clone(&bell));
-                Running { reader, watcher, bell, timing: spec.timing, clock, sender }.run(stop).await;
+                Running {
+                    reader,
+                    watcher,
+                    bell,
+                    timing: spec.timing,
+                    clock,
+                    sender,
+                }
+                .run(stop)
+                .await;
             }
             Origin::Text { name, bytes } => {
                 tell(&sender, read_text(&spec.id, &name, &bytes, &spec.namespace));
             }
         }
     };
-    RunningSource { listings, task: tokio::spawn(task.instrument(span)) }
+    RunningSource {
+        listings,
+        task: tokio::spawn(task.instrument(span)),
+    }
 }
 
 /// Reads a source once, without watching it.
@@ -50,12 +62,19 @@ pub async fn read_once(spec: SourceSpec, clock: Arc<dyn Clock>) -> Listing {
     let path = match spec.origin {
         Origin::Path(path) => path,
         Origin::Text { name, bytes } => {
-            return Listing { generation: 1, ..read_text(&spec.id, &name, &bytes, &spec.namespace) };
+            return Listing {
+                generation: 1,
+                ..read_text(&spec.id, &name, &bytes, &spec.namespace)
+            };
         }
     };
     let reader = Reader::new(spec.id, path, spec.namespace, spec.timing);
     let (_, reading) = read(reader, &clock).await;
-    Listing { generation: 1, noticing: Noticing::Never, ..reading.listing }
+    Listing {
+        generation: 1,
+        noticing: Noticing::Never,
+        ..reading.listing
+    }
 }
 
 /// Reads standard input to its end.
@@ -64,8 +83,14 @@ pub async fn read_once(spec: SourceSpec, clock: Arc<dyn Clock>) -> Listing {
 /// When it can't be read or is longer than any file may be.
 pub async fn read_stdin() -> io::Result<Origin> {
     let mut bytes = Vec::new();
-    tokio::io::stdin().take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
-    Ok(Origin::Text { name: "-".into(), bytes: bytes.into() })
+    tokio::io::stdin()
+        .take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .await?;
+    Ok(Origin::Text {
+        name: "-".into(),
+        bytes: bytes.into(),
+    })
 }
 
 struct Running {
@@ -85,9 +110,23 @@ impl Running {
             // Between the walk and the watch anything may have happened in a directory: look once more.
             let is_new = self.watcher.watch(&reading.directories);
             let noticing = self.watcher.noticing();
-            let regular = if noticing == Noticing::Events { self.timing.rescan } else { self.timing.poll };
-            let soon = if is_new { Some(self.timing.quiet) } else { reading.look_again };
-            tell(&self.sender, Listing { noticing, ..reading.listing });
+            let regular = if noticing == Noticing::Events {
+                self.timing.rescan
+            } else {
+                self.timing.poll
+            };
+            let soon = if is_new {
+                Some(self.timing.quiet)
+            } else {
+                reading.look_again
+            };
+            tell(
+                &self.sender,
+                Listing {
+                    noticing,
+                    ..reading.listing
+                },
+            );
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = burst(&self.bell, self.timing) => {}
@@ -104,7 +143,8 @@ async fn read(mut reader: Reader, clock: &Arc<dyn Clock>) -> (Reader, Reading) {
         let reading = reader.read(now);
         (reader, reading)
     });
-    work.await.expect("reading does not panic, and the runtime outlives its tasks")
+    work.await
+        .expect("reading does not panic, and the runtime outlives its tasks")
 }
 
 /// Waits for an event and then for the end of the burst that it began, but not for ever.
@@ -123,13 +163,24 @@ async fn burst(bell: &Notify, timing: Timing) {
 /// Tells a listing if it differs from the last one.
 fn tell(sender: &watch::Sender<Arc<Listing>>, listing: Listing) {
     sender.send_if_modified(|last| {
-        let listing = Listing { generation: last.generation, ..listing };
+        let listing = Listing {
+            generation: last.generation,
+            ..listing
+        };
         if last.generation > 0 && **last == listing {
             return false;
         }
         let problems = listing.problems.len();
-        tracing::debug!(objects = listing.objects.len(), problems, complete = listing.complete, "source read");
-        *last = Arc::new(Listing { generation: last.generation + 1, ..listing });
+        tracing::debug!(
+            objects = listing.objects.len(),
+            problems,
+            complete = listing.complete,
+            "source read"
+        );
+        *last = Arc::new(Listing {
+            generation: last.generation + 1,
+            ..listing
+        });
         true
     });
 }

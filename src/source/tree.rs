@@ -78,10 +78,19 @@ fn add(directories: &mut Directories, path: PathBuf, directory: Directory) {
 }
 
 fn add_parent(directories: &mut Directories, path: &Path) {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
     if let Ok(metadata) = fs::metadata(parent) {
         let only = Some(BTreeSet::from([name.to_owned()]));
-        add(directories, parent.to_owned(), Directory { id: (metadata.dev(), metadata.ino()), only });
+        add(
+            directories,
+            parent.to_owned(),
+            Directory {
+                id: (metadata.dev(), metadata.ino()),
+                only,
+            },
+        );
     }
 }
 
@@ -128,7 +137,10 @@ pub fn walk(root: &Path) -> io::Result<Tree> {
             walk.watch_target(root);
         }
     } else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a directory nor a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "neither a directory nor a regular file",
+        ));
     }
     // In its parent a root is seen to vanish and to come back.
     add_parent(&mut walk.tree.directories, root);
@@ -201,7 +213,9 @@ impl Walk {
             (Err(_), _) => return,
             (Ok(_), Err(error)) => {
                 if is_manifest {
-                    self.tree.unreadable.insert(path.to_owned(), format!("the symlink leads nowhere: {error}"));
+                    self.tree
+                        .unreadable
+                        .insert(path.to_owned(), format!("the symlink leads nowhere: {error}"));
                 }
                 return;
             }
@@ -209,7 +223,11 @@ impl Walk {
         if metadata.is_dir() {
             self.directory(path, &metadata, of_overlay);
         } else if metadata.is_file() && is_manifest {
-            let found = if own.is_symlink() { &mut self.links } else { &mut self.tree.files };
+            let found = if own.is_symlink() {
+                &mut self.links
+            } else {
+                &mut self.tree.files
+            };
             found.insert(path.to_owned(), Stamp::of(&metadata));
             if own.is_symlink() {
                 self.watch_target(path);
@@ -234,7 +252,12 @@ impl Walk {
     }
 
     fn finish(mut self) -> Tree {
-        let mut seen: BTreeSet<DirectoryId> = self.tree.files.values().map(|stamp| (stamp.device, stamp.inode)).collect();
+        let mut seen: BTreeSet<DirectoryId> = self
+            .tree
+            .files
+            .values()
+            .map(|stamp| (stamp.device, stamp.inode))
+            .collect();
         for (path, stamp) in self.links {
             if seen.insert((stamp.device, stamp.inode)) {
                 self.tree.files.insert(path, stamp);
@@ -251,7 +274,11 @@ fn is_ignored(path: &Path) -> bool {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_ascii_lowercase();
     matches!(extension.as_str(), "yaml" | "yml" | "json")
 }
 
@@ -263,7 +290,10 @@ mod tests {
 
     fn files(root: &Path) -> Vec<String> {
         let tree = walk(root).expect("the root is there");
-        tree.files.keys().map(|path| path.strip_prefix(root).expect("below the root").display().to_string()).collect()
+        tree.files
+            .keys()
+            .map(|path| path.strip_prefix(root).expect("below the root").display().to_string())
+            .collect()
     }
 
     fn directory() -> tempfile::TempDir {
@@ -279,7 +309,19 @@ mod tests {
     #[test]
     fn manifests_are_found_below_and_what_editors_leave_is_not() {
         let root = directory();
-        for name in ["a.yaml", "sub/deep/b.YML", "c.json", "notes.txt", ".a.yaml.swp", ".hidden/x.yaml", "a.yaml~", "#a.yaml#", ".#a.yaml", "4913", "a.yaml.tmp"] {
+        for name in [
+            "a.yaml",
+            "sub/deep/b.YML",
+            "c.json",
+            "notes.txt",
+            ".a.yaml.swp",
+            ".hidden/x.yaml",
+            "a.yaml~",
+            "#a.yaml#",
+            ".#a.yaml",
+            "4913",
+            "a.yaml.tmp",
+        ] {
             put(root.path(), name);
         }
         assert_eq!(files(root.path()), ["a.yaml", "c.json", "sub/deep/b.YML"]);
@@ -300,9 +342,12 @@ mod tests {
         ] {
             symlink(target, root.path().join(link)).expect("linked");
         }
-        assert_eq!(files(root.path()), ["a.yaml", "linked-again/p.yaml", "linked.yaml"]);
+        assert_eq!(files(root.path()), ["a.yaml", "linked/p.yaml", "linked.yaml"]);
         let tree = walk(root.path()).expect("there");
-        assert!(tree.directories.contains_key(&fs::canonicalize(outside.path()).expect("there")));
+        assert!(
+            tree.directories
+                .contains_key(&fs::canonicalize(outside.path()).expect("there"))
+        );
     }
 
     #[test]
@@ -310,7 +355,10 @@ mod tests {
         let root = directory();
         symlink("/nowhere/at/all", root.path().join("a.yaml")).expect("linked");
         let tree = walk(root.path()).expect("there");
-        assert_eq!(tree.unreadable.keys().collect::<Vec<_>>(), [&root.path().join("a.yaml")]);
+        assert_eq!(
+            tree.unreadable.keys().collect::<Vec<_>>(),
+            [&root.path().join("a.yaml")]
+        );
     }
 
     #[test]

@@ -32,7 +32,13 @@ type Narrow = Arc<Mutex<BTreeMap<PathBuf, BTreeSet<OsString>>>>;
 impl Watcher {
     /// A watcher of nothing.
     pub fn new(bell: Arc<Notify>) -> Self {
-        let mut watcher = Self { inner: None, watched: BTreeMap::new(), trouble: None, bell, narrow: Narrow::default() };
+        let mut watcher = Self {
+            inner: None,
+            watched: BTreeMap::new(),
+            trouble: None,
+            bell,
+            narrow: Narrow::default(),
+        };
         watcher.open();
         watcher
     }
@@ -58,16 +64,22 @@ impl Watcher {
     /// Watches these directories and no others. Returns whether some are new: what happened in them before they were
     /// watched is not known.
     pub fn watch(&mut self, wanted: &Directories) -> bool {
-        *self.narrow.lock().unwrap_or_else(PoisonError::into_inner) =
-            wanted.iter().filter_map(|(path, directory)| Some((path.clone(), directory.only.clone()?))).collect();
+        *self.narrow.lock().unwrap_or_else(PoisonError::into_inner) = wanted
+            .iter()
+            .filter_map(|(path, directory)| Some((path.clone(), directory.only.clone()?)))
+            .collect();
         if self.inner.is_none() {
             self.open();
         }
         let Some(inner) = &mut self.inner else { return false };
         self.trouble = None;
         let is_stale = |path: &PathBuf, id: &DirectoryId| wanted.get(path).is_none_or(|directory| directory.id != *id);
-        let stale: Vec<PathBuf> =
-            self.watched.iter().filter(|(path, id)| is_stale(path, id)).map(|(path, _)| path.clone()).collect();
+        let stale: Vec<PathBuf> = self
+            .watched
+            .iter()
+            .filter(|(path, id)| is_stale(path, id))
+            .map(|(path, _)| path.clone())
+            .collect();
         for path in stale {
             // The kernel has dropped the watch of a directory that is gone by itself.
             let _ = inner.unwatch(&path);
@@ -131,7 +143,11 @@ fn limit_hint(error: &notify::Error, limit: &str) -> String {
         notify::ErrorKind::Io(error) => matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENOSPC)),
         _ => false,
     };
-    if is_limit { format!("{error}; raise it with: sudo sysctl {limit}=524288") } else { error.to_string() }
+    if is_limit {
+        format!("{error}; raise it with: sudo sysctl {limit}=524288")
+    } else {
+        error.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +164,13 @@ mod tests {
 
     #[test]
     fn a_limit_is_named_with_what_mends_it() {
-        let hint = limit_hint(&notify::Error::new(notify::ErrorKind::MaxFilesWatch), "fs.inotify.max_user_watches");
-        assert!(hint.ends_with("sudo sysctl fs.inotify.max_user_watches=524288"), "{hint}");
+        let hint = limit_hint(
+            &notify::Error::new(notify::ErrorKind::MaxFilesWatch),
+            "fs.inotify.max_user_watches",
+        );
+        assert!(
+            hint.ends_with("sudo sysctl fs.inotify.max_user_watches=524288"),
+            "{hint}"
+        );
     }
 }

@@ -34,16 +34,12 @@ pub fn validate_containers(spec: &PodSpec, place: &Place<'_>, path: &FieldPath, 
         if !container.name.is_empty() && !seen.insert(container.name.as_str()) {
             errors.push(FieldError::duplicate(&at.field("name"), &container.name));
         }
-        if let Some(policy) = container.restart_policy.as_ref().filter(|policy| !policy.is_empty()) {
-            if !["Always", "OnFailure", "Never"].contains(&policy.as_str()) {
-                let supported = ["Always", "OnFailure", "Never"];
-                errors.push(FieldError::not_supported(
-                    &at.field("restartPolicy"),
-                    policy,
-                    &supported,
-                ));
-            }
-        }
+        one_of(
+            &container.restart_policy,
+            &["Always", "OnFailure", "Never"],
+            &at.field("restartPolicy"),
+            errors,
+        );
         validate_host_ports(container, &mut host_ports, &at, errors);
         probe::validate_hooks_and_probes(container, place.grace, &at, errors);
     }

@@ -55,7 +55,11 @@ pub fn documents(source: &SourceText<'_>, text: &str) -> (Vec<Document>, Vec<Pro
 pub fn values(bytes: &[u8]) -> Vec<Value> {
     let Ok(text) = text_of(bytes) else { return Vec::new() };
     let source = SourceText::new(Path::new("").into(), text);
-    documents(&source, text).0.into_iter().map(|document| document.value).collect()
+    documents(&source, text)
+        .0
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
 }
 
 /// The text of a file's bytes.
