@@ -9,6 +9,7 @@ pub mod event;
 pub mod image;
 pub mod model;
 pub mod node;
+pub mod os;
 pub mod pod;
 pub mod runtime;
 pub mod source;

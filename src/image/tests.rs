@@ -582,7 +582,7 @@ fn documents_of_megabytes_and_other_artifacts_are_refused_by_name() {
             serde_json::json!({ "schemaVersion": 2, "config": { "mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": Digest::of(b""), "size": 0 } }),
             "its config is application/vnd.cncf.helm.config.v1+json",
         ),
-        (serde_json::json!([]), "invalid type"),
+        (serde_json::json!("text"), "invalid type"),
     ] {
         let mut layout = Layout::default();
         let entry = layout.blob(manifest.to_string().as_bytes());

@@ -4,6 +4,11 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
+/// `metav1.Time` has seconds and no fraction; a fraction would make equal statuses differ.
+pub fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("a second of a valid time is valid")
+}
+
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
     /// Now, in UTC.

@@ -28,7 +28,7 @@ use serde_json::Value;
 use crate::admit::{Location, Problem};
 use crate::model::{Key, Object};
 
-pub use plan::{Applied, SourcePlan, plan_source};
+pub use plan::{Applied, SourcePlan, plan_source, rank};
 pub use run::{RunningSource, read_once, read_stdin, spawn};
 
 /// Names a source: what the user called it.
