@@ -27,7 +27,6 @@ mod tests;
 mod typed;
 mod validate;
 mod yaml;
-pub use yaml::{MAX_FILE_BYTES, values as yaml_values};
 
 pub use decode::Refusal;
 pub use defaults::default_pull_policy;

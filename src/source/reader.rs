@@ -250,12 +250,8 @@ impl Reader {
         });
     }
 
-    /// Puts the parts together: each key once, problems in the order of files.
-    fn listing(&mut self, tree: &Tree) -> Listing {
-        let mut listing = Listing {
-            noticing: Noticing::Events,
-            ..Listing::unread(self.source.clone())
-        };
+    /// One object for each key: where several files name it, the one that did before, else the first.
+    fn choose(&self, problems: &mut Vec<Problem>) -> BTreeMap<Key, Arc<SourcedObject>> {
         let mut chosen: BTreeMap<Key, Arc<SourcedObject>> = BTreeMap::new();
         for object in self.parts.values().flat_map(|part| &part.objects) {
             let key = &object.key;
@@ -265,10 +261,20 @@ impl Reader {
             };
             let is_owner = self.owners.get(key).is_some_and(|owner| *owner == *object.origin);
             let (first, second) = if is_owner { (object, other) } else { (other, object) };
-            listing.problems.push(named_twice(first, second));
+            problems.push(named_twice(first, second));
             let first = Arc::clone(first);
             chosen.insert(key.clone(), first);
         }
+        chosen
+    }
+
+    /// Puts the parts together: each key once, problems in the order of files.
+    fn listing(&mut self, tree: &Tree) -> Listing {
+        let mut listing = Listing {
+            noticing: Noticing::Events,
+            ..Listing::unread(self.source.clone())
+        };
+        let chosen = self.choose(&mut listing.problems);
         for (path, part) in &self.parts {
             listing.problems.extend(part.problems.iter().cloned());
             if part.is_broken || part.less_since.is_some() {

@@ -72,23 +72,7 @@ fn forbid_hooks_and_probes(container: &Container, path: &FieldPath, errors: &mut
 }
 
 fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
-    if container.name.is_empty() {
-        errors.push(FieldError::required(&path.field("name"), ""));
-    } else {
-        for message in names::dns_label(&container.name) {
-            errors.push(FieldError::invalid(&path.field("name"), &container.name, message));
-        }
-    }
-    let image = container.image.as_deref().unwrap_or_default();
-    if image.is_empty() {
-        errors.push(FieldError::required(&path.field("image"), ""));
-    } else if image.trim() != image {
-        errors.push(FieldError::invalid(
-            &path.field("image"),
-            &image,
-            "must not have leading or trailing whitespace",
-        ));
-    }
+    validate_name_and_image(container, path, errors);
     one_of(
         &container.image_pull_policy,
         &["Always", "IfNotPresent", "Never"],
@@ -120,6 +104,26 @@ fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath
     }
     if let Some(context) = &container.security_context {
         security::validate_container_context(context, &path.field("securityContext"), errors);
+    }
+}
+
+fn validate_name_and_image(container: &Container, path: &FieldPath, errors: &mut ErrorList) {
+    if container.name.is_empty() {
+        errors.push(FieldError::required(&path.field("name"), ""));
+    } else {
+        for message in names::dns_label(&container.name) {
+            errors.push(FieldError::invalid(&path.field("name"), &container.name, message));
+        }
+    }
+    let image = container.image.as_deref().unwrap_or_default();
+    if image.is_empty() {
+        errors.push(FieldError::required(&path.field("image"), ""));
+    } else if image.trim() != image {
+        errors.push(FieldError::invalid(
+            &path.field("image"),
+            &image,
+            "must not have leading or trailing whitespace",
+        ));
     }
 }
 
