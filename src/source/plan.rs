@@ -195,7 +195,7 @@ mod tests {
             &listing(vec![
                 object("Pod", "p", 1),
                 object("ConfigMap", "c", 1),
-                object("Namespace", "n", 1),
+                object("Namespace", "team", 1),
             ]),
         );
         assert_eq!(
@@ -203,7 +203,7 @@ mod tests {
             ["Namespace", "ConfigMap", "Pod"]
         );
         let before = applied(&[
-            (key("Namespace", "n"), "/a", 1),
+            (key("Namespace", "team"), "/a", 1),
             (key("ConfigMap", "c"), "/a", 1),
             (key("Pod", "p"), "/a", 1),
         ]);

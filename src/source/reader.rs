@@ -54,6 +54,8 @@ pub struct Reader {
 struct Part {
     /// What it was read as; `None` where it has to be read again in any case.
     seen: Option<u64>,
+    /// What its bytes hash to. A file that was touched, or read again because it is young, is not parsed again.
+    content: Option<u64>,
     objects: Vec<Arc<SourcedObject>>,
     /// What it named before and does not name now, while it is broken or has not settled.
     last_good: Vec<Arc<SourcedObject>>,
@@ -90,8 +92,7 @@ impl Reader {
             is_young |= is_racy;
             let seen = hash_of(stamp);
             if self.parts.get(path).is_none_or(|part| part.seen != Some(seen)) {
-                let found = read_file(path, &self.namespace);
-                self.take(path, found, (!is_racy).then_some(seen), now);
+                self.read_file(path, (!is_racy).then_some(seen), now);
             }
         }
         self.build_overlays(&tree, now);
@@ -145,20 +146,43 @@ impl Reader {
                 Some(builder) => Handle::current().block_on(builder.build(path)),
             };
             let shown = PathBuf::from(format!("{} (built)", path.display()));
+            let content = built.as_ref().ok().map(hash_of);
             let found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
             // A file that was written while the tool ran may or may not be in what it built.
             let is_racy = files.values().any(|stamp| is_racy(stamp, now));
+            self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
+            self.remember(path, (!is_racy).then_some(seen));
+        }
+    }
+
+    fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
+        let read = read_bytes(path);
+        let content = read.as_ref().ok().map(hash_of);
+        let is_known = self
+            .parts
+            .get(path)
+            .is_some_and(|part| content.is_some() && part.content == content && !part.is_missing);
+        if !is_known {
+            let found = read.map(|bytes| admit_file_in(path, &bytes, &self.namespace));
             self.take(
                 path,
-                found.map_err(|text| problem_of(path, text)),
-                (!is_racy).then_some(seen),
+                found.map_err(|error| problem_of(path, format!("can't be read: {error}"))),
+                content,
                 now,
             );
+        }
+        // What could not be read is tried again, whatever its stamp.
+        self.remember(path, seen.filter(|_| content.is_some()));
+    }
+
+    fn remember(&mut self, path: &Path, seen: Option<u64>) {
+        if let Some(part) = self.parts.get_mut(path) {
+            part.seen = seen;
         }
     }
 
     /// Remembers what a file says now, and what it no longer says.
-    fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, seen: Option<u64>, now: Timestamp) {
+    fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, content: Option<u64>, now: Timestamp) {
         let part = self.parts.entry(path.to_owned()).or_default();
         let before: Vec<Arc<SourcedObject>> = part.objects.drain(..).chain(part.last_good.drain(..)).collect();
         let origin: Arc<Path> = path.into();
@@ -180,7 +204,7 @@ impl Reader {
         part.problems = found.problems;
         part.is_broken = is_broken;
         part.is_missing = false;
-        part.seen = seen;
+        part.content = content;
         let named: HashSet<&Key> = part.objects.iter().map(|object| &object.key).collect();
         part.last_good = before
             .into_iter()
@@ -226,12 +250,8 @@ impl Reader {
         });
     }
 
-    /// Puts the parts together: each key once, problems in the order of files.
-    fn listing(&mut self, tree: &Tree) -> Listing {
-        let mut listing = Listing {
-            noticing: Noticing::Events,
-            ..Listing::unread(self.source.clone())
-        };
+    /// One object for each key: where several files name it, the one that did before, else the first.
+    fn choose(&self, problems: &mut Vec<Problem>) -> BTreeMap<Key, Arc<SourcedObject>> {
         let mut chosen: BTreeMap<Key, Arc<SourcedObject>> = BTreeMap::new();
         for object in self.parts.values().flat_map(|part| &part.objects) {
             let key = &object.key;
@@ -241,10 +261,20 @@ impl Reader {
             };
             let is_owner = self.owners.get(key).is_some_and(|owner| *owner == *object.origin);
             let (first, second) = if is_owner { (object, other) } else { (other, object) };
-            listing.problems.push(named_twice(first, second));
+            problems.push(named_twice(first, second));
             let first = Arc::clone(first);
             chosen.insert(key.clone(), first);
         }
+        chosen
+    }
+
+    /// Puts the parts together: each key once, problems in the order of files.
+    fn listing(&mut self, tree: &Tree) -> Listing {
+        let mut listing = Listing {
+            noticing: Noticing::Events,
+            ..Listing::unread(self.source.clone())
+        };
+        let chosen = self.choose(&mut listing.problems);
         for (path, part) in &self.parts {
             listing.problems.extend(part.problems.iter().cloned());
             if part.is_broken || part.less_since.is_some() {
@@ -310,17 +340,13 @@ fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn read_file(path: &Path, namespace: &str) -> Result<Admitted, Problem> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        // One byte more than is taken, so that the gate says that the file is too large.
-        File::open(path)?
-            .take(MAX_FILE_BYTES as u64 + 1)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| problem_of(path, format!("can't be read: {error}")))?;
-    Ok(admit_file_in(path, &bytes, namespace))
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that the gate says that the file is too large.
+    File::open(path)?
+        .take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn sourced(object: AdmittedObject, origin: &Arc<Path>) -> SourcedObject {

@@ -25,7 +25,7 @@ fn pod(name: &str) -> String {
 }
 
 fn map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  v: {value}\n")
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  v: \"{value}\"\n")
 }
 
 /// Quick enough for tests, slow enough that a save in two halves is one burst.
@@ -74,6 +74,7 @@ impl Bench {
 
     /// Waits until a listing fulfils the condition.
     async fn until(&mut self, what: &str, is_there: impl Fn(&Listing) -> bool) -> Arc<Listing> {
+        let last = self.source.listings.clone();
         let waited = timeout(
             Duration::from_secs(10),
             self.source.listings.wait_for(|listing| is_there(listing)),
@@ -81,7 +82,7 @@ impl Bench {
         .await;
         match waited {
             Ok(listing) => Arc::clone(&listing.expect("the source runs")),
-            Err(_) => panic!("{what} did not come; last: {:#?}", self.source.listings.borrow()),
+            Err(_) => panic!("{what} did not come; last: {:#?}", last.borrow()),
         }
     }
 

@@ -342,7 +342,7 @@ mod tests {
         ] {
             symlink(target, root.path().join(link)).expect("linked");
         }
-        assert_eq!(files(root.path()), ["a.yaml", "linked-again/p.yaml", "linked.yaml"]);
+        assert_eq!(files(root.path()), ["a.yaml", "linked/p.yaml", "linked.yaml"]);
         let tree = walk(root.path()).expect("there");
         assert!(
             tree.directories
