@@ -294,6 +294,32 @@ impl Node {
     }
 }
 
+/// The request for an object at hand; `None` if the node does not know its kind.
+#[must_use]
+pub fn resource_of(object: &Value) -> Option<Resource> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let kind = crate::model::kind(text("/apiVersion")?, text("/kind")?)?;
+    let collection = Resource::collection(kind, text("/metadata/namespace"));
+    Some(Resource { name: Some(text("/metadata/name")?.to_owned()), ..collection })
+}
+
+/// The items of a list, each with the type that lists leave out.
+#[must_use]
+pub fn items_of(mut list: Value, kind: &Kind) -> Vec<Value> {
+    let items = match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    };
+    let typed = |mut item: Value| {
+        if let Some(fields) = item.as_object_mut() {
+            fields.entry("apiVersion").or_insert_with(|| kind.api_version().into());
+            fields.entry("kind").or_insert_with(|| kind.kind.into());
+        }
+        item
+    };
+    items.into_iter().map(typed).collect()
+}
+
 fn build(
     method: Method,
     path: &str,
