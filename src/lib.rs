@@ -2,5 +2,11 @@
 
 pub mod api;
 pub mod cli;
+pub mod event;
+pub mod image;
 pub mod model;
+pub mod pod;
 pub mod runtime;
+pub mod status;
+pub mod store;
+pub mod volume;

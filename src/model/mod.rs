@@ -2,14 +2,18 @@
 
 mod clock;
 mod kinds;
+mod lookup;
 mod manifest_source;
 mod object;
 mod paths;
+mod quantity;
 mod selector;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use kinds::{Honoured, KINDS, Kind, kind};
+pub use lookup::Lookup;
 pub use manifest_source::{MANIFESTS_SOURCE, Problem, Severity, SourceObject, SourceSpec, SourceStatus};
 pub use object::{Key, Object, OwnerRef};
 pub use paths::{PathFacts, Paths};
+pub use quantity::{Quantity, QuantityError};
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -1,0 +1,307 @@
+//! The documents of an image (index, manifest, config) as they are found in the wild, and the choice of a platform.
+//!
+//! Our own few structs instead of `oci-spec`'s, because Docker's and older tools' documents have `null` where the
+//! specification has an absent field, leave out media types, and carry fields that must be ignored.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::digest::Digest;
+use super::error::ImageError;
+
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(super) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// The name, or only the tag, of an image in a layout.
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The whole name of an image in a layout, as containerd and Docker write it.
+pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// What points at a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    #[serde(default, deserialize_with = "or_default")]
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+}
+
+impl Descriptor {
+    pub(super) fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            platform: None,
+        }
+    }
+}
+
+/// The machine that an image of an index is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Platform {
+    #[serde(default, deserialize_with = "or_default")]
+    pub architecture: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub os: String,
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+}
+
+/// An index, a manifest, or what turns out to be one of them: media types are often missing, so the fields tell.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ManifestOrIndex {
+    #[serde(default, deserialize_with = "or_default")]
+    pub schema_version: u32,
+    pub manifests: Option<Vec<Descriptor>>,
+    pub config: Option<Descriptor>,
+    pub layers: Option<Vec<Descriptor>>,
+}
+
+/// A manifest, as we write it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest {
+    pub schema_version: u32,
+    pub media_type: String,
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
+}
+
+/// An index, as we write it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Index {
+    pub schema_version: u32,
+    pub media_type: &'static str,
+    pub manifests: Vec<Descriptor>,
+}
+
+/// One image in the `manifest.json` of a docker archive.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DockerImage {
+    pub config: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub repo_tags: Vec<String>,
+    pub layers: Vec<String>,
+}
+
+/// The config blob of an image, without what nobody here asks for.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct ConfigFile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub architecture: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub os: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub config: ImageConfig,
+    pub rootfs: RootFs,
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<serde_json::Value>,
+}
+
+/// Which layers make up the root file system.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct RootFs {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub diff_ids: Vec<Digest>,
+}
+
+/// How a container of the image is run if its pod does not say otherwise (`config` of the OCI image configuration).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageConfig {
+    /// `user`, `uid`, `user:group` or `uid:gid`; empty means root.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// `8080/tcp`, in order.
+    #[serde(
+        deserialize_with = "port_set",
+        serialize_with = "as_set",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub exposed_ports: Vec<String>,
+    /// `NAME=value` in order.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The program; a pod's `command` takes its place, and that of `cmd` too.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// The arguments; a pod's `args` take their place.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub cmd: Vec<String>,
+    /// Where it is run; empty means `/`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// `SIGINT` or a number; empty means SIGTERM.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+    /// What its maker noted.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Takes `null` for what may as well be absent.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A set in the config is a map of empty objects.
+fn port_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let map: BTreeMap<String, serde::de::IgnoredAny> = or_default(deserializer)?;
+    Ok(map.into_keys().collect())
+}
+
+fn as_set<S: serde::Serializer>(keys: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(keys.iter().map(|key| (key, serde_json::json!({}))))
+}
+
+/// Reads a document, naming it if that fails.
+pub(super) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
+    serde_json::from_slice(bytes).map_err(|error| ImageError::BadDocument {
+        what: what.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// This machine in the words of OCI (`GOARCH`).
+pub(super) fn this_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The manifest of an index that fits `linux/<architecture>`.
+///
+/// An entry without platform fits only if it is the only one: layouts of one image seldom name one. Among variants the
+/// plainest is taken: it runs on every machine of the architecture.
+pub(super) fn plan_platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Descriptor, ImageError> {
+    if let [only] = entries
+        && only.platform.is_none()
+    {
+        return Ok(only);
+    }
+    let rank = |entry: &&Descriptor| -> Option<u8> {
+        let platform = entry.platform.as_ref()?;
+        let fits = platform.os == "linux" && platform.architecture == architecture;
+        let variant = match (architecture, platform.variant.as_str()) {
+            (_, "") => Some(0),
+            ("amd64", "v1") | ("arm64", "v8") => Some(1),
+            _ => None,
+        };
+        variant.filter(|_| fits)
+    };
+    entries
+        .iter()
+        .filter(|entry| rank(entry).is_some())
+        .min_by_key(rank)
+        .ok_or_else(|| ImageError::NoPlatform {
+            wanted: format!("linux/{architecture}"),
+            found: platforms_of(entries),
+        })
+}
+
+fn platforms_of(entries: &[Descriptor]) -> String {
+    let name = |platform: &Platform| {
+        [&platform.os, &platform.architecture, &platform.variant]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("/")
+    };
+    let names: Vec<String> = entries
+        .iter()
+        .map(|e| e.platform.as_ref().map_or("one without platform".to_owned(), name))
+        .take(20)
+        .collect();
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(os: &str, architecture: &str, variant: &str) -> Descriptor {
+        let platform = Platform {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+        };
+        let digest = Digest::of(format!("{os}{architecture}{variant}").as_bytes());
+        Descriptor {
+            platform: Some(platform),
+            ..Descriptor::new(OCI_MANIFEST, digest, 1)
+        }
+    }
+
+    #[test]
+    fn the_plainest_variant_of_this_machine_is_taken() {
+        let v3 = entry("linux", "amd64", "v3");
+        let v1 = entry("linux", "amd64", "v1");
+        let plain = entry("linux", "amd64", "");
+        let arm = entry("linux", "arm64", "v8");
+        let attestation = entry("unknown", "unknown", "");
+        let windows = entry("windows", "amd64", "");
+        let all = [
+            v3.clone(),
+            windows.clone(),
+            v1.clone(),
+            plain.clone(),
+            arm.clone(),
+            attestation,
+        ];
+        assert_eq!(plan_platform(&all, "amd64").ok(), Some(&plain));
+        assert_eq!(plan_platform(&all, "arm64").ok(), Some(&arm));
+        assert_eq!(plan_platform(&[v3.clone(), v1.clone()], "amd64").ok(), Some(&v1));
+        let error = plan_platform(&[v3, windows], "amd64")
+            .expect_err("nothing fits")
+            .to_string();
+        assert_eq!(
+            error,
+            "no image for linux/amd64; there is linux/amd64/v3, windows/amd64"
+        );
+    }
+
+    #[test]
+    fn one_image_without_platform_is_for_anyone() {
+        let alone = [Descriptor::new(OCI_MANIFEST, Digest::of(b"x"), 1)];
+        assert!(plan_platform(&alone, "amd64").is_ok());
+        assert!(plan_platform(&[alone[0].clone(), alone[0].clone()], "amd64").is_err());
+    }
+
+    #[test]
+    fn docker_configs_with_nulls_are_read() {
+        let text = br#"{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Entrypoint":null,"Env":null,
+            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Labels":null,"Volumes":null,"OnBuild":null,"Image":""},
+            "rootfs":{"type":"layers","diff_ids":null},"history":null}"#;
+        let file: ConfigFile = parse("config", text).expect("a config");
+        assert_eq!(file.config.cmd, ["sh"]);
+        assert_eq!(file.config.exposed_ports, ["53/udp", "80/tcp"]);
+        assert!(file.config.entrypoint.is_empty() && file.rootfs.diff_ids.is_empty());
+        let no_config: ConfigFile = parse("config", br#"{"config":null,"rootfs":{"diff_ids":[]}}"#).expect("a config");
+        assert_eq!(no_config.config, ImageConfig::default());
+    }
+}

@@ -1,0 +1,48 @@
+//! Why a stream of bytes could not become a directory tree.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// An archive is damaged, hostile, or could not be written to disk.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The stream broke, or its compression is damaged.
+    #[error("reading: {0}")]
+    Read(#[from] io::Error),
+    /// The archive ends in the middle.
+    #[error("the archive is truncated")]
+    Truncated,
+    /// Compressed with something else than gzip or zstd.
+    #[error("compressed with {0}, which is not supported (gzip and zstd are)")]
+    Compression(&'static str),
+    /// A header that is none.
+    #[error("damaged archive: {0}")]
+    Damaged(String),
+    /// A path that leads out of the tree, or that no file system takes.
+    #[error("entry {path:?} is refused: {why}")]
+    Refused {
+        /// The path, made printable.
+        path: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// More than the limits allow.
+    #[error("{what} is over the limit of {limit}")]
+    OverLimit {
+        /// What is too big or too many.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// The file system refused.
+    #[error("{step} {path:?}: {errno}")]
+    File {
+        /// The system call in words.
+        step: &'static str,
+        /// The path in the tree, made printable.
+        path: String,
+        /// Why.
+        errno: Errno,
+    },
+}

@@ -1,0 +1,5 @@
+//! From a stream of bytes to a directory tree.
+
+mod error;
+
+pub use error::UnpackError;

@@ -1,0 +1,17 @@
+//! What a pod's configuration may refer to besides itself. Handed to pure functions, so that they need neither store nor host.
+
+use std::sync::Arc;
+
+use super::{Object, Quantity};
+
+/// Answers to what a pod may ask about the world.
+pub struct Lookup<'a> {
+    /// An object by kind name, namespace and name.
+    pub find: &'a dyn Fn(&str, &str, &str) -> Option<Arc<Object>>,
+    /// The node's name.
+    pub node_name: &'a str,
+    /// The node's addresses, the main one first.
+    pub host_ips: &'a [String],
+    /// What the node has of a resource such as `cpu` or `memory`.
+    pub allocatable: &'a dyn Fn(&str) -> Option<Quantity>,
+}

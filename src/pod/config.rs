@@ -1,0 +1,292 @@
+//! A container of a pod as the runtime is asked for it (kubelet `generateContainerConfig`). Pure: everything that must be looked up
+//! was.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, VolumeMount,
+};
+
+use super::env::{ConfigError, Environment};
+use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
+use super::plan::Start;
+
+use crate::image::Image;
+use crate::model::Lookup;
+use crate::runtime::{ContainerConfig, ContainerId, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
+
+/// What a pod's own processes may not see (`k8s.io/kubernetes` `securitycontext.defaultMaskedPaths`).
+const MASKED_PATHS: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+
+/// What they may not change (`securitycontext.defaultReadonlyPaths`).
+const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Everything a container's configuration is made from.
+pub struct ConfigFacts<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// The container.
+    pub container: &'a Container,
+    /// The planned run.
+    pub start: &'a Start,
+    /// Its sandbox.
+    pub sandbox: &'a SandboxStatus,
+    /// Its image.
+    pub image: &'a Image,
+    /// Where the pod's volumes lie.
+    pub volumes: &'a BTreeMap<String, PathBuf>,
+    /// Files that every container gets.
+    pub files: &'a [Mount],
+    /// The pod's directory of logs.
+    pub logs: &'a Path,
+    /// The id for the run.
+    pub id: ContainerId,
+}
+
+/// The sandbox of a pod.
+pub fn sandbox_config(pod: &Pod) -> SandboxConfig {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    SandboxConfig {
+        uid: super::uid(pod),
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        hostname: hostname(spec.hostname.as_deref().unwrap_or(&name)),
+        name,
+        host_network: spec.host_network.unwrap_or(false),
+        share_pid: spec.share_process_namespace.unwrap_or(false),
+    }
+}
+
+/// A hostname has at most 63 characters and does not end in a dash or dot (kubelet `truncatePodHostnameIfNeeded`).
+fn hostname(name: &str) -> String {
+    let short = name.get(..63).unwrap_or(name);
+    short.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// The configuration of a run.
+///
+/// # Errors
+/// When something it refers to is missing or does not fit.
+pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<ContainerConfig, ConfigError> {
+    let ConfigFacts {
+        pod,
+        container,
+        start,
+        image,
+        ..
+    } = facts;
+    let env = Environment::of(pod, container, &image.config.env, lookup)?;
+    let args = command(container, image, &env)?;
+    let pod_context = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.security_context.clone())
+        .unwrap_or_default();
+    let context = container.security_context.clone().unwrap_or_default();
+    let annotations = [
+        (SPEC_HASH, container_hash(container)),
+        (BACK_OFF, start.back_off.as_secs().to_string()),
+        (SANDBOX, facts.sandbox.created_at.to_string()),
+        (STOP_SIGNAL, stop_signal(&image.config.stop_signal).to_string()),
+    ];
+    Ok(ContainerConfig {
+        name: container.name.clone(),
+        attempt: start.attempt,
+        image: container.image.clone().unwrap_or_default(),
+        image_id: image.id.clone(),
+        layers: image.layers.clone(),
+        args,
+        mounts: mounts(&facts, &env)?,
+        env: env.into_entries(),
+        cwd: container
+            .working_dir
+            .clone()
+            .unwrap_or_else(|| image.config.working_dir.clone()),
+        user: user(&pod_context, &context, &image.config.user),
+        non_root: context.run_as_non_root.or(pod_context.run_as_non_root).unwrap_or(false),
+        supplemental_groups: supplemental_groups(&pod_context)?,
+        log_path: facts.logs.join(&container.name).join(format!("{}.log", start.attempt)),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        security: security(&pod_context, &context),
+        oom_score_adj: oom_score_adj(pod),
+        annotations: annotations
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        id: facts.id,
+    })
+}
+
+/// `command` replaces the image's entry point and its arguments; `args` only the arguments.
+fn command(container: &Container, image: &Image, env: &Environment) -> Result<Vec<String>, ConfigError> {
+    let given = |list: &Option<Vec<String>>| list.clone().filter(|words| !words.is_empty());
+    let expanded = |words: Vec<String>| words.iter().map(|word| env.expand(word)).collect::<Vec<_>>();
+    let words = match (given(&container.command), given(&container.args)) {
+        (Some(command), args) => expanded(command.into_iter().chain(args.unwrap_or_default()).collect()),
+        (None, Some(args)) => image.config.entrypoint.iter().cloned().chain(expanded(args)).collect(),
+        (None, None) => image
+            .config
+            .entrypoint
+            .iter()
+            .chain(&image.config.cmd)
+            .cloned()
+            .collect(),
+    };
+    if words.is_empty() {
+        return Err(ConfigError::Invalid(
+            "no command specified: neither the container nor its image names one".to_owned(),
+        ));
+    }
+    Ok(words)
+}
+
+/// The number of an image's `StopSignal`: a name with or without `SIG`, or a number. SIGTERM when it says nothing we know.
+fn stop_signal(text: &str) -> i32 {
+    const SIGNALS: [(&str, i32); 10] = [
+        ("TERM", libc::SIGTERM),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("HUP", libc::SIGHUP),
+        ("KILL", libc::SIGKILL),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("WINCH", libc::SIGWINCH),
+        ("PWR", libc::SIGPWR),
+        ("CONT", libc::SIGCONT),
+    ];
+    if let Ok(number) = text.parse() {
+        return number;
+    }
+    let upper = text.to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    // systemd's images ask for SIGRTMIN+3.
+    if let Some(offset) = name.strip_prefix("RTMIN").map(|rest| rest.trim_start_matches('+')) {
+        return libc::SIGRTMIN() + offset.parse::<i32>().unwrap_or(0);
+    }
+    SIGNALS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or(libc::SIGTERM, |(_, number)| *number)
+}
+
+/// The container's word on the user counts before the pod's, and that before the image's.
+fn user(pod: &PodSecurityContext, container: &SecurityContext, image: &str) -> String {
+    let uid = container.run_as_user.or(pod.run_as_user);
+    let gid = container.run_as_group.or(pod.run_as_group);
+    let image_user = image.split(':').next().unwrap_or_default();
+    match (uid, gid) {
+        (Some(uid), Some(gid)) => format!("{uid}:{gid}"),
+        (Some(uid), None) => uid.to_string(),
+        (None, Some(gid)) => format!("{}:{gid}", if image_user.is_empty() { "0" } else { image_user }),
+        (None, None) => image.to_owned(),
+    }
+}
+
+fn supplemental_groups(pod: &PodSecurityContext) -> Result<Vec<u32>, ConfigError> {
+    let groups = pod.supplemental_groups.iter().flatten().map(|gid| u32::try_from(*gid));
+    groups
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConfigError::Invalid("a group id is out of range".to_owned()))
+}
+
+fn security(pod: &PodSecurityContext, container: &SecurityContext) -> Security {
+    let is_privileged = container.privileged.unwrap_or(false);
+    let shows_all = is_privileged || container.proc_mount.as_deref() == Some("Unmasked");
+    let hidden = |paths: &[&str]| {
+        if shows_all {
+            Vec::new()
+        } else {
+            paths.iter().map(|p| (*p).to_owned()).collect()
+        }
+    };
+    let Capabilities { add, drop } = container.capabilities.clone().unwrap_or_default();
+    let profile = container.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref());
+    Security {
+        privileged: is_privileged,
+        allow_privilege_escalation: container.allow_privilege_escalation.unwrap_or(true),
+        read_only_rootfs: container.read_only_root_filesystem.unwrap_or(false),
+        add_capabilities: add.unwrap_or_default(),
+        drop_capabilities: drop.unwrap_or_default(),
+        seccomp: seccomp(profile, is_privileged),
+        masked_paths: hidden(&MASKED_PATHS),
+        read_only_paths: hidden(&READ_ONLY_PATHS),
+    }
+}
+
+/// Upstream leaves pods without a profile unconfined unless `seccompDefault` is set; here it is.
+fn seccomp(profile: Option<&SeccompProfile>, is_privileged: bool) -> Seccomp {
+    match profile.map(|p| p.type_.as_str()) {
+        Some("Unconfined") => Seccomp::Unconfined,
+        None if is_privileged => Seccomp::Unconfined,
+        _ => Seccomp::RuntimeDefault,
+    }
+}
+
+/// Who goes first when memory runs out (kubelet `GetContainerOOMScoreAdjust`); Burstable pods stand in the middle until the node
+/// knows its memory.
+fn oom_score_adj(pod: &Pod) -> i32 {
+    match super::qos_class(pod) {
+        "Guaranteed" => -997,
+        "Burstable" => 999,
+        _ => 1000,
+    }
+}
+
+fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, ConfigError> {
+    let asked = facts.container.volume_mounts.iter().flatten();
+    let asked = asked
+        .map(|mount| volume_mount(facts, mount, env))
+        .collect::<Result<Vec<_>, _>>()?;
+    // A volume at the same place stands instead of a file of ours.
+    let is_taken = |path: &str| asked.iter().any(|m| m.container_path.trim_end_matches('/') == path);
+    let files: Vec<_> = facts
+        .files
+        .iter()
+        .filter(|file| !is_taken(&file.container_path))
+        .cloned()
+        .collect();
+    let mut mounts: Vec<_> = files.into_iter().chain(asked).collect();
+    // Outer before inner, or the outer would hide the inner.
+    mounts.sort_by_key(|m| Path::new(&m.container_path).components().count());
+    Ok(mounts)
+}
+
+fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment) -> Result<Mount, ConfigError> {
+    let missing = || ConfigError::Invalid(format!("volume {:?} is not one of the pod's", mount.name));
+    let volume = facts.volumes.get(&mount.name).ok_or_else(missing)?;
+    let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
+        (Some(path), _) if !path.is_empty() => path.clone(),
+        (_, Some(expression)) => env.expand(expression),
+        _ => String::new(),
+    };
+    let host_path = if sub_path.is_empty() {
+        volume.clone()
+    } else {
+        volume.join(sub_path)
+    };
+    let container_path = if mount.mount_path.starts_with('/') {
+        mount.mount_path.clone()
+    } else {
+        format!("/{}", mount.mount_path)
+    };
+    Ok(Mount {
+        container_path,
+        host_path,
+        read_only: mount.read_only.unwrap_or(false),
+    })
+}

@@ -1,0 +1,317 @@
+//! A container's environment and the `$(VAR)` references to it (kubelet `makeEnvironmentVariables`,
+//! `third_party/forked/golang/expansion`).
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::{
+    Container, EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector,
+};
+use serde_json::Value;
+
+use crate::model::{Lookup, Object, Quantity};
+
+/// Why a container's configuration can't be made (`CreateContainerConfigError`). The texts are kubelet's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A ConfigMap or Secret is not there.
+    #[error("{kind} {name:?} not found")]
+    Missing {
+        /// `configmap` or `secret`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It is there, but the key is not.
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    MissingKey {
+        /// `ConfigMap` or `Secret`.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// A value that can't be what it stands for.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Names and values in order; a later value of a name replaces the earlier one in its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    /// The image's environment, then `envFrom`, then `env`, each seeing what stands before it.
+    ///
+    /// # Errors
+    /// When something that is not optional is missing.
+    pub fn of(pod: &Pod, container: &Container, image: &[String], lookup: &Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut env = Self::default();
+        for entry in image {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            env.set(name, value);
+        }
+        let mut declared = Self::default();
+        for source in container.env_from.iter().flatten() {
+            declared.extend_from(source, pod, lookup)?;
+        }
+        for variable in container.env.iter().flatten() {
+            if let Some(value) = declared.value_of(variable, pod, container, lookup)? {
+                declared.set(&variable.name, &value);
+            }
+        }
+        declared.0.iter().for_each(|(name, value)| env.set(name, value));
+        Ok(env)
+    }
+
+    /// Replaces `$(NAME)` by values; `$$(NAME)` is the text `$(NAME)`, and unknown names stay as they are.
+    pub fn expand(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            rest = self.expand_operator(rest, &mut out);
+        }
+        out + rest
+    }
+
+    /// `NAME=value`, as a process gets them.
+    pub fn into_entries(self) -> Vec<String> {
+        self.0
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    }
+
+    /// Writes what stands after a `$` and returns the text behind it.
+    fn expand_operator<'t>(&self, rest: &'t str, out: &mut String) -> &'t str {
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            return after;
+        }
+        let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) else {
+            out.push('$');
+            return rest;
+        };
+        match self.get(name) {
+            Some(value) => out.push_str(value),
+            None => out.push_str(&format!("$({name})")),
+        }
+        after
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    fn extend_from(&mut self, source: &EnvFromSource, pod: &Pod, lookup: &Lookup<'_>) -> Result<(), ConfigError> {
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        let (kind, name, optional) = match (&source.config_map_ref, &source.secret_ref) {
+            (Some(map), _) => (Source::ConfigMap, &map.name, map.optional),
+            (None, Some(secret)) => (Source::Secret, &secret.name, secret.optional),
+            (None, None) => return Ok(()),
+        };
+        let Some(object) = kind.find(name, optional, pod, lookup)? else {
+            return Ok(());
+        };
+        for (key, value) in kind.texts(&object) {
+            self.set(&format!("{prefix}{key}"), &value?);
+        }
+        Ok(())
+    }
+
+    fn value_of(
+        &self,
+        variable: &EnvVar,
+        pod: &Pod,
+        container: &Container,
+        lookup: &Lookup<'_>,
+    ) -> Result<Option<String>, ConfigError> {
+        match &variable.value_from {
+            None => Ok(Some(self.expand(variable.value.as_deref().unwrap_or_default()))),
+            Some(source) => value_from(source, pod, container, lookup),
+        }
+    }
+}
+
+fn value_from(
+    source: &EnvVarSource,
+    pod: &Pod,
+    container: &Container,
+    lookup: &Lookup<'_>,
+) -> Result<Option<String>, ConfigError> {
+    if let Some(key) = &source.config_map_key_ref {
+        return Source::ConfigMap.value(&key.name, &key.key, key.optional, pod, lookup);
+    }
+    if let Some(key) = &source.secret_key_ref {
+        return Source::Secret.value(&key.name, &key.key, key.optional, pod, lookup);
+    }
+    if let Some(field) = &source.field_ref {
+        return field_value(field, pod, lookup).map(Some);
+    }
+    if let Some(field) = &source.resource_field_ref {
+        return resource_value(field, pod, container, lookup).map(Some);
+    }
+    Err(ConfigError::Invalid(
+        "an environment variable's valueFrom names no source".to_owned(),
+    ))
+}
+
+/// Where values come from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    ConfigMap,
+    Secret,
+}
+
+impl Source {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+
+    fn find(
+        self,
+        name: &str,
+        optional: Option<bool>,
+        pod: &Pod,
+        lookup: &Lookup<'_>,
+    ) -> Result<Option<std::sync::Arc<Object>>, ConfigError> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let found = (lookup.find)(self.kind(), namespace, name);
+        if found.is_none() && optional != Some(true) {
+            let kind = match self {
+                Self::ConfigMap => "configmap",
+                Self::Secret => "secret",
+            };
+            return Err(ConfigError::Missing {
+                kind,
+                name: name.to_owned(),
+            });
+        }
+        Ok(found)
+    }
+
+    fn value(
+        self,
+        name: &str,
+        key: &str,
+        optional: Option<bool>,
+        pod: &Pod,
+        lookup: &Lookup<'_>,
+    ) -> Result<Option<String>, ConfigError> {
+        let Some(object) = self.find(name, optional, pod, lookup)? else {
+            return Ok(None);
+        };
+        match self.texts(&object).find(|(k, _)| *k == key) {
+            Some((_, value)) => value.map(Some),
+            None if optional == Some(true) => Ok(None),
+            None => {
+                let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+                Err(ConfigError::MissingKey {
+                    kind: self.kind(),
+                    namespace,
+                    name: name.to_owned(),
+                    key: key.to_owned(),
+                })
+            }
+        }
+    }
+
+    /// The entries as text; those that are not text are an error when used.
+    fn texts(self, object: &Object) -> impl Iterator<Item = (&str, Result<String, ConfigError>)> {
+        let entries = object.at("/data").and_then(Value::as_object).into_iter().flatten();
+        entries.map(move |(key, value)| (key.as_str(), self.text(key, value.as_str().unwrap_or_default())))
+    }
+
+    fn text(self, key: &str, value: &str) -> Result<String, ConfigError> {
+        match self {
+            Self::ConfigMap => Ok(value.to_owned()),
+            Self::Secret => {
+                let bytes = STANDARD.decode(value).ok();
+                let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+                text.ok_or_else(|| ConfigError::Invalid(format!("the secret's value of {key:?} is not text")))
+            }
+        }
+    }
+}
+
+/// `fieldRef`, for environments and downward API files (`fieldpath.ExtractFieldPathAsString`).
+fn field_value(field: &ObjectFieldSelector, pod: &Pod, lookup: &Lookup<'_>) -> Result<String, ConfigError> {
+    let (metadata, spec) = (&pod.metadata, pod.spec.as_ref());
+    let own = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let ips = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.pod_ips.as_deref())
+        .unwrap_or_default();
+    let path = field.field_path.as_str();
+    Ok(match path {
+        "metadata.name" => own(metadata.name.as_ref()),
+        "metadata.namespace" => own(metadata.namespace.as_ref()),
+        "metadata.uid" => own(metadata.uid.as_ref()),
+        "spec.nodeName" => lookup.node_name.to_owned(),
+        "spec.serviceAccountName" => own(spec.and_then(|s| s.service_account_name.as_ref())),
+        "status.hostIP" => lookup.host_ips.first().cloned().unwrap_or_default(),
+        "status.hostIPs" => lookup.host_ips.join(","),
+        "status.podIP" => ips.first().map(|ip| ip.ip.clone()).unwrap_or_default(),
+        "status.podIPs" => ips.iter().map(|ip| ip.ip.as_str()).collect::<Vec<_>>().join(","),
+        _ => subscripted(path, "metadata.labels", metadata.labels.as_ref())
+            .or_else(|| subscripted(path, "metadata.annotations", metadata.annotations.as_ref()))
+            .ok_or_else(|| ConfigError::Invalid(format!("unsupported fieldPath: {path}")))?,
+    })
+}
+
+/// `metadata.labels['key']`; a key that is not there is empty.
+fn subscripted(path: &str, field: &str, map: Option<&BTreeMap<String, String>>) -> Option<String> {
+    let key = path.strip_prefix(field)?.strip_prefix("['")?.strip_suffix("']")?;
+    Some(map.and_then(|m| m.get(key)).cloned().unwrap_or_default())
+}
+
+/// `resourceFieldRef`: limits fall back to what the node has, requests to limits (`ExtractContainerResourceValue`).
+fn resource_value(
+    field: &ResourceFieldSelector,
+    pod: &Pod,
+    container: &Container,
+    lookup: &Lookup<'_>,
+) -> Result<String, ConfigError> {
+    let invalid = |text: &str| ConfigError::Invalid(format!("unsupported container resource: {text}"));
+    let all = super::containers(pod).iter().chain(super::init_containers(pod));
+    let named = field.container_name.as_deref().filter(|name| !name.is_empty());
+    let container = named.map_or(Some(container), |name| all.into_iter().find(|c| c.name == name));
+    let resources = container
+        .ok_or_else(|| invalid(&field.resource))?
+        .resources
+        .clone()
+        .unwrap_or_default();
+    let (list, resource) = field.resource.split_once('.').ok_or_else(|| invalid(&field.resource))?;
+    let lists = match list {
+        "limits" => [resources.limits, None],
+        "requests" => [resources.requests, resources.limits],
+        _ => return Err(invalid(&field.resource)),
+    };
+    let asked = lists.into_iter().flatten().find_map(|list| list.get(resource).cloned());
+    let quantity = match asked {
+        Some(quantity) => quantity.0.parse().map_err(|_| invalid(&field.resource))?,
+        None if list == "limits" => (lookup.allocatable)(resource).ok_or_else(|| invalid(&field.resource))?,
+        None => Quantity::whole(0),
+    };
+    let divisor = field.divisor.as_ref().map_or(Ok(Quantity::whole(1)), |q| q.0.parse());
+    Ok(quantity
+        .divided_by(divisor.map_err(|_| invalid(&field.resource))?)
+        .to_string())
+}

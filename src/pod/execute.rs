@@ -1,0 +1,309 @@
+//! Carrying out a plan, step by step. Nothing here decides: what fails is reported back and planned again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::config::{self, ConfigFacts};
+use super::history::STOP_SIGNAL;
+use super::plan::{Failure, Start};
+use super::{Rooms, containers, init_containers};
+use crate::event::EventKind;
+use crate::image::{Image, ImageError};
+use crate::model::{Lookup, Object};
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
+use crate::volume;
+
+/// A failure before it is dated and counted.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    reason: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, message: impl ToString) -> Self {
+        Self {
+            reason,
+            message: message.to_string(),
+        }
+    }
+
+    /// As the worker keeps it: the next in a row of failures of `name`.
+    pub(super) fn follow(self, name: &str, before: &BTreeMap<String, Failure>, at: Timestamp) -> Failure {
+        let tries = before.get(name).map_or(1, |failure| failure.tries.saturating_add(1));
+        Failure {
+            reason: self.reason,
+            message: self.message,
+            at,
+            tries,
+        }
+    }
+
+    /// The event that tells it (kubelet `events`).
+    pub(super) fn event(&self) -> (&'static str, String) {
+        let reason = match self.reason {
+            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" => self.reason,
+            "InvalidImageName" => "InspectFailed",
+            "ErrImageNeverPull" => "ErrImageNeverPull",
+            _ => "Failed",
+        };
+        let message = match self.reason {
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                format!("Error: {}", self.message)
+            }
+            _ => self.message.clone(),
+        };
+        (reason, message)
+    }
+}
+
+/// A pod while its plan is carried out.
+pub(super) struct Execution<'a> {
+    pub(super) rooms: &'a Rooms,
+    pub(super) object: &'a Object,
+    pub(super) pod: &'a Pod,
+    pub(super) uid: &'a PodUid,
+}
+
+impl Execution<'_> {
+    fn directory(&self) -> PathBuf {
+        self.rooms.host.pods_dir.join(&self.uid.0)
+    }
+
+    /// Makes the sandbox. The pod is on disk before the first of its processes is there, so that no crash leaves a
+    /// process that nobody knows.
+    pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
+        self.rooms.store.durable(self.object.resource_version()).await;
+        let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
+        write_pod_files(&self.directory(), self.pod).map_err(|e| failed(&e))?;
+        self.rooms
+            .runtime
+            .run_pod_sandbox(&config::sandbox_config(self.pod))
+            .await
+            .map_err(|e| failed(&e))
+    }
+
+    /// Tells a run to end. That it is already gone is fine.
+    pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
+        let message = format!("Stopping container {}", run.name);
+        self.event_of(Some(&run.name), EventKind::Normal, "Killing", &message);
+        let signal = run
+            .annotations
+            .get(STOP_SIGNAL)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(libc::SIGTERM);
+        let stop = Stop { signal, grace };
+        if let Err(error) = self.rooms.runtime.stop_container(self.uid, &run.id, stop).await {
+            tracing::debug!(pod = %self.uid, container = %run.name, %error, "can't be stopped");
+        }
+    }
+
+    /// Forgets runs; whatever is left of one goes with the pod.
+    pub(super) async fn forget(&self, runs: &[ContainerId]) {
+        for run in runs {
+            if let Err(error) = self.rooms.runtime.remove_container(self.uid, run).await {
+                tracing::warn!(pod = %self.uid, %run, %error, "can't be removed");
+            }
+        }
+    }
+
+    /// Starts one run of a container.
+    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<(), Refusal> {
+        let all = init_containers(self.pod).iter().chain(containers(self.pod));
+        let container = all
+            .into_iter()
+            .find(|c| c.name == start.name)
+            .expect("plans name the pod's own containers");
+        let image = self.image(container).await?;
+        let volumes = self.set_up_volumes(container)?;
+        let id = ContainerId(format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        ));
+        let facts = ConfigFacts {
+            pod: self.pod,
+            container,
+            start,
+            sandbox,
+            image: &image,
+            volumes: &volumes,
+            files: &pod_files(&self.directory()),
+            logs: &self.directory().join("logs"),
+            id: id.clone(),
+        };
+        let config = self.with_lookup(|lookup| config::container_config(facts, lookup));
+        let config = config.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let runtime = &self.rooms.runtime;
+        let created = runtime.create_container(self.uid, &config).await;
+        created.map_err(|e| Refusal::new("CreateContainerError", e))?;
+        self.event_of(
+            Some(&container.name),
+            EventKind::Normal,
+            "Created",
+            &format!("Created container: {}", container.name),
+        );
+        let started = runtime.start_container(self.uid, &id).await;
+        started.map_err(|e| Refusal::new("RunContainerError", e))?;
+        self.event_of(
+            Some(&container.name),
+            EventKind::Normal,
+            "Started",
+            &format!("Started container {}", container.name),
+        );
+        Ok(())
+    }
+
+    /// Brings the files of ConfigMaps and Secrets up to date in a pod that runs.
+    pub(super) fn refresh_volumes(&self) {
+        if let Err(error) = self.volumes() {
+            self.event_of(None, EventKind::Warning, "FailedMount", &error.to_string());
+        }
+    }
+
+    /// Removes all that is left of a pod, its object last.
+    pub(super) async fn finish(&self) {
+        if let Err(error) = self.rooms.runtime.remove_pod_sandbox(self.uid).await {
+            tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
+        }
+        // It may be gone already, or its name may belong to another pod by now: both are what we want.
+        let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
+    }
+
+    /// Tells everyone who looks at the pod's events.
+    pub(super) fn event_of(&self, container: Option<&str>, kind: EventKind, reason: &str, message: &str) {
+        let is_init = |name: &str| init_containers(self.pod).iter().any(|c| c.name == name);
+        let list = |name: &str| if is_init(name) { "initContainers" } else { "containers" };
+        let path = container.map(|name| format!("spec.{}{{{name}}}", list(name)));
+        self.rooms
+            .recorder
+            .event_at(self.object, path.as_deref(), kind, reason, message);
+    }
+
+    async fn image(&self, container: &Container) -> Result<Image, Refusal> {
+        let name = container.image.clone().unwrap_or_default();
+        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let (images, wanted) = (self.rooms.images.clone(), name.clone());
+        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted))
+            .await
+            .expect("resolving does not panic");
+        match found {
+            Ok(Some(image)) => {
+                let message = format!("Container image {name:?} already present on machine");
+                self.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
+                Ok(image)
+            }
+            Ok(None) if policy == "Never" => {
+                let message = format!("Container image {name:?} is not present with pull policy of Never");
+                Err(Refusal::new("ErrImageNeverPull", message))
+            }
+            Ok(None) => {
+                let message = format!("image {name:?} is not here: load it with `kubelocal image load`");
+                Err(Refusal::new("ErrImagePull", message))
+            }
+            Err(error @ ImageError::InvalidImageName { .. }) => Err(Refusal::new("InvalidImageName", error)),
+            Err(error) => Err(Refusal::new("ImageInspectError", error)),
+        }
+    }
+
+    fn set_up_volumes(&self, container: &Container) -> Result<BTreeMap<String, PathBuf>, Refusal> {
+        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
+        for mount in container.volume_mounts.iter().flatten() {
+            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
+            if let Some((volume, sub_path)) = volumes.get(&mount.name).zip(sub_path) {
+                let made = volume::make_sub_path(&mount.name, volume, sub_path);
+                made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+            }
+        }
+        Ok(volumes)
+    }
+
+    fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
+        let plans = self.with_lookup(|lookup| volume::plan_volumes(self.pod, lookup))?;
+        volume::set_up(&self.directory().join("volumes"), &plans)
+    }
+
+    fn with_lookup<T>(&self, ask: impl FnOnce(&Lookup<'_>) -> T) -> T {
+        let (store, host) = (&self.rooms.store, &self.rooms.host);
+        let find = |kind: &str, namespace: &str, name: &str| {
+            let kind = crate::model::kind("v1", kind)?;
+            store.get(&crate::model::Key::new(kind, namespace, name))
+        };
+        let allocatable = |resource: &str| host.allocatable(resource);
+        ask(&Lookup {
+            find: &find,
+            node_name: &host.node_name,
+            host_ips: &host.ips,
+            allocatable: &allocatable,
+        })
+    }
+}
+
+/// Whether this run is one that a stop is for.
+pub(super) fn is_running(run: &ContainerStatus) -> bool {
+    matches!(run.state, ContainerState::Running { .. })
+}
+
+/// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).
+const POD_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+fn pod_files(directory: &Path) -> Vec<Mount> {
+    let mount = |name: &str| Mount {
+        container_path: format!("/etc/{name}"),
+        host_path: directory.join("etc").join(name),
+        read_only: false,
+    };
+    POD_FILES.iter().map(|name| mount(name)).collect()
+}
+
+fn write_pod_files(directory: &Path, pod: &Pod) -> std::io::Result<()> {
+    let etc = directory.join("etc");
+    fs::create_dir_all(&etc)?;
+    let sandbox = config::sandbox_config(pod);
+    let is_on_host = sandbox.host_network;
+    let hosts = if is_on_host {
+        fs::read_to_string("/etc/hosts")?
+    } else {
+        hosts_file(pod, &sandbox.hostname)
+    };
+    let hostname = if is_on_host {
+        fs::read_to_string("/etc/hostname").unwrap_or_default()
+    } else {
+        sandbox.hostname + "\n"
+    };
+    // A host without a resolver is a host without a resolver: the pod then has none either.
+    let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    for (name, text) in POD_FILES.into_iter().zip([hostname, hosts, resolver]) {
+        fs::write(etc.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// `/etc/hosts` of a pod with its own network (kubelet `managedHostsFileContent`).
+fn hosts_file(pod: &Pod, hostname: &str) -> String {
+    let mut text = String::from(
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+    );
+    text.push_str("fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
+    text.push_str(&format!("127.0.0.1\t{hostname}\n"));
+    let aliases = pod.spec.iter().flat_map(|s| s.host_aliases.iter().flatten());
+    let lines: Vec<_> = aliases
+        .map(|alias| {
+            format!(
+                "{}\t{}\n",
+                alias.ip,
+                alias.hostnames.clone().unwrap_or_default().join("\t")
+            )
+        })
+        .collect();
+    if !lines.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+        text.extend(lines);
+    }
+    text
+}

@@ -1,0 +1,127 @@
+//! What a container did so far, read from the runtime's records.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::runtime::{ContainerState, ContainerStatus, Exit, SandboxStatus};
+
+/// Annotation on a run: a hash of the container's spec it was started from.
+pub const SPEC_HASH: &str = "kubelocal.dev/container-hash";
+
+/// Annotation on a run: seconds that pass after its end before the next one (kubelet's back-off entry, kept where it survives).
+pub const BACK_OFF: &str = "kubelocal.dev/back-off-seconds";
+
+/// Annotation on a run: when its sandbox was made, for runs of an earlier sandbox count differently.
+pub const SANDBOX: &str = "kubelocal.dev/sandbox";
+
+/// Annotation on a run: the number of the signal that asks it to end.
+pub const STOP_SIGNAL: &str = "kubelocal.dev/stop-signal";
+
+/// The newest runs of one container, newest first. At most what the runtime keeps: the last and the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History<'a> {
+    runs: Vec<&'a ContainerStatus>,
+}
+
+impl<'a> History<'a> {
+    /// The runs of the container called `name`.
+    pub fn of(name: &str, sandbox: Option<&'a SandboxStatus>) -> Self {
+        let all = sandbox.into_iter().flat_map(|s| &s.containers);
+        let mut runs: Vec<_> = all.filter(|run| run.name == name).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.attempt));
+        Self { runs }
+    }
+
+    /// The last run.
+    pub fn latest(&self) -> Option<&'a ContainerStatus> {
+        self.runs.first().copied()
+    }
+
+    /// How the last run that ended before the latest one ended.
+    pub fn previous_exit(&self) -> Option<(&'a ContainerStatus, &'a Exit)> {
+        self.runs
+            .iter()
+            .skip(1)
+            .find_map(|run| exit_of(run).map(|exit| (*run, exit)))
+    }
+
+    /// How the last run ended, if it did.
+    pub fn exit(&self) -> Option<&'a Exit> {
+        self.latest().and_then(exit_of)
+    }
+
+    /// Since when it runs, if it does.
+    pub fn running_since(&self) -> Option<Timestamp> {
+        match self.latest()?.state {
+            ContainerState::Running { started_at } => Some(started_at),
+            ContainerState::Created | ContainerState::Exited(_) => None,
+        }
+    }
+
+    /// `restartCount`: runs after the first.
+    pub fn restarts(&self) -> u32 {
+        self.latest().map_or(0, |run| run.attempt)
+    }
+
+    /// Runs that nobody needs: older than the last and the one before, which `logs -p` and `lastState` show.
+    pub fn superfluous(&self) -> impl Iterator<Item = &'a ContainerStatus> + '_ {
+        self.runs.iter().skip(2).copied()
+    }
+}
+
+fn exit_of(run: &ContainerStatus) -> Option<&Exit> {
+    match &run.state {
+        ContainerState::Exited(exit) => Some(exit),
+        ContainerState::Created | ContainerState::Running { .. } => None,
+    }
+}
+
+/// Whether this run belongs to the sandbox as it is now.
+pub fn is_of_sandbox(run: &ContainerStatus, sandbox: &SandboxStatus) -> bool {
+    run.annotations
+        .get(SANDBOX)
+        .is_some_and(|made| *made == sandbox.created_at.to_string())
+}
+
+/// A hash of what a container was asked to be; it changes when the container must be started anew (kubelet `HashContainer`).
+pub fn container_hash(container: &Container) -> String {
+    let text = serde_json::to_vec(container).expect("Kubernetes types have string keys only");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `spec.restartPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Whatever happened, again.
+    Always,
+    /// Again after a failure.
+    OnFailure,
+    /// Once.
+    Never,
+}
+
+impl RestartPolicy {
+    /// The pod's policy; `admit` lets no other word through.
+    pub fn of(pod: &Pod) -> Self {
+        match pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()) {
+            Some("Never") => Self::Never,
+            Some("OnFailure") => Self::OnFailure,
+            _ => Self::Always,
+        }
+    }
+
+    /// Whether a container that ended so is started again (kubelet `ShouldContainerBeRestarted`).
+    pub fn restarts_after(self, exit: &Exit) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure => exit.code != 0,
+            Self::Never => false,
+        }
+    }
+
+    /// The same for an init container, which is done once it succeeded.
+    pub fn restarts_init_after(self, exit: &Exit) -> bool {
+        exit.code != 0 && self != Self::Never
+    }
+}

@@ -1,0 +1,277 @@
+//! Gives each pod in the store its worker, wakes workers, and clears away what no pod in the store accounts for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Rooms;
+use super::worker::{Bell, Desired, Worker};
+use crate::event::EventKind;
+use crate::model::{self, Key, Kind, Object};
+use crate::runtime::{PodUid, SandboxConfig};
+use crate::store::{Change, ChangeKind, Watcher};
+
+/// How often every worker looks at its pod without being asked: any hint may be lost (law 4), and this bounds for how long.
+const SAFETY_PASS: Duration = Duration::from_secs(300);
+
+/// Wakes workers from outside.
+#[derive(Debug, Clone)]
+pub struct Bells {
+    images: mpsc::UnboundedSender<()>,
+}
+
+impl Bells {
+    /// Images were added: whoever waits for one may try.
+    pub fn images_changed(&self) {
+        // No receiver means that the node is ending.
+        let _ = self.images.send(());
+    }
+}
+
+struct Entry {
+    key: Key,
+    desired: watch::Sender<Desired>,
+    bell: Arc<Bell>,
+    inputs: BTreeSet<Key>,
+}
+
+struct Manager {
+    rooms: Arc<Rooms>,
+    stop: CancellationToken,
+    entries: HashMap<PodUid, Entry>,
+    workers: JoinSet<PodUid>,
+}
+
+/// Looks after every pod until `stop`. Returns when all workers have come to rest; containers run on.
+pub fn run(rooms: Arc<Rooms>, stop: CancellationToken) -> (Bells, impl Future<Output = ()>) {
+    let (images, images_changed) = mpsc::unbounded_channel();
+    let manager = Manager {
+        rooms,
+        stop,
+        entries: HashMap::new(),
+        workers: JoinSet::new(),
+    };
+    (Bells { images }, manager.run(images_changed))
+}
+
+fn pod_kind() -> &'static Kind {
+    model::kind("v1", "Pod").expect("in the table")
+}
+
+impl Manager {
+    async fn run(mut self, mut images_changed: mpsc::UnboundedReceiver<()>) {
+        let mut hints = self
+            .rooms
+            .runtime
+            .changes()
+            .expect("the manager is the first and only one to ask");
+        let mut changes = self.list();
+        self.adopt().await;
+        let mut safety = tokio::time::interval_at(tokio::time::Instant::now() + SAFETY_PASS, SAFETY_PASS);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                change = changes.next() => match change {
+                    Ok(change) => self.take(&change),
+                    Err(_) => changes = self.list(),
+                },
+                Some(uid) = hints.recv() => self.ring(&uid),
+                Some(()) = images_changed.recv() => self.entries.values().for_each(|entry| entry.bell.ring_inputs()),
+                Some(ended) = self.workers.join_next() => self.reap(ended),
+                _ = safety.tick() => self.entries.values().for_each(|entry| entry.bell.ring()),
+            }
+        }
+        while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Takes all pods in and follows them from there.
+    fn list(&mut self) -> Watcher {
+        let pods = self.rooms.store.list(pod_kind(), None);
+        let present: BTreeSet<_> = pods.items.iter().map(|pod| PodUid(pod.uid().to_owned())).collect();
+        for pod in &pods.items {
+            self.want(pod, false);
+        }
+        let gone: Vec<_> = self
+            .entries
+            .keys()
+            .filter(|uid| !present.contains(uid))
+            .cloned()
+            .collect();
+        for uid in gone {
+            self.entries[&uid].desired.send_modify(|desired| desired.is_gone = true);
+        }
+        let watcher = self.rooms.store.watch(pods.resource_version);
+        watcher.expect("nothing that was just listed is forgotten, as no one else runs in between")
+    }
+
+    /// Ends sandboxes of pods that are not in the store: we died between their deletion and their end.
+    async fn adopt(&mut self) {
+        match self.rooms.runtime.list().await {
+            Ok(sandboxes) => {
+                let orphans = sandboxes
+                    .into_iter()
+                    .filter(|s| !self.entries.contains_key(&s.config.uid));
+                for config in orphans.map(|s| s.config).collect::<Vec<_>>() {
+                    tracing::info!(pod = %config.uid, name = %config.name, "removing what is left of a deleted pod");
+                    self.want(&Arc::new(orphan(&config)), true);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the runtime can't list its sandboxes"),
+        }
+    }
+
+    fn take(&mut self, change: &Change) {
+        match change.object.kind().kind {
+            "Pod" => self.want(&change.object, change.kind == ChangeKind::Deleted),
+            "ConfigMap" | "Secret" => {
+                let key = change.object.key();
+                self.entries
+                    .values()
+                    .filter(|e| e.inputs.contains(key))
+                    .for_each(|e| e.bell.ring_inputs());
+            }
+            _ => {}
+        }
+    }
+
+    fn want(&mut self, pod: &Arc<Object>, is_gone: bool) {
+        let uid = PodUid(pod.uid().to_owned());
+        let desired = Desired {
+            object: pod.clone(),
+            is_gone,
+        };
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.inputs = inputs(pod);
+            entry.desired.send_replace(desired);
+        } else if !is_gone || is_orphan(pod) {
+            self.bind(pod);
+            self.spawn(uid, desired);
+        }
+    }
+
+    /// There is one node, so scheduling is one write.
+    fn bind(&self, pod: &Object) {
+        let node = &self.rooms.host.node_name;
+        if pod.text("/spec/nodeName").is_empty() && self.rooms.store.bind(pod.key(), node).is_ok() {
+            let message = format!(
+                "Successfully assigned {}/{} to {node}",
+                pod.key().namespace,
+                pod.key().name
+            );
+            self.rooms
+                .recorder
+                .component("default-scheduler")
+                .event(pod, EventKind::Normal, "Scheduled", &message);
+        }
+    }
+
+    fn spawn(&mut self, uid: PodUid, desired: Desired) {
+        let key = desired.object.key().clone();
+        // The same name under a new uid waits until the old one is gone (law 6).
+        let old = self
+            .entries
+            .values()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.desired.clone());
+        let inputs = inputs(&desired.object);
+        let (sender, receiver) = watch::channel(desired);
+        let bell = Arc::new(Bell::default());
+        let worker = Worker::new(
+            self.rooms.clone(),
+            uid.clone(),
+            receiver,
+            bell.clone(),
+            self.stop.clone(),
+        );
+        self.entries.insert(
+            uid.clone(),
+            Entry {
+                key,
+                desired: sender,
+                bell,
+                inputs,
+            },
+        );
+        let stop = self.stop.clone();
+        self.workers.spawn(async move {
+            if let Some(old) = old {
+                // The old worker holds the receiver until it ends.
+                tokio::select! { () = old.closed() => {}, () = stop.cancelled() => {} }
+            }
+            worker.run().await;
+            uid
+        });
+    }
+
+    fn ring(&self, uid: &PodUid) {
+        if let Some(entry) = self.entries.get(uid) {
+            entry.bell.ring();
+        }
+    }
+
+    fn reap(&mut self, ended: Result<PodUid, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => drop(self.entries.remove(&uid)),
+            Err(error) => tracing::error!(%error, "a pod's worker failed"),
+        }
+    }
+}
+
+/// The ConfigMaps and Secrets that a pod names.
+fn inputs(pod: &Object) -> BTreeSet<Key> {
+    let mut found = BTreeSet::new();
+    let Some(spec) = pod.at("/spec") else { return found };
+    let namespace = &pod.key().namespace;
+    let mut add = |kind: &str, name: Option<&serde_json::Value>| {
+        let kind = model::kind("v1", kind).expect("in the table");
+        found.extend(
+            name.and_then(|n| n.as_str())
+                .map(|name| Key::new(kind, namespace, name)),
+        );
+    };
+    visit(spec, &mut |field, value| match field {
+        "configMapKeyRef" | "configMapRef" | "configMap" => add("ConfigMap", value.get("name")),
+        "secretKeyRef" | "secretRef" => add("Secret", value.get("name")),
+        "secret" => add("Secret", value.get("secretName").or_else(|| value.get("name"))),
+        _ => {}
+    });
+    found
+}
+
+/// Calls `see` with every field below `value`.
+fn visit(value: &serde_json::Value, see: &mut impl FnMut(&str, &serde_json::Value)) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                see(name, value);
+                visit(value, see);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| visit(item, see)),
+        _ => {}
+    }
+}
+
+/// Marks the stand-in for a pod of which only the sandbox is left.
+const ORPHAN: &str = "kubelocal.dev/orphan";
+
+fn is_orphan(pod: &Object) -> bool {
+    pod.annotations().contains_key(ORPHAN)
+}
+
+fn orphan(config: &SandboxConfig) -> Object {
+    let metadata = json!({
+        "name": config.name,
+        "namespace": config.namespace,
+        "uid": config.uid.0,
+        "annotations": {ORPHAN: "true"},
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}});
+    Object::new(pod).expect("a pod of the table, with a name")
+}

@@ -1,0 +1,103 @@
+//! The kubelet's heart: one worker per pod brings what runs to what is asked.
+//!
+//! ```text
+//!  store ─ newest pod ─┐                 ┌─ status ─► store
+//!                      ├─► worker ─► plan ─► execute ─► runtime, volume, image
+//!  runtime ─ hint ─────┘      ▲                            │
+//!                             └────────── observe ◄────────┘
+//! ```
+//!
+//! [`plan_pod`] decides and is pure; `execute` does; the worker repeats until the plan is settled and then sleeps until the pod
+//! changes, the runtime hints or the plan's time comes. The room does not know where pods come from, nor how containers
+//! are run.
+
+mod back_off;
+mod config;
+mod env;
+mod execute;
+mod history;
+mod manager;
+mod plan;
+mod qos;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::event::EventRecorder;
+use crate::image::ImageStore;
+use crate::model::{Clock, Quantity};
+use crate::runtime::{PodUid, Runtime};
+use crate::store::Store;
+
+pub use back_off::next_start;
+pub use env::ConfigError;
+pub use history::{History, RestartPolicy};
+pub use manager::{Bells, run};
+pub use plan::{
+    Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
+};
+pub use qos::qos_class;
+
+/// What workers need of the node.
+pub struct Rooms {
+    /// Where pods, ConfigMaps and Secrets are.
+    pub store: Store,
+    /// What runs containers.
+    pub runtime: Arc<dyn Runtime>,
+    /// Where images are.
+    pub images: ImageStore,
+    /// Where events go.
+    pub recorder: EventRecorder,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The machine.
+    pub host: Host,
+}
+
+/// The machine as pods see it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The node's name.
+    pub node_name: String,
+    /// Its addresses, the main one first.
+    pub ips: Vec<String>,
+    /// How many CPUs it has.
+    pub cpus: i64,
+    /// How many bytes of memory it has.
+    pub memory: i64,
+    /// Pods' directories: `<pods_dir>/<uid>/`.
+    pub pods_dir: PathBuf,
+}
+
+impl Host {
+    /// What it has of a resource.
+    pub fn allocatable(&self, resource: &str) -> Option<Quantity> {
+        match resource {
+            "cpu" => Some(Quantity::whole(self.cpus)),
+            "memory" => Some(Quantity::whole(self.memory)),
+            _ => None,
+        }
+    }
+}
+
+/// The name of a pod's sandbox.
+pub fn uid(pod: &Pod) -> PodUid {
+    PodUid(pod.metadata.uid.clone().unwrap_or_default())
+}
+
+/// What is said of a container that waits to run again.
+pub fn back_off_message(pod: &Pod, container: &str, delay: std::time::Duration) -> String {
+    let metadata = &pod.metadata;
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (name, namespace, uid) = (text(&metadata.name), text(&metadata.namespace), text(&metadata.uid));
+    let (minutes, seconds) = (delay.as_secs() / 60, delay.as_secs() % 60);
+    let delay = if minutes > 0 {
+        format!("{minutes}m{seconds}s")
+    } else {
+        format!("{seconds}s")
+    };
+    format!("back-off {delay} restarting failed container={container} pod={name}_{namespace}({uid})")
+}

@@ -1,0 +1,290 @@
+//! One pod's loop: observe, plan, execute, until the plan is settled; then sleep. A worker is the only one that touches its pod,
+//! so there is at most one sync per pod at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{Execution, Refusal, is_running};
+use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
+use super::{History, Rooms};
+use crate::event::EventKind;
+use crate::model::Object;
+use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
+use crate::status::{StatusFacts, pod_status};
+
+/// How long a worker waits when the runtime does not answer, before it asks again.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The newest word on a pod.
+#[derive(Debug, Clone)]
+pub(super) struct Desired {
+    pub(super) object: Arc<Object>,
+    /// Whether the object is no longer in the store.
+    pub(super) is_gone: bool,
+}
+
+/// Wakes a worker. Rings are hints: many count as one.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Notify,
+    /// Something that a failure may have been for lack of has changed: try at once.
+    has_inputs: AtomicBool,
+}
+
+impl Bell {
+    /// Something happened to the pod's processes.
+    pub(super) fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    /// A ConfigMap, a Secret or an image changed.
+    pub(super) fn ring_inputs(&self) {
+        self.has_inputs.store(true, Ordering::Release);
+        self.rung.notify_one();
+    }
+}
+
+/// What a worker is given.
+pub(super) struct Worker {
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) uid: PodUid,
+    pub(super) desired: watch::Receiver<Desired>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) stop: CancellationToken,
+    memory: Memory,
+}
+
+/// What a worker remembers beyond what it can observe. Losing it costs a repeated try and nothing else.
+#[derive(Default)]
+struct Memory {
+    failures: BTreeMap<String, Failure>,
+    stop_deadline: Option<Timestamp>,
+    stopping: BTreeSet<ContainerId>,
+}
+
+/// What a round of work came to.
+enum Outcome {
+    /// Look again when something changes, or at this time.
+    Sleep(Option<Timestamp>),
+    /// Something was done: look at what it did.
+    Again,
+    /// The pod is no more.
+    Done,
+}
+
+impl Worker {
+    pub(super) fn new(
+        rooms: Arc<Rooms>,
+        uid: PodUid,
+        desired: watch::Receiver<Desired>,
+        bell: Arc<Bell>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            rooms,
+            uid,
+            desired,
+            bell,
+            stop,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Works until the pod is no more or the node stops; containers run on in that case.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            match self.round().await {
+                Outcome::Again => {}
+                Outcome::Done => return,
+                Outcome::Sleep(until) => self.sleep(until).await,
+            }
+        }
+    }
+
+    async fn sleep(&mut self, until: Option<Timestamp>) {
+        let now = self.rooms.clock.now();
+        let wait = until.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let timer = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timer => {}
+            () = self.bell.rung.notified() => {}
+            // An error means that the manager is gone, and then `stop` is near.
+            _ = self.desired.changed() => {}
+            () = self.stop.cancelled() => {}
+        }
+        if self.bell.has_inputs.swap(false, Ordering::AcqRel) {
+            self.memory.failures.clear();
+        }
+    }
+
+    async fn round(&mut self) -> Outcome {
+        let Desired { object, is_gone } = self.desired.borrow_and_update().clone();
+        let Ok(pod) = object.typed::<Pod>() else {
+            // `admit` lets only pods in; a journal of another version may hold others.
+            tracing::error!(pod = %self.uid, "the stored object is not a pod that this version can read");
+            return Outcome::Sleep(None);
+        };
+        let observed = match self.rooms.runtime.status(&self.uid).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::warn!(pod = %self.uid, %error, "its state can't be read");
+                let again = self
+                    .rooms
+                    .clock
+                    .now()
+                    .saturating_add(RUNTIME_PATIENCE)
+                    .expect("no calendar units");
+                return Outcome::Sleep(Some(again));
+            }
+        };
+        self.forget_settled_failures(observed.as_ref());
+        let facts = Facts {
+            pod: &pod,
+            is_gone,
+            observed: observed.as_ref(),
+            failures: &self.memory.failures,
+            stop_deadline: self.memory.stop_deadline,
+            stopping: &self.memory.stopping,
+            now: self.rooms.clock.now(),
+        };
+        let plan = plan_pod(facts);
+        tracing::debug!(pod = %self.uid, ?plan, "planned");
+        if !is_gone {
+            self.write_status(&object, observed.as_ref());
+        }
+        self.carry_out(plan, &object, &pod, observed).await
+    }
+
+    async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {
+        let rooms = self.rooms.clone();
+        let uid = self.uid.clone();
+        let execution = Execution {
+            rooms: &rooms,
+            object,
+            pod,
+            uid: &uid,
+        };
+        match plan {
+            Plan::Settled { recheck } => {
+                if observed.is_some_and(|s| s.alive) && !object.is_deleting() {
+                    execution.refresh_volumes();
+                }
+                return Outcome::Sleep(recheck);
+            }
+            Plan::CreateSandbox => match execution.create_sandbox().await {
+                Ok(()) => drop(self.memory.failures.remove(SANDBOX_FAILURE)),
+                Err(refusal) => self.remember(&execution, SANDBOX_FAILURE, refusal),
+            },
+            Plan::Converge(steps) => {
+                self.converge(&execution, steps, &observed.expect("converging needs a sandbox"))
+                    .await
+            }
+            Plan::StopAll { deadline } => {
+                self.stop_all(&execution, deadline, &observed.expect("what is stopped was seen"))
+                    .await;
+            }
+            Plan::StopSandbox => {
+                if let Err(error) = rooms.runtime.stop_pod_sandbox(&uid).await {
+                    tracing::warn!(pod = %uid, %error, "its sandbox can't be stopped");
+                    return Outcome::Sleep(None);
+                }
+            }
+            Plan::Finish => {
+                execution.finish().await;
+                return Outcome::Done;
+            }
+        }
+        Outcome::Again
+    }
+
+    async fn converge(&mut self, execution: &Execution<'_>, steps: Converge, sandbox: &SandboxStatus) {
+        let grace = grace_of(execution.pod);
+        for run in sandbox.containers.iter().filter(|run| steps.stop.contains(&run.id)) {
+            execution.stop(run, grace).await;
+            self.memory.stopping.insert(run.id.clone());
+        }
+        execution.forget(&steps.forget).await;
+        for start in &steps.start {
+            match execution.start(sandbox, start).await {
+                Ok(()) => drop(self.memory.failures.remove(&start.name)),
+                Err(refusal) => self.remember(execution, &start.name, refusal),
+            }
+        }
+    }
+
+    async fn stop_all(&mut self, execution: &Execution<'_>, deadline: Timestamp, sandbox: &SandboxStatus) {
+        let now = self.rooms.clock.now();
+        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        for run in sandbox.containers.iter().filter(|run| is_running(run)) {
+            execution.stop(run, grace).await;
+        }
+        self.memory.stop_deadline = Some(deadline);
+    }
+
+    fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
+        let (reason, message) = refusal.event();
+        let container = (name != SANDBOX_FAILURE).then_some(name);
+        execution.event_of(container, EventKind::Warning, reason, &message);
+        let failure = refusal.follow(name, &self.memory.failures, self.rooms.clock.now());
+        self.memory.failures.insert(name.to_owned(), failure);
+    }
+
+    /// A container that runs has no failure any more, and neither has a sandbox that lives.
+    fn forget_settled_failures(&mut self, observed: Option<&SandboxStatus>) {
+        let Some(sandbox) = observed.filter(|s| s.alive) else {
+            return;
+        };
+        self.memory.failures.retain(|name, _| {
+            let state = History::of(name, Some(sandbox)).latest().map(|run| &run.state);
+            name != SANDBOX_FAILURE && !matches!(state, Some(ContainerState::Running { .. }))
+        });
+    }
+
+    /// Writes the status if it says anything new. It is made from the object in the store, which may be newer than the one at hand.
+    fn write_status(&self, object: &Object, observed: Option<&SandboxStatus>) {
+        let (uid, now) = (object.uid().to_owned(), self.rooms.clock.now());
+        let write = |object: &mut Object| {
+            let pod = object
+                .typed::<Pod>()
+                .ok()
+                .filter(|pod| pod.metadata.uid.as_ref() == Some(&uid));
+            let Some(pod) = pod else { return };
+            let failures = &self.memory.failures;
+            let status = pod_status(StatusFacts {
+                pod: &pod,
+                observed,
+                failures,
+                host_ips: &self.rooms.host.ips,
+                now,
+            });
+            object.value_mut()["status"] =
+                serde_json::to_value(status).expect("Kubernetes types have string keys only");
+        };
+        // It may have been deleted meanwhile; the next round learns it.
+        let _ = self.rooms.store.update_status(object.key(), write);
+    }
+}
+
+fn grace_of(pod: &Pod) -> Duration {
+    let seconds = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.termination_grace_period_seconds)
+        .unwrap_or(30);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
+}

@@ -1,0 +1,203 @@
+//! `containerStatuses` and `initContainerStatuses` (kubelet `convertToAPIContainerStatuses`).
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus as ApiStatus, PodStatus, VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{StatusFacts, whole_second};
+use crate::pod::{self, History, RestartPolicy};
+use crate::runtime::{ContainerState, ContainerStatus, Exit};
+
+/// `containerID` as the API spells it: the runtime's name and the id.
+pub fn container_id(run: &ContainerStatus) -> String {
+    format!("kubelocal://{}", run.id)
+}
+
+pub(super) fn statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiStatus> {
+    let old = old.container_statuses.as_deref().unwrap_or_default();
+    pod::containers(facts.pod)
+        .iter()
+        .map(|c| status(facts, c, old, false))
+        .collect()
+}
+
+pub(super) fn init_statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiStatus> {
+    let old = old.init_container_statuses.as_deref().unwrap_or_default();
+    pod::init_containers(facts.pod)
+        .iter()
+        .map(|c| status(facts, c, old, true))
+        .collect()
+}
+
+fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_init: bool) -> ApiStatus {
+    let history = History::of(&container.name, facts.observed);
+    let Some(run) = history.latest() else {
+        return unstarted(facts, container, old);
+    };
+    let (state, last_state) = states(facts, &history, run, is_init);
+    let is_running = state.running.is_some();
+    let has_succeeded = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
+    ApiStatus {
+        name: container.name.clone(),
+        image: run.image.clone(),
+        image_id: run.image_id.clone(),
+        container_id: Some(container_id(run)),
+        restart_count: i32::try_from(history.restarts()).unwrap_or(i32::MAX),
+        ready: if is_init { has_succeeded } else { is_running },
+        started: Some(is_running),
+        state: Some(state),
+        last_state: Some(last_state),
+        volume_mounts: mounts(container),
+        ..ApiStatus::default()
+    }
+}
+
+/// A container with no record: not yet started, or its records are gone with its pod's sandbox; then the last word stays.
+fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -> ApiStatus {
+    let kept = old
+        .iter()
+        .find(|s| s.name == container.name)
+        .filter(|s| s.container_id.is_some());
+    if let Some(kept) = kept {
+        let ended = kept.state.as_ref().is_some_and(|s| s.terminated.is_some());
+        return ApiStatus {
+            ready: kept.ready && ended,
+            started: Some(false),
+            ..kept.clone()
+        };
+    }
+    ApiStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        started: Some(false),
+        state: Some(ApiState {
+            waiting: Some(waiting(facts, container)),
+            ..ApiState::default()
+        }),
+        last_state: Some(ApiState::default()),
+        volume_mounts: mounts(container),
+        ..ApiStatus::default()
+    }
+}
+
+/// Why a container without a run waits.
+fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
+    if let Some(failure) = facts.failures.get(&container.name) {
+        return ContainerStateWaiting {
+            reason: Some(failure.reason.into()),
+            message: Some(failure.message.clone()),
+        };
+    }
+    let has_init = !pod::init_containers(facts.pod).is_empty();
+    let reason = if has_init {
+        "PodInitializing"
+    } else {
+        "ContainerCreating"
+    };
+    ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: None,
+    }
+}
+
+/// The present and the last state of a container that has a run.
+fn states(facts: StatusFacts<'_>, history: &History<'_>, run: &ContainerStatus, is_init: bool) -> (ApiState, ApiState) {
+    let before = history
+        .previous_exit()
+        .map(|(run, exit)| terminated(run, exit))
+        .unwrap_or_default();
+    match &run.state {
+        ContainerState::Running { started_at } => (running(*started_at), before),
+        ContainerState::Created => (
+            ApiState {
+                waiting: Some(creating()),
+                ..ApiState::default()
+            },
+            before,
+        ),
+        ContainerState::Exited(exit) => match back_off(facts, history, exit, is_init) {
+            Some(waiting) => (
+                ApiState {
+                    waiting: Some(waiting),
+                    ..ApiState::default()
+                },
+                terminated(run, exit),
+            ),
+            None => (terminated(run, exit), before),
+        },
+    }
+}
+
+/// `CrashLoopBackOff` or why the next run can't start, for a container that ended and is to run again.
+fn back_off(
+    facts: StatusFacts<'_>,
+    history: &History<'_>,
+    exit: &Exit,
+    is_init: bool,
+) -> Option<ContainerStateWaiting> {
+    let policy = RestartPolicy::of(facts.pod);
+    let restarts = if is_init {
+        policy.restarts_init_after(exit)
+    } else {
+        policy.restarts_after(exit)
+    };
+    let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
+    let run = history.latest().filter(|_| restarts && !is_ending)?;
+    if let Some(failure) = facts.failures.get(&run.name) {
+        return Some(ContainerStateWaiting {
+            reason: Some(failure.reason.into()),
+            message: Some(failure.message.clone()),
+        });
+    }
+    let (_, delay) = pod::next_start(history)?;
+    let message = pod::back_off_message(facts.pod, &run.name, delay);
+    (!delay.is_zero()).then(|| ContainerStateWaiting {
+        reason: Some("CrashLoopBackOff".into()),
+        message: Some(message),
+    })
+}
+
+fn creating() -> ContainerStateWaiting {
+    ContainerStateWaiting {
+        reason: Some("ContainerCreating".into()),
+        message: None,
+    }
+}
+
+fn running(started_at: jiff::Timestamp) -> ApiState {
+    let started_at = Some(Time(whole_second(started_at)));
+    ApiState {
+        running: Some(ContainerStateRunning { started_at }),
+        ..ApiState::default()
+    }
+}
+
+fn terminated(run: &ContainerStatus, exit: &Exit) -> ApiState {
+    let terminated = ContainerStateTerminated {
+        container_id: Some(container_id(run)),
+        exit_code: exit.code,
+        signal: exit.signal,
+        reason: Some(exit.reason.clone()),
+        message: Some(exit.message.clone()).filter(|m| !m.is_empty()),
+        started_at: exit.started_at.map(|t| Time(whole_second(t))),
+        finished_at: Some(Time(whole_second(exit.finished_at))),
+    };
+    ApiState {
+        terminated: Some(terminated),
+        ..ApiState::default()
+    }
+}
+
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let status = |mount: &k8s_openapi::api::core::v1::VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: mount.read_only.filter(|r| *r).map(|_| "Disabled".to_owned()),
+        ..VolumeMountStatus::default()
+    };
+    (!mounts.is_empty()).then(|| mounts.iter().map(status).collect())
+}

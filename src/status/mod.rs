@@ -1,0 +1,69 @@
+//! What the API says of a pod: `PodStatus` from what is asked, what is there and what failed (kubelet `generateAPIPodStatus`). Pure:
+//! whoever writes it to the store compares first, so an unchanged pod costs nothing.
+
+mod conditions;
+mod containers;
+mod phase;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+pub use containers::container_id;
+pub use phase::Phase;
+
+use crate::pod::{Failure, qos_class};
+use crate::runtime::SandboxStatus;
+
+/// What a status is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusFacts<'a> {
+    /// The pod with its present status, from which transition times are kept.
+    pub pod: &'a Pod,
+    /// What is there.
+    pub observed: Option<&'a SandboxStatus>,
+    /// What could not be started, by container name.
+    pub failures: &'a BTreeMap<String, Failure>,
+    /// Addresses of the node.
+    pub host_ips: &'a [String],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The status of a pod.
+pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
+    let old = facts.pod.status.clone().unwrap_or_default();
+    let init_statuses = containers::init_statuses(facts, &old);
+    let statuses = containers::statuses(facts, &old);
+    let phase = phase::phase(facts, &init_statuses, &statuses, &old);
+    let conditions = conditions::conditions(facts, phase, &init_statuses, &statuses, &old);
+    let pod_ips = pod_ips(facts);
+    PodStatus {
+        phase: Some(phase.as_str().to_owned()),
+        conditions: Some(conditions),
+        container_statuses: Some(statuses).filter(|s| !s.is_empty()),
+        init_container_statuses: Some(init_statuses).filter(|s| !s.is_empty()),
+        observed_generation: facts.pod.metadata.generation,
+        host_ip: facts.host_ips.first().cloned(),
+        host_ips: Some(facts.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
+        pod_ip: pod_ips.first().map(|p| p.ip.clone()),
+        pod_ips: Some(pod_ips).filter(|ips| !ips.is_empty()),
+        qos_class: Some(qos_class(facts.pod).to_owned()),
+        start_time: Some(old.start_time.clone().unwrap_or_else(|| Time(whole_second(facts.now)))),
+        ..old
+    }
+}
+
+/// A pod on the host's network has the host's addresses; others get theirs from the network.
+fn pod_ips(facts: StatusFacts<'_>) -> Vec<PodIP> {
+    let is_on_host = facts.pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+    let ips: &[String] = if is_on_host { facts.host_ips } else { &[] };
+    ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()
+}
+
+/// `metav1.Time` has seconds and no fraction; a fraction would make equal statuses differ.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("a second of a valid time is valid")
+}

@@ -1,0 +1,176 @@
+//! The objects in memory, with the indexes that keep every question proportional to its answer, and the ring of recent changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::model::{Key, Kind, Object};
+
+/// How many changes a watcher may lag behind before it must list again. A busy second of fifty starting pods writes about
+/// three hundred; each entry holds at most one object that is otherwise gone (a few kB).
+const RING: usize = 1024;
+
+/// The first resourceVersion of a new store: far from 0, which clients take for "any".
+const FIRST: u64 = 1000;
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone; the change holds its last state under a new resourceVersion.
+    Deleted,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The resourceVersion of the change.
+    pub resource_version: u64,
+    /// The object after it.
+    pub object: Arc<Object>,
+    /// The object before it; `None` when it is new. Watches with selectors need it.
+    pub old: Option<Arc<Object>>,
+}
+
+/// Everything the store knows.
+pub(super) struct State {
+    objects: BTreeMap<Key, Arc<Object>>,
+    /// Owner's uid to the objects that name it.
+    dependents: HashMap<String, BTreeSet<Key>>,
+    resource_version: u64,
+    ring: VecDeque<Change>,
+    /// Changes up to here are not in the ring.
+    forgotten: u64,
+}
+
+impl State {
+    pub(super) fn empty() -> Self {
+        Self::restored(Vec::new(), FIRST)
+    }
+
+    /// The state after a restart: `resource_version` is above all that was ever handed out.
+    pub(super) fn restored(objects: Vec<Object>, resource_version: u64) -> Self {
+        let mut state = Self {
+            objects: BTreeMap::new(),
+            dependents: HashMap::new(),
+            resource_version,
+            ring: VecDeque::new(),
+            forgotten: resource_version,
+        };
+        for object in objects {
+            state.index(&object);
+            state.objects.insert(object.key().clone(), Arc::new(object));
+        }
+        state
+    }
+
+    pub(super) fn resource_version(&self) -> u64 {
+        self.resource_version
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        self.objects.get(key).cloned()
+    }
+
+    pub(super) fn list(&self, kind: &'static Kind, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let first = Key::new(kind, namespace.unwrap_or_default(), "");
+        let of_kind = self.objects.range(first..).take_while(|(key, _)| key.kind() == kind);
+        of_kind
+            .take_while(|(key, _)| namespace.is_none_or(|n| !kind.namespaced || key.namespace == n))
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    pub(super) fn dependents(&self, uid: &str) -> Vec<Arc<Object>> {
+        let keys = self.dependents.get(uid).into_iter().flatten();
+        keys.filter_map(|key| self.objects.get(key).cloned()).collect()
+    }
+
+    /// The changes after `resource_version`, or `None` when some of them are forgotten.
+    pub(super) fn changes_after(&self, resource_version: u64) -> Option<impl Iterator<Item = &Change>> {
+        let known = resource_version >= self.forgotten;
+        let start = self
+            .ring
+            .partition_point(|change| change.resource_version <= resource_version);
+        known.then(|| self.ring.range(start..))
+    }
+
+    /// Stores an object under the next resourceVersion.
+    pub(super) fn put(&mut self, mut object: Object) -> Change {
+        let resource_version = self.stamp(&mut object);
+        let key = object.key().clone();
+        let old = self.objects.get(&key).cloned();
+        if let Some(old) = &old {
+            self.unindex(old);
+        }
+        self.index(&object);
+        let object = Arc::new(object);
+        self.objects.insert(key, object.clone());
+        let kind = if old.is_some() {
+            ChangeKind::Modified
+        } else {
+            ChangeKind::Added
+        };
+        self.remember(Change {
+            kind,
+            resource_version,
+            object,
+            old,
+        })
+    }
+
+    /// Removes an object, if it is there.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Change> {
+        let old = self.objects.remove(key)?;
+        self.unindex(&old);
+        let mut last = Object::clone(&old);
+        let resource_version = self.stamp(&mut last);
+        let object = Arc::new(last);
+        Some(self.remember(Change {
+            kind: ChangeKind::Deleted,
+            resource_version,
+            object,
+            old: Some(old),
+        }))
+    }
+
+    fn stamp(&mut self, object: &mut Object) -> u64 {
+        self.resource_version += 1;
+        let text = self.resource_version.to_string();
+        object.metadata_mut().insert("resourceVersion".to_owned(), text.into());
+        self.resource_version
+    }
+
+    fn remember(&mut self, change: Change) -> Change {
+        if self.ring.len() == RING {
+            let forgotten = self.ring.pop_front().expect("a full ring is not empty");
+            self.forgotten = forgotten.resource_version;
+        }
+        self.ring.push_back(change.clone());
+        change
+    }
+
+    fn index(&mut self, object: &Object) {
+        for owner in object.owners() {
+            self.dependents
+                .entry(owner.uid)
+                .or_default()
+                .insert(object.key().clone());
+        }
+    }
+
+    fn unindex(&mut self, object: &Object) {
+        for owner in object.owners() {
+            if let Some(keys) = self.dependents.get_mut(&owner.uid) {
+                keys.remove(object.key());
+                if keys.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+}

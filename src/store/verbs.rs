@@ -1,0 +1,427 @@
+//! Create, update, delete, as the API machinery does them for every kind (`k8s.io/apiserver/pkg/registry/generic`).
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::Store;
+use super::state::{Change, State};
+use crate::model::{Key, Object};
+
+/// Why a write was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("{resource} {name:?} not found", resource = .0.kind().resource(), name = .0.name)]
+    NotFound(Key),
+    /// The name is taken.
+    #[error("{resource} {name:?} already exists", resource = .0.kind().resource(), name = .0.name)]
+    AlreadyExists(Key),
+    /// Someone else wrote first.
+    #[error("Operation cannot be fulfilled on {resource} {name:?}: {why}", resource = key.kind().resource(), name = key.name)]
+    Conflict {
+        /// The object.
+        key: Key,
+        /// Which condition did not hold.
+        why: String,
+    },
+    /// The namespace of the object is being deleted.
+    #[error("{resource} {name:?} is forbidden: unable to create new content in namespace {ns} because it is being terminated",
+        resource = .0.kind().resource(), name = .0.name, ns = .0.namespace)]
+    Terminating(Key),
+    /// New finalizers on an object that is being deleted.
+    #[error(
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {0:?}"
+    )]
+    NewFinalizers(Vec<String>),
+}
+
+/// The outcome of a write.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object as it is now.
+    pub object: Arc<Object>,
+    /// Whether the write changed anything. An unchanged object keeps its resourceVersion, and nobody hears of it.
+    pub changed: bool,
+}
+
+/// What becomes of an object's dependents (`metav1.DeletionPropagation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// The object goes at once, its dependents after it.
+    #[default]
+    Background,
+    /// The object waits for its dependents.
+    Foreground,
+    /// The dependents stay.
+    Orphan,
+}
+
+/// What must hold for a delete to go ahead (`metav1.Preconditions`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Precondition {
+    /// The object's uid.
+    pub uid: Option<String>,
+    /// The object's resourceVersion.
+    pub resource_version: Option<String>,
+}
+
+/// How to delete (`metav1.DeleteOptions`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeleteOptions {
+    /// Seconds a pod gets to end; `None` is what the pod asks for. Negative counts as 1.
+    pub grace_seconds: Option<i64>,
+    /// What becomes of dependents.
+    pub propagation: Propagation,
+    /// What must hold.
+    pub precondition: Precondition,
+}
+
+/// The outcome of a delete.
+#[derive(Debug, Clone)]
+pub enum Deleted {
+    /// It is gone; this was its last state.
+    Gone(Arc<Object>),
+    /// It is marked and goes when its pod has ended or its finalizers are gone.
+    Pending(Arc<Object>),
+}
+
+impl Store {
+    /// Stores a new object. uid, creationTimestamp, generation and resourceVersion are set here.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`], [`StoreError::Terminating`].
+    pub fn create(&self, object: Object) -> Result<Arc<Object>, StoreError> {
+        let now = self.inner.clock.now();
+        self.write(|state| {
+            let key = object.key().clone();
+            if state.get(&key).is_some() {
+                return Err(StoreError::AlreadyExists(key));
+            }
+            if is_namespace_terminating(state, &key) {
+                return Err(StoreError::Terminating(key));
+            }
+            let change = state.put(prepare_create(object, now));
+            Ok((change.object.clone(), Some(change)))
+        })
+    }
+
+    /// Changes an object's desired state: `change` gets the present object and edits it. What belongs to the system (status, uid,
+    /// timestamps) is kept whatever `change` does; `generation` counts changes of what was asked for. If `change` set a
+    /// resourceVersion other than the present one, it is a conflict.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`], [`StoreError::NewFinalizers`].
+    pub fn update(&self, key: &Key, change: impl FnOnce(&mut Object)) -> Result<Written, StoreError> {
+        self.modify(key, change, prepare_update)
+    }
+
+    /// Changes an object's status and nothing else but, as upstream, labels and annotations.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`].
+    pub fn update_status(&self, key: &Key, change: impl FnOnce(&mut Object)) -> Result<Written, StoreError> {
+        self.modify(key, change, prepare_status)
+    }
+
+    /// Gives a pod its node (`pods/binding`). What was asked for stays the same, so `generation` does.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn bind(&self, pod: &Key, node: &str) -> Result<Written, StoreError> {
+        let bind = |pod: &mut Object| pod.value_mut()["spec"]["nodeName"] = node.into();
+        self.modify(pod, bind, |old, mut new| {
+            keep_system_metadata(old, &mut new);
+            Ok(new)
+        })
+    }
+
+    /// Deletes an object as its kind wants it: a running pod is marked and ends first, finalizers are waited for.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] when a precondition does not hold.
+    pub fn delete(&self, key: &Key, options: &DeleteOptions) -> Result<Deleted, StoreError> {
+        let now = self.inner.clock.now();
+        self.write(|state| {
+            let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
+            check_precondition(&old, &options.precondition)?;
+            let Some(marked) = plan_deletion(&old, options, now) else {
+                let change = state.remove(key).expect("it was there under this lock");
+                return Ok((Deleted::Gone(change.object.clone()), Some(change)));
+            };
+            if marked == *old {
+                return Ok((Deleted::Pending(old), None));
+            }
+            let change = state.put(marked);
+            Ok((Deleted::Pending(change.object.clone()), Some(change)))
+        })
+    }
+
+    /// Removes an object whose end is complete: a pod whose containers are gone, or the last state of a dying object. Finalizers
+    /// still hold it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when the name now belongs to another object.
+    pub fn remove(&self, key: &Key, uid: &str) -> Result<(), StoreError> {
+        let grace_seconds = Some(0);
+        let precondition = Precondition {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
+        self.delete(
+            key,
+            &DeleteOptions {
+                grace_seconds,
+                precondition,
+                ..DeleteOptions::default()
+            },
+        )
+        .map(drop)
+    }
+
+    fn modify(
+        &self,
+        key: &Key,
+        change: impl FnOnce(&mut Object),
+        prepare: fn(&Object, Object) -> Result<Object, StoreError>,
+    ) -> Result<Written, StoreError> {
+        self.write(|state| {
+            let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
+            let mut new = Object::clone(&old);
+            change(&mut new);
+            if new.text("/metadata/resourceVersion") != old.text("/metadata/resourceVersion") {
+                let why = "the object has been modified; please apply your changes to the latest version and try again";
+                return Err(StoreError::Conflict {
+                    key: key.clone(),
+                    why: why.to_owned(),
+                });
+            }
+            let new = prepare(&old, new)?;
+            if new == *old {
+                return Ok((
+                    Written {
+                        object: old,
+                        changed: false,
+                    },
+                    None,
+                ));
+            }
+            // The last finalizer of a dying object went: the object goes with it.
+            let is_over = new.is_deleting() && new.finalizers().is_empty() && !old.finalizers().is_empty();
+            let change = if is_over && !waits_for_containers(&new) {
+                state.remove(key).expect("it was there under this lock")
+            } else {
+                state.put(new)
+            };
+            Ok((
+                Written {
+                    object: change.object.clone(),
+                    changed: true,
+                },
+                Some(change),
+            ))
+        })
+    }
+
+    /// Runs one write under the lock, journals its change in order and rings the bell after the lock is free.
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&mut State) -> Result<(T, Option<Change>), StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        let (outcome, change) = write(&mut state)?;
+        if let Some(change) = &change {
+            self.inner.journal.append(change);
+        }
+        let newest = state.resource_version();
+        drop(state);
+        if change.is_some() {
+            self.inner.newest.send_if_modified(|seen| {
+                let is_newer = *seen < newest;
+                *seen = (*seen).max(newest);
+                is_newer
+            });
+        }
+        Ok(outcome)
+    }
+}
+
+fn is_namespace_terminating(state: &State, key: &Key) -> bool {
+    let kind = crate::model::kind("v1", "Namespace").expect("in the table");
+    let is_event = key.kind().kind == "Event";
+    !is_event
+        && state
+            .get(&Key::new(kind, "", &key.namespace))
+            .is_some_and(|namespace| namespace.is_deleting())
+}
+
+/// Kinds whose `spec` is what was asked for count its changes; upstream does not count those of data.
+fn keeps_generation(object: &Object) -> bool {
+    object.at("/spec").is_some()
+}
+
+fn prepare_create(mut object: Object, now: Timestamp) -> Object {
+    let generation = keeps_generation(&object).then_some(1);
+    let metadata = object.metadata_mut();
+    for system in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "generation",
+    ] {
+        metadata.remove(system);
+    }
+    metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".into(), second(now).into());
+    if let Some(generation) = generation {
+        metadata.insert("generation".into(), generation.into());
+    }
+    object
+}
+
+fn prepare_update(old: &Object, mut new: Object) -> Result<Object, StoreError> {
+    keep_system_metadata(old, &mut new);
+    if old.kind().has_status {
+        copy_field(old, &mut new, "status");
+    }
+    if old.is_deleting() {
+        let had = old.finalizers();
+        let added: Vec<_> = new
+            .finalizers()
+            .into_iter()
+            .filter(|f| !had.contains(f))
+            .map(str::to_owned)
+            .collect();
+        if !added.is_empty() {
+            return Err(StoreError::NewFinalizers(added));
+        }
+    }
+    if old.at("/spec") != new.at("/spec") {
+        new.metadata_mut()
+            .insert("generation".into(), (old.generation() + 1).into());
+    }
+    Ok(new)
+}
+
+fn prepare_status(old: &Object, mut new: Object) -> Result<Object, StoreError> {
+    let mut kept = Object::clone(old);
+    for field in ["labels", "annotations", "managedFields"] {
+        match new.metadata_mut().remove(field) {
+            Some(value) => kept.metadata_mut().insert(field.into(), value),
+            None => kept.metadata_mut().remove(field),
+        };
+    }
+    copy_field(&new, &mut kept, "status");
+    Ok(kept)
+}
+
+fn keep_system_metadata(old: &Object, new: &mut Object) {
+    let system = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ];
+    for field in system {
+        match old.at("/metadata").and_then(|m| m.get(field)) {
+            Some(value) => new.metadata_mut().insert(field.into(), value.clone()),
+            None => new.metadata_mut().remove(field),
+        };
+    }
+}
+
+fn copy_field(from: &Object, to: &mut Object, field: &str) {
+    let whole = to
+        .value_mut()
+        .as_object_mut()
+        .expect("objects are JSON objects: checked when made");
+    match from.value().get(field) {
+        Some(value) => whole.insert(field.to_owned(), value.clone()),
+        None => whole.remove(field),
+    };
+}
+
+fn check_precondition(object: &Object, wanted: &Precondition) -> Result<(), StoreError> {
+    let checks = [("UID", &wanted.uid, object.uid()), {
+        let have = object.text("/metadata/resourceVersion");
+        ("ResourceVersion", &wanted.resource_version, have)
+    }];
+    for (what, wanted, have) in checks {
+        if let Some(wanted) = wanted.as_deref().filter(|w| *w != have) {
+            let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({have})");
+            return Err(StoreError::Conflict {
+                key: object.key().clone(),
+                why,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What a deletion makes of the object: marked, or `None` when it is to go at once.
+fn plan_deletion(old: &Object, options: &DeleteOptions, now: Timestamp) -> Option<Object> {
+    let grace = plan_grace(old, options);
+    let finalizer = match options.propagation {
+        Propagation::Background => None,
+        Propagation::Foreground => Some("foregroundDeletion"),
+        Propagation::Orphan => Some("orphan"),
+    };
+    let mut marked = Object::clone(old);
+    if let Some(finalizer) = finalizer.filter(|f| !old.is_deleting() && !old.finalizers().contains(f)) {
+        let finalizers = marked.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
+        finalizers
+            .as_array_mut()
+            .into_iter()
+            .for_each(|list| list.push(finalizer.into()));
+    }
+    if grace == 0 && marked.finalizers().is_empty() {
+        return None;
+    }
+    mark(&mut marked, old, grace, now);
+    Some(marked)
+}
+
+/// Seconds until a deletion takes effect. It only shrinks.
+fn plan_grace(old: &Object, options: &DeleteOptions) -> i64 {
+    if !waits_for_containers(old) {
+        return 0;
+    }
+    let own = old.number("/spec/terminationGracePeriodSeconds").unwrap_or(30);
+    let asked = options.grace_seconds.map_or(own, |s| if s < 0 { 1 } else { s });
+    old.number("/metadata/deletionGracePeriodSeconds")
+        .map_or(asked, |present| present.min(asked))
+}
+
+/// Whether it is a pod that the node may have started: its end takes time. Every pod is on this node, so every pod is.
+fn waits_for_containers(object: &Object) -> bool {
+    object.kind().kind == "Pod"
+}
+
+fn mark(marked: &mut Object, old: &Object, grace: i64, now: Timestamp) {
+    let deadline = now
+        .saturating_add(SignedDuration::from_secs(grace))
+        .expect("a duration of seconds has no units to refuse");
+    let deadline = old
+        .deletion_timestamp()
+        .map_or(deadline, |present| present.min(deadline));
+    let is_shorter = old
+        .number("/metadata/deletionGracePeriodSeconds")
+        .is_none_or(|present| grace < present);
+    if is_shorter {
+        let generation = old.generation();
+        let counts = !old.is_deleting() && keeps_generation(old);
+        let metadata = marked.metadata_mut();
+        metadata.insert("deletionTimestamp".into(), second(deadline).into());
+        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        if counts {
+            metadata.insert("generation".into(), (generation + 1).into());
+        }
+    }
+}
+
+/// A time as `metav1.Time` prints it: whole seconds.
+fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

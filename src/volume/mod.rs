@@ -1,0 +1,92 @@
+//! Volumes: what must be in place before a pod's containers start, and what follows when ConfigMaps and Secrets change.
+//!
+//! [`plan_volumes`] is pure and says what each volume is; [`set_up`] makes it so on disk, as often as it is asked (kubelet's
+//! volume plugins `emptydir`, `host_path`, `configmap`, `secret`). Directories lie in `pods/<uid>/volumes/` and go with the pod.
+
+mod atomic;
+mod host_path;
+mod plan;
+mod sub_path;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+pub use plan::{File, VolumeKind, VolumePlan, plan_volumes};
+pub use sub_path::make_sub_path;
+
+/// Why a volume can't be had (event `FailedMount`).
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The ConfigMap or Secret is not there, or lacks a key.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
+    Source {
+        /// The volume's name.
+        volume: String,
+        /// What is missing.
+        why: String,
+    },
+    /// The node does not mount volumes of this kind.
+    #[error("volume {0:?}: volumes of this kind can't be mounted here")]
+    Kind(String),
+    /// The host's path is not what the manifest says it is.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : hostPath type check failed: {path} is not {wanted}",
+        path = path.display())]
+    HostPath {
+        /// The volume's name.
+        volume: String,
+        /// The host's path.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The disk did not do it.
+    #[error("volume {volume:?}: {path}: {source}", path = path.display())]
+    Io {
+        /// The volume's name.
+        volume: String,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Brings the volumes of a pod into place below `dir` and returns where each lies. Doing it again changes only what changed.
+///
+/// # Errors
+/// The first volume that can't be had; the others may be in place.
+pub fn set_up(dir: &Path, volumes: &[VolumePlan]) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+    let mut places = BTreeMap::new();
+    for volume in volumes {
+        places.insert(volume.name.clone(), set_up_one(dir, volume)?);
+    }
+    Ok(places)
+}
+
+fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
+    let own = dir.join(&volume.name);
+    let io = |source| VolumeError::Io {
+        volume: volume.name.clone(),
+        path: own.clone(),
+        source,
+    };
+    match &volume.kind {
+        VolumeKind::EmptyDir => {
+            std::fs::create_dir_all(&own).map_err(io)?;
+            // Any user of any container writes here, as in upstream's emptyDir.
+            std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).map_err(io)?;
+            Ok(own)
+        }
+        VolumeKind::HostPath { path, type_ } => {
+            host_path::set_up(&volume.name, path, type_)?;
+            Ok(path.clone())
+        }
+        VolumeKind::Files(files) => {
+            std::fs::create_dir_all(&own).map_err(io)?;
+            atomic::write(&own, files).map_err(io)?;
+            Ok(own)
+        }
+    }
+}
