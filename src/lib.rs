@@ -1,5 +1,6 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod admit;
 pub mod api;
 pub mod cli;
 pub mod event;

@@ -1,0 +1,262 @@
+//! From the parser's events to a value and its places.
+//!
+//! Holds anchors, aliases, merge keys, duplicate keys and the budgets. Knows YAML, not Kubernetes.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span, Tag};
+
+use super::super::path::{FieldPath, Step};
+use super::super::problem::Place;
+use super::super::spans::{Children, SpanTree};
+use super::scalar::{key_text, resolve_plain};
+
+/// How deep a document may nest. The deepest type of Kubernetes that people write (a pod template's affinity terms)
+/// nests 14 deep; every consumer behind this one recurses.
+const MAX_DEPTH: usize = 100;
+
+/// How many nodes aliases and merges may add to one document. Literal nodes are bounded by the file's size; nodes made
+/// from aliases are not, and nine lines of them can ask for a billion. 100,000 is a thousand large pods.
+const MAX_ALIASED_NODES: usize = 100_000;
+
+/// Why a document could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub at: Place,
+    /// Why, without the place.
+    pub message: String,
+}
+
+/// A value and the places of everything in it.
+pub type Node = (Value, SpanTree);
+
+/// Reads every document of one piece of YAML, whose first line has the number `first_line` in its file.
+///
+/// # Errors
+/// The first fault of syntax, or every duplicate key.
+pub fn compose(text: &str, first_line: u32) -> Result<Vec<Node>, Vec<Fault>> {
+    // Kubernetes objects come as single-line JSON of any length; a key there may stand far behind its opening brace.
+    let options = granit_parser::options! { emit_comments: false, block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH };
+    let mut composer = Composer {
+        parser: Parser::new_from_str_with_options(text, options),
+        first_line,
+        anchors: HashMap::new(),
+        aliased_nodes: 0,
+        path: FieldPath::root(),
+        depth: 0,
+        duplicates: Vec::new(),
+    };
+    let documents = composer.documents().map_err(|fault| vec![fault])?;
+    if composer.duplicates.is_empty() { Ok(documents) } else { Err(composer.duplicates) }
+}
+
+struct Composer<'input> {
+    parser: Parser<'input, granit_parser::StrInput<'input>>,
+    first_line: u32,
+    /// Finished nodes by the parser's anchor id, with their number of nodes.
+    anchors: HashMap<usize, (Node, usize)>,
+    aliased_nodes: usize,
+    /// The path of the node that is being read, for messages.
+    path: FieldPath,
+    depth: usize,
+    duplicates: Vec<Fault>,
+}
+
+impl<'input> Composer<'input> {
+    fn documents(&mut self) -> Result<Vec<Node>, Fault> {
+        let mut documents = Vec::new();
+        while let Some((event, span)) = self.next()? {
+            match event {
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart(..) => {
+                    self.anchors.clear();
+                    self.aliased_nodes = 0;
+                }
+                Event::StreamEnd => break,
+                other => documents.push(self.node(other, span)?),
+            }
+        }
+        Ok(documents)
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'input>, Span)>, Fault> {
+        match self.parser.next_event() {
+            None => Ok(None),
+            Some(Ok(pair)) => Ok(Some(pair)),
+            Some(Err(error)) => {
+                let marker = error.marker();
+                Err(Fault { at: self.place(marker.line(), marker.col()), message: error.info() })
+            }
+        }
+    }
+
+    /// The next event inside a collection, which the parser always closes.
+    fn next_inside(&mut self) -> Result<(Event<'input>, Span), Fault> {
+        self.next()?.ok_or_else(|| Fault { at: Place::START, message: "the document ends too early".into() })
+    }
+
+    fn node(&mut self, event: Event<'input>, span: Span) -> Result<Node, Fault> {
+        let at = self.place_of(span);
+        if self.depth >= MAX_DEPTH {
+            return Err(Fault { at, message: format!("nested deeper than {MAX_DEPTH} levels") });
+        }
+        self.depth += 1;
+        let (node, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(text, style, tag.as_deref()).map_err(|message| Fault { at, message })?;
+                ((value, SpanTree::leaf(at)), anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.sequence(at)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.mapping(at)?, anchor),
+            Event::Alias(id) => (self.alias(id, at)?, 0),
+            other => return Err(Fault { at, message: format!("unexpected {other:?}") }),
+        };
+        self.depth -= 1;
+        if anchor != 0 {
+            let size = size_of(&node.0);
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        Ok(node)
+    }
+
+    fn sequence(&mut self, at: Place) -> Result<Node, Fault> {
+        let (mut values, mut spans) = (Vec::new(), Vec::new());
+        loop {
+            let (event, span) = self.next_inside()?;
+            if event == Event::SequenceEnd {
+                break;
+            }
+            self.path.push(Step::Index(values.len()));
+            let (value, tree) = self.node(event, span)?;
+            self.path.pop();
+            values.push(value);
+            spans.push(tree);
+        }
+        Ok((Value::Array(values), SpanTree { at, key: None, children: Children::List(spans) }))
+    }
+
+    fn mapping(&mut self, at: Place) -> Result<Node, Fault> {
+        let mut values = Map::new();
+        let mut spans: Vec<(String, SpanTree)> = Vec::new();
+        let mut merged: Vec<Node> = Vec::new();
+        loop {
+            let (event, span) = self.next_inside()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key_at = self.place_of(span);
+            if is_merge_key(&event) {
+                let (event, span) = self.next_inside()?;
+                merged.push(self.node(event, span)?);
+                continue;
+            }
+            let (key, _) = self.node(event, span)?;
+            let key = key_text(&key).ok_or_else(|| Fault { at: key_at, message: "a key must be a scalar, not null".into() })?;
+            self.path.push(Step::Field(key.clone()));
+            let (event, span) = self.next_inside()?;
+            let (value, mut tree) = self.node(event, span)?;
+            tree.key = Some(key_at);
+            if let Some((_, first)) = values.contains_key(&key).then(|| spans.iter().find(|(k, _)| *k == key)).flatten() {
+                let first = first.key.unwrap_or(first.at);
+                let message = format!("duplicate field \"{}\", first given at {}:{}", self.path, first.line, first.column);
+                self.duplicates.push(Fault { at: key_at, message });
+            }
+            self.path.pop();
+            values.insert(key.clone(), value);
+            spans.push((key, tree));
+        }
+        for node in merged {
+            merge(&mut values, &mut spans, node).map_err(|at| Fault {
+                at,
+                message: "map merge requires map or sequence of maps as the value".into(),
+            })?;
+        }
+        Ok((Value::Object(values), SpanTree { at, key: None, children: Children::Map(spans) }))
+    }
+
+    fn alias(&mut self, id: usize, at: Place) -> Result<Node, Fault> {
+        let Some((node, size)) = self.anchors.get(&id) else {
+            return Err(Fault { at, message: "an anchor's value contains itself".into() });
+        };
+        self.aliased_nodes += size;
+        if self.aliased_nodes > MAX_ALIASED_NODES {
+            return Err(Fault { at, message: format!("aliases expand to more than {MAX_ALIASED_NODES} nodes") });
+        }
+        Ok(node.clone())
+    }
+
+    fn place_of(&self, span: Span) -> Place {
+        self.place(span.start.line(), span.start.col())
+    }
+
+    /// The parser counts lines from 1 and columns from 0.
+    fn place(&self, line: usize, column: usize) -> Place {
+        let line = u32::try_from(line.saturating_sub(1)).unwrap_or(u32::MAX);
+        let column = u32::try_from(column).unwrap_or(u32::MAX);
+        Place { line: self.first_line.saturating_add(line), column: column.saturating_add(1) }
+    }
+}
+
+fn is_merge_key(event: &Event<'_>) -> bool {
+    matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
+}
+
+/// Adds the entries of a merged map (or of each map of a list) that are not there yet: explicit keys win over merged ones
+/// and earlier maps over later ones, as YAML's merge key says. The error is the place of what is no map.
+fn merge(values: &mut Map<String, Value>, spans: &mut Vec<(String, SpanTree)>, node: Node) -> Result<(), Place> {
+    match node {
+        (Value::Object(entries), SpanTree { children: Children::Map(places), .. }) => {
+            for (key, tree) in places {
+                if let (false, Some(value)) = (values.contains_key(&key), entries.get(&key)) {
+                    values.insert(key.clone(), value.clone());
+                    spans.push((key, tree));
+                }
+            }
+            Ok(())
+        }
+        (Value::Array(items), SpanTree { children: Children::List(places), .. }) => {
+            items.into_iter().zip(places).try_for_each(|item| match item.0 {
+                Value::Object(_) => merge(values, spans, item),
+                _ => Err(item.1.at),
+            })
+        }
+        (_, tree) => Err(tree.at),
+    }
+}
+
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size_of).sum::<usize>(),
+        Value::Object(entries) => 1 + entries.values().map(size_of).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+    let core = tag.and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:"));
+    let value = match core.as_deref() {
+        Some("binary") => return binary(&text),
+        Some("int" | "float" | "bool" | "null") => resolve_plain(&text)?,
+        Some("str" | "timestamp") => return Ok(Value::String(text.into_owned())),
+        None if tag.is_none() && style == ScalarStyle::Plain => return resolve_plain(&text),
+        // Tags of applications mean nothing to kubectl: the scalar is text.
+        Some(_) | None => return Ok(Value::String(text.into_owned())),
+    };
+    let fits = match core.as_deref() {
+        Some("int") => value.is_i64() || value.is_u64(),
+        Some("float") => value.is_number(),
+        Some("bool") => value.is_boolean(),
+        _ => value.is_null(),
+    };
+    if fits { Ok(value) } else { Err(format!("{text:?} is not a !!{}", core.as_deref().unwrap_or_default())) }
+}
+
+fn binary(text: &str) -> Result<Value, String> {
+    use base64::Engine as _;
+    let packed: String = text.split_whitespace().collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(packed).map_err(|_| "!!binary value contains invalid base64 data".to_owned())?;
+    String::from_utf8(bytes).map(Value::String).map_err(|_| "!!binary value is not UTF-8, so it can't become JSON".to_owned())
+}
