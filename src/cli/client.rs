@@ -21,24 +21,6 @@ use crate::model::Kind;
 pub const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const AS_JSON: &str = "application/json";
 
-/// How a PATCH body is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PatchKind {
-    /// Server-side apply.
-    Apply,
-    /// RFC 7386.
-    Merge,
-}
-
-impl PatchKind {
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Apply => "application/apply-patch+yaml",
-            Self::Merge => "application/merge-patch+json",
-        }
-    }
-}
-
 /// A collection or an object in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
@@ -159,29 +141,13 @@ impl Node {
         }
     }
 
-    /// POST of a new object into its collection.
+    /// Server-side apply of an object.
     ///
     /// # Errors
     /// What the server says, or that it does not answer.
-    pub async fn create(&self, collection: &Resource, query: &Query<'_>, object: &Value) -> Result<Value> {
-        self.request(
-            Method::POST,
-            &collection.path(),
-            query,
-            &[(CONTENT_TYPE.as_str(), AS_JSON)],
-            to_bytes(object),
-        )
-        .await
-    }
-
-    /// PATCH of an object.
-    ///
-    /// # Errors
-    /// What the server says, or that it does not answer.
-    pub async fn patch(&self, object: &Resource, kind: PatchKind, query: &Query<'_>, patch: &Value) -> Result<Value> {
-        let headers = [(CONTENT_TYPE.as_str(), kind.content_type())];
-        self.request(Method::PATCH, &object.path(), query, &headers, to_bytes(patch))
-            .await
+    pub async fn apply(&self, object: &Resource, query: &Query<'_>, wanted: &Value) -> Result<Value> {
+        let headers = [(CONTENT_TYPE.as_str(), "application/apply-patch+yaml")];
+        self.request(Method::PATCH, &object.path(), query, &headers, to_bytes(wanted)).await
     }
 
     /// DELETE of an object with `DeleteOptions`.
@@ -300,7 +266,10 @@ pub fn resource_of(object: &Value) -> Option<Resource> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let kind = crate::model::kind(text("/apiVersion")?, text("/kind")?)?;
     let collection = Resource::collection(kind, text("/metadata/namespace"));
-    Some(Resource { name: Some(text("/metadata/name")?.to_owned()), ..collection })
+    Some(Resource {
+        name: Some(text("/metadata/name")?.to_owned()),
+        ..collection
+    })
 }
 
 /// The items of a list, each with the type that lists leave out.

@@ -1,6 +1,7 @@
 //! What every verb is told, and how it speaks: the namespace, and standard output.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use super::error::{CliError, Result};
 
@@ -35,6 +36,23 @@ pub fn write(text: &str) -> Result {
     Ok(out.flush()?)
 }
 
+/// A path as sources are registered with it: absolute, so that the node can find it, but with its last part as it is, so
+/// that a symbolic link that is swapped is followed and not its target of today.
+#[must_use]
+pub fn source_path(path: &Path) -> PathBuf {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let resolved = match path.file_name() {
+        Some(name) => parent.canonicalize().map(|parent| parent.join(name)),
+        None => path.canonicalize(),
+    };
+    resolved
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
 /// A length of time as kubectl takes it: `30s`, `5m`, `1h30m`, `500ms`, or bare seconds.
 ///
 /// # Errors
@@ -60,10 +78,12 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
             };
         rest = &rest[unit_end..];
     }
-    std::time::Duration::try_from_secs_f64(total).map_err(|_| wrong()).and_then(|d| match text {
-        "" => Err(wrong()),
-        _ => Ok(d),
-    })
+    std::time::Duration::try_from_secs_f64(total)
+        .map_err(|_| wrong())
+        .and_then(|d| match text {
+            "" => Err(wrong()),
+            _ => Ok(d),
+        })
 }
 
 /// What several objects' failures become: each has been told by `report`, and the last decides how the process exits.
@@ -92,11 +112,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_source_path_is_absolute_and_keeps_its_last_link() {
+        let tmp = tempfile::tempdir().expect("a temporary directory");
+        let base = tmp.path().canonicalize().expect("exists");
+        std::fs::create_dir(base.join("a")).expect("made");
+        std::os::unix::fs::symlink("a", base.join("link")).expect("linked");
+        assert_eq!(source_path(&base.join("a/../link")), base.join("link"));
+        assert_eq!(source_path(&base.join("a/..")), base);
+        assert!(source_path(Path::new("x")).is_absolute());
+    }
+
+    #[test]
     fn durations_read_as_go_writes_them() {
-        for (text, millis) in [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("500ms", 500), ("7", 7_000), ("1.5s", 1500)] {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("7", 7_000),
+            ("1.5s", 1500),
+        ] {
             assert_eq!(parse_duration(text).map(|d| d.as_millis()), Ok(millis), "{text}");
         }
-        for text in ["", "x", "5", "5x", "-1s"].into_iter().filter(|text| *text != "5") {
+        for text in ["", "x", "5x", "-1s", "s"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -90,7 +90,9 @@ impl How {
         let grace = match (self.force, self.now, self.grace_period) {
             (true, _, -1 | 0) => Some(0),
             (true, ..) => {
-                return Err(CliError::usage("--force and --grace-period greater than 0 cannot be specified together"));
+                return Err(CliError::usage(
+                    "--force and --grace-period greater than 0 cannot be specified together",
+                ));
             }
             (false, true, _) | (false, _, 0) => Some(1),
             (false, _, seconds) if seconds > 0 => Some(seconds),
@@ -128,25 +130,35 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result {
         );
     }
     let node = node::connect().await?;
-    let doomed = if args.files.is_empty() { named(args, context, &node).await? } else { in_files(args, context)? };
-    let limit = (!args.timeout.is_zero()).then_some(args.timeout);
-    let work = stream::iter(&doomed).map(|one| delete_one(&node, one, args, &options)).buffer_unordered(PARALLEL);
-    let (mut failures, mut is_any) = (Failures::default(), false);
-    let all = async {
-        let mut work = std::pin::pin!(work);
-        while let Some(outcome) = work.next().await {
-            is_any = true;
-            if let Err(error) = outcome {
-                failures.add(error);
-            }
-        }
-        Ok(())
+    let doomed = if args.files.is_empty() {
+        named(args, context, &node).await?
+    } else {
+        in_files(args, context)?
     };
-    if follow::within(limit, all).await?.is_none() {
-        return Err(CliError::new(ErrorKind::NotReached, "timed out waiting for the condition"));
+    if doomed.is_empty() {
+        return write("No resources found\n");
     }
-    if !is_any {
-        write("No resources found\n")?;
+    let mut work = stream::iter(&doomed)
+        .map(|one| delete_one(&node, one, args, &options))
+        .buffer_unordered(PARALLEL);
+    let (mut failures, mut going) = (Failures::default(), Vec::new());
+    while let Some(outcome) = work.next().await {
+        match outcome {
+            Ok(gone) => going.extend(gone),
+            Err(error) => failures.add(error),
+        }
+    }
+    if args.how.is_waiting() {
+        let limit = (!args.timeout.is_zero()).then_some(args.timeout);
+        if follow::within(limit, follow::until_all_gone(&node, &going, |_| Ok(())))
+            .await?
+            .is_none()
+        {
+            failures.add(CliError::new(
+                ErrorKind::NotReached,
+                "timed out waiting for the condition",
+            ));
+        }
     }
     failures.into_result()
 }
@@ -156,7 +168,11 @@ async fn named(args: &DeleteArgs, context: &Context, node: &Node) -> Result<Vec<
     let doomed = |resource| Doomed { resource, file: None };
     if selection.has_names() {
         args.selectors.refuse_beside_names()?;
-        return Ok(selection.resources(Some(context.namespace())).into_iter().map(doomed).collect());
+        return Ok(selection
+            .resources(Some(context.namespace()))
+            .into_iter()
+            .map(doomed)
+            .collect());
     }
     if !args.all && args.selectors.labels.is_none() && args.selectors.fields.is_none() {
         return Err(CliError::usage("resource(s) were provided, but no name was specified"));
@@ -164,24 +180,40 @@ async fn named(args: &DeleteArgs, context: &Context, node: &Node) -> Result<Vec<
     let mut found = Vec::new();
     for collection in selection.resources(context.scope(args.selectors.all_namespaces)) {
         let list = node.get(&collection, &args.selectors.query()).await?;
-        found.extend(items_of(list, collection.kind).iter().filter_map(super::client::resource_of).map(doomed));
+        found.extend(
+            items_of(list, collection.kind)
+                .iter()
+                .filter_map(super::client::resource_of)
+                .map(doomed),
+        );
     }
     Ok(found)
 }
 
 fn in_files(args: &DeleteArgs, context: &Context) -> Result<Vec<Doomed>> {
     if !args.resources.is_empty() {
-        return Err(CliError::usage("when paths are provided as input, you may not specify resources by arguments as well"));
+        return Err(CliError::usage(
+            "when paths are provided as input, you may not specify resources by arguments as well",
+        ));
     }
     let documents = args.files.read_refs(context.namespace())?;
-    let doomed = |(resource, file)| Doomed { resource, file: Some(file) };
+    let doomed = |(resource, file)| Doomed {
+        resource,
+        file: Some(file),
+    };
     Ok(documents.into_iter().map(doomed).collect())
 }
 
-async fn delete_one(node: &Node, doomed: &Doomed, args: &DeleteArgs, options: &Value) -> Result {
+/// Asks for one end; the answer is what to wait for.
+async fn delete_one(
+    node: &Node,
+    doomed: &Doomed,
+    args: &DeleteArgs,
+    options: &Value,
+) -> Result<Option<follow::Doomed>> {
     let resource = &doomed.resource;
     let answer = match node.delete(resource, options).await {
-        Err(error) if error.kind == ErrorKind::NotFound && args.ignore_not_found => return Ok(()),
+        Err(error) if error.kind == ErrorKind::NotFound && args.ignore_not_found => return Ok(None),
         Err(error) => return Err(name_file(error, doomed.file.as_deref())),
         Ok(answer) => answer,
     };
@@ -193,17 +225,16 @@ async fn delete_one(node: &Node, doomed: &Doomed, args: &DeleteArgs, options: &V
         "name" => write(&format!("{line}\n"))?,
         _ => write(&format!("{kind} \"{name}\" {how}\n"))?,
     }
-    if args.how.is_waiting() {
-        follow::until_gone(node, resource, uid_of(&answer)).await?;
-    }
-    Ok(())
+    Ok(Some((resource.clone(), uid_of(&answer).to_owned())))
 }
 
 /// The uid in the answer to a DELETE: the object itself, or a Status with details.
 #[must_use]
 pub fn uid_of(answer: &Value) -> &str {
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
-    text("/metadata/uid").or_else(|| text("/details/uid")).unwrap_or_default()
+    text("/metadata/uid")
+        .or_else(|| text("/details/uid"))
+        .unwrap_or_default()
 }
 
 fn name_file(mut error: CliError, file: Option<&str>) -> CliError {
@@ -218,23 +249,62 @@ mod tests {
     use super::*;
 
     fn how() -> How {
-        How { grace_period: -1, force: false, now: false, wait: true, cascade: Cascade::Background }
+        How {
+            grace_period: -1,
+            force: false,
+            now: false,
+            wait: true,
+            cascade: Cascade::Background,
+        }
     }
 
     #[test]
     fn grace_follows_kubectls_flags() {
-        let grace = |how: How| how.options().map(|options| options.get("gracePeriodSeconds").and_then(Value::as_i64));
+        let grace = |how: How| {
+            how.options()
+                .map(|options| options.get("gracePeriodSeconds").and_then(Value::as_i64))
+        };
         assert_eq!(grace(how()).expect("default"), None);
-        assert_eq!(grace(How { grace_period: 5, ..how() }).expect("five"), Some(5));
-        assert_eq!(grace(How { grace_period: 0, ..how() }).expect("zero"), Some(1), "without --force the end is confirmed");
+        assert_eq!(
+            grace(How {
+                grace_period: 5,
+                ..how()
+            })
+            .expect("five"),
+            Some(5)
+        );
+        assert_eq!(
+            grace(How {
+                grace_period: 0,
+                ..how()
+            })
+            .expect("zero"),
+            Some(1),
+            "without --force the end is confirmed"
+        );
         assert_eq!(grace(How { now: true, ..how() }).expect("now"), Some(1));
         assert_eq!(grace(How { force: true, ..how() }).expect("force"), Some(0));
-        assert!(grace(How { force: true, grace_period: 5, ..how() }).is_err());
+        assert!(
+            grace(How {
+                force: true,
+                grace_period: 5,
+                ..how()
+            })
+            .is_err()
+        );
     }
 
     #[test]
     fn an_error_names_the_file_that_named_the_object() {
-        let error = CliError { kind: ErrorKind::NotFound, message: "Error from server (NotFound): x".into(), hint: None };
-        assert_eq!(name_file(error, Some("a.yaml")).message, "Error from server (NotFound): error when deleting \"a.yaml\": x");
+        let error = CliError {
+            kind: ErrorKind::NotFound,
+            message: "Error from server (NotFound): x".into(),
+            hint: None,
+            causes: Vec::new(),
+        };
+        assert_eq!(
+            name_file(error, Some("a.yaml")).message,
+            "Error from server (NotFound): error when deleting \"a.yaml\": x"
+        );
     }
 }

@@ -69,9 +69,21 @@ pub async fn run(args: &GetArgs, context: &Context) -> Result {
     if selection.has_names() {
         args.selectors.refuse_beside_names()?;
     }
-    let sort_by = args.sort_by.as_deref().map(Template::parse_relaxed).transpose().map_err(CliError::usage)?;
+    let sort_by = args
+        .sort_by
+        .as_deref()
+        .map(Template::parse_relaxed)
+        .transpose()
+        .map_err(CliError::usage)?;
     let node = node::connect().await?;
-    let get = Get { args, context, output, selection, sort_by, node };
+    let get = Get {
+        args,
+        context,
+        output,
+        selection,
+        sort_by,
+        node,
+    };
     if args.watch || args.watch_only {
         return get.watch().await;
     }
@@ -92,7 +104,8 @@ struct Get<'a> {
 
 impl Get<'_> {
     fn resources(&self) -> Vec<Resource> {
-        self.selection.resources(self.context.scope(self.args.selectors.all_namespaces))
+        self.selection
+            .resources(self.context.scope(self.args.selectors.all_namespaces))
     }
 
     fn table_printer(&self, resource: &Resource, wide: bool) -> TablePrinter {
@@ -157,7 +170,9 @@ impl Get<'_> {
 
     fn sort_rows(&self, table: &mut Value) -> Result {
         let Some(path) = &self.sort_by else { return Ok(()) };
-        let Some(rows) = table.get_mut("rows").and_then(Value::as_array_mut) else { return Ok(()) };
+        let Some(rows) = table.get_mut("rows").and_then(Value::as_array_mut) else {
+            return Ok(());
+        };
         sort_by(rows, path, |row| row.get("object").unwrap_or(&Value::Null))
     }
 
@@ -246,7 +261,11 @@ impl Get<'_> {
         query.push(("resourceVersion", version_of(&list)));
         let (mut layout, mut is_first) = (Layout::default(), true);
         let mut show = |object: Value| {
-            let separator = if self.output == Output::Yaml && !is_first { "---\n" } else { "" };
+            let separator = if self.output == Output::Yaml && !is_first {
+                "---\n"
+            } else {
+                ""
+            };
             let text = self.text_of(vec![object], false, &mut layout, is_first && !self.args.no_headers)?;
             is_first = false;
             write(&format!("{separator}{text}"))
@@ -267,7 +286,10 @@ impl Get<'_> {
 }
 
 fn version_of(list: &Value) -> String {
-    list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or("0").to_owned()
+    list.pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str)
+        .unwrap_or("0")
+        .to_owned()
 }
 
 /// What happened, and to what; a bookmark is nothing.

@@ -36,7 +36,9 @@ impl Selectors {
             return Err(CliError::usage("name cannot be provided when a selector is specified"));
         }
         if self.all_namespaces {
-            return Err(CliError::usage("a resource cannot be retrieved by name across all namespaces"));
+            return Err(CliError::usage(
+                "a resource cannot be retrieved by name across all namespaces",
+            ));
         }
         Ok(())
     }

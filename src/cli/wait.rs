@@ -63,7 +63,10 @@ impl Goal {
             "create" => Ok(Self::Created),
             "condition" if !argument.is_empty() => {
                 let (name, status) = argument.split_once('=').unwrap_or((argument, "True"));
-                Ok(Self::Condition { name: name.to_owned(), status: status.to_owned() })
+                Ok(Self::Condition {
+                    name: name.to_owned(),
+                    status: status.to_owned(),
+                })
             }
             "jsonpath" => Self::parse_jsonpath(argument),
             _ => Err(format!("unrecognized condition: {text:?}")),
@@ -75,10 +78,15 @@ impl Goal {
         let (path, value) = match argument.rfind("}=") {
             Some(brace) => (&argument[..=brace], Some(&argument[brace + 2..])),
             None if argument.ends_with('}') => (argument, None),
-            None => argument.split_once('=').map_or((argument, None), |(path, value)| (path, Some(value))),
+            None => argument
+                .split_once('=')
+                .map_or((argument, None), |(path, value)| (path, Some(value))),
         };
         if value == Some("") {
-            return Err("jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.phase}'=Running".into());
+            return Err(
+                "jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.phase}'=Running"
+                    .into(),
+            );
         }
         let template = Template::parse_relaxed(path).map_err(|error| error.to_string())?;
         Ok(Self::JsonPath(template, value.map(str::to_owned)))
@@ -113,8 +121,15 @@ impl Goal {
 #[must_use]
 pub fn has_condition(object: &Value, name: &str, status: &str) -> bool {
     let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let generation = object
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    let conditions = object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let is_current = |value: &Value| {
         let observed = |pointer: &str, of: &Value| of.pointer(pointer).and_then(Value::as_i64);
         let seen = observed("/observedGeneration", value).or_else(|| observed("/status/observedGeneration", object));
@@ -196,7 +211,11 @@ async fn wait_for(node: &Node, object: &Resource, goal: &Goal, timeout: Duration
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-    if text.starts_with('-') { Ok(WEEK) } else { parse_duration(text) }
+    if text.starts_with('-') {
+        Ok(WEEK)
+    } else {
+        parse_duration(text)
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +238,11 @@ mod tests {
             ("jsonpath={.status.phase}=Running", true, false),
             ("jsonpath={.status.phase}=Pending", false, false),
             ("jsonpath=.status.phase=Running", true, false),
-            ("jsonpath={.status.containerStatuses[?(@.ready==true)].ready}=true", true, false),
+            (
+                "jsonpath={.status.containerStatuses[?(@.ready==true)].ready}=true",
+                true,
+                false,
+            ),
             ("jsonpath={.status.podIP}", false, false),
             ("jsonpath={.status.phase}", true, false),
         ] {
