@@ -2,10 +2,13 @@
 
 pub mod admit;
 pub mod api;
+pub mod applier;
 pub mod cli;
+pub mod controller;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod node;
 pub mod pod;
 pub mod runtime;
 pub mod status;

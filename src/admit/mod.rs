@@ -3,12 +3,39 @@
 //! Bytes come in, objects come out that are decoded strictly, defaulted and validated as upstream does, with a problem at
 //! file:line:column for everything that is wrong or does less than it says. Everything here is pure: no file is opened, no
 //! clock is read, and the store is not known.
+//!
+//! ```text
+//! bytes ─ yaml ─► value + spans ─ decode (strict) ─► typed ─ fields ─► notes ─ defaults ─ validate ─► object
+//! ```
 
+pub mod apply;
+mod decode;
+mod defaults;
+mod fields;
+mod gate;
+pub mod lists;
 mod path;
 mod problem;
+mod quantity;
+#[cfg(test)]
+mod shape;
 mod spans;
-pub mod yaml;
+mod strict;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod validate;
+mod yaml;
 
+pub use decode::Refusal;
+pub use defaults::default_pull_policy;
+pub use fields::FieldNote;
+pub use gate::{
+    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_file, admit_file_in, decode_body, field_notes,
+};
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};
+pub use quantity::Quantity;
 pub use spans::{Children, SpanTree};
+pub use validate::{ErrorKind, ErrorList, FieldError};

@@ -113,7 +113,13 @@ mod tests {
 
     #[test]
     fn paths_read_and_write_the_notation_of_kubernetes() {
-        for text in ["", "spec", "spec.containers[0].env[12].value", "metadata.labels[app.kubernetes.io/name]", "data[a.b]"] {
+        for text in [
+            "",
+            "spec",
+            "spec.containers[0].env[12].value",
+            "metadata.labels[app.kubernetes.io/name]",
+            "data[a.b]",
+        ] {
             assert_eq!(FieldPath::from(text).to_string(), text);
         }
     }

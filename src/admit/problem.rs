@@ -84,7 +84,10 @@ pub struct SourceText<'a> {
 impl<'a> SourceText<'a> {
     /// Splits the text into its lines.
     pub fn new(file: Arc<Path>, text: &'a str) -> Self {
-        Self { file, lines: text.lines().collect() }
+        Self {
+            file,
+            lines: text.lines().collect(),
+        }
     }
 
     /// The file's name.
@@ -94,9 +97,14 @@ impl<'a> SourceText<'a> {
 
     /// A problem at a place of this file, with its line.
     pub fn problem(&self, at: Place, severity: Severity, message: impl Into<String>) -> Problem {
-        let line = (at.line as usize).checked_sub(1).and_then(|index| self.lines.get(index));
+        let line = (at.line as usize)
+            .checked_sub(1)
+            .and_then(|index| self.lines.get(index));
         Problem {
-            location: Location { file: Arc::clone(&self.file), at },
+            location: Location {
+                file: Arc::clone(&self.file),
+                at,
+            },
             severity,
             message: message.into(),
             source_line: line.map(|line| (*line).to_owned()).unwrap_or_default(),
@@ -128,7 +136,11 @@ impl fmt::Display for Problem {
         let skipped = column.saturating_sub(SHOWN / 2);
         let shown: String = self.source_line.chars().skip(skipped).take(SHOWN).collect();
         // Tabs are kept as tabs before the caret, so that it stands under its character whatever a tab's width is.
-        let blank: String = shown.chars().take(column - skipped).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let blank: String = shown
+            .chars()
+            .take(column - skipped)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
         let gutter = " ".repeat(number.len());
         write!(f, "\n{gutter} |\n{number} | {shown}\n{gutter} | {blank}^")
     }
@@ -140,7 +152,10 @@ mod tests {
 
     fn problem(line: &str, column: u32) -> Problem {
         Problem {
-            location: Location { file: Path::new("a.yaml").into(), at: Place { line: 12, column } },
+            location: Location {
+                file: Path::new("a.yaml").into(),
+                at: Place { line: 12, column },
+            },
             severity: Severity::Error,
             message: "unknown field \"spec.foo\"".into(),
             source_line: line.into(),
@@ -150,7 +165,10 @@ mod tests {
     #[test]
     fn a_problem_shows_its_line_and_points_at_the_column() {
         let shown = problem("  foo: 1", 3).to_string();
-        assert_eq!(shown, "a.yaml:12:3: error: unknown field \"spec.foo\"\n   |\n12 |   foo: 1\n   |   ^");
+        assert_eq!(
+            shown,
+            "a.yaml:12:3: error: unknown field \"spec.foo\"\n   |\n12 |   foo: 1\n   |   ^"
+        );
     }
 
     #[test]

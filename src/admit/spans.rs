@@ -30,7 +30,11 @@ pub enum Children {
 impl SpanTree {
     /// A value whose inner places are not known: everything in it is located at its beginning.
     pub fn leaf(at: Place) -> Self {
-        Self { at, key: None, children: Children::None }
+        Self {
+            at,
+            key: None,
+            children: Children::None,
+        }
     }
 
     /// Where the field is that the path names: the value if it is a scalar, else the key it stands under (a block map
@@ -57,8 +61,12 @@ impl SpanTree {
 
     /// The places of an item of the list at `field`; used to take objects out of a `List`.
     pub fn take_items(self, field: &str) -> Vec<SpanTree> {
-        let Children::Map(entries) = self.children else { return Vec::new() };
-        let Some((_, items)) = entries.into_iter().find(|(key, _)| key == field) else { return Vec::new() };
+        let Children::Map(entries) = self.children else {
+            return Vec::new();
+        };
+        let Some((_, items)) = entries.into_iter().find(|(key, _)| key == field) else {
+            return Vec::new();
+        };
         match items.children {
             Children::List(list) => list,
             Children::None | Children::Map(_) => Vec::new(),
@@ -99,10 +107,26 @@ mod tests {
     }
 
     fn tree() -> SpanTree {
-        let image = SpanTree { at: place(3, 10), key: Some(place(3, 3)), children: Children::None };
-        let item = SpanTree { at: place(3, 3), key: None, children: Children::Map(vec![("image".into(), image)]) };
-        let list = SpanTree { at: place(3, 1), key: Some(place(2, 1)), children: Children::List(vec![item]) };
-        SpanTree { at: place(2, 1), key: None, children: Children::Map(vec![("containers".into(), list)]) }
+        let image = SpanTree {
+            at: place(3, 10),
+            key: Some(place(3, 3)),
+            children: Children::None,
+        };
+        let item = SpanTree {
+            at: place(3, 3),
+            key: None,
+            children: Children::Map(vec![("image".into(), image)]),
+        };
+        let list = SpanTree {
+            at: place(3, 1),
+            key: Some(place(2, 1)),
+            children: Children::List(vec![item]),
+        };
+        SpanTree {
+            at: place(2, 1),
+            key: None,
+            children: Children::Map(vec![("containers".into(), list)]),
+        }
     }
 
     #[test]

@@ -1,4 +1,204 @@
-//! The Kubernetes API over the store's readers.
+//! The Kubernetes API of the node: HTTP in, store reads and writes out.
+//!
+//! Requests are taken apart by `request` (pure), answered by `read`, `write`, `pods` (log, exec, attach) and, below
+//! `/kubelocal/v1/`, by `images`, `node` and `sources`. Kinds come from the table in `model`, so that none has a path of its own.
+//! The room decides nothing about pods: it writes what is wanted and shows what is.
 
+mod body;
+mod error;
+mod fields;
+mod images;
+mod log;
+mod node;
 pub mod own;
+mod pods;
+mod read;
+mod request;
+mod sources;
+mod streams;
 pub mod table;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::image::ImageStore;
+use crate::model::Clock;
+use crate::pod::Bells;
+use crate::runtime::Runtime;
+use crate::store::Store;
+use body::{Answer, Body};
+use error::ApiError;
+use request::{Query, Target, Verb};
+
+/// The Kubernetes version whose API this is, as `/version` tells it.
+pub const KUBERNETES_VERSION: &str = "v1.37.0+kubelocal";
+
+type SharedClock = Arc<dyn Clock>;
+
+/// What the API stands on.
+pub struct Api {
+    /// Objects.
+    pub store: Store,
+    /// For exec and attach.
+    pub runtime: Arc<dyn Runtime>,
+    /// Images.
+    pub images: ImageStore,
+    /// Wakes pods that wait for an image.
+    pub bells: Bells,
+    /// The time.
+    pub clock: SharedClock,
+    /// What does not change while the node runs.
+    pub facts: NodeFacts,
+    /// Asks the node to end; true if its pods should end first.
+    pub end: tokio::sync::watch::Sender<Option<bool>>,
+}
+
+/// What `kubelocal status` tells beside what it counts.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// `$KUBELOCAL_HOME`.
+    pub home: PathBuf,
+    /// `root`, `rootless`, `rootless, single id`.
+    pub mode: String,
+    /// `embedded` or a path.
+    pub runtime: String,
+    /// What was found of cgroups.
+    pub cgroups: String,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// What cannot work on this host.
+    pub warnings: Vec<String>,
+}
+
+/// Answers requests on `listener` until `stop`, then lets those under way end.
+pub async fn serve(api: Arc<Api>, listener: UnixListener, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(api.clone(), stream, stop.clone()))),
+                Err(error) => {
+                    // Out of descriptors, most likely: others must end before the next can begin.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(api: Arc<Api>, stream: UnixStream, stop: CancellationToken) {
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
+    });
+    let http = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(http);
+    let ended = tokio::select! {
+        ended = http.as_mut() => ended,
+        // Flows have no end of their own: they are cut, and clients connect to the next node.
+        () = stop.cancelled() => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+impl Api {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = self.route(request).await;
+        answer.unwrap_or_else(|error| {
+            tracing::debug!(%method, path, %error, "refused");
+            body::json(error.code, &error.status())
+        })
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        if path.starts_with("/kubelocal/v1/") {
+            return self.route_own(&path, request).await;
+        }
+        match path.trim_end_matches('/') {
+            "/healthz" | "/livez" | "/readyz" => {
+                return Ok(body::typed(StatusCode::OK, "text/plain", body::whole("ok")));
+            }
+            "/version" => return Ok(body::json(StatusCode::OK, &version())),
+            _ => {}
+        }
+        let target = Target::parse(&path).ok_or_else(ApiError::no_such_path)?;
+        self.route_resource(target, request).await
+    }
+
+    async fn route_resource(&self, target: Target, request: Request<Incoming>) -> Answer {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let verb = Verb::of(request.method(), &target, &query)?;
+        match (target.kind.kind, target.subresource.as_str()) {
+            ("Pod", "log") => return self.log(&target, &query),
+            ("Pod", "exec") => return self.exec(&target, &query, request).await,
+            ("Pod", "attach") => return self.attach(&target, &query, request).await,
+            (_, "" | "status") => {}
+            _ => return Err(ApiError::no_such_path()),
+        }
+        let accept = request
+            .headers()
+            .get(http::header::ACCEPT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
+        let now = self.clock.now();
+        match verb {
+            Verb::Get => read::get(&self.store, &target, &query, accept, now),
+            Verb::List => read::list(&self.store, &target, &query, accept, now),
+            Verb::Watch => read::watch(&self.store, &target, &query, accept, self.clock.clone()),
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
+                self.write(verb, &target, &query, request).await
+            }
+            Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    async fn route_own(&self, path: &str, request: Request<Incoming>) -> Answer {
+        use own::path as paths;
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        match (request.method(), path) {
+            (&Method::GET, paths::STATUS) => Ok(body::json(StatusCode::OK, &self.node_status())),
+            (&Method::POST, paths::STOP) => self.stop(request).await,
+            (&Method::POST, paths::SOURCES) => self.register_source(request).await,
+            (&Method::DELETE, paths::SOURCES) => self.remove_source(&query),
+            (&Method::GET, paths::IMAGES) => self.list_images().await,
+            (&Method::DELETE, paths::IMAGES) => self.remove_image(&query).await,
+            (&Method::GET, paths::IMAGES_INSPECT) => self.inspect_image(&query).await,
+            (&Method::POST, paths::IMAGES_LOAD) => self.load_images(&query, request).await,
+            (&Method::POST, paths::IMAGES_IMPORT) => self.import_image(&query, request).await,
+            (&Method::POST, paths::IMAGES_TAG) => self.tag_image(request).await,
+            (&Method::GET, paths::IMAGES_SAVE) => self.save_image(&query).await,
+            _ => Err(ApiError::no_such_path()),
+        }
+    }
+}
+
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1",
+        "minor": "37",
+        "gitVersion": KUBERNETES_VERSION,
+        "gitTreeState": "clean",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}

@@ -1,1 +1,74 @@
-//! Controllers: objects → objects.
+//! Controllers: objects → objects. What people ask for becomes what a node can run, and what has lost its reason goes.
+//!
+//! One file per kind. Each observes a few objects, decides purely (`plan_*`, a [`Plan`] of values) and knows nothing of queues,
+//! retries or the other kinds; one loop ([`run`]) for all of them maps changes of the store to keys, works each key off at most
+//! once at a time, does what the plan says and looks again when the plan asks for it. No processes, no files, no network.
+//!
+//! There are no upstream-style expectations: the store answers every read with every write that came before it, so a plan never
+//! sees fewer pods than its predecessor made.
+
+mod apply;
+mod claim;
+mod condition;
+mod deployment;
+#[cfg(test)]
+mod fixtures;
+mod garbage;
+mod name;
+mod namespace;
+mod plan;
+mod pods;
+mod queue;
+mod replicaset;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::EventRecorder;
+use crate::model::{Clock, Key};
+use crate::store::{Change, Store, StoreError};
+
+use plan::Plan;
+
+/// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.
+///
+/// # Guarantees
+/// At most one reconcile per key; a change is acted on without delay and a lost one within [`run::FULL_PASS`]; while nothing
+/// changes and nothing is due, nothing wakes up but that pass.
+pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut controllers = run::Loop::new(store, recorder.clone(), clock);
+    tokio::join!(controllers.run(&stop), recorder.run_expiry(&stop));
+}
+
+/// The controllers, in the order in which a full pass asks them.
+static CONTROLLERS: [&dyn Controller; 4] = [
+    &namespace::Namespaces,
+    &deployment::Deployments,
+    &replicaset::ReplicaSets,
+    &garbage::Garbage,
+];
+
+/// One kind's controller. What it decides depends on the store and the time only: not on which change called it.
+trait Controller: Sync {
+    /// How its events name it (`source.component`).
+    fn name(&self) -> &'static str;
+
+    /// Every key there is, for a full pass.
+    fn all(&self, store: &Store) -> Vec<Key>;
+
+    /// The keys whose plan a change may alter.
+    fn touched(&self, store: &Store, change: &Change) -> Vec<Key>;
+
+    /// What is to be done about a key.
+    fn plan(&self, store: &Store, key: &Key, now: Timestamp) -> Plan;
+
+    /// What is to be told when a write of the plan was refused, before it is tried again.
+    fn plan_failure(&self, _store: &Store, _key: &Key, _error: &StoreError, _now: Timestamp) -> Plan {
+        Plan::default()
+    }
+}

@@ -11,16 +11,27 @@
 //! an async runtime use `spawn_blocking`. The process that loads should be root, or "root" of a user namespace, so that
 //! owners can be kept; where ids cannot be mapped they become root's, and [`Image::notes`] says so.
 
+mod builtin;
 mod digest;
+mod disk;
 mod document;
 mod error;
+mod import;
+mod ingest;
+mod inherit;
+mod layer;
 mod limits;
+mod load;
+mod record;
 mod reference;
+mod save;
+mod source;
+mod store;
+mod sweep;
 mod unpack;
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::io::Read;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,16 +41,11 @@ pub use document::ImageConfig;
 pub use error::ImageError;
 pub use limits::Limits;
 pub use reference::Reference;
+pub use store::ImageStore;
 pub use unpack::UnpackError;
 
 /// The built-in image, made from the running binary: it serves the demo and the tests with no registry.
 pub const BUILTIN_IMAGE: &str = "kubelocal.dev/demo:latest";
-
-/// The store under one directory. Cheap to clone; clones are the same store.
-#[derive(Clone)]
-pub struct ImageStore {
-    inner: Arc<PathBuf>,
-}
 
 /// Where images are loaded from: an OCI layout, an OCI archive or a docker archive.
 pub enum LoadSource {
@@ -98,55 +104,5 @@ pub struct Removed {
     pub deleted: Option<String>,
 }
 
-impl ImageStore {
-    /// Opens the store in this directory, made if it is not there, and sweeps what a crash left behind.
-    pub fn open(_dir: &Path) -> Result<ImageStore, ImageError> {
-        todo!()
-    }
-
-    /// Looks an image up by name, by `sha256:…` id or by the beginning of an id. Makes the built-in image if it is asked
-    /// for and not there yet.
-    ///
-    /// # Errors
-    /// [`ImageError::InvalidImageName`] for names that Kubernetes refuses.
-    pub fn resolve(&self, _reference: &str) -> Result<Option<Image>, ImageError> {
-        todo!()
-    }
-
-    /// Loads every image of the source that is for this machine. `name` takes the place of the names in the source,
-    /// which then must hold one image.
-    pub fn load(&self, _source: LoadSource, _name: Option<&str>) -> Result<Vec<Image>, ImageError> {
-        todo!()
-    }
-
-    /// Makes an image of one layer from a tar of a root file system, which may be compressed.
-    pub fn import(&self, _rootfs: impl Read + Send, _name: &str) -> Result<Image, ImageError> {
-        todo!()
-    }
-
-    /// All images, by name.
-    pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
-        todo!()
-    }
-
-    /// Everything about one image, in the shape of `docker image inspect`.
-    pub fn inspect(&self, _reference: &str) -> Result<serde_json::Value, ImageError> {
-        todo!()
-    }
-
-    /// Takes a name away, and with the last name the image. By id, all its names. `in_use` is asked with the image's id
-    /// before it goes.
-    pub fn remove(&self, _reference: &str, _in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
-        todo!()
-    }
-
-    /// Gives an image another name; a name that another image had moves.
-    pub fn tag(&self, _source: &str, _name: &str) -> Result<Image, ImageError> {
-        todo!()
-    }
-
-    /// Writes images as an OCI archive that podman, skopeo and docker load.
-    pub fn save(&self, _references: &[&str], _out: impl Write) -> Result<(), ImageError> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Name of the source that every node has: `<home>/manifests`.
 pub const MANIFESTS_SOURCE: &str = "manifests";
 
+/// Holds a ManifestSource until what it made is deleted.
+pub const PRUNE_FINALIZER: &str = "kubelocal.dev/prune";
+
 /// `spec` of a ManifestSource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -16,8 +19,14 @@ pub struct SourceSpec {
     /// The namespace of namespaced objects that name none; empty is `default`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
+    /// What came through standard input, when there are no paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<String>,
     /// The source goes with whoever registered it.
     pub ephemeral: bool,
+    /// The process with which an ephemeral source goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_pid: Option<u32>,
 }
 
 /// `status` of a ManifestSource.

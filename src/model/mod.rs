@@ -1,4 +1,4 @@
-//! Words everybody speaks: kinds, keys, objects, selectors, the clock. No IO, and nothing that only one room needs.
+//! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
 
 mod clock;
 mod kinds;
@@ -12,7 +12,9 @@ mod selector;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
-pub use manifest_source::{MANIFESTS_SOURCE, Problem, Severity, SourceObject, SourceSpec, SourceStatus};
+pub use manifest_source::{
+    MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus,
+};
 pub use object::{Key, Object, OwnerRef};
 pub use paths::{PathFacts, Paths};
 pub use quantity::{Quantity, QuantityError};

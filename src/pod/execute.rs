@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
-use super::history::STOP_SIGNAL;
 use super::plan::{Failure, Start};
 use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
@@ -92,12 +91,10 @@ impl Execution<'_> {
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
         let message = format!("Stopping container {}", run.name);
         self.event_of(Some(&run.name), EventKind::Normal, "Killing", &message);
-        let signal = run
-            .annotations
-            .get(STOP_SIGNAL)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(libc::SIGTERM);
-        let stop = Stop { signal, grace };
+        let stop = Stop {
+            signal: super::stop_signal_of(run),
+            grace,
+        };
         if let Err(error) = self.rooms.runtime.stop_container(self.uid, &run.id, stop).await {
             tracing::debug!(pod = %self.uid, container = %run.name, %error, "can't be stopped");
         }

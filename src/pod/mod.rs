@@ -19,6 +19,8 @@ mod history;
 mod manager;
 mod plan;
 mod qos;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::path::PathBuf;
@@ -81,6 +83,14 @@ impl Host {
             _ => None,
         }
     }
+}
+
+/// The number of the signal that asks a run to end.
+pub fn stop_signal_of(run: &crate::runtime::ContainerStatus) -> i32 {
+    run.annotations
+        .get(history::STOP_SIGNAL)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(libc::SIGTERM)
 }
 
 /// The name of a pod's sandbox.

@@ -11,6 +11,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+#[doc(hidden)]
+pub mod fake;
+pub mod native;
 mod types;
 
 pub use types::*;
@@ -113,4 +116,7 @@ pub struct RuntimeOptions {
     pub run_dir: PathBuf,
     /// An external OCI runtime (`crun`, `runc`, `youki`) by path; `None` is the embedded one.
     pub oci_runtime: Option<PathBuf>,
+    /// The program that is run as `<program> pod-supervisor …`: this very binary, `/proc/self/exe`. Only tests, whose
+    /// process is another program, name one.
+    pub supervisor_exe: PathBuf,
 }

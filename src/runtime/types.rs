@@ -93,6 +93,22 @@ pub struct ContainerConfig {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl ContainerConfig {
+    /// The run's status, given what it does now.
+    pub fn status(&self, state: ContainerState) -> ContainerStatus {
+        ContainerStatus {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            attempt: self.attempt,
+            image: self.image.clone(),
+            image_id: self.image_id.clone(),
+            annotations: self.annotations.clone(),
+            log_path: self.log_path.clone(),
+            state,
+        }
+    }
+}
+
 /// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {

@@ -108,6 +108,22 @@ fn finalizers_hold_an_object_until_the_last_is_gone() {
 }
 
 #[test]
+fn finalizers_in_the_spec_hold_as_those_in_metadata_do() {
+    let store = store();
+    let mut namespace = object("Namespace", "shop");
+    namespace.value_mut()["spec"] = json!({"finalizers": ["kubernetes"]});
+    let key = store.create(namespace).expect("free name").key().clone();
+    assert!(matches!(
+        store.delete(&key, &DeleteOptions::default()),
+        Ok(Deleted::Pending(_))
+    ));
+    store
+        .update(&key, |o| o.value_mut()["spec"] = json!({}))
+        .expect("it is there");
+    assert!(store.get(&key).is_none());
+}
+
+#[test]
 fn a_name_may_be_used_again_only_under_its_own_uid() {
     let store = store();
     let old = store.create(object("ConfigMap", "c")).expect("free name");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Store;
 use super::state::{Change, State};
@@ -208,7 +208,7 @@ impl Store {
                 ));
             }
             // The last finalizer of a dying object went: the object goes with it.
-            let is_over = new.is_deleting() && new.finalizers().is_empty() && !old.finalizers().is_empty();
+            let is_over = new.is_deleting() && !is_held(&new) && is_held(&old);
             let change = if is_over && !waits_for_containers(&new) {
                 state.remove(key).expect("it was there under this lock")
             } else {
@@ -376,7 +376,7 @@ fn plan_deletion(old: &Object, options: &DeleteOptions, now: Timestamp) -> Optio
             .into_iter()
             .for_each(|list| list.push(finalizer.into()));
     }
-    if grace == 0 && marked.finalizers().is_empty() {
+    if grace == 0 && !is_held(&marked) {
         return None;
     }
     mark(&mut marked, old, grace, now);
@@ -397,6 +397,13 @@ fn plan_grace(old: &Object, options: &DeleteOptions) -> i64 {
 /// Whether it is a pod that the node may have started: its end takes time. Every pod is on this node, so every pod is.
 fn waits_for_containers(object: &Object) -> bool {
     object.kind().kind == "Pod"
+}
+
+/// Whether something must let go of it before it can be removed. Finalizers stand in `metadata`, but for kinds older than those
+/// there (Namespace) in `spec`.
+fn is_held(object: &Object) -> bool {
+    let in_spec = object.at("/spec/finalizers").and_then(Value::as_array);
+    !object.finalizers().is_empty() || in_spec.is_some_and(|list| !list.is_empty())
 }
 
 fn mark(marked: &mut Object, old: &Object, grace: i64, now: Timestamp) {

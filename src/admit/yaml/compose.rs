@@ -39,7 +39,8 @@ pub type Node = (Value, SpanTree);
 /// The first fault of syntax, or every duplicate key.
 pub fn compose(text: &str, first_line: u32) -> Result<Vec<Node>, Vec<Fault>> {
     // Kubernetes objects come as single-line JSON of any length; a key there may stand far behind its opening brace.
-    let options = granit_parser::options! { emit_comments: false, block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH };
+    let options =
+        granit_parser::options! { emit_comments: false, block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH };
     let mut composer = Composer {
         parser: Parser::new_from_str_with_options(text, options),
         first_line,
@@ -50,7 +51,11 @@ pub fn compose(text: &str, first_line: u32) -> Result<Vec<Node>, Vec<Fault>> {
         duplicates: Vec::new(),
     };
     let documents = composer.documents().map_err(|fault| vec![fault])?;
-    if composer.duplicates.is_empty() { Ok(documents) } else { Err(composer.duplicates) }
+    if composer.duplicates.is_empty() {
+        Ok(documents)
+    } else {
+        Err(composer.duplicates)
+    }
 }
 
 struct Composer<'input> {
@@ -88,20 +93,29 @@ impl<'input> Composer<'input> {
             Some(Ok(pair)) => Ok(Some(pair)),
             Some(Err(error)) => {
                 let marker = error.marker();
-                Err(Fault { at: self.place(marker.line(), marker.col()), message: error.info() })
+                Err(Fault {
+                    at: self.place(marker.line(), marker.col()),
+                    message: error.info(),
+                })
             }
         }
     }
 
     /// The next event inside a collection, which the parser always closes.
     fn next_inside(&mut self) -> Result<(Event<'input>, Span), Fault> {
-        self.next()?.ok_or_else(|| Fault { at: Place::START, message: "the document ends too early".into() })
+        self.next()?.ok_or_else(|| Fault {
+            at: Place::START,
+            message: "the document ends too early".into(),
+        })
     }
 
     fn node(&mut self, event: Event<'input>, span: Span) -> Result<Node, Fault> {
         let at = self.place_of(span);
         if self.depth >= MAX_DEPTH {
-            return Err(Fault { at, message: format!("nested deeper than {MAX_DEPTH} levels") });
+            return Err(Fault {
+                at,
+                message: format!("nested deeper than {MAX_DEPTH} levels"),
+            });
         }
         self.depth += 1;
         let (node, anchor) = match event {
@@ -112,7 +126,12 @@ impl<'input> Composer<'input> {
             Event::SequenceStart(_, anchor, _) => (self.sequence(at)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.mapping(at)?, anchor),
             Event::Alias(id) => (self.alias(id, at)?, 0),
-            other => return Err(Fault { at, message: format!("unexpected {other:?}") }),
+            other => {
+                return Err(Fault {
+                    at,
+                    message: format!("unexpected {other:?}"),
+                });
+            }
         };
         self.depth -= 1;
         if anchor != 0 {
@@ -135,7 +154,14 @@ impl<'input> Composer<'input> {
             values.push(value);
             spans.push(tree);
         }
-        Ok((Value::Array(values), SpanTree { at, key: None, children: Children::List(spans) }))
+        Ok((
+            Value::Array(values),
+            SpanTree {
+                at,
+                key: None,
+                children: Children::List(spans),
+            },
+        ))
     }
 
     fn mapping(&mut self, at: Place) -> Result<Node, Fault> {
@@ -154,14 +180,24 @@ impl<'input> Composer<'input> {
                 continue;
             }
             let (key, _) = self.node(event, span)?;
-            let key = key_text(&key).ok_or_else(|| Fault { at: key_at, message: "a key must be a scalar, not null".into() })?;
+            let key = key_text(&key).ok_or_else(|| Fault {
+                at: key_at,
+                message: "a key must be a scalar, not null".into(),
+            })?;
             self.path.push(Step::Field(key.clone()));
             let (event, span) = self.next_inside()?;
             let (value, mut tree) = self.node(event, span)?;
             tree.key = Some(key_at);
-            if let Some((_, first)) = values.contains_key(&key).then(|| spans.iter().find(|(k, _)| *k == key)).flatten() {
+            if let Some((_, first)) = values
+                .contains_key(&key)
+                .then(|| spans.iter().find(|(k, _)| *k == key))
+                .flatten()
+            {
                 let first = first.key.unwrap_or(first.at);
-                let message = format!("duplicate field \"{}\", first given at {}:{}", self.path, first.line, first.column);
+                let message = format!(
+                    "duplicate field \"{}\", first given at {}:{}",
+                    self.path, first.line, first.column
+                );
                 self.duplicates.push(Fault { at: key_at, message });
             }
             self.path.pop();
@@ -174,16 +210,29 @@ impl<'input> Composer<'input> {
                 message: "map merge requires map or sequence of maps as the value".into(),
             })?;
         }
-        Ok((Value::Object(values), SpanTree { at, key: None, children: Children::Map(spans) }))
+        Ok((
+            Value::Object(values),
+            SpanTree {
+                at,
+                key: None,
+                children: Children::Map(spans),
+            },
+        ))
     }
 
     fn alias(&mut self, id: usize, at: Place) -> Result<Node, Fault> {
         let Some((node, size)) = self.anchors.get(&id) else {
-            return Err(Fault { at, message: "an anchor's value contains itself".into() });
+            return Err(Fault {
+                at,
+                message: "an anchor's value contains itself".into(),
+            });
         };
         self.aliased_nodes += size;
         if self.aliased_nodes > MAX_ALIASED_NODES {
-            return Err(Fault { at, message: format!("aliases expand to more than {MAX_ALIASED_NODES} nodes") });
+            return Err(Fault {
+                at,
+                message: format!("aliases expand to more than {MAX_ALIASED_NODES} nodes"),
+            });
         }
         Ok(node.clone())
     }
@@ -196,7 +245,10 @@ impl<'input> Composer<'input> {
     fn place(&self, line: usize, column: usize) -> Place {
         let line = u32::try_from(line.saturating_sub(1)).unwrap_or(u32::MAX);
         let column = u32::try_from(column).unwrap_or(u32::MAX);
-        Place { line: self.first_line.saturating_add(line), column: column.saturating_add(1) }
+        Place {
+            line: self.first_line.saturating_add(line),
+            column: column.saturating_add(1),
+        }
     }
 }
 
@@ -208,7 +260,13 @@ fn is_merge_key(event: &Event<'_>) -> bool {
 /// and earlier maps over later ones, as YAML's merge key says. The error is the place of what is no map.
 fn merge(values: &mut Map<String, Value>, spans: &mut Vec<(String, SpanTree)>, node: Node) -> Result<(), Place> {
     match node {
-        (Value::Object(entries), SpanTree { children: Children::Map(places), .. }) => {
+        (
+            Value::Object(entries),
+            SpanTree {
+                children: Children::Map(places),
+                ..
+            },
+        ) => {
             for (key, tree) in places {
                 if let (false, Some(value)) = (values.contains_key(&key), entries.get(&key)) {
                     values.insert(key.clone(), value.clone());
@@ -217,12 +275,16 @@ fn merge(values: &mut Map<String, Value>, spans: &mut Vec<(String, SpanTree)>, n
             }
             Ok(())
         }
-        (Value::Array(items), SpanTree { children: Children::List(places), .. }) => {
-            items.into_iter().zip(places).try_for_each(|item| match item.0 {
-                Value::Object(_) => merge(values, spans, item),
-                _ => Err(item.1.at),
-            })
-        }
+        (
+            Value::Array(items),
+            SpanTree {
+                children: Children::List(places),
+                ..
+            },
+        ) => items.into_iter().zip(places).try_for_each(|item| match item.0 {
+            Value::Object(_) => merge(values, spans, item),
+            _ => Err(item.1.at),
+        }),
         (_, tree) => Err(tree.at),
     }
 }
@@ -251,12 +313,20 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
         Some("bool") => value.is_boolean(),
         _ => value.is_null(),
     };
-    if fits { Ok(value) } else { Err(format!("{text:?} is not a !!{}", core.as_deref().unwrap_or_default())) }
+    if fits {
+        Ok(value)
+    } else {
+        Err(format!("{text:?} is not a !!{}", core.as_deref().unwrap_or_default()))
+    }
 }
 
 fn binary(text: &str) -> Result<Value, String> {
     use base64::Engine as _;
     let packed: String = text.split_whitespace().collect();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(packed).map_err(|_| "!!binary value contains invalid base64 data".to_owned())?;
-    String::from_utf8(bytes).map(Value::String).map_err(|_| "!!binary value is not UTF-8, so it can't become JSON".to_owned())
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(packed)
+        .map_err(|_| "!!binary value contains invalid base64 data".to_owned())?;
+    String::from_utf8(bytes)
+        .map(Value::String)
+        .map_err(|_| "!!binary value is not UTF-8, so it can't become JSON".to_owned())
 }

@@ -57,7 +57,10 @@ pub fn documents(source: &SourceText<'_>, text: &str) -> (Vec<Document>, Vec<Pro
 /// The place of what is not UTF-8, or the start of a file that is too large.
 pub fn text_of(bytes: &[u8]) -> Result<&str, (Place, String)> {
     if bytes.len() > MAX_FILE_BYTES {
-        return Err((Place::START, format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len())));
+        return Err((
+            Place::START,
+            format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len()),
+        ));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
@@ -65,7 +68,10 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, (Place, String)> {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let line = valid.matches('\n').count() + 1;
             let column = valid.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let place = Place { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) };
+            let place = Place {
+                line: u32::try_from(line).unwrap_or(u32::MAX),
+                column: u32::try_from(column).unwrap_or(u32::MAX),
+            };
             Err((place, "the file is not UTF-8 text".into()))
         }
     }
@@ -85,10 +91,15 @@ fn split(text: &str) -> Vec<Piece<'_>> {
     let (mut start, mut first_line, mut offset, mut has_content) = (0, 1_u32, 0, false);
     let mut number = 1_u32;
     for line in text.split_inclusive('\n') {
-        let is_separator = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let is_separator = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         // Directives and comments above a separator belong to the document below it.
         if is_separator && has_content {
-            pieces.push(Piece { text: &text[start..offset], first_line });
+            pieces.push(Piece {
+                text: &text[start..offset],
+                first_line,
+            });
             (start, first_line, has_content) = (offset, number, false);
         }
         let is_quiet = line.trim().is_empty() || line.starts_with(['#', '%']) || line.trim_start().starts_with('#');
@@ -96,7 +107,10 @@ fn split(text: &str) -> Vec<Piece<'_>> {
         offset += line.len();
         number = number.saturating_add(1);
     }
-    pieces.push(Piece { text: &text[start..], first_line });
+    pieces.push(Piece {
+        text: &text[start..],
+        first_line,
+    });
     pieces
 }
 
@@ -106,8 +120,13 @@ fn read(piece: Piece<'_>) -> Result<Vec<Node>, Vec<Fault>> {
         Err(faults) => faults,
     };
     // What JSON allows and YAML does not (`{..}{..}` in a row, surrogate pairs, tabs) is read as JSON, at the price of places.
-    if piece.text.trim_start().starts_with('{') && failed.iter().all(|fault| !fault.message.starts_with("duplicate field")) {
-        let place = Place { line: piece.first_line, column: 1 };
+    if piece.text.trim_start().starts_with('{')
+        && failed.iter().all(|fault| !fault.message.starts_with("duplicate field"))
+    {
+        let place = Place {
+            line: piece.first_line,
+            column: 1,
+        };
         let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(piece.text).into_iter().collect();
         if let Ok(values) = values {
             return Ok(values.into_iter().map(|value| (value, SpanTree::leaf(place))).collect());
@@ -117,12 +136,22 @@ fn read(piece: Piece<'_>) -> Result<Vec<Node>, Vec<Fault>> {
 }
 
 /// Takes lists apart. Empty documents (only comments) are nothing, as for kubectl.
-fn flatten(value: Value, spans: SpanTree, source: &SourceText<'_>, found: &mut Vec<Document>, problems: &mut Vec<Problem>) {
+fn flatten(
+    value: Value,
+    spans: SpanTree,
+    source: &SourceText<'_>,
+    found: &mut Vec<Document>,
+    problems: &mut Vec<Problem>,
+) {
     if value.is_null() {
         return;
     }
     let Some((item_kind, version)) = list_of(&value) else {
-        found.push(Document { file: Arc::clone(source.file()), value, spans });
+        found.push(Document {
+            file: Arc::clone(source.file()),
+            value,
+            spans,
+        });
         return;
     };
     let Value::Object(mut list) = value else { return };
@@ -136,7 +165,11 @@ fn flatten(value: Value, spans: SpanTree, source: &SourceText<'_>, found: &mut V
         }
     };
     let mut places = spans.take_items("items");
-    places.resize_with(items.len(), || SpanTree { at, key: None, children: Children::None });
+    places.resize_with(items.len(), || SpanTree {
+        at,
+        key: None,
+        children: Children::None,
+    });
     for (mut item, spans) in items.into_iter().zip(places) {
         if let (Some(kind), Value::Object(fields)) = (&item_kind, &mut item) {
             fill_type(fields, kind, &version);
@@ -148,13 +181,19 @@ fn flatten(value: Value, spans: SpanTree, source: &SourceText<'_>, found: &mut V
 /// Items of `PodList` do not repeat their kind; those of `List` must.
 fn fill_type(fields: &mut Map<String, Value>, kind: &str, version: &str) {
     fields.entry("kind").or_insert_with(|| Value::String(kind.to_owned()));
-    fields.entry("apiVersion").or_insert_with(|| Value::String(version.to_owned()));
+    fields
+        .entry("apiVersion")
+        .or_insert_with(|| Value::String(version.to_owned()));
 }
 
 /// For a list: the kind of its items where its own kind tells it (`PodList`), and its apiVersion.
 fn list_of(value: &Value) -> Option<(Option<String>, String)> {
     let kind = value.get("kind")?.as_str()?;
-    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let version = value
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let item_kind = kind.strip_suffix("List")?;
     value.get("items")?;
     Some(((!item_kind.is_empty()).then(|| item_kind.to_owned()), version))

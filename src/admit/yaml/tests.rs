@@ -22,7 +22,9 @@ fn problem_lines(text: &str) -> Vec<String> {
 fn scalars_are_read_as_kubectl_reads_them() {
     assert_eq!(
         values("mode: 0644\nquoted: \"1\"\non: yes\nempty:\ntext: 'yes'\nstr: !!str 12\nblock: |\n  a\n  b\n"),
-        [json!({"mode": 420, "quoted": "1", "true": true, "empty": null, "text": "yes", "str": "12", "block": "a\nb\n"})]
+        [
+            json!({"mode": 420, "quoted": "1", "true": true, "empty": null, "text": "yes", "str": "12", "block": "a\nb\n"})
+        ]
     );
 }
 
@@ -37,16 +39,26 @@ fn documents_are_split_and_comments_are_nothing() {
 
 #[test]
 fn a_separator_inside_a_block_scalar_does_not_split() {
-    assert_eq!(values("data:\n  x: |\n    a\n    ---\n    b\n"), [json!({"data": {"x": "a\n---\nb\n"}})]);
+    assert_eq!(
+        values("data:\n  x: |\n    a\n    ---\n    b\n"),
+        [json!({"data": {"x": "a\n---\nb\n"}})]
+    );
 }
 
 #[test]
 fn a_broken_document_hides_no_other() {
     let text = "a: 1\n---\nb: [1\nc: }\n---\nd: 2\n";
     let (documents, problems) = read_all(text);
-    assert_eq!(documents.iter().map(|d| d.value.clone()).collect::<Vec<_>>(), [json!({"a": 1}), json!({"d": 2})]);
+    assert_eq!(
+        documents.iter().map(|d| d.value.clone()).collect::<Vec<_>>(),
+        [json!({"a": 1}), json!({"d": 2})]
+    );
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].location.at.line >= 3 && !problems[0].message.is_empty(), "{:?}", problems[0]);
+    assert!(
+        problems[0].location.at.line >= 3 && !problems[0].message.is_empty(),
+        "{:?}",
+        problems[0]
+    );
     assert!(!problems[0].source_line.is_empty());
 }
 
@@ -68,17 +80,21 @@ fn every_node_knows_its_place_in_the_file() {
 #[test]
 fn duplicate_keys_are_refused_with_both_places() {
     let lines = problem_lines("spec:\n  a: 1\n  b: 2\n  a: 3\n");
-    assert_eq!(lines, ["x.yaml:4:3: error: duplicate field \"spec.a\", first given at 2:3"]);
+    assert_eq!(
+        lines,
+        ["x.yaml:4:3: error: duplicate field \"spec.a\", first given at 2:3"]
+    );
 }
 
 #[test]
 fn anchors_and_merge_keys_are_resolved() {
-    let text = "base: &b {x: 1, y: 2}\nlist: &l [1, 2]\none:\n  x: 9\n  <<: *b\nmany:\n  <<: [{z: 1}, *b, {z: 3}]\ncopy: *l\n";
+    let text =
+        "base: &b {x: 1, w: 2}\nlist: &l [1, 2]\none:\n  x: 9\n  <<: *b\nmany:\n  <<: [{z: 1}, *b, {z: 3}]\ncopy: *l\n";
     assert_eq!(
         values(text),
         [json!({
-            "base": {"x": 1, "y": 2}, "list": [1, 2], "one": {"x": 9, "y": 2},
-            "many": {"z": 1, "x": 1, "y": 2}, "copy": [1, 2],
+            "base": {"x": 1, "w": 2}, "list": [1, 2], "one": {"x": 9, "w": 2},
+            "many": {"z": 1, "x": 1, "w": 2}, "copy": [1, 2],
         })]
     );
     assert_eq!(problem_lines("a:\n  <<: 5\n").len(), 1);
@@ -112,7 +128,10 @@ fn deep_nesting_is_refused_without_exhausting_the_stack() {
 
 #[test]
 fn json_is_accepted_in_all_its_forms() {
-    assert_eq!(values("{\n\t\"a\": \"\\u00e9\\/\",\n\t\"b\": [1, 2.5, true, null]\n}\n"), [json!({"a": "é/", "b": [1, 2.5, true, null]})]);
+    assert_eq!(
+        values("{\n\t\"a\": \"\\u00e9\\/\",\n\t\"b\": [1, 2.5, true, null]\n}\n"),
+        [json!({"a": "é/", "b": [1, 2.5, true, null]})]
+    );
     assert_eq!(values("{\"a\":1}\n{\"b\":2}\n"), [json!({"a": 1}), json!({"b": 2})]);
     assert_eq!(values("{\"a\":\"\\ud83d\\ude00\"}"), [json!({"a": "😀"})]);
     let long = format!("{{\"a\":{{\"b\":\"{}\"}},\"c\":1}}", "x".repeat(5000));
@@ -124,7 +143,10 @@ fn lists_are_taken_apart_with_their_places() {
     let text = "apiVersion: v1\nkind: List\nitems:\n- kind: A\n- kind: List\n  items:\n  - kind: B\n---\napiVersion: v1\nkind: PodList\nitems:\n- metadata: {name: p}\n";
     let (documents, problems) = read_all(text);
     assert_eq!(problems, []);
-    let kinds: Vec<_> = documents.iter().map(|d| d.value["kind"].as_str().unwrap_or_default()).collect();
+    let kinds: Vec<_> = documents
+        .iter()
+        .map(|d| d.value["kind"].as_str().unwrap_or_default())
+        .collect();
     assert_eq!(kinds, ["A", "B", "Pod"]);
     assert_eq!(documents[1].spans.locate(&"kind".into()), Place { line: 7, column: 11 });
     assert_eq!(documents[2].value["apiVersion"], "v1");

@@ -1,5 +1,25 @@
-//! From a stream of bytes to a directory tree.
+//! From a stream of packed bytes to a directory tree: the part of the room that meets hostile bytes.
+//!
+//! Knows archives and file systems; knows neither manifests nor where layers are kept.
 
+mod compression;
 mod error;
+mod extract;
+mod header;
+mod index;
+mod notes;
+mod owner;
+mod path;
+mod sparse;
+mod stream;
+mod tarball;
+mod times;
+mod tree;
 
+pub(super) use compression::Compression;
 pub use error::UnpackError;
+pub(super) use extract::{Unpacked, extract};
+pub(super) use index::{IndexedEntry, index, spool};
+pub(super) use owner::Owners;
+pub(super) use stream::{Measured, Source, Streamed, stream};
+pub(super) use tree::{is_opaque, open_root};

@@ -1,0 +1,204 @@
+//! Server-side apply as a pure function, and the bookkeeping of every other write.
+//!
+//! Who wrote a field owns it (`metadata.managedFields`). A manager that applies says all that it wants: fields that it stops
+//! naming are removed when nobody else owns them, and a field that another manager set otherwise is a conflict. Sources
+//! apply through here, each as a manager of its own, and so do clients of the API. Holds no defaults and no validation:
+//! what comes out passes `admit` next.
+
+mod fieldset;
+mod managers;
+mod merge;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use fieldset::FieldSet;
+use managers::{Manager, Operation, managers_of, set_managers};
+use merge::{changed, fields_of, metadata_of, prune, retain_existing};
+use schema::Schema;
+
+/// Fields that nobody owns: they name the object, or only the server writes them.
+const NOT_OWNED: [&[&str]; 11] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "generateName"],
+    &["metadata", "namespace"],
+    &["metadata", "uid"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "generation"],
+    &["metadata", "resourceVersion"],
+    &["metadata", "selfLink"],
+    &["metadata", "managedFields"],
+];
+
+/// A field that another manager owns with another value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other manager's name.
+    pub manager: String,
+    /// `conflict with "kubectl-edit" using apps/v1 at 2026-01-01T00:00:00Z`.
+    pub message: String,
+    /// The field: `.spec.replicas`.
+    pub field: String,
+}
+
+/// Everything that stands against an apply without force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Conflicts(pub Vec<Conflict>);
+
+impl fmt::Display for Conflicts {
+    /// The message of the 409 (`apimachinery/pkg/util/managedfields/internal/conflict.go`).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.0.as_slice() {
+            return write!(f, "Apply failed with 1 conflict: {}: {}", one.message, one.field);
+        }
+        write!(f, "Apply failed with {} conflicts: ", self.0.len())?;
+        let mut last = "";
+        for (index, conflict) in self.0.iter().enumerate() {
+            if conflict.message != last {
+                let line = if index == 0 { "" } else { "\n" };
+                write!(f, "{line}{}:", conflict.message.replacen("conflict", "conflicts", 1))?;
+                last = &conflict.message;
+            }
+            write!(f, "\n- {}", conflict.field)?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies `config` for a manager to the object as it is.
+///
+/// # Guarantees
+/// Applying the same again returns `live` unchanged, times included.
+///
+/// # Errors
+/// Fields that other managers own with other values, unless `force`, which takes them over.
+pub fn apply(
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+    now: Timestamp,
+) -> Result<Value, Conflicts> {
+    let mut config = config.clone();
+    if let Some(metadata) = metadata_of(&mut config) {
+        metadata.remove("managedFields");
+    }
+    let empty = Value::Object(serde_json::Map::new());
+    let (live, schema) = (live.unwrap_or(&empty), Schema::of(&config));
+    let mut mine = Manager::new(manager, Operation::Apply, &config, "", now);
+    mine.fields = owned(fields_of(&config, &schema));
+    let (before, mut others): (Vec<Manager>, Vec<Manager>) = managers_of(live).into_iter().partition(|other| {
+        // A manager that applies in another version of the API is still the same one.
+        (other.name.as_str(), other.operation, other.subresource.as_str()) == (manager, Operation::Apply, "")
+    });
+    let mut merged = merge::merge(live, &config, &schema);
+    let taken = owned(changed(live, &merged, &schema));
+    settle_conflicts(&mut others, &taken, force)?;
+    let mut dropped = FieldSet::default();
+    before.iter().for_each(|entry| dropped.add(entry.fields.clone()));
+    let mut kept = mine.fields.clone();
+    others.iter().for_each(|other| kept.add(other.fields.clone()));
+    prune(&mut merged, &dropped, &kept, &schema);
+    for other in &mut others {
+        retain_existing(&mut other.fields, &merged, &schema);
+    }
+    if let Some(same) = before
+        .iter()
+        .find(|entry| entry.is_same(&mine) && entry.fields == mine.fields)
+    {
+        mine.time.clone_from(&same.time);
+    }
+    others.push(mine);
+    set_managers(&mut merged, others);
+    Ok(merged)
+}
+
+/// Takes the fields that change away from the others, or says whose they are.
+fn settle_conflicts(others: &mut [Manager], taken: &FieldSet, force: bool) -> Result<(), Conflicts> {
+    let mut conflicts = Vec::new();
+    for other in others {
+        let disputed = other.fields.common(taken);
+        if disputed.is_empty() {
+            continue;
+        }
+        if force {
+            other.fields = other.fields.without(&disputed);
+            continue;
+        }
+        let message = format!("conflict with {other}");
+        conflicts.extend(disputed.paths().into_iter().map(|field| Conflict {
+            manager: other.name.clone(),
+            message: message.clone(),
+            field,
+        }));
+    }
+    if conflicts.is_empty() {
+        Ok(())
+    } else {
+        Err(Conflicts(conflicts))
+    }
+}
+
+/// Keeps the books for a write that is no apply: what it changed is the manager's, and no one else's.
+///
+/// `subresource` is empty for the object itself, else `status` or `scale`. What `new` says of managed fields is not
+/// believed, but for an explicit `managedFields: []` or `[{}]`, which resets them.
+pub fn track_update(old: Option<&Value>, new: &Value, manager: &str, subresource: &str, now: Timestamp) -> Value {
+    let mut new = new.clone();
+    let is_reset = asks_for_reset(&new);
+    let empty = Value::Object(serde_json::Map::new());
+    let old = old.unwrap_or(&empty);
+    let schema_of = new.clone();
+    let schema = Schema::of(&schema_of);
+    let mut managers = if is_reset { Vec::new() } else { managers_of(old) };
+    if let Some(metadata) = metadata_of(&mut new) {
+        metadata.remove("managedFields");
+    }
+    if is_reset {
+        return new;
+    }
+    let written = owned(changed(old, &new, &schema));
+    let mut mine = Manager::new(manager, Operation::Update, &new, subresource, now);
+    for other in &mut managers {
+        retain_existing(&mut other.fields, &new, &schema);
+    }
+    if !written.is_empty() {
+        managers
+            .iter_mut()
+            .for_each(|other| other.fields = other.fields.without(&written));
+        if let Some(place) = managers.iter().position(|other| other.is_same(&mine)) {
+            mine.fields = managers.remove(place).fields;
+        }
+        mine.fields.add(written);
+        managers.push(mine);
+    }
+    set_managers(&mut new, managers);
+    new
+}
+
+fn asks_for_reset(new: &Value) -> bool {
+    let entries = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.is_some_and(|entries| {
+        entries
+            .iter()
+            .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
+    })
+}
+
+fn owned(mut fields: FieldSet) -> FieldSet {
+    for path in NOT_OWNED {
+        fields.remove_path(path);
+    }
+    // A bare `metadata: {}` is named by every object.
+    if fields.inside("f:metadata").is_some_and(FieldSet::is_empty) {
+        fields.remove("f:metadata");
+    }
+    fields
+}

@@ -1,0 +1,268 @@
+//! The table of fields. Change it in the same commit that makes the node honour a field, or stop doing so.
+//!
+//! A pattern is a path with `[]` for items and `*` for any other field. An entry covers everything below it that has no
+//! entry of its own; a field that no entry covers is "not honoured yet".
+
+use super::Say::{self, Honoured, Moot, OneOf, Refuse, Warn};
+
+/// Entries below a prefix.
+type Entries = &'static [(&'static str, Say)];
+
+/// Which tables a kind is made of: group, kind, and entries by their prefix.
+pub const KINDS: &[(&str, &str, &[(&str, Entries)])] = &[
+    (
+        "",
+        "Pod",
+        &[
+            ("", OBJECT),
+            ("spec", POD),
+            ("spec.volumes[]", VOLUME),
+            ("spec.containers[]", CONTAINER),
+            ("spec.initContainers[]", CONTAINER),
+            ("spec.initContainers[]", INIT_CONTAINER),
+        ],
+    ),
+    (
+        "apps",
+        "Deployment",
+        &[
+            ("", OBJECT),
+            ("spec", REPLICAS),
+            ("spec", ROLLOUT),
+            ("spec.template.spec", POD),
+            ("spec.template.spec.volumes[]", VOLUME),
+            ("spec.template.spec.containers[]", CONTAINER),
+            ("spec.template.spec.initContainers[]", CONTAINER),
+            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
+        ],
+    ),
+    (
+        "apps",
+        "ReplicaSet",
+        &[
+            ("", OBJECT),
+            ("spec", REPLICAS),
+            ("spec.template.spec", POD),
+            ("spec.template.spec.volumes[]", VOLUME),
+            ("spec.template.spec.containers[]", CONTAINER),
+            ("spec.template.spec.initContainers[]", CONTAINER),
+            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
+        ],
+    ),
+    ("", "ConfigMap", &[("", OBJECT), ("", WHOLE)]),
+    ("", "Secret", &[("", OBJECT), ("", WHOLE)]),
+    ("", "Namespace", &[("", OBJECT), ("", WHOLE)]),
+    // One warning for the kind says that nothing acts on these yet.
+    ("", "Service", &[("", OBJECT), ("", WHOLE)]),
+    ("", "PersistentVolumeClaim", &[("", OBJECT), ("", WHOLE)]),
+];
+
+const OBJECT: Entries = &[("apiVersion", Honoured), ("kind", Honoured), ("metadata", Honoured)];
+
+const WHOLE: Entries = &[
+    ("data", Honoured),
+    ("binaryData", Honoured),
+    ("immutable", Honoured),
+    ("type", Honoured),
+    ("spec", Honoured),
+];
+
+const REPLICAS: Entries = &[
+    ("replicas", Honoured),
+    ("selector", Honoured),
+    ("minReadySeconds", Honoured),
+    ("template.metadata", Honoured),
+];
+
+const ROLLOUT: Entries = &[
+    ("strategy", Honoured),
+    ("revisionHistoryLimit", Honoured),
+    ("progressDeadlineSeconds", Honoured),
+    ("paused", Honoured),
+];
+
+const NO_NETWORK: Say = Warn("not honoured yet: pods have only their loopback interface");
+const NO_DNS: Say = Warn("not honoured yet: pods have no cluster DNS");
+const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
+const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
+const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
+const NO_PROBES: Say = Warn("not enforced yet: probes are not run");
+const NOT_ENFORCED: Say = Warn("not enforced yet");
+
+const POD: Entries = &[
+    ("restartPolicy", Honoured),
+    ("terminationGracePeriodSeconds", Honoured),
+    ("hostname", Honoured),
+    ("hostNetwork", Honoured),
+    ("shareProcessNamespace", Honoured),
+    ("nodeName", Moot),
+    ("nodeSelector", Moot),
+    ("affinity", Moot),
+    ("tolerations", Moot),
+    ("topologySpreadConstraints", Moot),
+    ("schedulerName", Moot),
+    ("schedulingGroup", Moot),
+    ("priority", Moot),
+    ("priorityClassName", Moot),
+    ("preemptionPolicy", Moot),
+    ("overhead", Moot),
+    ("evictionResponders", Moot),
+    // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
+    ("hostUsers", Moot),
+    ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
+    (
+        "readinessGates",
+        Warn("not honoured yet: readiness does not wait for them"),
+    ),
+    ("activeDeadlineSeconds", NOT_ENFORCED),
+    ("resources", NOT_ENFORCED),
+    ("dnsPolicy", OneOf(&["ClusterFirst", "Default"], &NO_DNS)),
+    ("dnsConfig", NO_DNS),
+    ("subdomain", NO_DNS),
+    ("setHostnameAsFQDN", NO_DNS),
+    ("hostnameOverride", Warn("not honoured yet")),
+    ("hostAliases", Warn("not honoured yet: the image's /etc/hosts is used")),
+    (
+        "enableServiceLinks",
+        Warn("not honoured yet: Services set no variables"),
+    ),
+    (
+        "imagePullSecrets",
+        Warn("not honoured yet: images are not pulled from registries"),
+    ),
+    ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
+    ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
+    ("automountServiceAccountToken", NO_ACCOUNT),
+    ("hostPID", Refuse("pods can't see the host's processes here")),
+    ("hostIPC", Refuse("pods can't join the host's IPC namespace here")),
+    ("os.name", OneOf(&["linux"], &NO_WINDOWS)),
+    ("runtimeClassName", Refuse("there are no runtime classes here")),
+    ("resourceClaims", Refuse("devices can't be claimed here")),
+    ("ephemeralContainers", Refuse("ephemeral containers are not run yet")),
+    ("securityContext.runAsUser", Honoured),
+    ("securityContext.runAsGroup", Honoured),
+    ("securityContext.runAsNonRoot", Honoured),
+    ("securityContext.supplementalGroups", Honoured),
+    (
+        "securityContext.supplementalGroupsPolicy",
+        OneOf(&["Merge"], &Warn("not honoured yet: groups are merged")),
+    ),
+    ("securityContext.seccompProfile.type", SECCOMP),
+    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.appArmorProfile.type", APP_ARMOR),
+    ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
+    (
+        "securityContext.fsGroup",
+        Warn("not honoured yet: volumes keep their owner"),
+    ),
+    ("securityContext.fsGroupChangePolicy", Moot),
+    (
+        "securityContext.sysctls",
+        Warn("not honoured yet: the host's values stay"),
+    ),
+    ("securityContext.seLinuxOptions", NO_SELINUX),
+    ("securityContext.seLinuxChangePolicy", Moot),
+    ("securityContext.windowsOptions", NO_WINDOWS),
+];
+
+const NO_PROFILE: Say = Refuse("profiles of the host can't be loaded here");
+const SECCOMP: Say = OneOf(&["RuntimeDefault", "Unconfined"], &NO_PROFILE);
+const APP_ARMOR: Say = OneOf(
+    &["Unconfined"],
+    &Warn("not honoured: only root can load AppArmor profiles"),
+);
+
+const CONTAINER: Entries = &[
+    ("name", Honoured),
+    ("image", Honoured),
+    ("imagePullPolicy", Honoured),
+    ("command", Honoured),
+    ("args", Honoured),
+    ("workingDir", Honoured),
+    ("env", Honoured),
+    (
+        "env[].valueFrom.fileKeyRef",
+        Refuse("variables can't be read from files here yet"),
+    ),
+    ("envFrom", Honoured),
+    ("stdin", Honoured),
+    ("stdinOnce", Honoured),
+    ("tty", Honoured),
+    ("ports", Honoured),
+    ("ports[].hostPort", NO_NETWORK),
+    ("volumeMounts[].name", Honoured),
+    ("volumeMounts[].mountPath", Honoured),
+    ("volumeMounts[].readOnly", Honoured),
+    ("volumeMounts[].subPath", Honoured),
+    (
+        "volumeMounts[].subPathExpr",
+        Refuse("not supported yet: the whole volume would be mounted"),
+    ),
+    (
+        "volumeMounts[].mountPropagation",
+        OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
+    ),
+    (
+        "volumeMounts[].recursiveReadOnly",
+        OneOf(
+            &["Disabled", "IfPossible"],
+            &Refuse("mounts below the volume would stay writable"),
+        ),
+    ),
+    (
+        "volumeDevices",
+        Refuse("block devices can't be given to containers here"),
+    ),
+    ("livenessProbe", NO_PROBES),
+    ("readinessProbe", NO_PROBES),
+    ("startupProbe", NO_PROBES),
+    ("lifecycle", Warn("not honoured yet: hooks are not run")),
+    ("resources", NOT_ENFORCED),
+    ("resources.claims", Refuse("devices can't be claimed here")),
+    ("resizePolicy", Moot),
+    ("restartPolicyRules", Warn("not honoured yet")),
+    ("terminationMessagePath", OneOf(&["/dev/termination-log"], &NO_MESSAGE)),
+    ("terminationMessagePolicy", OneOf(&["File"], &NO_MESSAGE)),
+    ("securityContext.runAsUser", Honoured),
+    ("securityContext.runAsGroup", Honoured),
+    ("securityContext.runAsNonRoot", Honoured),
+    ("securityContext.privileged", Honoured),
+    ("securityContext.allowPrivilegeEscalation", Honoured),
+    ("securityContext.readOnlyRootFilesystem", Honoured),
+    ("securityContext.capabilities", Honoured),
+    ("securityContext.procMount", Honoured),
+    ("securityContext.seccompProfile.type", SECCOMP),
+    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.appArmorProfile.type", APP_ARMOR),
+    ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.seLinuxOptions", NO_SELINUX),
+    ("securityContext.windowsOptions", NO_WINDOWS),
+];
+
+const NO_MESSAGE: Say = Warn("not honoured yet: termination messages are not read");
+
+const INIT_CONTAINER: Entries = &[(
+    "restartPolicy",
+    Refuse("sidecar containers are not run yet: the pod would wait for it forever"),
+)];
+
+const VOLUME: Entries = &[
+    ("name", Honoured),
+    ("emptyDir", Honoured),
+    ("emptyDir.medium", Warn("approximated: the directory lies on the disk")),
+    (
+        "emptyDir.sizeLimit",
+        Warn("not enforced yet: the directory may grow beyond it"),
+    ),
+    ("hostPath", Honoured),
+    ("configMap", Honoured),
+    ("secret", Honoured),
+    ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
+    ("projected", Refuse("volumes of this kind can't be mounted here yet")),
+    (
+        "persistentVolumeClaim",
+        Refuse("claims are not bound yet, so they can't be mounted"),
+    ),
+    ("image", Refuse("volumes of this kind can't be mounted here yet")),
+    ("*", Refuse("volumes of this kind can't be mounted here")),
+];

@@ -1,0 +1,173 @@
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::super::shape::paths_of;
+use super::*;
+use crate::model::{Honoured, KINDS, kind};
+
+fn said(value: Value) -> Vec<String> {
+    let kind = kind(
+        value["apiVersion"].as_str().expect("set"),
+        value["kind"].as_str().expect("set"),
+    )
+    .expect("known");
+    notes(kind, &value)
+        .into_iter()
+        .map(|note| format!("{} {}: {}", note.severity, note.path, note.message))
+        .collect()
+}
+
+fn pod(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+}
+
+#[test]
+fn what_is_honoured_or_moot_is_quiet() {
+    let spec = json!({
+        "containers": [{
+            "name": "a", "image": "b", "command": ["c"], "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            "ports": [{"containerPort": 80}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}],
+            "securityContext": {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationMessagePath": "/dev/termination-log", "resources": {},
+        }],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}}],
+        "nodeSelector": {"disk": "ssd"}, "hostPID": false, "dnsPolicy": "ClusterFirst",
+    });
+    assert_eq!(said(pod(spec)), Vec::<String>::new());
+}
+
+#[test]
+fn what_does_less_than_it_says_is_warned_of_at_its_path() {
+    let spec = json!({
+        "containers": [{
+            "name": "a", "livenessProbe": {"exec": {"command": ["x"]}}, "ports": [{"containerPort": 80, "hostPort": 8080}],
+            "resources": {"limits": {"cpu": 1}},
+        }],
+        "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "dnsPolicy": "None",
+    });
+    assert_eq!(
+        said(pod(spec)),
+        [
+            "warning spec.containers[0].livenessProbe: not enforced yet: probes are not run",
+            "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
+            "warning spec.containers[0].resources: not enforced yet",
+            "warning spec.dnsPolicy: not honoured yet: pods have no cluster DNS",
+            "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
+        ]
+    );
+}
+
+#[test]
+fn what_would_be_dangerous_to_leave_out_is_refused() {
+    let spec = json!({
+        "containers": [{"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}],
+        "initContainers": [{"name": "i", "restartPolicy": "Always"}],
+        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}}],
+        "hostPID": true,
+    });
+    let said = said(pod(spec));
+    assert!(said.iter().all(|note| note.starts_with("error ")), "{said:#?}");
+    assert_eq!(said.len(), 6, "{said:#?}");
+}
+
+#[test]
+fn a_templates_fields_speak_as_a_pods_do() {
+    let value = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostIPC": true, "subdomain": "x", "containers": [{"name": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}},
+    });
+    assert_eq!(
+        said(value),
+        [
+            "warning spec.template.spec.containers[0].lifecycle: not honoured yet: hooks are not run",
+            "error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",
+            "warning spec.template.spec.subdomain: not honoured yet: pods have no cluster DNS",
+        ]
+    );
+}
+
+#[test]
+fn every_writable_kind_is_in_the_table() {
+    for kind in KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported) {
+        assert!(RULES.contains_key(&(kind.group, kind.kind)), "{}", kind.kind);
+    }
+}
+
+/// A pattern that names no field would silently do nothing.
+#[test]
+fn every_pattern_of_the_table_names_a_field_that_exists() {
+    let shapes = [
+        ("Pod", paths_of::<Pod>()),
+        ("Deployment", paths_of::<Deployment>()),
+        ("ReplicaSet", paths_of::<ReplicaSet>()),
+    ];
+    for (name, paths) in shapes {
+        let (_, _, tables) = table::KINDS
+            .iter()
+            .find(|(_, kind, _)| *kind == name)
+            .expect("in the table");
+        for (prefix, entries) in tables.iter().filter(|(_, entries)| !is_shared(entries)) {
+            for (pattern, _) in *entries {
+                let full = [*prefix, *pattern]
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(".");
+                let is_type = matches!(full.as_str(), "apiVersion" | "kind");
+                assert!(
+                    is_type || pattern.contains('*') || paths.contains(&full),
+                    "{name}: {full}"
+                );
+            }
+        }
+    }
+}
+
+/// `data` and `type` stand in one list for all kinds that are honoured whole.
+fn is_shared(entries: &[(&str, Say)]) -> bool {
+    entries.iter().any(|(pattern, _)| *pattern == "binaryData")
+}
+
+#[test]
+fn every_field_of_a_pod_is_honoured_or_spoken_of() {
+    let kind = kind("v1", "Pod").expect("known");
+    let rules = &RULES[&(kind.group, kind.kind)];
+    let mut quiet = BTreeSet::new();
+    for path in paths_of::<Pod>().iter().filter(|path| path.starts_with("spec.")) {
+        if covering(rules, path).is_some_and(|say| matches!(say, Say::Honoured)) {
+            let top: Vec<&str> = path.split('.').take(3).collect();
+            quiet.insert(top.join("."));
+        }
+    }
+    // Whoever makes the node honour a field, or stop doing so, changes this list knowingly.
+    for (path, is_quiet) in [
+        ("spec.containers[].image", true),
+        ("spec.containers[].livenessProbe", false),
+        ("spec.volumes[].nfs", false),
+        ("spec.volumes[].secret", true),
+        ("spec.hostPID", false),
+    ] {
+        assert_eq!(quiet.contains(path), is_quiet, "{path}");
+    }
+}
+
+/// The entry that decides about a path.
+fn covering(rules: &Rules, path: &str) -> Option<Say> {
+    let (mut node, mut say) = (rules, None);
+    for part in path.split('.') {
+        let (field, is_list) = part.strip_suffix("[]").map_or((part, false), |field| (field, true));
+        let Some(next) = node.child(field) else { return say };
+        node = next;
+        say = node.say.or(say);
+        if let (true, Some(item)) = (is_list, node.children.get("[]")) {
+            node = item;
+            say = node.say.or(say);
+        }
+    }
+    say
+}

@@ -1,0 +1,169 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+spec:
+  containers:
+  - name: c
+    image: nginx:1
+";
+
+fn admitted(text: &str) -> Admitted {
+    admit_file(Path::new("m/pod.yaml"), text.as_bytes())
+}
+
+fn lines(text: &str) -> Vec<String> {
+    admitted(text).problems.iter().map(Problem::to_line).collect()
+}
+
+#[test]
+fn a_good_file_becomes_objects_as_written_and_whole() {
+    let found = admitted(POD);
+    assert_eq!(found.problems, []);
+    let web = &found.objects[0];
+    assert_eq!(web.object.key().to_string(), "pod/web");
+    assert_eq!(web.config["metadata"], json!({"name": "web", "namespace": "default"}));
+    assert_eq!(
+        web.config["spec"],
+        json!({"containers": [{"name": "c", "image": "nginx:1"}]})
+    );
+    assert_eq!(web.object.text("/spec/restartPolicy"), "Always");
+    assert_eq!(web.location.to_string(), "m/pod.yaml:1:1");
+}
+
+#[test]
+fn an_error_in_one_document_leaves_the_others() {
+    let text = format!(
+        "{POD}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: b}}\nspec:\n  containrs: []\n---\nkind: [\n---\n{}",
+        POD.replace("web", "other")
+    );
+    let found = admitted(&text);
+    assert_eq!(
+        found
+            .objects
+            .iter()
+            .map(|o| o.object.key().name.as_str())
+            .collect::<Vec<_>>(),
+        ["web", "other"]
+    );
+    assert_eq!(
+        found.problems[0].to_line(),
+        "m/pod.yaml:14:3: error: unknown field \"spec.containrs\"; did you mean \"containers\"?"
+    );
+    assert_eq!(found.problems[0].source_line, "  containrs: []");
+    assert!(!found.is_whole());
+}
+
+#[test]
+fn problems_are_shown_where_they_are() {
+    let table = [
+        (
+            "image: nginx:1",
+            "image: 5",
+            "m/pod.yaml:8:12: error: spec.containers[0].image: cannot unmarshal number into a field of type string (quote it: \"5\")",
+        ),
+        (
+            "name: web",
+            "name: Web",
+            "m/pod.yaml:4:9: error: metadata.name: Invalid value: \"Web\": a lowercase RFC 1123 subdomain must consist",
+        ),
+        (
+            "    image: nginx:1\n",
+            "",
+            "m/pod.yaml:7:5: error: spec.containers[0].image: Required value",
+        ),
+        (
+            "kind: Pod",
+            "kind: Pdo",
+            "m/pod.yaml:2:7: error: no matches for kind \"Pdo\" in version \"v1\"; did you mean \"Pod\"?",
+        ),
+        (
+            "  name: web",
+            "  generateName: web-",
+            "m/pod.yaml:4:17: error: metadata.generateName: an object of a file needs a name of its own",
+        ),
+        (
+            "image: nginx:1",
+            "image: nginx:1\n    livenessProbe: {exec: {command: [x]}}",
+            "m/pod.yaml:9:5: warning: spec.containers[0].livenessProbe: not enforced yet",
+        ),
+        (
+            "spec:",
+            "spec:\n  hostPID: true",
+            "m/pod.yaml:6:3: error: spec.hostPID: pods can't see the host's processes here",
+        ),
+    ];
+    for (from, to, line) in table {
+        let found = lines(&POD.replace(from, to));
+        assert!(found[0].starts_with(line), "{line}\n{found:#?}");
+    }
+}
+
+#[test]
+fn the_same_object_twice_in_a_file_is_refused_with_both_places() {
+    let found = lines(&format!("{POD}---\n{POD}"));
+    assert_eq!(
+        found,
+        ["m/pod.yaml:13:9: error: pod/web is already given at m/pod.yaml:1:1"]
+    );
+}
+
+#[test]
+fn kinds_that_are_only_stored_say_so_once() {
+    let found = lines(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}], sessionAffinity: None}\n",
+    );
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("m/pod.yaml:2:1: warning: Services are stored but not yet served"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_problem_and_not_a_panic() {
+    let found = admit_file(Path::new("x"), b"a: \xff");
+    assert_eq!(found.problems[0].to_line(), "x:1:4: error: the file is not UTF-8 text");
+}
+
+#[test]
+fn a_whole_object_passes_the_gate_again_unchanged() {
+    let found = admitted(POD);
+    let object = &found.objects[0].object;
+    assert_eq!(admit(object.value(), Some(object)).as_ref(), Ok(object));
+}
+
+#[test]
+fn a_pod_whose_command_changed_needs_replacement() {
+    let old = admitted(POD).objects.remove(0).object;
+    let new = admitted(&POD.replace("image: nginx:1", "image: nginx:1\n    command: [x]"))
+        .objects
+        .remove(0);
+    assert!(matches!(
+        admit(&new.config, Some(&old)),
+        Err(Refused::NeedsReplacement(..))
+    ));
+    let image = admitted(&POD.replace("nginx:1", "nginx:2")).objects.remove(0);
+    assert!(admit(&image.config, Some(&old)).is_ok());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_gate_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        let _ = admit_file(Path::new("x"), &bytes);
+    }
+
+    /// Real manifests with one piece cut out: what people have half-typed when the file is saved.
+    #[test]
+    fn no_half_typed_manifest_makes_the_gate_panic(start in 0..POD.len(), length in 0..40_usize) {
+        let end = (start + length).min(POD.len());
+        let _ = admitted(&format!("{}{}", &POD[..start], &POD[end..]));
+    }
+}

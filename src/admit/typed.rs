@@ -1,0 +1,85 @@
+//! Objects in their Kubernetes types: one variant per kind that files and clients may write.
+//!
+//! The only place in this room that lists kinds by type; decoding, defaults, validation and the field table go through it.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::strict::{Decoded, Mismatch, Unknown, decode};
+use crate::model::Kind;
+
+/// An object of a kind that may be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Typed {
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A Deployment.
+    Deployment(Box<Deployment>),
+    /// A ReplicaSet.
+    ReplicaSet(Box<ReplicaSet>),
+    /// A ConfigMap.
+    ConfigMap(Box<ConfigMap>),
+    /// A Secret.
+    Secret(Box<Secret>),
+    /// A Namespace.
+    Namespace(Box<Namespace>),
+    /// A Service.
+    Service(Box<Service>),
+    /// A PersistentVolumeClaim.
+    PersistentVolumeClaim(Box<PersistentVolumeClaim>),
+}
+
+/// Runs an expression for whatever type the object is of.
+macro_rules! for_each_kind {
+    ($typed:expr, $object:ident => $body:expr) => {
+        match $typed {
+            Typed::Pod($object) => $body,
+            Typed::Deployment($object) => $body,
+            Typed::ReplicaSet($object) => $body,
+            Typed::ConfigMap($object) => $body,
+            Typed::Secret($object) => $body,
+            Typed::Namespace($object) => $body,
+            Typed::Service($object) => $body,
+            Typed::PersistentVolumeClaim($object) => $body,
+        }
+    };
+}
+
+impl Typed {
+    /// Decodes an object of this kind; `None` for kinds that only the node writes.
+    ///
+    /// # Errors
+    /// The first value that is not of its field's type.
+    pub fn decode(kind: &Kind, value: &Value) -> Option<Result<(Self, Vec<Unknown>), Mismatch>> {
+        fn read<T: serde::de::DeserializeOwned>(
+            value: &Value,
+            wrap: fn(Box<T>) -> Typed,
+        ) -> Result<(Typed, Vec<Unknown>), Mismatch> {
+            let Decoded { typed, unknown } = decode::<T>(value)?;
+            Ok((wrap(Box::new(typed)), unknown))
+        }
+        Some(match (kind.group, kind.kind) {
+            ("", "Pod") => read(value, Self::Pod),
+            ("apps", "Deployment") => read(value, Self::Deployment),
+            ("apps", "ReplicaSet") => read(value, Self::ReplicaSet),
+            ("", "ConfigMap") => read(value, Self::ConfigMap),
+            ("", "Secret") => read(value, Self::Secret),
+            ("", "Namespace") => read(value, Self::Namespace),
+            ("", "Service") => read(value, Self::Service),
+            ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
+            _ => return None,
+        })
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        for_each_kind!(self, object => &object.metadata)
+    }
+
+    /// The JSON that clients see.
+    pub fn to_value(&self) -> Value {
+        for_each_kind!(self, object => serde_json::to_value(object)).expect("Kubernetes types have string keys only")
+    }
+}

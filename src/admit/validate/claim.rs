@@ -1,0 +1,62 @@
+//! PersistentVolumeClaims (V66).
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+
+use super::super::path::FieldPath;
+use super::super::quantity::Quantity;
+use super::container::one_of;
+use super::errors::{ErrorList, FieldError};
+
+/// Checks a claim.
+pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &mut ErrorList) {
+    let none = PersistentVolumeClaimSpec::default();
+    let spec = claim.spec.as_ref().unwrap_or(&none);
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        errors.push(FieldError::required(
+            &path.field("accessModes"),
+            "at least 1 access mode is required",
+        ));
+    }
+    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    for mode in modes.iter().filter(|mode| !MODES.contains(&mode.as_str())) {
+        errors.push(FieldError::not_supported(&path.field("accessModes"), mode, &MODES));
+    }
+    one_of(
+        &spec.volume_mode,
+        &["Block", "Filesystem"],
+        &path.field("volumeMode"),
+        errors,
+    );
+    let requests = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref());
+    let at = path.field("resources").key("storage");
+    match requests.and_then(|requests| requests.get("storage")) {
+        None => errors.push(FieldError::required(&at, "")),
+        Some(size) if Quantity::parse(&size.0).is_none_or(|size| size <= Quantity::ZERO) => {
+            errors.push(FieldError::invalid(&at, &size.0, "must be greater than zero"));
+        }
+        Some(_) => {}
+    }
+}
+
+/// Checks a claim's change: only the size that it asks for may.
+pub fn validate_claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
+    let spec = |claim: &PersistentVolumeClaim| claim.spec.clone().unwrap_or_default();
+    let (mut new, old) = (spec(new), spec(old));
+    let requests = old.resources.as_ref().and_then(|resources| resources.requests.clone());
+    new.resources.get_or_insert_with(Default::default).requests = requests;
+    // The binder fills the volume's name in.
+    if old.volume_name.is_none() {
+        new.volume_name = None;
+    }
+    let mut old = old;
+    old.resources.get_or_insert_with(Default::default);
+    if new != old {
+        let detail =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(FieldError::forbidden(&FieldPath::of(&["spec"]), detail));
+    }
+}

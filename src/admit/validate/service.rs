@@ -1,0 +1,126 @@
+//! Services (V61 to V63).
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+
+use super::super::path::FieldPath;
+use super::container::one_of;
+use super::errors::{ErrorList, FieldError};
+use super::{meta, names, probe};
+
+/// Checks a Service.
+pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorList) {
+    let none = ServiceSpec::default();
+    let spec = service.spec.as_ref().unwrap_or(&none);
+    let kind = spec.type_.as_deref().unwrap_or_default();
+    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    one_of(&spec.type_, &kinds, &path.field("type"), errors);
+    one_of(
+        &spec.session_affinity,
+        &["ClientIP", "None"],
+        &path.field("sessionAffinity"),
+        errors,
+    );
+    one_of(
+        &spec.internal_traffic_policy,
+        &["Cluster", "Local"],
+        &path.field("internalTrafficPolicy"),
+        errors,
+    );
+    one_of(
+        &spec.external_traffic_policy,
+        &["Cluster", "Local"],
+        &path.field("externalTrafficPolicy"),
+        errors,
+    );
+    meta::validate_labels(spec.selector.as_ref(), &path.field("selector"), errors);
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    let is_headless = spec.cluster_ip.as_deref() == Some("None");
+    if ports.is_empty() && !is_headless && kind != "ExternalName" {
+        errors.push(FieldError::required(&path.field("ports"), ""));
+    }
+    validate_ports(ports, kind, &path.field("ports"), errors);
+    validate_addresses(spec, kind, path, errors);
+}
+
+fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: &mut ErrorList) {
+    let ip = spec.cluster_ip.as_deref().unwrap_or_default();
+    let first = spec.cluster_ips.as_ref().and_then(|ips| ips.first());
+    if let Some(first) = first.filter(|first| !ip.is_empty() && *first != ip) {
+        errors.push(FieldError::invalid(
+            &path.field("clusterIPs"),
+            first,
+            "first value must match `clusterIP`",
+        ));
+    }
+    if !matches!(ip, "" | "None") && ip.parse::<std::net::IpAddr>().is_err() {
+        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        errors.push(FieldError::invalid(&path.field("clusterIPs").index(0), &ip, detail));
+    }
+    if kind == "ExternalName" {
+        let name = spec.external_name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            errors.push(FieldError::required(&path.field("externalName"), ""));
+        } else {
+            for message in names::dns_subdomain(name.strip_suffix('.').unwrap_or(name)) {
+                errors.push(FieldError::invalid(&path.field("externalName"), &name, message));
+            }
+        }
+        if !ip.is_empty() {
+            let detail = "may not be set when `type` is 'ExternalName'";
+            errors.push(FieldError::forbidden(&path.field("clusterIPs"), detail));
+        }
+    }
+}
+
+fn validate_ports(ports: &[ServicePort], kind: &str, path: &FieldPath, errors: &mut ErrorList) {
+    let (mut seen_names, mut seen_ports) = (HashSet::new(), HashSet::new());
+    for (index, port) in ports.iter().enumerate() {
+        let at = path.index(index);
+        let name = port.name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            if ports.len() > 1 {
+                errors.push(FieldError::required(&at.field("name"), ""));
+            }
+        } else {
+            for message in names::dns_label(name) {
+                errors.push(FieldError::invalid(&at.field("name"), &name, message));
+            }
+            if !seen_names.insert(name) {
+                errors.push(FieldError::duplicate(&at.field("name"), &name));
+            }
+        }
+        if let Some(message) = names::port_number(port.port.into()) {
+            errors.push(FieldError::invalid(&at.field("port"), &port.port, message));
+        }
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        one_of(&port.protocol, &["SCTP", "TCP", "UDP"], &at.field("protocol"), errors);
+        if !seen_ports.insert((protocol, port.port)) {
+            errors.push(FieldError::duplicate(&at, port));
+        }
+        if let Some(target) = &port.target_port {
+            probe::validate_port(target, &at.field("targetPort"), errors);
+        }
+        let node_port = port.node_port.unwrap_or_default();
+        if node_port != 0 && matches!(kind, "ClusterIP" | "ExternalName") {
+            let detail = format!("may not be used when `type` is '{kind}'");
+            errors.push(FieldError::forbidden(&at.field("nodePort"), detail));
+        }
+    }
+}
+
+/// Checks a Service's change: an address stays once it is given.
+pub fn validate_service_update(new: &Service, old: &Service, errors: &mut ErrorList) {
+    let spec = |service: &Service| service.spec.clone().unwrap_or_default();
+    let (new, old) = (spec(new), spec(old));
+    let is_external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
+    let (new_ip, old_ip) = (
+        new.cluster_ip.clone().unwrap_or_default(),
+        old.cluster_ip.clone().unwrap_or_default(),
+    );
+    if !old_ip.is_empty() && new_ip != old_ip && !is_external(&new) && !is_external(&old) {
+        let at = FieldPath::of(&["spec", "clusterIPs"]).index(0);
+        errors.push(FieldError::invalid(&at, &new_ip, "may not change once set"));
+    }
+}

@@ -1,0 +1,369 @@
+use serde_json::{Value, json};
+
+use super::super::defaults::set_defaults;
+use super::*;
+use crate::model::kind;
+
+fn typed(value: &Value) -> (&'static Kind, Typed) {
+    let kind = kind(
+        value["apiVersion"].as_str().expect("set"),
+        value["kind"].as_str().expect("set"),
+    )
+    .expect("known");
+    let (mut typed, unknown) = Typed::decode(kind, value).expect("writable").expect("fits");
+    assert_eq!(unknown, []);
+    set_defaults(&mut typed);
+    (kind, typed)
+}
+
+fn errors(value: &Value) -> Vec<String> {
+    let (kind, typed) = typed(value);
+    validate(kind, &typed).iter().map(FieldError::to_string).collect()
+}
+
+fn object(version: &str, kind: &str, rest: Value) -> Value {
+    let mut value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}});
+    if kind != "Namespace" {
+        value["metadata"]["namespace"] = json!("default");
+    }
+    for (field, inner) in rest.as_object().expect("fields") {
+        value[field] = inner.clone();
+    }
+    value
+}
+
+fn pod(spec: Value) -> Value {
+    let mut value = object(
+        "v1",
+        "Pod",
+        json!({"spec": {"containers": [{"name": "c", "image": "i"}]}}),
+    );
+    for (field, inner) in spec.as_object().expect("fields") {
+        value["spec"][field] = inner.clone();
+    }
+    value
+}
+
+/// A pod with one container that has these fields beside name and image.
+fn container(fields: Value) -> Value {
+    let mut container = json!({"name": "c", "image": "i"});
+    for (field, inner) in fields.as_object().expect("fields") {
+        container[field] = inner.clone();
+    }
+    pod(json!({"containers": [container]}))
+}
+
+fn deployment(spec: Value) -> Value {
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let mut value = object(
+        "apps/v1",
+        "Deployment",
+        json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}),
+    );
+    for (field, inner) in spec.as_object().expect("fields") {
+        value["spec"][field] = inner.clone();
+    }
+    value
+}
+
+#[test]
+fn valid_objects_have_no_errors() {
+    for value in [
+        pod(json!({})),
+        deployment(json!({"strategy": {"type": "Recreate"}})),
+        object("v1", "ConfigMap", json!({"data": {"a.b": "x"}})),
+        object("v1", "Secret", json!({"stringData": {"a": "x"}})),
+        object("v1", "Namespace", json!({})),
+        object("v1", "Service", json!({"spec": {"ports": [{"port": 80}]}})),
+        object(
+            "v1",
+            "PersistentVolumeClaim",
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
+        ),
+    ] {
+        assert_eq!(errors(&value), Vec::<String>::new(), "{value}");
+    }
+}
+
+#[test]
+fn metadata_is_checked_as_upstream_does() {
+    let with = |metadata: Value| errors(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}));
+    assert_eq!(
+        with(json!({"namespace": "d"})),
+        ["metadata.name: Required value: name or generateName is required"]
+    );
+    assert_eq!(with(json!({"name": "a"})), ["metadata.namespace: Required value"]);
+    assert!(
+        with(json!({"name": "A_b", "namespace": "d"}))[0]
+            .starts_with("metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must")
+    );
+    assert!(
+        with(json!({"name": "a", "namespace": "d", "labels": {"k": "a b"}}))[0]
+            .starts_with("metadata.labels: Invalid value: \"a b\": a valid label")
+    );
+    assert_eq!(
+        with(json!({"generateName": "a-", "namespace": "d"})),
+        Vec::<String>::new()
+    );
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "namespace": "b"}});
+    assert_eq!(
+        errors(&namespace),
+        ["metadata.namespace: Forbidden: not allowed on this type"]
+    );
+}
+
+#[test]
+fn pods_are_refused_with_upstreams_words() {
+    let table = [
+        (pod(json!({"containers": []})), "spec.containers: Required value"),
+        (
+            pod(json!({"containers": [{"image": "i"}]})),
+            "spec.containers[0].name: Required value",
+        ),
+        (
+            pod(json!({"containers": [{"name": "c"}]})),
+            "spec.containers[0].image: Required value",
+        ),
+        (
+            pod(json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": "i"}]})),
+            "spec.containers[1].name: Duplicate value: \"c\"",
+        ),
+        (
+            pod(json!({"initContainers": [{"name": "c", "image": "i"}]})),
+            "spec.initContainers[0].name: Duplicate value: \"c\"",
+        ),
+        (
+            container(json!({"imagePullPolicy": "x"})),
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"x\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ),
+        (
+            container(json!({"ports": [{}]})),
+            "spec.containers[0].ports[0].containerPort: Required value",
+        ),
+        (
+            container(json!({"ports": [{"containerPort": 70000}]})),
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            container(json!({"ports": [{"containerPort": 1, "hostPort": 80}, {"containerPort": 2, "hostPort": 80}]})),
+            "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//80\"",
+        ),
+        (
+            container(json!({"env": [{"name": "A", "valueFrom": {}}]})),
+            "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        ),
+        (
+            container(
+                json!({"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+            ),
+            "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
+        ),
+        (
+            container(json!({"envFrom": [{}]})),
+            "spec.containers[0].envFrom[0]: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`",
+        ),
+        (
+            container(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
+            "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (
+            container(json!({"livenessProbe": {}})),
+            "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+        ),
+        (
+            container(json!({"livenessProbe": {"exec": {"command": ["x"]}, "successThreshold": 2}})),
+            "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+        ),
+        (
+            container(json!({"resources": {"limits": {"cpu": "-1"}}})),
+            "spec.containers[0].resources.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ),
+        (
+            container(json!({"resources": {"limits": {"cpu": 1}, "requests": {"cpu": "1500m"}}})),
+            "spec.containers[0].resources.requests: Invalid value: \"1500m\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]})),
+            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "secret": {}}]})),
+            "spec.volumes[0].secret.secretName: Required value",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "configMap": {"name": "c", "defaultMode": 4096}}]})),
+            "spec.volumes[0].configMap.defaultMode: Invalid value: 4096: must be a number between 0 and 0777 (octal), both inclusive",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]})),
+            "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'",
+        ),
+        (
+            pod(json!({"restartPolicy": "x"})),
+            "spec.restartPolicy: Unsupported value: \"x\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ),
+        (
+            pod(json!({"dnsPolicy": "None"})),
+            "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None",
+        ),
+        (
+            pod(json!({"tolerations": [{"operator": "Exists", "value": "x"}]})),
+            "spec.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
+        ),
+        (
+            pod(json!({"initContainers": [{"name": "i", "image": "i", "lifecycle": {}}]})),
+            "spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ),
+    ];
+    for (value, message) in table {
+        assert!(
+            errors(&value).iter().any(|error| error == message),
+            "{message}\n{:#?}",
+            errors(&value)
+        );
+    }
+}
+
+#[test]
+fn mounts_must_be_unique_and_stay_inside_their_volume() {
+    let mounts = |mounts: Value| {
+        let mut value = container(json!({"volumeMounts": mounts}));
+        value["spec"]["volumes"] = json!([{"name": "v"}]);
+        errors(&value)
+    };
+    assert_eq!(
+        mounts(json!([{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/a"}])),
+        ["spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"/a\": must be unique"]
+    );
+    assert_eq!(
+        mounts(json!([{"name": "v", "mountPath": "/a", "subPath": "../x"}])),
+        ["spec.containers[0].volumeMounts[0].subPath: Invalid value: \"../x\": must not contain '..'"]
+    );
+}
+
+#[test]
+fn workloads_are_refused_with_upstreams_words() {
+    let table = [
+        (deployment(json!({"selector": {}})), "spec.selector: Required value"),
+        (
+            deployment(json!({"selector": {"matchLabels": {"a": "x"}}})),
+            "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
+        ),
+        (
+            deployment(json!({"replicas": -1})),
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            deployment(json!({"strategy": {"type": "Recreate", "rollingUpdate": {}}})),
+            "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+        ),
+        (
+            deployment(json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}})),
+            "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
+        ),
+        (
+            deployment(json!({"strategy": {"rollingUpdate": {"maxUnavailable": "150%"}}})),
+            "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"150%\": must not be greater than 100%",
+        ),
+        (
+            deployment(json!({"progressDeadlineSeconds": 5, "minReadySeconds": 5})),
+            "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+        ),
+    ];
+    for (value, message) in table {
+        assert!(
+            errors(&value).iter().any(|error| error == message),
+            "{message}\n{:#?}",
+            errors(&value)
+        );
+    }
+    let mut never = deployment(json!({}));
+    never["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    assert_eq!(
+        errors(&never),
+        ["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""]
+    );
+}
+
+#[test]
+fn maps_of_data_and_services_are_refused_with_upstreams_words() {
+    let tls = object(
+        "v1",
+        "Secret",
+        json!({"type": "kubernetes.io/tls", "stringData": {"tls.crt": "x"}}),
+    );
+    assert_eq!(errors(&tls), ["data[tls.key]: Required value"]);
+    assert!(
+        errors(&object("v1", "ConfigMap", json!({"data": {"a/b": ""}})))[0]
+            .starts_with("data[a/b]: Invalid value: \"a/b\": a valid config key")
+    );
+    let large = "x".repeat((1 << 20) + 1);
+    assert_eq!(
+        errors(&object("v1", "Secret", json!({"stringData": {"a": large}}))),
+        ["data: Too long: may not be more than 1048576 bytes"]
+    );
+    assert_eq!(
+        errors(&object("v1", "Service", json!({"spec": {}}))),
+        ["spec.ports: Required value"]
+    );
+    let ports = json!({"ports": [{"port": 80, "nodePort": 30000}]});
+    assert_eq!(
+        errors(&object("v1", "Service", json!({"spec": ports}))),
+        ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
+    );
+    assert_eq!(
+        errors(&object("v1", "PersistentVolumeClaim", json!({"spec": {}}))),
+        [
+            "spec.accessModes: Required value: at least 1 access mode is required",
+            "spec.resources[storage]: Required value"
+        ]
+    );
+}
+
+fn update(new: &Value, old: &Value) -> Result<Change, ErrorList> {
+    validate_update(&typed(new).1, &typed(old).1)
+}
+
+#[test]
+fn a_pods_image_may_change_and_its_command_needs_another_pod() {
+    assert_eq!(
+        update(
+            &container(json!({"image": "j:1", "imagePullPolicy": "Always"})),
+            &container(json!({}))
+        ),
+        Ok(Change::Update)
+    );
+    let tolerant = pod(json!({"tolerations": [{"key": "x", "operator": "Exists"}]}));
+    assert_eq!(update(&tolerant, &pod(json!({}))), Ok(Change::Update));
+    let Ok(Change::Replace(errors)) = update(&container(json!({"command": ["x"]})), &container(json!({}))) else {
+        panic!("an update")
+    };
+    let text = errors.to_string();
+    assert!(
+        text.starts_with(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.init"
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with("changed: spec.containers"), "{text}");
+    let two = pod(json!({"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}));
+    assert!(matches!(update(&two, &pod(json!({}))), Ok(Change::Replace(_))));
+}
+
+#[test]
+fn what_is_immutable_stays() {
+    let mut other = deployment(json!({"selector": {"matchLabels": {"a": "c"}}}));
+    other["spec"]["template"]["metadata"]["labels"] = json!({"a": "c"});
+    let error = update(&other, &deployment(json!({})))
+        .expect_err("immutable")
+        .to_string();
+    assert_eq!(
+        error,
+        "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"c\"}}: field is immutable"
+    );
+    let frozen = object("v1", "ConfigMap", json!({"immutable": true, "data": {"a": "1"}}));
+    let changed = object("v1", "ConfigMap", json!({"immutable": true, "data": {"a": "2"}}));
+    let error = update(&changed, &frozen).expect_err("immutable").to_string();
+    assert_eq!(error, "data: Forbidden: field is immutable when `immutable` is set");
+    assert_eq!(update(&frozen, &frozen), Ok(Change::Update));
+}

@@ -1,0 +1,188 @@
+//! What went wrong, as `metav1.Status`: the one place that gives errors their reason, code and shape.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::model::{Key, Kind};
+use crate::store::StoreError;
+
+/// An answer that is not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// The HTTP status.
+    pub code: StatusCode,
+    /// Kubernetes' word (`metav1.StatusReason`).
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// What it is about.
+    pub details: Option<Box<Details>>,
+}
+
+/// `metav1.StatusDetails`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Details {
+    /// The object's name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// The plural resource, or for invalid objects the kind: as upstream does.
+    pub kind: String,
+    /// One entry per fault.
+    pub causes: Vec<Cause>,
+}
+
+/// `metav1.StatusCause`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Kubernetes' word (`metav1.CauseType`).
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// The field's path.
+    pub field: String,
+}
+
+impl ApiError {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 404 for a path that means nothing.
+    pub fn no_such_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }
+
+    /// 404 for an object.
+    pub fn not_found(key: &Key) -> Self {
+        let (kind, name) = (key.kind(), &key.name);
+        let error = Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            format!("{} {name:?} not found", kind.resource()),
+        );
+        error.about(kind, name)
+    }
+
+    /// 405.
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 409 between field managers.
+    pub fn conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
+        let mut error = Self::new(StatusCode::CONFLICT, "Conflict", message);
+        error.details = Some(Box::new(Details {
+            causes,
+            ..Details::default()
+        }));
+        error
+    }
+
+    /// 410.
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 415.
+    pub fn unsupported_media_type(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// 422: the object's content is refused, one cause per fault.
+    pub fn invalid(kind: &'static Kind, name: &str, causes: Vec<Cause>) -> Self {
+        let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let faults = if faults.len() == 1 {
+            faults.concat()
+        } else {
+            format!("[{}]", faults.join(", "))
+        };
+        let what = if kind.group.is_empty() {
+            kind.kind.to_owned()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
+        let message = format!("{what} {name:?} is invalid: {faults}");
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        let (group, kind) = (kind.group.to_owned(), kind.kind.to_owned());
+        error.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group,
+            kind,
+            causes,
+        }));
+        error
+    }
+
+    /// 500.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    fn about(mut self, kind: &'static Kind, name: &str) -> Self {
+        let (group, kind) = (kind.group.to_owned(), kind.plural.to_owned());
+        self.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group,
+            kind,
+            causes: Vec::new(),
+        }));
+        self
+    }
+
+    /// The answer's body.
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code.as_u16(),
+        });
+        if let Some(details) = &self.details {
+            let cause = |c: &Cause| json!({"reason": c.reason, "message": c.message, "field": c.field});
+            let causes: Vec<_> = details.causes.iter().map(cause).collect();
+            let mut about =
+                json!({"name": details.name, "group": details.group, "kind": details.kind, "causes": causes});
+            about
+                .as_object_mut()
+                .expect("made above")
+                .retain(|_, v| *v != json!("") && *v != json!([]));
+            status["details"] = about;
+        }
+        status
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        let (code, reason, key) = match &error {
+            StoreError::NotFound(key) => (StatusCode::NOT_FOUND, "NotFound", Some(key)),
+            StoreError::AlreadyExists(key) => (StatusCode::CONFLICT, "AlreadyExists", Some(key)),
+            StoreError::Conflict { key, .. } => (StatusCode::CONFLICT, "Conflict", Some(key)),
+            StoreError::Terminating(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
+            StoreError::NewFinalizers(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", None),
+        };
+        let error = Self::new(code, reason, message);
+        key.map_or(error.clone(), |key| error.about(key.kind(), &key.name))
+    }
+}

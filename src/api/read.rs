@@ -1,0 +1,306 @@
+//! get, list and watch, in each of the forms that clients ask for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::body::{self, Answer};
+use super::error::ApiError;
+use super::fields::FieldSelector;
+use super::request::{Query, Target};
+use super::table::{IncludeObject, KindTable, table_for};
+use crate::model::{Kind, LabelSelector, Object};
+use crate::store::{Change, ChangeKind, Snapshot, Store, Watcher};
+
+/// How long a watch lasts when the client does not say: upstream takes 30 to 60 minutes.
+const WATCH: Duration = Duration::from_secs(45 * 60);
+
+/// How often a watcher that asked for them gets bookmarks.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+
+/// The form of the answer, from `Accept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Table(IncludeObject),
+    Metadata,
+}
+
+impl Form {
+    /// The first clause that we can produce; plain JSON if none fits (clients take it).
+    fn of(accept: &str, query: &Query) -> Result<Self, ApiError> {
+        for clause in accept
+            .split(',')
+            .map(str::trim)
+            .filter(|clause| clause.starts_with("application/json"))
+        {
+            let parameter = |name: &str| clause.split(';').find_map(|p| p.trim().strip_prefix(name));
+            match (parameter("as="), parameter("v=")) {
+                (None, _) => return Ok(Self::Plain),
+                (Some("Table"), Some("v1")) => {
+                    let include = IncludeObject::parse(query.text("includeObject"));
+                    return include.map(Self::Table).map_err(ApiError::bad_request);
+                }
+                (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("v1")) => return Ok(Self::Metadata),
+                _ => {}
+            }
+        }
+        Ok(Self::Plain)
+    }
+}
+
+/// Which objects are asked for.
+#[derive(Debug, Clone)]
+struct Filter {
+    kind: &'static Kind,
+    namespace: Option<String>,
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Filter {
+    fn of(target: &Target, query: &Query) -> Result<Self, ApiError> {
+        let labels = LabelSelector::parse(query.text("labelSelector"));
+        Ok(Self {
+            kind: target.kind,
+            namespace: target.namespace.clone(),
+            labels: labels.map_err(|e| ApiError::bad_request(e.to_string()))?,
+            fields: FieldSelector::parse(query.text("fieldSelector"), target.kind)?,
+        })
+    }
+
+    fn matches(&self, object: &Object) -> bool {
+        object.kind() == self.kind
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == object.key().namespace)
+            && self.labels.matches(&object.labels())
+            && self.fields.matches(object)
+    }
+
+    fn list(&self, store: &Store) -> Snapshot {
+        let mut snapshot = store.list(self.kind, self.namespace.as_deref());
+        snapshot.items.retain(|object| self.matches(object));
+        snapshot
+    }
+}
+
+/// One object.
+pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
+    let key = target.key()?;
+    let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
+    let answer = match Form::of(accept, query)? {
+        Form::Plain => object.value().clone(),
+        Form::Metadata => partial(object.value()),
+        Form::Table(include) => {
+            let metadata = json!({"resourceVersion": object.text("/metadata/resourceVersion")});
+            table(target.kind).render([object.value()], include, metadata, true, now)
+        }
+    };
+    Ok(body::json(StatusCode::OK, &answer))
+}
+
+/// A collection.
+pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
+    let snapshot = Filter::of(target, query)?.list(store);
+    let metadata = json!({"resourceVersion": snapshot.resource_version.to_string()});
+    let values = snapshot.items.iter().map(|object| object.value());
+    let answer = match Form::of(accept, query)? {
+        Form::Plain => {
+            let items: Vec<_> = values.cloned().collect();
+            let kind = format!("{}List", target.kind.kind);
+            json!({"kind": kind, "apiVersion": target.kind.api_version(), "metadata": metadata, "items": items})
+        }
+        Form::Metadata => {
+            let items: Vec<_> = values.map(partial).collect();
+            let (kind, version) = ("PartialObjectMetadataList", "meta.k8s.io/v1");
+            json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
+        }
+        Form::Table(include) => table(target.kind).render(values, include, metadata, true, now),
+    };
+    Ok(body::json(StatusCode::OK, &answer))
+}
+
+/// A collection's changes, as a flow of JSON lines.
+pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str, clock: super::SharedClock) -> Answer {
+    let filter = Filter::of(target, query)?;
+    let form = Form::of(accept, query)?;
+    let start = Start::of(query)?;
+    let (mut lines, version) = (VecDeque::new(), start.version());
+    let mut events = Encoder {
+        form,
+        kind: target.kind,
+        has_columns: false,
+        clock,
+    };
+    let from = match version {
+        Some(version) if version > 0 => version,
+        _ => {
+            let snapshot = filter.list(store);
+            lines.extend(snapshot.items.iter().map(|object| events.event("ADDED", object)));
+            snapshot.resource_version
+        }
+    };
+    if let Start::InitialEvents = start {
+        lines.push_back(events.bookmark(from, true));
+    }
+    let watcher = store
+        .watch(from)
+        .map_err(|expired| ApiError::expired(expired.to_string()))?;
+    let seconds = query.number::<u64>("timeoutSeconds")?;
+    let deadline = tokio::time::Instant::now() + seconds.map_or(WATCH, Duration::from_secs);
+    let bookmarks = query.flag("allowWatchBookmarks").then_some(BOOKMARKS);
+    let flow = Flow {
+        watcher,
+        filter,
+        events,
+        lines,
+        deadline,
+        bookmarks,
+        at: from,
+        is_over: false,
+    };
+    let lines = stream::unfold(flow, |mut flow| async move {
+        flow.next().await.map(|line| (Ok(line), flow))
+    });
+    Ok(body::typed(StatusCode::OK, "application/json", body::flowing(lines)))
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// With what is there now.
+    Now,
+    /// With what is there now, and a mark where that ends (`sendInitialEvents`).
+    InitialEvents,
+    /// After this version.
+    After(u64),
+}
+
+impl Start {
+    fn of(query: &Query) -> Result<Self, ApiError> {
+        if query.flag("sendInitialEvents") {
+            return Ok(Self::InitialEvents);
+        }
+        Ok(query.number("resourceVersion")?.map_or(Self::Now, Self::After))
+    }
+
+    fn version(self) -> Option<u64> {
+        match self {
+            Self::Now | Self::InitialEvents => None,
+            Self::After(version) => Some(version),
+        }
+    }
+}
+
+/// A watch under way.
+struct Flow {
+    watcher: Watcher,
+    filter: Filter,
+    events: Encoder,
+    /// What is ready to be sent.
+    lines: VecDeque<Bytes>,
+    deadline: tokio::time::Instant,
+    bookmarks: Option<Duration>,
+    /// The newest version that the client has, or could have.
+    at: u64,
+    is_over: bool,
+}
+
+impl Flow {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return Some(line);
+            }
+            if self.is_over {
+                return None;
+            }
+            let pause = tokio::time::Instant::now() + self.bookmarks.unwrap_or(WATCH);
+            tokio::select! {
+                change = self.watcher.next() => match change {
+                    Ok(change) => self.take(&change),
+                    Err(expired) => {
+                        let status = ApiError::expired(expired.to_string()).status();
+                        self.lines.push_back(line(&json!({"type": "ERROR", "object": status})));
+                        self.is_over = true;
+                    }
+                },
+                () = tokio::time::sleep_until(pause.min(self.deadline)) => {
+                    self.is_over = tokio::time::Instant::now() >= self.deadline;
+                    if self.bookmarks.is_some() {
+                        self.lines.push_back(self.events.bookmark(self.at, false));
+                    }
+                }
+            }
+        }
+    }
+
+    /// An object that begins to match is new to the client, and one that ceases to is gone.
+    fn take(&mut self, change: &Change) {
+        self.at = change.resource_version;
+        let was = change.old.as_ref().is_some_and(|old| self.filter.matches(old));
+        let is = change.kind != ChangeKind::Deleted && self.filter.matches(&change.object);
+        let kind = match (was, is) {
+            (false, false) => return,
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+        };
+        self.lines.push_back(self.events.event(kind, &change.object));
+    }
+}
+
+/// Turns changes into lines.
+struct Encoder {
+    form: Form,
+    kind: &'static Kind,
+    /// Whether the columns of the table were already sent.
+    has_columns: bool,
+    clock: super::SharedClock,
+}
+
+impl Encoder {
+    fn event(&mut self, kind: &str, object: &Arc<Object>) -> Bytes {
+        let object = match self.form {
+            Form::Plain => object.value().clone(),
+            Form::Metadata => partial(object.value()),
+            Form::Table(include) => {
+                let metadata = json!({"resourceVersion": object.text("/metadata/resourceVersion")});
+                let with_columns = !std::mem::replace(&mut self.has_columns, true);
+                table(self.kind).render([object.value()], include, metadata, with_columns, self.clock.now())
+            }
+        };
+        line(&json!({"type": kind, "object": object}))
+    }
+
+    fn bookmark(&self, version: u64, ends_initial_events: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        if ends_initial_events {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        line(&json!({"type": "BOOKMARK", "object": object}))
+    }
+}
+
+fn line(event: &Value) -> Bytes {
+    let mut bytes = serde_json::to_vec(event).expect("JSON values have string keys");
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+fn table(kind: &'static Kind) -> &'static KindTable {
+    table_for(kind.group, kind.plural)
+}
+
+fn partial(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")})
+}

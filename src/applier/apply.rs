@@ -1,0 +1,104 @@
+//! One server-side apply: read, merge, pass the gate, write; again when someone else wrote in between.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::admit::apply::{self, Conflicts};
+use crate::admit::{self, Refused};
+use crate::model::{Key, Object};
+use crate::store::{Store, StoreError};
+
+/// What is to be applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What its author wrote: the fields that become the manager's.
+    pub config: &'a Value,
+    /// The object that it is about.
+    pub key: &'a Key,
+    /// Who applies it.
+    pub manager: &'a str,
+    /// Whether fields of other managers are taken over.
+    pub force: bool,
+    /// Whether nothing is to be stored.
+    pub dry_run: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object is new.
+    Created,
+    /// It changed.
+    Configured,
+    /// It was so already.
+    Unchanged,
+}
+
+/// The result of an apply.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The object as it is, or would be in a dry run.
+    pub object: Arc<Object>,
+    /// What was done.
+    pub outcome: Outcome,
+}
+
+/// Why nothing was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Others own fields with other values.
+    #[error("{0}")]
+    Conflicts(Conflicts),
+    /// The gate refused the result.
+    #[error(transparent)]
+    Refused(Box<Refused>),
+    /// The store refused it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Applies a document.
+///
+/// # Errors
+/// See [`ApplyError`]. Nothing was written then.
+pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError> {
+    loop {
+        let live = store.get(request.key);
+        match apply_once(store, request, live) {
+            // Someone wrote between our look and our write: look again.
+            Err(ApplyError::Store(
+                StoreError::Conflict { .. } | StoreError::AlreadyExists(_) | StoreError::NotFound(_),
+            )) => {}
+            result => return result,
+        }
+    }
+}
+
+fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) -> Result<Applied, ApplyError> {
+    let Request {
+        config,
+        manager,
+        force,
+        now,
+        ..
+    } = request;
+    let merged = apply::apply(live.as_deref().map(Object::value), config, manager, force, now);
+    let merged = merged.map_err(ApplyError::Conflicts)?;
+    let next = admit::admit(&merged, live.as_deref()).map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
+    let outcome = match &live {
+        None => Outcome::Created,
+        Some(live) if next == **live => Outcome::Unchanged,
+        Some(_) => Outcome::Configured,
+    };
+    let object = match live {
+        Some(live) if outcome == Outcome::Unchanged => live,
+        _ if request.dry_run => Arc::new(next),
+        None => store.create(next)?,
+        Some(_) => store.update(request.key, |object| *object = next)?.object,
+    };
+    Ok(Applied { object, outcome })
+}

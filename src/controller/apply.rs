@@ -1,0 +1,65 @@
+//! Does what a plan says.
+
+use super::plan::{Plan, Step, Write};
+use crate::event::EventRecorder;
+use crate::model::Object;
+use crate::store::{DeleteOptions, Precondition, Store, StoreError};
+
+/// Executes the steps in order and stops at the first that is refused. `regarding` is what events are about; without it (the
+/// object is gone) they are not told.
+pub(super) fn execute(
+    store: &Store,
+    recorder: &EventRecorder,
+    regarding: Option<&Object>,
+    plan: Plan,
+) -> Result<(), StoreError> {
+    let mut was_done = true;
+    for step in plan.steps {
+        match step {
+            Step::Write(write) => {
+                was_done = match execute_write(store, write) {
+                    // Nothing new begins in a namespace that ends: that is no failure, but nothing to tell either.
+                    Err(StoreError::Terminating(_)) => false,
+                    outcome => outcome.map(|()| true)?,
+                }
+            }
+            Step::Tell(note) => {
+                if let Some(object) = regarding.filter(|_| was_done) {
+                    recorder.event(object, note.kind, note.reason, &note.message);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn execute_write(store: &Store, write: Write) -> Result<(), StoreError> {
+    match write {
+        Write::Create(object) => store.create(object).map(drop),
+        // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
+        Write::Update(wanted) => {
+            let key = wanted.key().clone();
+            store.update(&key, |present| *present = wanted).map(drop)
+        }
+        Write::UpdateStatus(wanted) => {
+            let key = wanted.key().clone();
+            store.update_status(&key, |present| *present = wanted).map(drop)
+        }
+        Write::Delete { key, uid, propagation } => {
+            let precondition = Precondition {
+                uid: Some(uid),
+                resource_version: None,
+            };
+            let options = DeleteOptions {
+                propagation,
+                precondition,
+                ..DeleteOptions::default()
+            };
+            match store.delete(&key, &options) {
+                // Gone is what was wanted; another of the same name is not what was meant.
+                Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}

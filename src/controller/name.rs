@@ -1,0 +1,138 @@
+//! Names that the node makes up: random and hashed suffixes in the alphabet of `k8s.io/apimachinery/pkg/util/rand`, which has no
+//! vowels and so makes no words.
+
+use serde_json::Value;
+
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Letters of a random suffix.
+const SUFFIX: usize = 5;
+
+/// `generateName` keeps this much of its base (`names.maxGeneratedNameLength`).
+const BASE_LIMIT: usize = 58;
+
+/// Names are DNS subdomains.
+const NAME_LIMIT: usize = 253;
+
+/// A random suffix.
+pub(super) fn random_suffix() -> String {
+    // 27⁵ is far below 2⁶⁰, and the low 60 bits of a version 4 uuid are random.
+    let mut random = uuid::Uuid::new_v4().as_u128() & ((1 << 60) - 1);
+    let mut letter = || {
+        let place = usize::try_from(random % 27).expect("less than 27");
+        random /= 27;
+        char::from(ALPHABET[place])
+    };
+    (0..SUFFIX).map(|_| letter()).collect()
+}
+
+/// What `generateName` makes of a base and a suffix.
+pub(super) fn generated(base: &str, suffix: &str) -> String {
+    format!("{}{suffix}", cut(base, BASE_LIMIT))
+}
+
+/// The name of a ReplicaSet: its Deployment's and the hash of its template.
+pub(super) fn hashed(base: &str, hash: &str) -> String {
+    format!("{}-{hash}", cut(base, NAME_LIMIT - 1 - hash.len()))
+}
+
+/// The hash of a pod template (label `pod-template-hash`). The same for equal templates whatever the order of their fields, on
+/// every machine and under every version; a collision count makes another of it. Not upstream's number: that hashes Go's
+/// print-out of its types.
+pub(super) fn template_hash(template: &Value, collisions: Option<i64>) -> String {
+    let mut hash = Fnv::default();
+    hash.value(template);
+    if let Some(count) = collisions {
+        hash.write(&count.to_le_bytes());
+    }
+    let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
+    hash.0.to_string().bytes().map(letter).collect()
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    // Names are ASCII; anything else was refused at the door.
+    text.get(..limit).unwrap_or(text)
+}
+
+/// FNV-1a, 32 bits.
+struct Fnv(u32);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0x811c_9dc5)
+    }
+}
+
+impl Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        }
+    }
+
+    /// Fields in order of their names; those that are null are not there, as for Kubernetes.
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
+                fields.sort_by_key(|(name, _)| name.as_str());
+                self.write(b"{");
+                for (name, value) in fields {
+                    self.write(name.as_bytes());
+                    self.write(b":");
+                    self.value(value);
+                }
+                self.write(b"}");
+            }
+            Value::Array(items) => {
+                self.write(b"[");
+                for item in items {
+                    self.value(item);
+                    self.write(b",");
+                }
+                self.write(b"]");
+            }
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                self.write(scalar.to_string().as_bytes());
+                self.write(b";");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_templates_hash_is_forever() {
+        let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}});
+        assert_eq!(template_hash(&template, None), "579554bf89");
+        assert_ne!(template_hash(&template, None), template_hash(&template, Some(1)));
+    }
+
+    #[test]
+    fn null_fields_and_their_order_do_not_count() {
+        let plain = json!({"spec": {"a": 1, "b": [true]}});
+        let noisy = json!({"metadata": null, "spec": {"b": [true], "a": 1, "c": null}});
+        assert_eq!(template_hash(&plain, None), template_hash(&noisy, None));
+    }
+
+    #[test]
+    fn long_names_leave_room_for_the_suffix() {
+        assert_eq!(generated(&"x".repeat(100), "abcde").len(), 63);
+        assert_eq!(hashed(&"x".repeat(253), "5d4b9").len(), 253);
+        assert_eq!(hashed("web", "5d4b9"), "web-5d4b9");
+    }
+
+    #[test]
+    fn random_suffixes_have_five_letters_of_the_alphabet() {
+        let suffix = random_suffix();
+        assert!(
+            suffix.len() == 5 && suffix.bytes().all(|letter| ALPHABET.contains(&letter)),
+            "{suffix}"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Namespaces: the four that are always there exist, and one that is deleted takes its content along: pods first, so that what
+//! they use stays until they have ended, then the rest (`k8s.io/kubernetes/pkg/controller/namespace`).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Controller;
+use super::condition::{Condition, Conditions};
+use super::plan::{Plan, Write};
+use super::pods::kind_of_pods;
+use crate::model::{KINDS, Key, Kind, Object, kind};
+use crate::store::{Change, Store};
+
+/// Namespaces that are always there.
+const SYSTEM: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The entry in `spec.finalizers` that holds a namespace until its content is gone.
+const FINALIZER: &str = "kubernetes";
+
+/// Carries the namespace's name, for selectors.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+pub(super) struct Namespaces;
+
+impl Controller for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespace-controller"
+    }
+
+    fn all(&self, store: &Store) -> Vec<Key> {
+        let present = store.list(kind_of_namespaces(), None).items;
+        let present = present.iter().map(|namespace| namespace.key().clone());
+        SYSTEM.into_iter().map(key).chain(present).collect()
+    }
+
+    fn touched(&self, store: &Store, change: &Change) -> Vec<Key> {
+        let object = &change.object;
+        if object.kind() == kind_of_namespaces() {
+            return vec![object.key().clone()];
+        }
+        let key = key(&object.key().namespace);
+        match store.get(&key) {
+            Some(namespace) if namespace.is_deleting() => vec![key],
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    fn plan(&self, store: &Store, key: &Key, now: Timestamp) -> Plan {
+        let Some(namespace) = store.get(key) else {
+            return plan_missing(&key.name);
+        };
+        if !namespace.is_deleting() {
+            return plan_living(&namespace);
+        }
+        let kinds = KINDS.iter().filter(|kind| kind.namespaced);
+        let content: Vec<_> = kinds.flat_map(|kind| store.list(kind, Some(&key.name)).items).collect();
+        plan_dying(&namespace, &content, now)
+    }
+}
+
+fn kind_of_namespaces() -> &'static Kind {
+    kind("v1", "Namespace").expect("in the table")
+}
+
+fn key(name: &str) -> Key {
+    Key::new(kind_of_namespaces(), "", name)
+}
+
+/// A namespace that does not exist: those of the system are made.
+fn plan_missing(name: &str) -> Plan {
+    if !SYSTEM.contains(&name) {
+        return Plan::default();
+    }
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {NAME_LABEL: name}},
+        "spec": {"finalizers": [FINALIZER]},
+        "status": {"phase": "Active"},
+    });
+    let namespace = Object::new(namespace).expect("a Namespace with a name");
+    vec![Write::Create(namespace)].into()
+}
+
+/// A namespace in use has its label, its finalizer and a phase, however it came into being.
+fn plan_living(namespace: &Object) -> Plan {
+    let mut wanted = namespace.clone();
+    let name = namespace.key().name.as_str();
+    let labels = wanted.metadata_mut().entry("labels").or_insert_with(|| json!({}));
+    labels[NAME_LABEL] = name.into();
+    if !is_held(namespace) {
+        wanted.value_mut()["spec"] = json!({"finalizers": [FINALIZER]});
+    }
+    if wanted != *namespace {
+        // The phase follows when this change comes around.
+        return vec![Write::Update(wanted)].into();
+    }
+    wanted.value_mut()["status"]["phase"] = "Active".into();
+    let mut plan = Plan::default();
+    plan.write_status(namespace, wanted);
+    plan
+}
+
+/// A namespace that is to end: its content goes, and when all is gone so does its finalizer, and with it the namespace.
+fn plan_dying(namespace: &Object, content: &[Arc<Object>], now: Timestamp) -> Plan {
+    if content.is_empty() {
+        return match is_held(namespace) {
+            true => vec![Write::Update(released(namespace))].into(),
+            // Finalizers in its metadata, of others, still hold it.
+            false => Plan::default(),
+        };
+    }
+    let mut plan = Plan::default();
+    let is_pod = |object: &&Arc<Object>| object.kind() == kind_of_pods();
+    let has_pods = content.iter().any(|object| is_pod(&object));
+    let turn = content.iter().filter(|object| is_pod(object) == has_pods);
+    for object in turn.filter(|object| !object.is_deleting()) {
+        plan.write(Write::delete(object));
+    }
+    let mut conditions = Conditions::of(namespace);
+    for condition in remaining(content) {
+        conditions.renew(condition, now);
+    }
+    let mut wanted = namespace.clone();
+    wanted.value_mut()["status"]["phase"] = "Terminating".into();
+    wanted.value_mut()["status"]["conditions"] = conditions.into_json().expect("some were just set");
+    plan.write_status(namespace, wanted);
+    plan
+}
+
+/// What a dying namespace says about its content, in upstream's words (`deletion.NewNamespaceConditionUpdater`).
+fn remaining(content: &[Arc<Object>]) -> [Condition; 5] {
+    let mut resources: BTreeMap<String, usize> = BTreeMap::new();
+    let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in content {
+        let kind = object.kind();
+        *resources.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
+        for finalizer in object.finalizers() {
+            *finalizers.entry(finalizer).or_default() += 1;
+        }
+    }
+    let has = |(resource, count): (&String, &usize)| format!("{resource} has {count} resource instances");
+    let holds = |(finalizer, count): (&&str, &usize)| format!("{finalizer} in {count} resource instances");
+    let resources: Vec<_> = resources.iter().map(has).collect();
+    let finalizers: Vec<_> = finalizers.iter().map(holds).collect();
+    let well = |kind, reason, message: &str| Condition {
+        kind,
+        status: "False",
+        reason,
+        message: message.to_owned(),
+    };
+    let finalizers_remain = match finalizers.as_slice() {
+        [] => well(
+            "NamespaceFinalizersRemaining",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        ),
+        list => Condition {
+            kind: "NamespaceFinalizersRemaining",
+            status: "True",
+            reason: "SomeFinalizersRemain",
+            message: format!(
+                "Some content in the namespace has finalizers remaining: {}",
+                list.join(", ")
+            ),
+        },
+    };
+    [
+        well(
+            "NamespaceDeletionDiscoveryFailure",
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
+        well(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        well(
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        Condition {
+            kind: "NamespaceContentRemaining",
+            status: "True",
+            reason: "SomeResourcesRemain",
+            message: format!("Some resources are remaining: {}", resources.join(", ")),
+        },
+        finalizers_remain,
+    ]
+}
+
+fn is_held(namespace: &Object) -> bool {
+    let finalizers = namespace.at("/spec/finalizers").and_then(Value::as_array);
+    finalizers.is_some_and(|list| !list.is_empty())
+}
+
+/// The namespace without its finalizer: the store then removes it.
+fn released(namespace: &Object) -> Object {
+    let mut released = namespace.clone();
+    released.value_mut()["spec"] = json!({});
+    released
+}

@@ -1,0 +1,534 @@
+//! The whole loop on a store in memory, beside a task that does to pods what a node would. Time is paused: it moves when everyone
+//! waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::EventRecorder;
+use crate::model::{Clock, Key, Kind, Object, kind};
+use crate::store::{Change, ChangeKind, DeleteOptions, Propagation, Store, Watcher};
+
+/// The paused time of tokio as a clock.
+struct PausedClock {
+    start: Timestamp,
+    origin: Instant,
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        self.start + self.origin.elapsed()
+    }
+}
+
+/// A store, the controllers on it, and a node that starts and ends pods.
+struct Cluster {
+    store: Store,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    /// The fewest available and the most living pods of `app=web` seen since the last reset.
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    fewest_ready: usize,
+    most_living: usize,
+    /// Whether pods of two versions lived at once.
+    mixed: bool,
+}
+
+const NOTHING_SEEN: Seen = Seen {
+    fewest_ready: usize::MAX,
+    most_living: 0,
+    mixed: false,
+};
+
+impl Cluster {
+    fn start() -> Self {
+        let clock = Arc::new(PausedClock {
+            start: "2026-01-01T00:00:00Z".parse().expect("a valid timestamp"),
+            origin: Instant::now(),
+        });
+        let store = Store::in_memory(clock.clone());
+        let recorder = EventRecorder::new(store.clone(), clock.clone(), "laptop");
+        let stop = CancellationToken::new();
+        let seen = Arc::new(Mutex::new(NOTHING_SEEN));
+        let changes = store.watch(store.resource_version()).expect("nothing forgotten");
+        let tasks = vec![
+            tokio::spawn(super::run(store.clone(), recorder, clock.clone(), stop.clone())),
+            tokio::spawn(run_node(store.clone(), changes, clock, stop.clone(), seen.clone())),
+        ];
+        Self {
+            store,
+            stop,
+            tasks,
+            seen,
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.expect("no panic");
+        }
+    }
+
+    fn create(&self, object: Value) -> Arc<Object> {
+        let object = Object::new(object).expect("a known kind, with a name");
+        self.store.create(object).expect("a free name")
+    }
+
+    fn edit(&self, key: &Key, change: impl FnOnce(&mut Value)) {
+        let edit = |object: &mut Object| change(object.value_mut());
+        self.store.update(key, edit).expect("it is there");
+    }
+
+    fn delete(&self, key: &Key, propagation: Propagation) {
+        let options = DeleteOptions {
+            propagation,
+            ..DeleteOptions::default()
+        };
+        self.store.delete(key, &options).expect("it is there");
+    }
+
+    fn list(&self, api_version: &str, word: &str) -> Vec<Arc<Object>> {
+        self.store.list(the(api_version, word), None).items
+    }
+
+    fn pods(&self) -> Vec<Arc<Object>> {
+        self.list("v1", "Pod")
+    }
+
+    fn sets(&self) -> Vec<Arc<Object>> {
+        self.list("apps/v1", "ReplicaSet")
+    }
+
+    /// Waits until a condition holds, with a deadline in paused time; what is there is printed when it is missed.
+    async fn wait_for(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let mut changes = self
+            .store
+            .watch(self.store.resource_version())
+            .expect("nothing forgotten");
+        let deadline = Instant::now() + Duration::from_secs(3000);
+        while !holds(self) {
+            let change = tokio::time::timeout_at(deadline, changes.next()).await;
+            let Ok(change) = change else {
+                let kinds = [
+                    ("v1", "Namespace"),
+                    ("apps/v1", "Deployment"),
+                    ("apps/v1", "ReplicaSet"),
+                    ("v1", "Pod"),
+                ];
+                let all: Vec<_> = kinds
+                    .iter()
+                    .flat_map(|(version, kind)| self.list(version, kind))
+                    .collect();
+                let all: Vec<_> = all.iter().map(|o| o.value().to_string()).collect();
+                panic!(
+                    "{what}:
+{}",
+                    all.join(
+                        "
+"
+                    )
+                );
+            };
+            change.expect("the watcher keeps up");
+        }
+    }
+
+    /// Waits until the rollout is over in the words of `kubectl rollout status`.
+    async fn wait_for_rollout(&self, key: &Key) {
+        let is_over = |cluster: &Self| {
+            let web = cluster.store.get(key).expect("it is there");
+            let number = |at: &str| web.number(at).unwrap_or(0);
+            let wanted = number("/spec/replicas");
+            number("/status/observedGeneration") >= web.generation()
+                && number("/status/updatedReplicas") == wanted
+                && number("/status/replicas") == wanted
+                && number("/status/availableReplicas") == wanted
+                && reason(&web, "Progressing") == "NewReplicaSetAvailable"
+        };
+        self.wait_for("the rollout is over", is_over).await;
+    }
+
+    fn watch_pods(&self) {
+        *self.seen.lock().expect("no holder panics") = NOTHING_SEEN;
+    }
+
+    fn seen(&self) -> Seen {
+        *self.seen.lock().expect("no holder panics")
+    }
+
+    /// Reasons and counts of events by the name of their object's kind.
+    fn told(&self, kind: &str) -> Vec<(String, String)> {
+        let events = self.list("v1", "Event");
+        let about = events.iter().filter(|e| e.text("/involvedObject/kind") == kind);
+        about
+            .map(|e| (e.text("/reason").to_owned(), e.text("/message").to_owned()))
+            .collect()
+    }
+}
+
+fn the(api_version: &str, word: &str) -> &'static Kind {
+    kind(api_version, word).expect("in the table")
+}
+
+fn reason(object: &Object, condition: &str) -> String {
+    let conditions = object.at("/status/conditions").and_then(Value::as_array);
+    let found = conditions.into_iter().flatten().find(|c| c["type"] == condition);
+    found.and_then(|c| c["reason"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// A node: every pod becomes ready two seconds after it was made and is gone one second after it was asked to end.
+async fn run_node(
+    store: Store,
+    mut changes: Watcher,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    seen: Arc<Mutex<Seen>>,
+) {
+    let mut due: BTreeMap<(Instant, Key), bool> = BTreeMap::new();
+    loop {
+        let next = due.first_key_value().map(|((at, _), _)| *at);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                let ((_, key), ends) = due.pop_first().expect("it was just seen");
+                if ends { end(&store, &key) } else { make_ready(&store, &key, clock.now()) }
+            }
+            change = changes.next() => {
+                let Ok(Change { kind, object, old, .. }) = change else {
+                    changes = store.watch(store.resource_version()).expect("nothing forgotten");
+                    continue;
+                };
+                let key = object.key().clone();
+                if key.kind() != the("v1", "Pod") {
+                    continue;
+                }
+                let is_asked_to_end = object.is_deleting() && !old.is_some_and(|old| old.is_deleting());
+                if kind == ChangeKind::Added {
+                    due.insert((Instant::now() + Duration::from_secs(2), key), false);
+                } else if is_asked_to_end {
+                    due.insert((Instant::now() + Duration::from_secs(1), key), true);
+                }
+                observe(&store, &seen);
+            }
+        }
+    }
+}
+
+fn end(store: &Store, key: &Key) {
+    if let Some(pod) = store.get(key) {
+        store.remove(key, pod.uid()).expect("it was just seen");
+    }
+}
+
+fn make_ready(store: &Store, key: &Key, now: Timestamp) {
+    let since = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let ready = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
+    let begin = |pod: &mut Object| pod.value_mut()["status"] = json!({"phase": "Running", "conditions": ready});
+    // A pod that was deleted before it began is not there.
+    let _ = store.update_status(key, begin);
+}
+
+fn observe(store: &Store, seen: &Mutex<Seen>) {
+    let pods = store.list(the("v1", "Pod"), None).items;
+    let ready = pods.iter().filter(|p| reason_is_ready(p) && !p.is_deleting()).count();
+    let mut versions: Vec<_> = pods.iter().map(|p| p.text("/spec/containers/0/image")).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let living = pods.iter().filter(|p| !p.is_deleting()).count();
+    let mut seen = seen.lock().expect("no holder panics");
+    seen.fewest_ready = seen.fewest_ready.min(ready);
+    seen.most_living = seen.most_living.max(living);
+    seen.mixed |= versions.len() > 1;
+}
+
+fn reason_is_ready(pod: &Object) -> bool {
+    super::pods::ready_since(pod).is_some()
+}
+
+fn web(replicas: i64, strategy: Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "strategy": strategy,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "app", "image": "v1"}], "terminationGracePeriodSeconds": 30},
+            },
+        },
+    })
+}
+
+fn rolling(max_surge: impl Into<Value>, max_unavailable: impl Into<Value>) -> Value {
+    let (surge, unavailable) = (max_surge.into(), max_unavailable.into());
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+}
+
+fn set_image(image: &'static str) -> impl FnOnce(&mut Value) {
+    move |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = image.into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_becomes_pods_and_says_so() {
+    let cluster = Cluster::start();
+    let key = cluster.create(web(3, rolling(1, 0))).key().clone();
+    cluster.wait_for_rollout(&key).await;
+    assert_eq!((cluster.sets().len(), cluster.pods().len()), (1, 3));
+    let web = cluster.store.get(&key).expect("it is there");
+    assert_eq!(reason(&web, "Available"), "MinimumReplicasAvailable");
+    assert_eq!(web.annotations()["deployment.kubernetes.io/revision"], "1");
+    let name = cluster.sets()[0].key().name.clone();
+    let scaled = format!("Scaled up replica set {name} from 0 to 3");
+    assert_eq!(cluster.told("Deployment"), [("ScalingReplicaSet".to_owned(), scaled)]);
+    assert_eq!(cluster.told("ReplicaSet").len(), 3);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_stays_between_its_bounds() {
+    for (replicas, surge, unavailable) in [
+        (10, json!("25%"), json!("25%")),
+        (4, json!(1), json!(0)),
+        (3, json!(0), json!(1)),
+    ] {
+        let cluster = Cluster::start();
+        let key = cluster
+            .create(web(replicas, rolling(surge.clone(), unavailable.clone())))
+            .key()
+            .clone();
+        cluster.wait_for_rollout(&key).await;
+        cluster.watch_pods();
+        cluster.edit(&key, set_image("v2"));
+        cluster.wait_for_rollout(&key).await;
+        let living = cluster.pods().into_iter().filter(|p| !p.is_deleting());
+        let images: Vec<_> = living.map(|p| p.text("/spec/containers/0/image").to_owned()).collect();
+        assert!(images.iter().all(|image| image == "v2"), "{images:?}");
+        let (fewest, most) = match replicas {
+            10 => (8, 13),
+            4 => (4, 5),
+            _ => (2, 3),
+        };
+        let seen = cluster.seen();
+        assert_eq!(
+            (seen.fewest_ready, seen.most_living),
+            (fewest, most),
+            "{replicas}, {surge}, {unavailable}"
+        );
+        cluster.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recreate_never_lets_two_versions_live_at_once() {
+    let cluster = Cluster::start();
+    let key = cluster.create(web(3, json!({"type": "Recreate"}))).key().clone();
+    cluster.wait_for_rollout(&key).await;
+    cluster.watch_pods();
+    cluster.edit(&key, set_image("v2"));
+    cluster.wait_for_rollout(&key).await;
+    assert_eq!((cluster.seen().fewest_ready, cluster.seen().mixed), (0, false));
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_scales_up_and_down() {
+    let cluster = Cluster::start();
+    let key = cluster.create(web(2, rolling(1, 0))).key().clone();
+    for replicas in [5, 1, 0, 2] {
+        cluster.edit(&key, |web| web["spec"]["replicas"] = replicas.into());
+        cluster.wait_for_rollout(&key).await;
+        let all_there = |c: &Cluster| c.pods().len() == usize::try_from(replicas).expect("small");
+        cluster.wait_for("as many pods as wanted", all_there).await;
+    }
+    assert_eq!(cluster.sets().len(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_deleted_or_fails_is_replaced() {
+    let cluster = Cluster::start();
+    let key = cluster.create(web(2, rolling(1, 0))).key().clone();
+    cluster.wait_for_rollout(&key).await;
+    let [first, second] = cluster.pods().try_into().expect("two pods");
+    cluster.delete(first.key(), Propagation::Background);
+    let fail = |pod: &mut Object| pod.value_mut()["status"]["phase"] = "Failed".into();
+    cluster.store.update_status(second.key(), fail).expect("it is there");
+    let are_replaced = |c: &Cluster| {
+        let ready = |p: &&Arc<Object>| reason_is_ready(p) && p.text("/status/phase") == "Running" && !p.is_deleting();
+        c.store.get(first.key()).is_none() && c.pods().iter().filter(ready).count() == 2
+    };
+    cluster.wait_for("two others", are_replaced).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_ready_seconds_hold_a_rollout_back() {
+    let cluster = Cluster::start();
+    let mut patient = web(1, rolling(1, 0));
+    patient["spec"]["minReadySeconds"] = 60.into();
+    let began = Instant::now();
+    let key = cluster.create(patient).key().clone();
+    cluster.wait_for_rollout(&key).await;
+    let took = began.elapsed().as_secs();
+    assert!(
+        (61..=63).contains(&took),
+        "two seconds to start and sixty of patience, not {took}"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_does_not_move_is_told_after_its_deadline() {
+    let cluster = Cluster::start();
+    let mut stuck = web(1, rolling(1, 0));
+    stuck["spec"]["progressDeadlineSeconds"] = 30.into();
+    stuck["spec"]["minReadySeconds"] = 25_000.into();
+    let key = cluster.create(stuck).key().clone();
+    let is_told =
+        |c: &Cluster| reason(&c.store.get(&key).expect("it is there"), "Progressing") == "ProgressDeadlineExceeded";
+    cluster.wait_for("the deadline has passed", is_told).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_kept_to_its_limit_and_can_be_gone_back_to() {
+    let cluster = Cluster::start();
+    let mut short = web(1, rolling(1, 0));
+    short["spec"]["revisionHistoryLimit"] = 2.into();
+    let key = cluster.create(short).key().clone();
+    for image in ["v1", "v2", "v3", "v4", "v5"] {
+        cluster.edit(&key, set_image(image));
+        cluster.wait_for_rollout(&key).await;
+    }
+    cluster
+        .wait_for("the new one and two old ones", |c| c.sets().len() == 3)
+        .await;
+    cluster.edit(&key, set_image("v3"));
+    cluster.wait_for_rollout(&key).await;
+    assert_eq!(cluster.sets().len(), 3);
+    let web = cluster.store.get(&key).expect("it is there");
+    assert_eq!(web.annotations()["deployment.kubernetes.io/revision"], "6");
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dependents_go_after_before_or_without_their_owner_as_the_deletion_asks() {
+    let config = |uid: &str| {
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid}]);
+        let metadata = json!({"name": "c", "namespace": "default", "ownerReferences": owner});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    };
+    for propagation in [Propagation::Background, Propagation::Foreground, Propagation::Orphan] {
+        let cluster = Cluster::start();
+        let web = cluster.create(web(2, rolling(1, 0)));
+        cluster.create(config(web.uid()));
+        cluster.wait_for_rollout(web.key()).await;
+        cluster.delete(web.key(), propagation);
+        let is_gone = |c: &Cluster| c.store.get(web.key()).is_none();
+        cluster.wait_for("the owner is gone", is_gone).await;
+        let left = |c: &Cluster| c.pods().len() + c.sets().len() + c.list("v1", "ConfigMap").len();
+        match propagation {
+            Propagation::Background => cluster.wait_for("all are gone", |c| left(c) == 0).await,
+            Propagation::Foreground => assert_eq!(cluster.pods().len() + cluster.sets().len(), 0),
+            Propagation::Orphan => {
+                assert_eq!(left(&cluster), 4);
+                assert!(cluster.sets().iter().all(|set| set.owners().is_empty()));
+            }
+        }
+        cluster.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphaned_replica_set_is_taken_up_by_the_next_deployment() {
+    let cluster = Cluster::start();
+    let first = cluster.create(web(2, rolling(1, 0)));
+    cluster.wait_for_rollout(first.key()).await;
+    let pods: Vec<_> = cluster.pods().iter().map(|p| p.uid().to_owned()).collect();
+    cluster.delete(first.key(), Propagation::Orphan);
+    cluster
+        .wait_for("it is gone", |c| c.store.get(first.key()).is_none())
+        .await;
+    let second = cluster.create(web(2, rolling(1, 0)));
+    cluster.wait_for_rollout(second.key()).await;
+    assert_eq!(
+        cluster.pods().iter().map(|p| p.uid().to_owned()).collect::<Vec<_>>(),
+        pods
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_takes_its_content_along() {
+    let cluster = Cluster::start();
+    let shop = cluster.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    let is_ready = |c: &Cluster| {
+        c.store
+            .get(shop.key())
+            .is_some_and(|n| n.text("/status/phase") == "Active")
+    };
+    cluster.wait_for("the namespace is active", is_ready).await;
+    let mut web = web(2, rolling(1, 0));
+    web["metadata"]["namespace"] = "shop".into();
+    let web = cluster.create(web);
+    cluster.create(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop"}}));
+    cluster.wait_for_rollout(web.key()).await;
+    cluster.delete(shop.key(), Propagation::Background);
+    cluster
+        .wait_for("it is gone", |c| c.store.get(shop.key()).is_none())
+        .await;
+    let kinds = crate::model::KINDS.iter().filter(|kind| kind.namespaced);
+    let left: Vec<_> = kinds
+        .flat_map(|kind| cluster.store.list(kind, Some("shop")).items)
+        .collect();
+    assert_eq!(left, []);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_systems_namespaces_are_there_and_come_back() {
+    let cluster = Cluster::start();
+    let names = |c: &Cluster| {
+        c.list("v1", "Namespace")
+            .iter()
+            .map(|n| n.key().name.clone())
+            .collect::<Vec<_>>()
+    };
+    let all = ["default", "kube-node-lease", "kube-public", "kube-system"];
+    cluster.wait_for("all four", |c| names(c) == all).await;
+    let default = cluster.list("v1", "Namespace")[0].clone();
+    cluster.delete(default.key(), Propagation::Background);
+    let is_back = |c: &Cluster| c.store.get(default.key()).is_some_and(|n| n.uid() != default.uid());
+    cluster.wait_for("a new default", is_back).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_were_lost_are_made_up_for() {
+    let cluster = Cluster::start();
+    let key = cluster.create(web(1, rolling(1, 0))).key().clone();
+    cluster.wait_for_rollout(&key).await;
+    // More changes than the store remembers, in one turn of the scheduler.
+    cluster.edit(&key, |web| web["spec"]["replicas"] = 3.into());
+    for n in 0..3000 {
+        cluster.create(
+            json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": format!("e{n}"), "namespace": "x"}}),
+        );
+    }
+    cluster.wait_for_rollout(&key).await;
+    cluster.stop().await;
+}

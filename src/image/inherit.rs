@@ -1,0 +1,113 @@
+//! Directories that a layer does not describe but has something in: they look as the layers below have them.
+//!
+//! Archives made by hand or by some build tools hold `tmp/file` and no `tmp/`. Overlay takes a directory's owner and
+//! mode from the highest layer that has it, so that a made-up `tmp` would hide the true one's 1777.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
+    futimens, openat,
+};
+use rustix::io::Errno;
+
+use super::error::ImageError;
+use super::unpack::{is_opaque, open_root};
+
+/// Gives each of these directories the attributes that it has in the highest layer below that shows it.
+///
+/// `below` is ordered from the highest.
+pub(super) fn inherit(tree: &Path, implied: &[Vec<u8>], below: &[PathBuf]) -> Result<(), ImageError> {
+    for path in implied {
+        let path = Path::new(OsStr::from_bytes(path));
+        for lower in below {
+            match look(lower, path).map_err(ImageError::errno(&lower.join(path)))? {
+                Seen::Directory(dir) => {
+                    copy_attributes(&dir, tree, path).map_err(ImageError::errno(&tree.join(path)))?;
+                    break;
+                }
+                Seen::Nothing => {}
+                Seen::End => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What one layer says about a path.
+enum Seen {
+    /// Here it is.
+    Directory(OwnedFd),
+    /// Ask the next layer below.
+    Nothing,
+    /// This layer hides what lower ones have there.
+    End,
+}
+
+const DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+fn look(layer: &Path, path: &Path) -> Result<Seen, Errno> {
+    let mut dir = open_root(layer)?;
+    let mut hides = is_opaque(dir.as_fd());
+    for component in path.components() {
+        match openat(&dir, component.as_os_str(), DIR, Mode::empty()) {
+            Ok(next) => dir = next,
+            Err(Errno::NOENT) => return Ok(if hides { Seen::End } else { Seen::Nothing }),
+            // A file, a link or a whiteout is in its place.
+            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Seen::End),
+            Err(errno) => return Err(errno),
+        }
+        hides |= is_opaque(dir.as_fd());
+    }
+    Ok(Seen::Directory(dir))
+}
+
+fn copy_attributes(from: &OwnedFd, tree: &Path, path: &Path) -> Result<(), Errno> {
+    let mut to = open_root(tree)?;
+    for component in path.components() {
+        to = openat(&to, component.as_os_str(), DIR, Mode::empty())?;
+    }
+    let stat = fstat(from)?;
+    match fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    copy_xattrs(from, &to)?;
+    let time = Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: stat.st_mtime_nsec.cast_signed(),
+    };
+    futimens(
+        &to,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )
+}
+
+/// Overlay's own marks say something about the layer they are in and stay there.
+fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    let mut names = vec![0u8; 64 << 10];
+    let length = match flistxattr(from, names.as_mut_slice()) {
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        result => result?,
+    };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(b"security.selinux")
+        {
+            continue;
+        }
+        let mut value = vec![0u8; 64 << 10];
+        let length = fgetxattr(from, name, value.as_mut_slice())?;
+        fsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! Images out of OCI layouts, OCI archives and docker archives.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::digest::Digest;
+use super::document::{
+    CONTAINERD_NAME, ConfigFile, DOCKER_LIST, Descriptor, DockerImage, Manifest, ManifestOrIndex, OCI_CONFIG,
+    OCI_INDEX, OCI_LAYER, OCI_MANIFEST, REF_NAME, parse, plan_platform, this_architecture,
+};
+use super::error::ImageError;
+use super::ingest::{Ingest, WantedLayer};
+use super::reference::Reference;
+use super::source::{Files, Opened};
+
+/// How deep indexes may nest; the deepest in the wild is two.
+const NESTED: usize = 4;
+
+/// Loads what is there for this machine and returns the images' ids.
+///
+/// `name` takes the place of the names in the source, which then must hold one image.
+pub(super) fn load(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
+    if files.has("index.json") {
+        load_layout(ingest, files, name)
+    } else if files.has("manifest.json") {
+        load_docker(ingest, files, name)
+    } else {
+        let why = "it has neither index.json nor manifest.json".to_owned();
+        Err(ImageError::UnknownFormat {
+            source_name: files.name.clone(),
+            why,
+        })
+    }
+}
+
+fn check_single(files: &Files, images: usize, name: Option<&Reference>) -> Result<(), ImageError> {
+    match name {
+        Some(name) if images != 1 => Err(ImageError::BadDocument {
+            what: files.name.clone(),
+            why: format!("it holds {images} images, so that {name} could mean any of them"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
+    let bytes = files.read_document("index.json", ingest.limits())?;
+    let index: ManifestOrIndex = parse("index.json", &bytes)?;
+    let groups = plan_groups(index.manifests.unwrap_or_default());
+    if groups.is_empty() {
+        let why = "its index.json names no image".to_owned();
+        return Err(ImageError::UnknownFormat {
+            source_name: files.name.clone(),
+            why,
+        });
+    }
+    check_count("the number of images", groups.len(), ingest.limits().images)?;
+    check_single(files, groups.len(), name)?;
+    let mut ids = Vec::new();
+    for (annotations, entries) in groups {
+        // One entry alone was chosen by whoever made the layout, whatever platform it says.
+        let entry = match &entries[..] {
+            [only] => only,
+            several => plan_platform(several, this_architecture())?,
+        };
+        let name = match name {
+            Some(name) => Some(name.clone()),
+            None => plan_name(&annotations, files.stem.as_deref())?,
+        };
+        ids.push(load_entry(ingest, files, entry, name.as_ref())?);
+    }
+    Ok(ids)
+}
+
+/// Entries that are the same image for several platforms: those of one name, or several that all name their platform.
+fn plan_groups(entries: Vec<Descriptor>) -> Vec<(BTreeMap<String, String>, Vec<Descriptor>)> {
+    let key = |entry: &Descriptor| {
+        let named = entry
+            .annotations
+            .get(CONTAINERD_NAME)
+            .or_else(|| entry.annotations.get(REF_NAME));
+        (named.cloned(), named.is_none() && entry.platform.is_none())
+    };
+    let mut groups: Vec<(BTreeMap<String, String>, Vec<Descriptor>)> = Vec::new();
+    for entry in entries {
+        let (name, stands_alone) = key(&entry);
+        let same = |group: &&mut (BTreeMap<String, String>, Vec<Descriptor>)| {
+            !stands_alone && key(&group.1[0]) == (name.clone(), false)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.1.push(entry),
+            None => groups.push((entry.annotations.clone(), vec![entry])),
+        }
+    }
+    groups
+}
+
+/// What an image of a layout is called: its full name if it has one; if it has only a tag, as umoci and skopeo write
+/// it, `localhost/<file's name>:<tag>`.
+fn plan_name(annotations: &BTreeMap<String, String>, stem: Option<&str>) -> Result<Option<Reference>, ImageError> {
+    let full = annotations.get(CONTAINERD_NAME);
+    let name = full
+        .or_else(|| annotations.get(REF_NAME))
+        .filter(|name| !name.is_empty());
+    match (name, stem) {
+        (None, _) => Ok(None),
+        (Some(name), _) if name.contains(['/', ':']) => Reference::parse(name).map(Some),
+        // A stem need not be a good name; then the image has none.
+        (Some(tag), Some(stem)) => Ok(Reference::parse(&format!("localhost/{stem}:{tag}")).ok()),
+        (Some(name), None) => Reference::parse(&format!("localhost/{name}")).map(Some),
+    }
+}
+
+fn load_entry(
+    ingest: &Ingest<'_>,
+    files: &Files,
+    entry: &Descriptor,
+    name: Option<&Reference>,
+) -> Result<Digest, ImageError> {
+    let (descriptor, bytes, manifest) = find_manifest(ingest, files, entry)?;
+    let config = manifest
+        .config
+        .ok_or_else(|| not_an_image(&descriptor, "its manifest has no config"))?;
+    if config.media_type != OCI_CONFIG
+        && !config.media_type.is_empty()
+        && !config.media_type.contains("container.image")
+    {
+        return Err(not_an_image(
+            &descriptor,
+            &format!("its config is {}", config.media_type),
+        ));
+    }
+    let config_bytes = read_blob(ingest, files, "config", &config)?;
+    let config_file: ConfigFile = parse(&format!("config {}", config.digest), &config_bytes)?;
+    let blobs = manifest.layers.unwrap_or_default();
+    let diff_ids = config_file.rootfs.diff_ids;
+    if blobs.len() != diff_ids.len() {
+        let why = format!(
+            "the manifest has {} layers and the config {}",
+            blobs.len(),
+            diff_ids.len()
+        );
+        return Err(not_an_image(&descriptor, &why));
+    }
+    check_count("the number of layers", blobs.len(), ingest.limits().layers)?;
+    let wanted = |(blob, diff_id): (Descriptor, Digest)| WantedLayer {
+        what: blob.digest.to_string(),
+        diff_id: Some(diff_id),
+        needs_end_mark: false,
+        keeps_blob: true,
+        open: Box::new({
+            let path = blob_path(&blob.digest);
+            move || Ok(files.open_file(&path)?.reader)
+        }),
+        blob: Some(Descriptor {
+            annotations: BTreeMap::new(),
+            ..blob
+        }),
+    };
+    let layers = ingest.take_layers(&blobs.into_iter().zip(diff_ids).map(wanted).collect::<Vec<_>>())?;
+    ingest.keep_document(&bytes)?;
+    ingest.keep_document(&config_bytes)?;
+    let by_digest = |digest: &Digest| name.map(|name| name.with_digest(digest).to_string());
+    let names = [
+        name.map(Reference::store_name),
+        by_digest(&entry.digest),
+        by_digest(&descriptor.digest),
+    ];
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    let manifest = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
+    Ok(ingest.commit(config.digest, manifest, &layers, &names)?.id)
+}
+
+fn not_an_image(descriptor: &Descriptor, why: &str) -> ImageError {
+    ImageError::BadDocument {
+        what: format!("manifest {}", descriptor.digest),
+        why: format!("not a container image: {why}"),
+    }
+}
+
+/// Follows indexes to the manifest for this machine.
+fn find_manifest(
+    ingest: &Ingest<'_>,
+    files: &Files,
+    entry: &Descriptor,
+) -> Result<(Descriptor, Vec<u8>, ManifestOrIndex), ImageError> {
+    let mut descriptor = entry.clone();
+    for _ in 0..NESTED {
+        let bytes = read_blob(ingest, files, "manifest", &descriptor)?;
+        let what = format!("manifest {}", descriptor.digest);
+        let document: ManifestOrIndex = parse(&what, &bytes)?;
+        let Some(entries) = &document.manifests else {
+            if document.schema_version != 2 {
+                let why = format!("schema version {} is not supported, only 2 is", document.schema_version);
+                return Err(ImageError::BadDocument { what, why });
+            }
+            if descriptor.media_type.is_empty() {
+                descriptor.media_type = OCI_MANIFEST.to_owned();
+            }
+            return Ok((descriptor, bytes, document));
+        };
+        let next = plan_platform(entries, this_architecture())?.clone();
+        if !matches!(descriptor.media_type.as_str(), "" | OCI_INDEX | DOCKER_LIST) {
+            return Err(ImageError::BadDocument {
+                what,
+                why: format!("an index that calls itself {}", descriptor.media_type),
+            });
+        }
+        descriptor = next;
+    }
+    Err(ImageError::BadDocument {
+        what: format!("index {}", entry.digest),
+        why: "indexes nest too deep".to_owned(),
+    })
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// Reads a document by its descriptor and verifies it.
+fn read_blob(ingest: &Ingest<'_>, files: &Files, kind: &str, wanted: &Descriptor) -> Result<Vec<u8>, ImageError> {
+    let what = format!("{kind} {}", wanted.digest);
+    let bytes = files.read_document(&blob_path(&wanted.digest), ingest.limits())?;
+    if bytes.len() as u64 != wanted.size {
+        return Err(ImageError::WrongSize {
+            what,
+            expected: wanted.size,
+            found: bytes.len().to_string(),
+        });
+    }
+    let found = Digest::of(&bytes);
+    if found != wanted.digest {
+        return Err(ImageError::WrongDigest {
+            what,
+            expected: wanted.digest.to_string(),
+            found: found.to_string(),
+        });
+    }
+    Ok(bytes)
+}
+
+fn load_docker(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
+    let bytes = files.read_document("manifest.json", ingest.limits())?;
+    let images: Vec<DockerImage> = parse("manifest.json", &bytes)?;
+    check_count("the number of images", images.len(), ingest.limits().images)?;
+    check_single(files, images.len(), name)?;
+    if images.is_empty() {
+        let why = "its manifest.json names no image".to_owned();
+        return Err(ImageError::UnknownFormat {
+            source_name: files.name.clone(),
+            why,
+        });
+    }
+    images
+        .into_iter()
+        .map(|image| load_docker_image(ingest, files, image, name))
+        .collect()
+}
+
+/// A docker archive has no manifest in OCI's sense, so one is made for what is kept.
+fn load_docker_image(
+    ingest: &Ingest<'_>,
+    files: &Files,
+    image: DockerImage,
+    name: Option<&Reference>,
+) -> Result<Digest, ImageError> {
+    let config_bytes = files.read_document(&image.config, ingest.limits())?;
+    let config_file: ConfigFile = parse(&image.config, &config_bytes)?;
+    let diff_ids = config_file.rootfs.diff_ids;
+    if image.layers.len() != diff_ids.len() {
+        let why = format!(
+            "the archive has {} layers and the config {}",
+            image.layers.len(),
+            diff_ids.len()
+        );
+        return Err(ImageError::BadDocument {
+            what: image.config,
+            why,
+        });
+    }
+    check_count("the number of layers", diff_ids.len(), ingest.limits().layers)?;
+    let names: Vec<String> = match name {
+        Some(name) => vec![name.store_name()],
+        None => image
+            .repo_tags
+            .iter()
+            .map(|tag| Ok(Reference::parse(tag)?.store_name()))
+            .collect::<Result<_, _>>()?,
+    };
+    let wanted = |(path, diff_id): (String, Digest)| WantedLayer {
+        what: path.clone(),
+        diff_id: Some(diff_id),
+        blob: None,
+        needs_end_mark: false,
+        keeps_blob: true,
+        open: Box::new(move || {
+            let Opened { reader, .. } = files.open_file(&path)?;
+            Ok(reader as Box<dyn Read + Send>)
+        }),
+    };
+    let layers = ingest.take_layers(&image.layers.into_iter().zip(diff_ids).map(wanted).collect::<Vec<_>>())?;
+    let id = ingest.keep_document(&config_bytes)?;
+    let manifest = keep_manifest(
+        ingest,
+        &id,
+        config_bytes.len() as u64,
+        layers.iter().map(|l| l.info.blob.clone()),
+    )?;
+    Ok(ingest.commit(id, manifest, &layers, &names)?.id)
+}
+
+/// Writes the manifest of an image that came without one.
+pub(super) fn keep_manifest(
+    ingest: &Ingest<'_>,
+    config: &Digest,
+    config_size: u64,
+    blobs: impl Iterator<Item = Option<Descriptor>>,
+) -> Result<Descriptor, ImageError> {
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST.to_owned(),
+        config: Descriptor::new(OCI_CONFIG, config.clone(), config_size),
+        layers: blobs.flatten().map(oci_layer).collect(),
+    };
+    let bytes = serde_json::to_vec(&manifest).map_err(|error| ImageError::BadDocument {
+        what: "manifest".to_owned(),
+        why: error.to_string(),
+    })?;
+    let digest = ingest.keep_document(&bytes)?;
+    Ok(Descriptor::new(OCI_MANIFEST, digest, bytes.len() as u64))
+}
+
+/// A layer that came with a Docker manifest keeps its own media type, which an OCI manifest must not have.
+fn oci_layer(blob: Descriptor) -> Descriptor {
+    if blob.media_type.starts_with(OCI_LAYER) {
+        return blob;
+    }
+    let suffix = ["gzip", "zstd"]
+        .into_iter()
+        .find(|kind| blob.media_type.ends_with(kind));
+    let media_type = suffix.map_or(OCI_LAYER.to_owned(), |kind| format!("{OCI_LAYER}+{kind}"));
+    Descriptor::new(&media_type, blob.digest, blob.size)
+}
+
+pub(super) fn check_count(what: &str, count: usize, limit: usize) -> Result<(), ImageError> {
+    match count > limit {
+        true => Err(ImageError::OverLimit {
+            what: format!("{what} ({count})"),
+            limit: limit.to_string(),
+        }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::Platform;
+    use super::*;
+
+    fn annotated(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn images_of_layouts_are_named_by_what_their_makers_wrote() {
+        for (annotations, stem, name) in [
+            (&[][..], Some("x"), None),
+            (
+                &[(REF_NAME, "docker.io/library/busybox:1")][..],
+                Some("x"),
+                Some("docker.io/library/busybox:1"),
+            ),
+            (
+                &[(REF_NAME, "busybox:1")],
+                Some("x"),
+                Some("docker.io/library/busybox:1"),
+            ),
+            (&[(REF_NAME, "latest")], Some("x"), Some("localhost/x:latest")),
+            (&[(REF_NAME, "latest")], Some("Not A Name"), None),
+            (&[(REF_NAME, "busybox")], None, Some("localhost/busybox:latest")),
+            (
+                &[(REF_NAME, "1"), (CONTAINERD_NAME, "docker.io/library/a:1")],
+                Some("x"),
+                Some("docker.io/library/a:1"),
+            ),
+        ] {
+            let found = plan_name(&annotated(annotations), stem)
+                .expect("a good name")
+                .map(|name| name.to_string());
+            assert_eq!(found.as_deref(), name, "{annotations:?}");
+        }
+        assert!(plan_name(&annotated(&[(REF_NAME, "NOT/GOOD")]), None).is_err());
+    }
+
+    #[test]
+    fn entries_of_one_name_or_of_no_name_but_a_platform_are_one_image() {
+        let entry = |annotations: &[(&str, &str)], platform: bool| Descriptor {
+            annotations: annotated(annotations),
+            platform: platform.then(Platform::default),
+            ..Descriptor::new(OCI_MANIFEST, Digest::of(b"x"), 1)
+        };
+        let sizes = |entries: Vec<Descriptor>| {
+            plan_groups(entries)
+                .iter()
+                .map(|(_, group)| group.len())
+                .collect::<Vec<_>>()
+        };
+        let (a, b) = (&[(REF_NAME, "a:1")][..], &[(REF_NAME, "b:1")][..]);
+        assert_eq!(sizes(vec![entry(a, true), entry(b, true), entry(a, true)]), [2, 1]);
+        assert_eq!(sizes(vec![entry(&[], true), entry(&[], true)]), [2]);
+        assert_eq!(sizes(vec![entry(&[], false), entry(&[], false)]), [1, 1]);
+    }
+}

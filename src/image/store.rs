@@ -1,0 +1,433 @@
+//! What callers do with images: look up, load, list, tag, remove, save.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+
+use super::digest::Digest;
+use super::disk::{Disk, EMPTY_LAYER};
+use super::document::ConfigFile;
+use super::error::ImageError;
+use super::import::import;
+use super::ingest::{Claims, Ingest, Intake};
+use super::layer::tree_path;
+use super::limits::Limits;
+use super::load::load;
+use super::record::{self, Name, Record};
+use super::reference::{Reference, is_lower_hex};
+use super::save::{Saved, read_blob_json, save};
+use super::source::Files;
+use super::sweep::sweep;
+use super::unpack::Owners;
+use super::{BUILTIN_IMAGE, Image, ImageSummary, LoadSource, Removed, builtin};
+
+/// The store under one directory. Cheap to clone; clones are the same store. Several processes may share it.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    intake: Intake,
+    /// The binary that the built-in image is made from.
+    binary: PathBuf,
+    /// Someone removed an image while others were loading: the last of them sweeps.
+    is_sweep_due: AtomicBool,
+}
+
+impl ImageStore {
+    /// Opens the store in this directory, made if it is not there, and sweeps what a crash left behind.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or written.
+    pub fn open(dir: &Path) -> Result<ImageStore, ImageError> {
+        ImageStore::open_with(dir, Path::new("/proc/self/exe"), Limits::default())
+    }
+
+    /// The same with another binary for the built-in image and other limits.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or written.
+    pub fn open_with(dir: &Path, binary: &Path, limits: Limits) -> Result<ImageStore, ImageError> {
+        let disk = Disk::create(dir)?;
+        sweep(&disk)?;
+        let intake = Intake {
+            disk,
+            limits,
+            owners: Owners::here(),
+            claims: Claims::default(),
+        };
+        let inner = Inner {
+            intake,
+            binary: binary.to_owned(),
+            is_sweep_due: AtomicBool::new(false),
+        };
+        Ok(ImageStore { inner: Arc::new(inner) })
+    }
+
+    /// Looks an image up by name, by `sha256:…` id or by the beginning of an id. Makes the built-in image if it is
+    /// asked for and not there yet.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidImageName`] for names that Kubernetes refuses; else the store cannot be read.
+    pub fn resolve(&self, reference: &str) -> Result<Option<Image>, ImageError> {
+        match self.find(reference)? {
+            Some(record) => self.image(record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Loads every image of the source that is for this machine. `name` takes the place of the names in the source,
+    /// which then must hold one image.
+    ///
+    /// # Errors
+    /// If the source is no image, damaged, hostile or for other machines only. Images before the failing one stay.
+    pub fn load(&self, source: LoadSource, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
+        let name = name.map(Reference::parse).transpose()?;
+        let ids = self.ingest(|ingest| {
+            let files = Files::open(source, ingest.disk(), ingest.limits())?;
+            load(ingest, &files, name.as_ref())
+        })?;
+        ids.iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|id| self.image_by_id(id))
+            .collect()
+    }
+
+    /// Makes an image of one layer from a tar of a root file system, which may be compressed.
+    ///
+    /// # Errors
+    /// As [`ImageStore::load`].
+    pub fn import(&self, rootfs: impl Read + Send, name: &str) -> Result<Image, ImageError> {
+        let name = Reference::parse(name)?.store_name();
+        let id = self.ingest(|ingest| import(ingest, rootfs, &name))?;
+        self.image_by_id(&id)
+    }
+
+    /// All images, sorted by name; those without a name last.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the built-in image cannot be made.
+    pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
+        builtin::ensure(self.intake(), &self.inner.binary)?;
+        let names = record::names(self.disk())?;
+        let mut images = Vec::new();
+        for id in record::ids(self.disk())? {
+            let Some(record) = record::read(self.disk(), &id)? else {
+                continue;
+            };
+            let (digests, tags) = names_of(&names, &id);
+            let created = created(&read_blob_json(self.disk(), &id)?);
+            images.push(ImageSummary {
+                id: id.to_string(),
+                names: tags,
+                digests,
+                size: record.size,
+                created,
+            });
+        }
+        images.sort_by(|a, b| (a.names.is_empty(), &a.names, &a.id).cmp(&(b.names.is_empty(), &b.names, &b.id)));
+        Ok(images)
+    }
+
+    /// Everything about one image, in the shape of `docker image inspect`.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] if it is not there.
+    pub fn inspect(&self, reference: &str) -> Result<serde_json::Value, ImageError> {
+        let record = self.require(reference)?;
+        let config: ConfigFile = read_blob_json(self.disk(), &record.id)?;
+        let (digests, tags) = names_of(&record::names(self.disk())?, &record.id);
+        let layers: Vec<PathBuf> = self.layers(&record);
+        Ok(serde_json::json!({
+            "Id": record.id,
+            "RepoTags": tags,
+            "RepoDigests": digests,
+            "Digest": record.manifest.digest,
+            "Created": config.created,
+            "Architecture": config.architecture,
+            "Os": config.os,
+            "Size": record.size,
+            "Config": config.config,
+            "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+            "GraphDriver": { "Name": "overlay", "Data": { "LowerDirs": layers } },
+            "History": config.history,
+            "Notes": record.notes,
+        }))
+    }
+
+    /// Takes a name away, and with the last name the image. By id, all its names and the image. `in_use` is asked with
+    /// the image's id before it goes.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] if it is not there, [`ImageError::InUse`] if it may not go.
+    pub fn remove(&self, reference: &str, in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
+        let record = self.require(reference)?;
+        let removed = {
+            let edit = self.disk().edit()?;
+            let names: Vec<Name> = record::names(self.disk())?
+                .into_iter()
+                .filter(|name| name.id == record.id)
+                .collect();
+            let (gone, is_last) = plan_removal(&names, reference);
+            if is_last && in_use(&record.id.to_string()) {
+                return Err(ImageError::InUse(reference.to_owned()));
+            }
+            gone.iter()
+                .try_for_each(|name| record::unpoint(self.disk(), name, &edit))?;
+            if is_last {
+                record::delete(self.disk(), &record.id, &edit)?;
+            }
+            Removed {
+                untagged: gone,
+                deleted: is_last.then(|| record.id.to_string()),
+            }
+        };
+        if removed.deleted.is_some() && !sweep(self.disk())? {
+            self.inner.is_sweep_due.store(true, Ordering::Relaxed);
+        }
+        Ok(removed)
+    }
+
+    /// Gives an image another name; a name that another image had moves.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] if it is not there.
+    pub fn tag(&self, source: &str, name: &str) -> Result<Image, ImageError> {
+        let reference = Reference::parse(name)?;
+        if reference.digest().is_some() {
+            let why = "a name by digest cannot be given";
+            return Err(ImageError::InvalidImageName {
+                name: name.to_owned(),
+                why,
+            });
+        }
+        let record = self.require(source)?;
+        let edit = self.disk().edit()?;
+        // It may have been removed before the lock was had.
+        record::read(self.disk(), &record.id)?.ok_or_else(|| ImageError::NotFound(source.to_owned()))?;
+        record::point(self.disk(), &reference.store_name(), &record.id, &edit)?;
+        drop(edit);
+        self.image(record)
+    }
+
+    /// Writes images as an OCI archive that podman, skopeo and docker load. An image that is asked for by name is saved
+    /// under that name, by id under all its names.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] if one is not there; else it cannot be read or written.
+    pub fn save(&self, references: &[&str], out: impl Write) -> Result<(), ImageError> {
+        // Held so that no sweep takes away what is being read.
+        let _work = self.disk().work()?;
+        let names = record::names(self.disk())?;
+        let mut images: Vec<Saved> = Vec::new();
+        for reference in references {
+            let record = self.require(reference)?;
+            let asked = Reference::parse(reference).ok().map(|reference| reference.store_name());
+            let tags = names_of(&names, &record.id).1;
+            let own = tags
+                .iter()
+                .filter(|tag| Some(*tag) == asked.as_ref())
+                .cloned()
+                .collect::<Vec<_>>();
+            let wanted = if own.is_empty() { tags } else { own };
+            match images.iter_mut().find(|saved| saved.record.id == record.id) {
+                Some(saved) => saved.names.extend(wanted),
+                None => images.push(Saved { record, names: wanted }),
+            }
+        }
+        for image in &mut images {
+            image.names.sort();
+            image.names.dedup();
+        }
+        save(self.disk(), &images, out)
+    }
+
+    /// The directory that holds all layers. Relative to it, an image's layers have names short enough for overlay's
+    /// option string.
+    pub fn layers_dir(&self) -> PathBuf {
+        self.disk().path("layers")
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.inner.intake
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.inner.intake.disk
+    }
+
+    /// Runs one intake, and after it the sweep that it may have kept from running.
+    fn ingest<T>(&self, take: impl FnOnce(&Ingest<'_>) -> Result<T, ImageError>) -> Result<T, ImageError> {
+        let ingest = Ingest::begin(self.intake())?;
+        let result = take(&ingest);
+        drop(ingest);
+        if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) && !sweep(self.disk())? {
+            self.inner.is_sweep_due.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn require(&self, reference: &str) -> Result<Record, ImageError> {
+        self.find(reference)?
+            .ok_or_else(|| ImageError::NotFound(reference.to_owned()))
+    }
+
+    fn find(&self, reference: &str) -> Result<Option<Record>, ImageError> {
+        let bare = reference.strip_prefix("sha256:").unwrap_or(reference);
+        if let Some(id) = Digest::from_hex(bare) {
+            return record::read(self.disk(), &id);
+        }
+        let name = Reference::parse(reference)?.store_name();
+        if name == BUILTIN_IMAGE {
+            let id = builtin::ensure(self.intake(), &self.inner.binary)?;
+            let id = record::look_up(self.disk(), &name)?.unwrap_or(id);
+            return record::read(self.disk(), &id);
+        }
+        match record::look_up(self.disk(), &name)? {
+            Some(id) => record::read(self.disk(), &id),
+            None if is_short_id(bare) => self.find_by_short_id(bare),
+            None => Ok(None),
+        }
+    }
+
+    fn find_by_short_id(&self, start: &str) -> Result<Option<Record>, ImageError> {
+        let ids = record::ids(self.disk())?;
+        let mut fitting = ids.iter().filter(|id| id.hex().starts_with(start));
+        match (fitting.next(), fitting.next()) {
+            (Some(id), None) => record::read(self.disk(), id),
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(ImageError::Ambiguous(start.to_owned())),
+        }
+    }
+
+    fn image_by_id(&self, id: &Digest) -> Result<Image, ImageError> {
+        let record = record::read(self.disk(), id)?.ok_or_else(|| ImageError::NotFound(id.to_string()))?;
+        self.image(record)
+    }
+
+    fn image(&self, record: Record) -> Result<Image, ImageError> {
+        let config: ConfigFile = read_blob_json(self.disk(), &record.id)?;
+        let (digests, names) = names_of(&record::names(self.disk())?, &record.id);
+        Ok(Image {
+            id: record.id.to_string(),
+            names,
+            digest: digests.into_iter().next(),
+            layers: self.layers(&record),
+            created: created(&config),
+            config: config.config,
+            architecture: config.architecture,
+            size: record.size,
+            notes: record.notes,
+        })
+    }
+
+    /// Overlay refuses a directory that is given twice. Of a layer that is there twice the upper one is enough: it
+    /// covers all that the lower one shows.
+    fn layers(&self, record: &Record) -> Vec<PathBuf> {
+        let mut layers: Vec<PathBuf> = Vec::new();
+        for layer in record.layers.iter().rev() {
+            let path = tree_path(self.disk(), &layer.short);
+            if !layers.contains(&path) {
+                layers.push(path);
+            }
+        }
+        if layers.is_empty() {
+            layers.push(tree_path(self.disk(), EMPTY_LAYER));
+        }
+        layers.reverse();
+        layers
+    }
+}
+
+/// Seven digits are what tools show at least; fewer are more likely a name that is not there.
+fn is_short_id(text: &str) -> bool {
+    (7..64).contains(&text.len()) && text.bytes().all(is_lower_hex)
+}
+
+/// Names by digest, and names with tags.
+fn names_of(names: &[Name], id: &Digest) -> (Vec<String>, Vec<String>) {
+    let own: (Vec<&Name>, Vec<&Name>) = names
+        .iter()
+        .filter(|name| name.id == *id)
+        .partition(|name| name.is_digest());
+    let text = |names: Vec<&Name>| names.into_iter().map(|name| name.name.clone()).collect();
+    (text(own.0), text(own.1))
+}
+
+fn created(config: &ConfigFile) -> Option<Timestamp> {
+    config.created.as_ref()?.parse().ok()
+}
+
+/// Which of an image's names go, and whether the image goes with them. A repository's names by digest go with its last
+/// tag, as Docker has it.
+fn plan_removal(names: &[Name], reference: &str) -> (Vec<String>, bool) {
+    let asked = Reference::parse(reference).ok().map(|reference| reference.store_name());
+    let Some(asked) = names.iter().find(|name| Some(&name.name) == asked.as_ref()) else {
+        return (names.iter().map(|name| name.name.clone()).collect(), true);
+    };
+    let of_repository = |name: &&Name| name.repository() == asked.repository();
+    let is_last_tag = !names
+        .iter()
+        .filter(of_repository)
+        .any(|name| !name.is_digest() && name.name != asked.name);
+    let goes = |name: &&Name| name.name == asked.name || (is_last_tag && name.is_digest() && of_repository(name));
+    let gone: Vec<String> = names.iter().filter(goes).map(|name| name.name.clone()).collect();
+    let is_last = gone.len() == names.len();
+    (gone, is_last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repositorys_digests_go_with_its_last_tag_and_the_image_with_its_last_name() {
+        let name = |name: &str| Name {
+            name: name.to_owned(),
+            id: Digest::of(b"x"),
+        };
+        let digest = format!("r.io/a@{}", Digest::of(b"m"));
+        let (one, two, other) = (name("r.io/a:1"), name("r.io/a:2"), name("r.io/b:1"));
+        let by_digest = name(&digest);
+        for (names, reference, gone, is_last) in [
+            (
+                vec![one.clone(), two.clone(), by_digest.clone()],
+                "r.io/a:1",
+                vec!["r.io/a:1"],
+                false,
+            ),
+            (
+                vec![one.clone(), by_digest.clone()],
+                "r.io/a:1",
+                vec!["r.io/a:1", &digest],
+                true,
+            ),
+            (
+                vec![one.clone(), other.clone(), by_digest.clone()],
+                "r.io/a:1",
+                vec!["r.io/a:1", &digest],
+                false,
+            ),
+            (
+                vec![one.clone(), two.clone()],
+                "deadbeef",
+                vec!["r.io/a:1", "r.io/a:2"],
+                true,
+            ),
+            (vec![by_digest.clone()], &digest, vec![&digest], true),
+            (vec![], "deadbeef", vec![], true),
+        ] {
+            assert_eq!(
+                plan_removal(&names, reference),
+                (gone.iter().map(ToString::to_string).collect(), is_last)
+            );
+        }
+    }
+}

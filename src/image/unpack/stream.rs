@@ -1,0 +1,278 @@
+//! One layer's way from packed bytes to a tree, so that reading, hashing, decompressing and writing overlap.
+//!
+//! ```text
+//!  source ─► read ─┬─► blob file                      plain tar: read ─┬─► hash
+//!                  ├─► hash: blob digest                               └─► extract (this thread)
+//!                  └─► decode ─┬─► hash: diff id
+//!                              └─► extract (this thread)
+//! ```
+//!
+//! Each stage is a thread; between them run bounded queues of shared chunks, so that memory is bounded whatever the
+//! layer. Hashing has threads of its own because sha256 is the slowest stage on processors without SHA instructions.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, ScopedJoinHandle};
+
+use super::compression::Compression;
+use super::error::UnpackError;
+use crate::image::digest::{Digest, Hasher};
+use crate::image::limits::Limits;
+
+/// Bytes that travel together: enough that a queue's cost does not count.
+const CHUNK: usize = 128 << 10;
+/// Chunks that wait in a queue: 1 MiB, which evens out the stages' different paces.
+const QUEUED: usize = 8;
+
+/// A digest and the number of bytes that it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// Of all bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub struct Streamed<T> {
+    /// The bytes as they came. Known even if unpacking failed, so that a wrong digest is told before its consequences.
+    pub packed: Measured,
+    /// How they were compressed.
+    pub compression: Compression,
+    /// The bytes as they were unpacked, and what the consumer made of them.
+    pub unpacked: Result<(Measured, T), UnpackError>,
+}
+
+/// Where a stream comes from and how far it may go.
+pub struct Source<R> {
+    /// The packed bytes.
+    pub reader: R,
+    /// More than this many are refused.
+    pub max_size: u64,
+    /// Takes the packed bytes as they come.
+    pub keep: Option<File>,
+}
+
+/// Reads a stream to its end, keeps, hashes and decompresses it, and gives what comes out to `consume`.
+///
+/// # Errors
+/// Those of reading and keeping; those of decompressing and consuming are in [`Streamed::unpacked`].
+pub fn stream<R, T>(
+    mut source: Source<R>,
+    limits: &Limits,
+    consume: impl FnOnce(&mut ChunkReader) -> Result<T, UnpackError>,
+) -> Result<Streamed<T>, UnpackError>
+where
+    R: Read + Send,
+{
+    let first = read_chunk(&mut source.reader)?;
+    let compression = Compression::detect(&first)?;
+    thread::scope(|scope| {
+        let (hash_sink, hash) = spawn_hasher(scope);
+        let (data_sink, mut data) = queue();
+        let reading = scope.spawn(move || run_reader(source, first, &hash_sink, data_sink));
+        let decoding = match compression {
+            Compression::None => None,
+            packed => {
+                let (decoded_sink, decoded) = queue();
+                let (hash_sink, hash) = spawn_hasher(scope);
+                let raw = std::mem::replace(&mut data, decoded);
+                let decoder = scope.spawn(move || run_decoder(packed, raw, limits, &hash_sink, &decoded_sink));
+                Some((decoder, hash))
+            }
+        };
+        let consumed = consume(&mut data).and_then(|made| drain(&mut data).map(|()| made));
+        drop(data);
+        let decoded = decoding.map(|(decoder, hash)| (join(decoder), join(hash)));
+        let read = join(reading);
+        let packed = join(hash);
+        read?;
+        let unpacked = match decoded {
+            Some((Err(error), _)) => Err(error),
+            Some((Ok(()), digest)) => consumed.map(|made| (digest, made)),
+            None => consumed.map(|made| (packed.clone(), made)),
+        };
+        Ok(Streamed {
+            packed,
+            compression,
+            unpacked,
+        })
+    })
+}
+
+/// Bytes on their way from one stage to the next. A sender that goes without [`Message::End`] has failed.
+enum Message {
+    Data(Arc<Vec<u8>>),
+    End,
+}
+
+fn queue() -> (SyncSender<Message>, ChunkReader) {
+    let (sink, queue) = sync_channel(QUEUED);
+    (
+        sink,
+        ChunkReader {
+            queue,
+            chunk: Arc::default(),
+            used: 0,
+            taken: 0,
+            ended: false,
+        },
+    )
+}
+
+/// The receiving end of a queue, as a reader.
+pub struct ChunkReader {
+    queue: Receiver<Message>,
+    chunk: Arc<Vec<u8>>,
+    used: usize,
+    taken: u64,
+    ended: bool,
+}
+
+impl BufRead for ChunkReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.chunk.len() && !self.ended {
+            match self.queue.recv() {
+                Ok(Message::Data(chunk)) => {
+                    self.taken += chunk.len() as u64;
+                    (self.chunk, self.used) = (chunk, 0);
+                }
+                Ok(Message::End) => self.ended = true,
+                Err(_) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream broke off")),
+            }
+        }
+        Ok(&self.chunk[self.used..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// Reads until the chunk is full or the source is at its end.
+fn read_chunk(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    source.take(CHUNK as u64).read_to_end(&mut chunk)?;
+    Ok(chunk)
+}
+
+fn run_reader<R: Read>(
+    mut source: Source<R>,
+    mut chunk: Vec<u8>,
+    hash: &SyncSender<Message>,
+    data: SyncSender<Message>,
+) -> Result<(), UnpackError> {
+    let mut read = 0;
+    let mut data = Some(data);
+    while !chunk.is_empty() {
+        read += chunk.len() as u64;
+        if read > source.max_size {
+            return Err(UnpackError::OverLimit {
+                what: "the stream".to_owned(),
+                limit: format!("{} bytes", source.max_size),
+            });
+        }
+        if let Some(file) = &mut source.keep {
+            file.write_all(&chunk)?;
+        }
+        let shared = Arc::new(chunk);
+        // Whoever consumes may give up early; the bytes are kept and hashed to their end all the same.
+        data = data.filter(|data| data.send(Message::Data(Arc::clone(&shared))).is_ok());
+        let _hasher_lives_as_long = hash.send(Message::Data(shared));
+        chunk = read_chunk(&mut source.reader)?;
+    }
+    if let Some(data) = data {
+        let _consumer_may_be_gone = data.send(Message::End);
+    }
+    Ok(())
+}
+
+fn run_decoder(
+    compression: Compression,
+    raw: ChunkReader,
+    limits: &Limits,
+    hash: &SyncSender<Message>,
+    decoded: &SyncSender<Message>,
+) -> Result<(), UnpackError> {
+    let mut decoder = compression.decoder(raw)?;
+    let mut unpacked = 0u64;
+    loop {
+        let chunk = read_chunk(&mut decoder).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => UnpackError::Truncated,
+            _ => UnpackError::Read(error),
+        })?;
+        if chunk.is_empty() {
+            let _consumer_may_be_gone = decoded.send(Message::End);
+            return Ok(());
+        }
+        unpacked += chunk.len() as u64;
+        check_expansion(decoder.raw().taken, unpacked, limits)?;
+        let shared = Arc::new(chunk);
+        if decoded.send(Message::Data(Arc::clone(&shared))).is_err() {
+            return Ok(());
+        }
+        let _hasher_lives_as_long = hash.send(Message::Data(shared));
+    }
+}
+
+/// Bombs are known by their size, or by a ratio that no real layer has.
+pub(super) fn check_expansion(packed: u64, unpacked: u64, limits: &Limits) -> Result<(), UnpackError> {
+    if unpacked > limits.unpacked {
+        return Err(UnpackError::OverLimit {
+            what: "the unpacked stream".to_owned(),
+            limit: format!("{} bytes", limits.unpacked),
+        });
+    }
+    if unpacked > limits.ratio_from && unpacked / limits.ratio > packed {
+        return Err(UnpackError::OverLimit {
+            what: "the ratio of compression".to_owned(),
+            limit: format!("{}:1", limits.ratio),
+        });
+    }
+    Ok(())
+}
+
+/// What comes after a tar's end mark belongs to the digest, so it has to be read too.
+fn drain(data: &mut ChunkReader) -> Result<(), UnpackError> {
+    loop {
+        let rest = data.fill_buf()?.len();
+        if rest == 0 {
+            return Ok(());
+        }
+        data.consume(rest);
+    }
+}
+
+fn spawn_hasher<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+) -> (SyncSender<Message>, ScopedJoinHandle<'scope, Measured>) {
+    let (sink, queue) = sync_channel(QUEUED);
+    let hasher = scope.spawn(move || {
+        let (mut hasher, mut size) = (Hasher::default(), 0);
+        while let Ok(Message::Data(chunk)) = queue.recv() {
+            hasher.update(&chunk);
+            size += chunk.len() as u64;
+        }
+        Measured {
+            digest: hasher.finish(),
+            size,
+        }
+    });
+    (sink, hasher)
+}
+
+fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
+    // A panic of a stage is a bug; it goes on in the caller's thread instead of being lost.
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

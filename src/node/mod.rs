@@ -1,0 +1,262 @@
+//! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
+
+mod config;
+mod lock;
+mod namespaces;
+mod report;
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::process::Pid;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api, NodeFacts};
+use crate::event::EventRecorder;
+use crate::image::ImageStore;
+use crate::model::{Clock, Object, Paths, SystemClock};
+use crate::pod::{self, Rooms};
+use crate::runtime::native::{NativeRuntime, find_supervisor};
+use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
+use crate::store::{Store, StoreError};
+use crate::{applier, controller};
+
+use config::Config;
+use namespaces::Mode;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Threads that serve the API, controllers and workers. Two keep a slow parse from holding up an answer; what blocks has
+/// threads of its own.
+const WORKERS: usize = 2;
+
+/// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread.
+pub fn main() -> ExitCode {
+    namespaces::set_name("kubelocal-node");
+    match prepare().and_then(|prepared| start(prepared)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is settled before there are threads.
+struct Prepared {
+    paths: Paths,
+    config: Config,
+    mode: Mode,
+    /// Held for as long as the node runs.
+    lock: File,
+}
+
+fn prepare() -> Result<Prepared, Failure> {
+    let paths = Paths::discover()?;
+    paths.ensure_run_dir()?;
+    for dir in [&paths.home, &paths.manifests, &paths.pods, &paths.state, &paths.volumes] {
+        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    }
+    // Secrets, logs and images are the owner's.
+    std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
+    let config = Config::read(&paths.config)?;
+    let lock = lock::take(&paths.lock)?;
+    let mode = namespaces::enter(find_supervisor(&paths.pods).and_then(Pid::from_raw))?;
+    Ok(Prepared {
+        paths,
+        config,
+        mode,
+        lock,
+    })
+}
+
+fn start(prepared: Prepared) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KUBELOCAL_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime
+        .worker_threads(WORKERS)
+        .thread_keep_alive(Duration::from_secs(1))
+        .thread_name("node")
+        .enable_all();
+    runtime.build()?.block_on(run(prepared))
+}
+
+async fn run(prepared: Prepared) -> Result<(), Failure> {
+    let Prepared {
+        paths,
+        config,
+        mode,
+        lock,
+    } = prepared;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
+    let host = report::host(paths.pods.clone());
+    report_node(&store, &report::node_object(&host, clock.now()))?;
+    let oci_runtime = config.oci_runtime(&paths.config)?;
+    let facts = NodeFacts {
+        home: paths.home.clone(),
+        mode: mode.as_str().to_owned(),
+        runtime: oci_runtime
+            .as_ref()
+            .map_or("embedded".to_owned(), |path| path.display().to_string()),
+        cgroups: report::cgroups(),
+        started_at: clock.now(),
+        warnings: mode.warning().into_iter().map(str::to_owned).collect(),
+    };
+    let options = RuntimeOptions {
+        pods_dir: paths.pods.clone(),
+        run_dir: paths.run_dir.clone(),
+        oci_runtime,
+        supervisor_exe: "/proc/self/exe".into(),
+    };
+    let runtime: Arc<dyn Runtime> = Arc::new(NativeRuntime::open(options).await?);
+    let images = ImageStore::open(&paths.images)?;
+    let recorder = EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone());
+    let listener = listen(&paths)?;
+    let stop = CancellationToken::new();
+    let rooms = Rooms {
+        store: store.clone(),
+        runtime: runtime.clone(),
+        images: images.clone(),
+        recorder: recorder.component("kubelet"),
+        clock: clock.clone(),
+        host,
+    };
+    let (bells, pods) = pod::run(Arc::new(rooms), stop.clone());
+    let (end, ended) = watch::channel(None);
+    let api = Api {
+        store: store.clone(),
+        runtime: runtime.clone(),
+        images,
+        bells,
+        clock: clock.clone(),
+        facts,
+        end,
+    };
+    let sources = applier::run(
+        store.clone(),
+        recorder.clone(),
+        clock.clone(),
+        paths.manifests.clone(),
+        stop.clone(),
+    );
+    let controllers = controller::run(store.clone(), recorder, clock, stop.clone());
+    let tasks = [
+        tokio::spawn(pods),
+        tokio::spawn(sources),
+        tokio::spawn(controllers),
+        tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
+    ];
+    tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ends_pods = until_end(ended).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.cancel();
+    for task in tasks {
+        task.await?;
+    }
+    if ends_pods {
+        stop_pods(&store, &*runtime).await?;
+    }
+    store.close();
+    // The socket first, so that whoever finds the lock free finds no dead socket.
+    let _ = std::fs::remove_file(&paths.api_socket);
+    drop(lock);
+    Ok(())
+}
+
+/// Listens where only the owner may connect. A socket that a killed node left is replaced: we hold the lock.
+fn listen(paths: &Paths) -> Result<UnixListener, Failure> {
+    let _ = std::fs::remove_file(&paths.api_socket);
+    let listener = UnixListener::bind(&paths.api_socket).map_err(|e| format!("{}: {e}", paths.api_socket.display()))?;
+    std::fs::set_permissions(&paths.api_socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
+    match store.create(node.clone()) {
+        Ok(_) => Ok(()),
+        Err(StoreError::AlreadyExists(key)) => {
+            let status = node.value()["status"].clone();
+            store
+                .update_status(&key, |present| present.value_mut()["status"] = status)
+                .map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for a signal or a word through the API. True if the pods are to end too.
+async fn until_end(mut asked: watch::Receiver<Option<bool>>) -> Result<bool, Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok(false),
+        _ = interrupt.recv() => Ok(false),
+        word = asked.wait_for(Option::is_some) => Ok(word.is_ok_and(|word| *word == Some(true))),
+    }
+}
+
+/// Ends every container gracefully, all at once; the pods stay wanted, and the next node starts them again.
+async fn stop_pods(store: &Store, runtime: &dyn Runtime) -> Result<(), Failure> {
+    let sandboxes: Vec<_> = runtime.list().await?.into_iter().filter(|s| s.alive).collect();
+    let kind = crate::model::kind("v1", "Pod").expect("in the table");
+    let pods = store.list(kind, None).items;
+    let grace_of = |uid: &str| {
+        let pod = pods.iter().find(|pod| pod.uid() == uid);
+        let seconds = pod
+            .and_then(|pod| pod.number("/spec/terminationGracePeriodSeconds"))
+            .unwrap_or(30);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
+    };
+    let ends = sandboxes
+        .iter()
+        .map(|sandbox| stop_pod(runtime, sandbox, grace_of(&sandbox.config.uid.0)));
+    for ended in futures::future::join_all(ends).await {
+        ended?;
+    }
+    Ok(())
+}
+
+async fn stop_pod(
+    runtime: &dyn Runtime,
+    sandbox: &crate::runtime::SandboxStatus,
+    grace: Duration,
+) -> Result<(), crate::runtime::RuntimeError> {
+    let uid = &sandbox.config.uid;
+    let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
+    for run in sandbox.containers.iter().filter(|run| is_running(&run.state)) {
+        runtime
+            .stop_container(
+                uid,
+                &run.id,
+                Stop {
+                    signal: pod::stop_signal_of(run),
+                    grace,
+                },
+            )
+            .await?;
+    }
+    let deadline = Timestamp::now().saturating_add(grace).expect("no calendar units");
+    while Timestamp::now() < deadline {
+        let status = runtime.status(uid).await?;
+        if status.is_none_or(|s| !s.alive || !s.containers.iter().any(|run| is_running(&run.state))) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    runtime.stop_pod_sandbox(uid).await
+}

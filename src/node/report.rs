@@ -1,0 +1,159 @@
+//! The machine: what pods see of it, and the `Node` object that tells clients.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::KUBERNETES_VERSION;
+use crate::model::Object;
+use crate::pod::Host;
+
+/// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
+const MOST_PODS: u32 = 1000;
+
+/// Looks at the machine.
+pub fn host(pods_dir: PathBuf) -> Host {
+    Host {
+        node_name: node_name(),
+        ips: vec![main_address()],
+        cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
+        memory: memory(),
+        pods_dir,
+    }
+}
+
+/// The hostname in the letters that names may have (kubelet `GetHostname`).
+fn node_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let name: String = name.chars().map(fits).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
+fn main_address() -> String {
+    // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
+    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
+    asked.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
+}
+
+/// Bytes of memory (`proc_meminfo(5)`).
+fn memory() -> i64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()
+    });
+    total.map_or(0, |kilobytes: i64| kilobytes * 1024)
+}
+
+/// The node's object.
+pub fn node_object(host: &Host, now: Timestamp) -> Object {
+    let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let labels = json!({
+        "kubernetes.io/hostname": host.node_name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": architecture(),
+        "node-role.kubernetes.io/control-plane": "",
+    });
+    let node = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": host.node_name, "labels": labels},
+        "spec": {},
+        "status": {
+            "addresses": addresses(host),
+            "capacity": resources(host),
+            "allocatable": resources(host),
+            "conditions": [condition(&time)],
+            "nodeInfo": info(),
+        },
+    });
+    Object::new(node).expect("a kind of the table, with a name")
+}
+
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
+}
+
+fn addresses(host: &Host) -> Value {
+    let internal = host.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    internal
+        .chain([json!({"type": "Hostname", "address": host.node_name})])
+        .collect()
+}
+
+fn resources(host: &Host) -> Value {
+    json!({
+        "cpu": host.cpus.to_string(),
+        "memory": format!("{}Ki", host.memory / 1024),
+        "pods": MOST_PODS.to_string(),
+    })
+}
+
+fn condition(time: &str) -> Value {
+    json!({
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "kubelocal is looking after pods",
+        "lastHeartbeatTime": time,
+        "lastTransitionTime": time,
+    })
+}
+
+fn info() -> Value {
+    let system = rustix::system::uname();
+    let text = |file: &str| fs::read_to_string(file).unwrap_or_default().trim().to_owned();
+    let release = text("/etc/os-release");
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    json!({
+        "machineID": text("/etc/machine-id"),
+        "systemUUID": "",
+        "bootID": text("/proc/sys/kernel/random/boot_id"),
+        "kernelVersion": system.release().to_string_lossy(),
+        "osImage": name.unwrap_or_default().trim_matches('"'),
+        "containerRuntimeVersion": format!("kubelocal://{}", env!("CARGO_PKG_VERSION")),
+        "kubeletVersion": KUBERNETES_VERSION,
+        "kubeProxyVersion": "",
+        "operatingSystem": "linux",
+        "architecture": architecture(),
+    })
+}
+
+/// What of cgroups there is for limits, in a few words (`cgroups(7)`).
+pub fn cgroups() -> String {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let is_pure = own.lines().count() == 1;
+    match unified {
+        Some(path) if is_pure => {
+            let controllers =
+                fs::read_to_string(format!("/sys/fs/cgroup{path}/cgroup.controllers")).unwrap_or_default();
+            if controllers.trim().is_empty() {
+                "v2, nothing delegated".to_owned()
+            } else {
+                "v2, delegated".to_owned()
+            }
+        }
+        Some(_) => "v1 with v2 beside it".to_owned(),
+        None if own.is_empty() => "none".to_owned(),
+        None => "v1".to_owned(),
+    }
+}

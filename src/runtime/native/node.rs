@@ -1,0 +1,236 @@
+//! The node's side: [`Runtime`] by supervisors. Knows which of them live; everything else is asked or read.
+
+use std::sync::{Arc, Mutex};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::client::Connection;
+use super::external::Program;
+use super::living::Living;
+use super::record::{self, PodDir, SandboxRecord};
+use super::wire::{Reply, Request};
+use super::{session, spawn};
+use crate::runtime::{
+    Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, RuntimeOptions,
+    SandboxConfig, SandboxStatus, Session, Stop,
+};
+
+/// The runtime that runs pods itself.
+pub struct NativeRuntime {
+    living: Arc<Living>,
+    oci_runtime: Option<Program>,
+    hints: Mutex<Option<mpsc::UnboundedReceiver<PodUid>>>,
+}
+
+impl NativeRuntime {
+    /// Opens the runtime: adopts the supervisors that live, and settles the records of those that do not.
+    ///
+    /// Makes the calling process the one to which orphaned supervisors come (`PR_SET_CHILD_SUBREAPER`). To be called in
+    /// a tokio runtime with IO and time.
+    ///
+    /// # Errors
+    /// The directories cannot be made, or the external OCI runtime cannot be run.
+    pub async fn open(options: RuntimeOptions) -> Result<NativeRuntime, RuntimeError> {
+        for dir in [&options.pods_dir, &options.run_dir] {
+            record::make_dir(dir).map_err(|source| RuntimeError::Io {
+                path: dir.clone(),
+                source,
+            })?;
+        }
+        let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        subreaper.map_err(|e| RuntimeError::Sandbox(format!("child subreaper: {e}")))?;
+        let oci_runtime = options.oci_runtime.as_deref().map(Program::detect).transpose();
+        let oci_runtime = oci_runtime.map_err(RuntimeError::Sandbox)?;
+        let (hints, receiver) = mpsc::unbounded_channel();
+        let living = Living::new(options, hints);
+        let pods = record::pod_dirs(&living.options.pods_dir);
+        let adopted = join_all(pods.into_iter().map(|(pod, dir)| living.adopt(pod, dir))).await;
+        adopted.into_iter().collect::<Result<(), _>>()?;
+        Ok(NativeRuntime {
+            living,
+            oci_runtime,
+            hints: Mutex::new(Some(receiver)),
+        })
+    }
+
+    /// The supervisor of a pod as this process sees it: its namespaces are the pod's (`/proc/<pid>/ns/net`).
+    pub fn supervisor_pid(&self, pod: &PodUid) -> Option<i32> {
+        self.living.process(pod).map(|process| process.pid())
+    }
+
+    fn dir(&self, pod: &PodUid) -> Result<PodDir, RuntimeError> {
+        let dir = PodDir::of(&self.living.options.pods_dir, pod);
+        dir.ok_or_else(|| RuntimeError::Sandbox(format!("pod uid {:?} cannot name a directory", pod.0)))
+    }
+
+    async fn run_sandbox(&self, config: &SandboxConfig) -> Result<(), RuntimeError> {
+        let dir = self.dir(&config.uid)?;
+        if self.living.process(&config.uid).is_some() {
+            return Ok(());
+        }
+        let record = SandboxRecord {
+            config: config.clone(),
+            created_at: Timestamp::now(),
+            oci_runtime: self.oci_runtime.clone(),
+        };
+        let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
+        written.map_err(|source| RuntimeError::Io {
+            path: dir.sandbox(),
+            source,
+        })?;
+        match spawn::start(&self.living.options, &dir, config).await {
+            Ok(process) => {
+                self.living.watch(config.uid.clone(), dir, process);
+                Ok(())
+            }
+            Err(text) => {
+                self.living.settle(&config.uid, &dir)?;
+                if !dir.containers().exists() {
+                    // Nothing ever ran in it: nobody has to be told how it ended.
+                    record::remove_pod(&dir).map_err(|source| RuntimeError::Io {
+                        path: dir.sandbox(),
+                        source,
+                    })?;
+                }
+                Err(RuntimeError::Sandbox(text))
+            }
+        }
+    }
+
+    async fn remove_sandbox(&self, pod: &PodUid) -> Result<(), RuntimeError> {
+        let dir = self.dir(pod)?;
+        self.living.stop(pod).await?;
+        let path = dir.path().to_owned();
+        let removed = tokio::task::spawn_blocking(move || record::remove_pod(&dir)).await;
+        removed
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|source| RuntimeError::Io { path, source })?;
+        self.living.hint(pod);
+        Ok(())
+    }
+
+    /// Asks the pod's supervisor, and takes "done" for an answer.
+    async fn request(&self, pod: &PodUid, request: Request) -> Result<(), RuntimeError> {
+        if self.living.process(pod).is_none() {
+            return Err(RuntimeError::NoSandbox(pod.clone()));
+        }
+        let lost = |source| RuntimeError::Lost {
+            pod: pod.clone(),
+            source,
+        };
+        let asked = Connection::ask(&self.living.options.run_dir, pod, &request, &[]).await;
+        match asked.map_err(lost)?.answer().await.map_err(lost)? {
+            Reply::Done => Ok(()),
+            Reply::Failed(fault) => Err(fault.into()),
+            other => Err(lost(std::io::Error::other(format!("unexpected answer {other:?}")))),
+        }
+    }
+
+    async fn remove_run(&self, pod: &PodUid, id: &ContainerId) -> Result<(), RuntimeError> {
+        let dir = self.dir(pod)?;
+        match self.request(pod, Request::Remove(id.clone())).await {
+            // Not of this supervisor's life: then nobody has it mounted.
+            Err(RuntimeError::NoSandbox(_) | RuntimeError::NoContainer(_)) => {}
+            other => return other,
+        }
+        let wanted = id.clone();
+        let removed = tokio::task::spawn_blocking(move || record::remove_run(&dir, &wanted)).await;
+        removed.map_err(std::io::Error::other).flatten().map_err(|source| {
+            let path = self.living.options.pods_dir.join(&pod.0);
+            RuntimeError::Io { path, source }
+        })?;
+        self.living.hint(pod);
+        Ok(())
+    }
+
+    async fn read(&self, pods: Vec<(PodUid, PodDir)>) -> Vec<SandboxStatus> {
+        let alive: Vec<bool> = pods.iter().map(|(pod, _)| self.living.process(pod).is_some()).collect();
+        let read = move || {
+            let dirs = pods.iter().zip(alive);
+            dirs.filter_map(|((_, dir), alive)| record::read_pod(dir, alive))
+                .collect()
+        };
+        // Reading files does not panic, so the task ends with a value.
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    fn needs_sandbox(&self, pod: &PodUid) -> Result<(), RuntimeError> {
+        self.living
+            .process(pod)
+            .map(drop)
+            .ok_or_else(|| RuntimeError::NoSandbox(pod.clone()))
+    }
+}
+
+impl Runtime for NativeRuntime {
+    fn run_pod_sandbox<'a>(&'a self, config: &'a SandboxConfig) -> Answer<'a, ()> {
+        Box::pin(self.run_sandbox(config))
+    }
+
+    fn stop_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()> {
+        Box::pin(self.living.stop(pod))
+    }
+
+    fn remove_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()> {
+        Box::pin(self.remove_sandbox(pod))
+    }
+
+    fn create_container<'a>(&'a self, pod: &'a PodUid, config: &'a ContainerConfig) -> Answer<'a, ()> {
+        Box::pin(self.request(pod, Request::Create(Box::new(config.clone()))))
+    }
+
+    fn start_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()> {
+        Box::pin(self.request(pod, Request::Start(id.clone())))
+    }
+
+    fn stop_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, stop: Stop) -> Answer<'a, ()> {
+        let grace_ms = u64::try_from(stop.grace.as_millis()).unwrap_or(u64::MAX);
+        Box::pin(self.request(
+            pod,
+            Request::Stop {
+                id: id.clone(),
+                signal: stop.signal,
+                grace_ms,
+            },
+        ))
+    }
+
+    fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()> {
+        Box::pin(self.remove_run(pod, id))
+    }
+
+    fn exec<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, exec: &'a ExecConfig) -> Answer<'a, Session> {
+        Box::pin(async move {
+            self.needs_sandbox(pod)?;
+            session::exec(&self.living.options.run_dir, pod, id, exec).await
+        })
+    }
+
+    fn attach<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, attach: &'a AttachConfig) -> Answer<'a, Session> {
+        Box::pin(async move {
+            self.needs_sandbox(pod)?;
+            session::attach(&self.living.options.run_dir, pod, id, attach).await
+        })
+    }
+
+    fn list(&self) -> Answer<'_, Vec<SandboxStatus>> {
+        Box::pin(async { Ok(self.read(record::pod_dirs(&self.living.options.pods_dir)).await) })
+    }
+
+    fn status<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, Option<SandboxStatus>> {
+        Box::pin(async move {
+            let dir = self.dir(pod)?;
+            Ok(self.read(vec![(pod.clone(), dir)]).await.pop())
+        })
+    }
+
+    fn changes(&self) -> Option<mpsc::UnboundedReceiver<PodUid>> {
+        self.hints
+            .lock()
+            .expect("nothing panics while it takes the receiver")
+            .take()
+    }
+}

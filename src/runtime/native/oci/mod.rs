@@ -1,0 +1,64 @@
+//! The OCI runtimes, behind one small trait. All of it runs in a short-lived child that the supervisor forks for one call: a
+//! runtime may hang, leak, change its directory or its oom score, and the supervisor stays as it was.
+//!
+//! State of containers (pid, how they ended) is the supervisor's, which is their parent; a runtime is asked to make processes and
+//! for nothing else. Signals go by pidfd, and what a runtime kept is removed as a directory.
+
+mod cli;
+mod console;
+mod embedded;
+mod executor;
+mod trace;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::external::Program;
+
+/// One call's subject.
+#[derive(Debug, Clone)]
+pub(super) struct Bundle {
+    /// The container's id.
+    pub id: String,
+    /// The OCI bundle; `config.json` is in it.
+    pub path: PathBuf,
+    /// Where runtimes keep their state, for all containers of the pod.
+    pub state: PathBuf,
+    /// Whether the process gets a terminal.
+    pub tty: bool,
+    /// Whether the config names a control group.
+    pub has_cgroup: bool,
+}
+
+impl Bundle {
+    /// What the runtime keeps of this container.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state.join(&self.id)
+    }
+}
+
+/// A process that a runtime made. It is the supervisor's child.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub pid: i32,
+    /// The master side of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes processes in containers. Standard streams of the process are 0, 1 and 2 of the caller (unless it has a terminal).
+/// An error is for people: what failed, and the system's reason.
+pub(super) trait OciRuntime {
+    /// Creates and starts the bundle's container.
+    fn run(&self, bundle: &Bundle) -> Result<Launched, String>;
+
+    /// Starts the process described in the file `process` (an OCI `process` object) in a running container.
+    fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String>;
+}
+
+/// The runtime that was chosen; `None` is the embedded one.
+pub(super) fn chosen(program: Option<&Program>) -> Box<dyn OciRuntime> {
+    match program {
+        Some(program) => Box::new(cli::Cli(program.clone())),
+        None => Box::new(embedded::Embedded),
+    }
+}

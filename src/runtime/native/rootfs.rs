@@ -1,0 +1,186 @@
+//! A container's root file system: overlay of its layers, and careful looks into it.
+//!
+//! Layers are hostile input: a path in a root is only ever resolved with `openat2(RESOLVE_IN_ROOT)`, which keeps symbolic links,
+//! absolute ones too, below the root.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::record::{RunDir, make_dir, remove_tree};
+
+/// `/etc/passwd` and `/etc/group` beyond this are not read: no real one is larger, and memory is the supervisor's.
+const MAX_ETC_FILE: u64 = 4 << 20;
+
+/// Mounts the layers, with a directory for writes above them, at [`RunDir::rootfs`].
+///
+/// Mount options must fit a page, which 40 layers with their full paths would not. So the layers are linked as `0`, `1`, …
+/// in `links`, a directory on a tmpfs, and named relative to it: 150 layers take 500 bytes. No option is then a path from
+/// outside either, where a colon or comma would need escaping.
+///
+/// # Errors
+/// The kernel refused; the text is for people.
+pub(super) fn mount_overlay(layers: &[PathBuf], run: &RunDir, links: &Path, userxattr: bool) -> Result<(), String> {
+    let made = mount_overlay_io(layers, run, links, userxattr);
+    // Links were needed for the call only.
+    let _ = fs::remove_dir_all(links);
+    made.map_err(|e| format!("overlay of {} layers: {e}", layers.len()))
+}
+
+fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path, userxattr: bool) -> io::Result<()> {
+    remove_tree(links)?;
+    for dir in [links, &run.upper(), &run.work(), &run.rootfs()] {
+        make_dir(dir)?;
+    }
+    // The upper directory is the root as the container sees it.
+    rustix::fs::chmod(run.upper(), Mode::from_raw_mode(0o755))?;
+    for (number, layer) in layers.iter().enumerate() {
+        symlink(layer, links.join(number.to_string()))?;
+    }
+    symlink(run.upper(), links.join("u"))?;
+    symlink(run.work(), links.join("w"))?;
+    std::env::set_current_dir(links)?;
+    let mounted = rustix::mount::mount(
+        "overlay",
+        run.rootfs(),
+        "overlay",
+        MountFlags::empty(),
+        Some(&*std::ffi::CString::new(overlay_options(layers.len(), userxattr))?),
+    );
+    std::env::set_current_dir("/")?;
+    Ok(mounted?)
+}
+
+/// The options, the highest layer first as overlay wants it. `volatile` leaves out syncing at unmount: the writes of a container
+/// are not kept over its end. In a user namespace overlay may use only `user.*` attributes.
+fn overlay_options(layers: usize, userxattr: bool) -> String {
+    let lower: Vec<String> = (0..layers).rev().map(|number| number.to_string()).collect();
+    let userxattr = if userxattr { ",userxattr" } else { "" };
+    format!("lowerdir={},upperdir=u,workdir=w,volatile{userxattr}", lower.join(":"))
+}
+
+/// Takes the mount away, whoever still looks into it.
+pub(super) fn unmount(run: &RunDir) -> io::Result<()> {
+    match rustix::mount::unmount(run.rootfs(), UnmountFlags::DETACH) {
+        // Not mounted, or never made.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a small text file in a root; what is absent, no regular file or too large reads as empty.
+pub(super) fn read_in_root(rootfs: &Path, path: &str) -> String {
+    let read = || -> io::Result<String> {
+        let root = open_root(rootfs)?;
+        // Not blocking: it may be a pipe that somebody placed there.
+        let fd = open_in(&root, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let file = File::from(fd);
+        if !file.metadata()?.is_file() {
+            return Ok(String::new());
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_ETC_FILE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_default()
+}
+
+/// Makes a directory in a root, and those above it, if they are not there. Runtimes differ in whether they make a process's
+/// working directory, so none is asked to.
+///
+/// # Errors
+/// Something on the way is no directory; the text is for people.
+pub(super) fn make_dir_in_root(rootfs: &Path, path: &str) -> Result<(), String> {
+    make_dir_in_root_io(rootfs, path).map_err(|e| format!("working directory {path:?}: {e}"))
+}
+
+fn make_dir_in_root_io(rootfs: &Path, path: &str) -> io::Result<()> {
+    let root = open_root(rootfs)?;
+    let mut so_far = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        let name = match component {
+            Component::Normal(name) => name,
+            Component::RootDir | Component::CurDir => continue,
+            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let parent = open_in(&root, &so_far, OFlags::PATH | OFlags::DIRECTORY)?;
+        so_far.push(name);
+        match open_in(&root, &so_far, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(rootfs, flags, Mode::empty())?)
+}
+
+fn open_in(root: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(
+        root,
+        path.as_ref(),
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_150_layers_fit_a_page() {
+        assert_eq!(
+            overlay_options(3, true),
+            "lowerdir=2:1:0,upperdir=u,workdir=w,volatile,userxattr"
+        );
+        assert!(overlay_options(150, false).len() < 1000);
+    }
+
+    #[test]
+    fn links_never_lead_out_of_the_root() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("etc")).expect("the directory is writable");
+        fs::create_dir_all(&outside).expect("the directory is writable");
+        fs::write(outside.join("passwd"), "stolen").expect("the directory is writable");
+        symlink(outside.join("passwd"), root.join("etc/passwd")).expect("the directory is writable");
+        symlink("../../outside", root.join("up")).expect("the directory is writable");
+        assert_eq!(read_in_root(&root, "/etc/passwd"), "");
+        assert_eq!(read_in_root(&root, "/up/passwd"), "");
+        assert!(make_dir_in_root(&root, "/up/made").is_err());
+        assert!(!outside.join("made").exists());
+    }
+
+    #[test]
+    fn a_working_directory_is_made_with_those_above_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        make_dir_in_root(dir.path(), "/a/b/c").expect("nothing is in the way");
+        make_dir_in_root(dir.path(), "/a/b/c").expect("it is there already");
+        assert!(dir.path().join("a/b/c").is_dir());
+        assert!(make_dir_in_root(dir.path(), "/a/../b").is_err());
+        fs::write(dir.path().join("file"), "").expect("the directory is writable");
+        assert!(make_dir_in_root(dir.path(), "/file/x").is_err());
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_reads_as_empty() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("passwd")).expect("the directory is writable");
+        assert_eq!(read_in_root(dir.path(), "/passwd"), "");
+        assert_eq!(read_in_root(dir.path(), "/absent"), "");
+    }
+}

@@ -1,0 +1,171 @@
+//! What is mounted into a container: what every container has, then what was asked. Pure.
+
+use oci_spec::runtime::{Mount as OciMount, MountBuilder};
+
+use super::Place;
+use crate::runtime::{ContainerConfig, Mount};
+
+/// Plans the mounts in the order in which they are made. One that was asked for takes the place of a default one.
+pub(super) fn plan_mounts(config: &ContainerConfig, place: &Place) -> oci_spec::Result<Vec<OciMount>> {
+    let mut mounts = defaults(config.security.privileged, place)?;
+    mounts.retain(|mount| {
+        !config
+            .mounts
+            .iter()
+            .any(|asked| mount.destination().as_os_str() == &*asked.container_path)
+    });
+    for asked in &config.mounts {
+        mounts.push(bind(asked)?);
+    }
+    Ok(mounts)
+}
+
+fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> {
+    let access = if privileged { "rw" } else { "ro" };
+    // Group 5 owns terminals, where it is mapped.
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    let terminals = if place.tty_group {
+        &terminals[..]
+    } else {
+        &terminals[..5]
+    };
+    // A new sysfs needs a network namespace that one owns.
+    let sys = if place.host_network && place.in_user_namespace {
+        virtual_mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", access])?
+    } else {
+        virtual_mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access])?
+    };
+    let shm = place.shm.to_string_lossy();
+    Ok(vec![
+        virtual_mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
+        virtual_mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        )?,
+        virtual_mount("/dev/pts", "devpts", "devpts", terminals)?,
+        virtual_mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
+        virtual_mount(
+            "/dev/shm",
+            "bind",
+            &shm,
+            &["rbind", "rprivate", "nosuid", "noexec", "nodev"],
+        )?,
+        sys,
+        virtual_mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", access],
+        )?,
+    ])
+}
+
+fn virtual_mount(destination: &str, typ: &str, source: &str, options: &[&str]) -> oci_spec::Result<OciMount> {
+    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    MountBuilder::default()
+        .destination(destination)
+        .typ(typ)
+        .source(source)
+        .options(options)
+        .build()
+}
+
+fn bind(asked: &Mount) -> oci_spec::Result<OciMount> {
+    let access = if asked.read_only { "ro" } else { "rw" };
+    let options = ["rbind", "rprivate", access].map(str::to_owned);
+    MountBuilder::default()
+        .destination(&asked.container_path)
+        .typ("bind")
+        .source(&asked.host_path)
+        .options(options)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::tests::{config, place};
+    use super::*;
+
+    fn asked(path: &str, read_only: bool) -> Mount {
+        Mount {
+            container_path: path.to_owned(),
+            host_path: PathBuf::from("/host"),
+            read_only,
+        }
+    }
+
+    fn planned(config: &ContainerConfig, place: &Place) -> Vec<String> {
+        let mounts = plan_mounts(config, place).expect("every builder is given all it needs");
+        let line = |mount: &OciMount| {
+            let options = mount.options().clone().unwrap_or_default().join(",");
+            format!(
+                "{} {} {options}",
+                mount.destination().display(),
+                mount.typ().clone().unwrap_or_default()
+            )
+        };
+        mounts.iter().map(line).collect()
+    }
+
+    #[test]
+    fn asked_mounts_come_last_in_their_order_and_replace_defaults() {
+        let mut wanted = config();
+        wanted.mounts = vec![asked("/etc/hosts", true), asked("/dev/shm", false), asked("/a", false)];
+        let lines = planned(&wanted, &place());
+        assert_eq!(
+            lines[lines.len() - 3..],
+            [
+                "/etc/hosts bind rbind,rprivate,ro",
+                "/dev/shm bind rbind,rprivate,rw",
+                "/a bind rbind,rprivate,rw"
+            ]
+        );
+        assert_eq!(lines.iter().filter(|line| line.starts_with("/dev/shm ")).count(), 1);
+    }
+
+    #[test]
+    fn sysfs_and_cgroup_are_read_only_unless_privileged() {
+        let mut wanted = config();
+        let access = |lines: &[String]| {
+            lines
+                .iter()
+                .filter(|l| l.starts_with("/sys"))
+                .map(|l| l.ends_with("ro"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(access(&planned(&wanted, &place())), [true, true]);
+        wanted.security.privileged = true;
+        assert_eq!(access(&planned(&wanted, &place())), [false, false]);
+    }
+
+    #[test]
+    fn the_hosts_network_brings_the_hosts_sysfs_in_a_user_namespace() {
+        let own = Place {
+            host_network: true,
+            ..place()
+        };
+        assert!(
+            planned(&config(), &own)
+                .iter()
+                .any(|l| l.starts_with("/sys none rbind"))
+        );
+        let root = Place {
+            in_user_namespace: false,
+            ..own
+        };
+        assert!(planned(&config(), &root).iter().any(|l| l.starts_with("/sys sysfs")));
+    }
+
+    #[test]
+    fn terminals_belong_to_group_five_only_where_it_exists() {
+        let single = Place {
+            tty_group: false,
+            ..place()
+        };
+        assert!(!planned(&config(), &single).iter().any(|l| l.contains("gid=5")));
+    }
+}

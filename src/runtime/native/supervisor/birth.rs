@@ -1,0 +1,61 @@
+//! How a supervisor comes into its namespaces, and is known to be there before it does anything.
+//!
+//! The process that the node starts only unshares and forks: the child is PID 1 of the new pid namespace. Before it goes on, its
+//! pid is on disk, so a node that dies at any moment of this leaves a supervisor that the next node finds, or none.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::thread::UnshareFlags;
+
+use super::super::record::{PodDir, SandboxRecord, SupervisorRecord, read_json, write_json};
+use super::super::sys;
+
+/// Forks into new namespaces; returns in the child.
+///
+/// # Errors
+/// The text is for people.
+pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<(PodDir, SandboxRecord), String> {
+    let record: SandboxRecord = read_json(&dir.sandbox()).ok_or("sandbox.json cannot be read")?;
+    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    if !record.config.host_network {
+        flags |= UnshareFlags::NEWNET;
+    }
+    sys::unshare(flags).map_err(|e| format!("new namespaces: {e}"))?;
+    let go = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
+    match sys::fork().map_err(|e| format!("fork: {e}"))? {
+        sys::Fork::Parent(pid) => {
+            let known = SupervisorRecord::of(pid).and_then(|record| write_json(&dir.supervisor(), &record, false));
+            if let Err(error) = known.and_then(|()| File::from(go.1).write_all(b"!")) {
+                // The child sees the pipe end and goes.
+                tell(birth, &format!("error supervisor.json: {error}\n"));
+                std::process::exit(1);
+            }
+            std::process::exit(0)
+        }
+        sys::Fork::Child => {
+            drop(go.1);
+            if File::from(go.0).read_exact(&mut [0]).is_err() {
+                std::process::exit(1);
+            }
+            // Away from the terminal and the process group of whoever started the node.
+            rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
+            Ok((dir, record))
+        }
+    }
+}
+
+/// Tells the node how it went, and lets go of the pipe.
+pub(super) fn announce(birth: OwnedFd, outcome: Result<(), &str>) {
+    match outcome {
+        Ok(()) => tell(&birth, "ready\n"),
+        Err(text) => tell(&birth, &format!("error {}\n", text.replace('\n', " "))),
+    }
+    drop(birth);
+}
+
+fn tell(birth: &OwnedFd, text: &str) {
+    // A node that is gone will read the records instead.
+    let _ = rustix::io::write(birth, text.as_bytes());
+}

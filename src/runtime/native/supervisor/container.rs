@@ -1,0 +1,206 @@
+//! One run of a container: made, started, signalled, ended; and its record on disk.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::super::oci::Bundle;
+use super::super::record::{RunDir, make_dir, write_json};
+use super::super::spec::{Place, plan_spec};
+use super::super::sys;
+use super::super::{rootfs, users};
+use super::note;
+use super::output::Output;
+use super::poller::Token;
+use crate::runtime::{ContainerConfig, ContainerState, Exit};
+
+/// A run of a container.
+pub(super) struct Container {
+    pub config: ContainerConfig,
+    pub dir: RunDir,
+    pub bundle: Bundle,
+    pub stage: Stage,
+    pub output: Output,
+    /// The write end of its standard input, while somebody may attach to it.
+    pub stdin: Option<OwnedFd>,
+    /// The master side of its terminal.
+    pub terminal: Option<OwnedFd>,
+    /// Who waits for its start.
+    pub starters: Vec<Token>,
+    /// Who is attached and wants to know its end.
+    pub attached: Vec<Token>,
+    stop: Option<PlannedStop>,
+}
+
+/// What a run does.
+pub(super) enum Stage {
+    Created,
+    Starting,
+    Running(Running),
+    Exited,
+}
+
+/// A running container's first process.
+pub(super) struct Running {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub started_at: Timestamp,
+    /// The inode of its mount namespace, which tells its processes from others in a shared pid namespace.
+    pub mount_namespace: Option<u64>,
+}
+
+/// It was asked to end.
+struct PlannedStop {
+    signal: i32,
+    kill_at: Instant,
+}
+
+impl Container {
+    /// Prepares a run: root file system, bundle, records. What was half made when it fails is gone again.
+    ///
+    /// # Errors
+    /// The text is for people.
+    pub fn create(
+        config: ContainerConfig,
+        dir: RunDir,
+        bundle: Bundle,
+        place: &Place,
+        cgroup: Option<std::path::PathBuf>,
+    ) -> Result<Container, String> {
+        let container = Container {
+            config,
+            dir,
+            bundle,
+            stage: Stage::Created,
+            output: Output::default(),
+            stdin: None,
+            terminal: None,
+            starters: Vec::new(),
+            attached: Vec::new(),
+            stop: None,
+        };
+        match container.prepare(place, cgroup.as_deref()) {
+            Ok(()) => Ok(container),
+            Err(text) => {
+                if let Err(error) = container.remove() {
+                    note(&format!("undoing {}: {error}", container.config.id));
+                }
+                Err(text)
+            }
+        }
+    }
+
+    fn prepare(&self, place: &Place, cgroup: Option<&std::path::Path>) -> Result<(), String> {
+        let config = &self.config;
+        let io = |e: std::io::Error| format!("{}: {e}", self.dir.path().display());
+        super::super::record::remove_tree(self.dir.path()).map_err(io)?;
+        make_dir(&self.bundle.path).map_err(io)?;
+        let links = self.bundle.state.with_file_name("links").join(&config.id.0);
+        rootfs::mount_overlay(&config.layers, &self.dir, &links, place.in_user_namespace)?;
+        let root = self.dir.rootfs();
+        let read = |path| rootfs::read_in_root(&root, path);
+        let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
+        let identity = users::resolve(&config.user, &passwd, &group, &config.supplemental_groups)?;
+        if config.non_root && identity.uid == 0 {
+            return Err("container has runAsNonRoot and image will run as root".to_owned());
+        }
+        rootfs::make_dir_in_root(&root, &config.cwd)?;
+        let spec = plan_spec(config, &identity, place, &root, cgroup)?;
+        write_json(&self.bundle.path.join("config.json"), &spec, false).map_err(io)?;
+        write_json(&self.dir.status(), &ContainerState::Created, false).map_err(io)?;
+        // Last: a directory without it was never completed, and is nobody's.
+        write_json(&self.dir.config(), config, false).map_err(io)
+    }
+
+    /// The process runs.
+    pub fn set_running(&mut self, pid: i32, terminal: Option<OwnedFd>) -> Result<(), String> {
+        let opened = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+        let pidfd = opened.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()));
+        let pidfd = pidfd.map_err(|e| format!("process {pid}: {e}"))?;
+        let started_at = Timestamp::now();
+        // Its program may have unshared already; then its leftovers in a shared pid namespace are not found.
+        let mount_namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt"))
+            .ok()
+            .map(|meta| meta.ino());
+        self.terminal = terminal;
+        self.stage = Stage::Running(Running {
+            pid,
+            pidfd,
+            started_at,
+            mount_namespace,
+        });
+        self.write_status(&ContainerState::Running { started_at }, false);
+        if let Some(stop) = &self.stop {
+            self.signal(stop.signal);
+        }
+        Ok(())
+    }
+
+    /// It is over.
+    pub fn set_exited(&mut self, exit: Exit) {
+        self.stdin = None;
+        self.terminal = None;
+        self.write_status(&ContainerState::Exited(exit), true);
+        self.stage = Stage::Exited;
+        if let Err(error) = rootfs::unmount(&self.dir) {
+            note(&format!("unmounting {}: {error}", self.dir.rootfs().display()));
+        }
+        let state = self.bundle.state_dir();
+        if let Err(error) = super::super::record::remove_tree(&state) {
+            note(&format!("{}: {error}", state.display()));
+        }
+    }
+
+    /// When SIGKILL is due.
+    pub fn kill_at(&self) -> Option<Instant> {
+        match (&self.stage, &self.stop) {
+            (Stage::Running(_), Some(stop)) => Some(stop.kill_at),
+            _ => None,
+        }
+    }
+
+    /// Asks it to end. The first signal is sent once, and of several deadlines the earliest holds.
+    pub fn stop(&mut self, signal: i32, grace: Duration) {
+        let kill_at = Instant::now() + grace;
+        match &mut self.stop {
+            Some(stop) => stop.kill_at = stop.kill_at.min(kill_at),
+            None => {
+                self.stop = Some(PlannedStop { signal, kill_at });
+                self.signal(signal);
+            }
+        }
+    }
+
+    /// Sends SIGKILL, and plans no other.
+    pub fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        // Far enough not to wake for again; the kernel needs no second one.
+        let far = Instant::now() + Duration::from_secs(3600);
+        self.stop = Some(PlannedStop {
+            signal: libc::SIGKILL,
+            kill_at: far,
+        });
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Stage::Running(running) = &self.stage {
+            // It may be over already, which its exit will tell.
+            let _ = sys::signal_pidfd(running.pidfd.as_fd(), signal);
+        }
+    }
+
+    fn write_status(&self, state: &ContainerState, durable: bool) {
+        if let Err(error) = write_json(&self.dir.status(), state, durable) {
+            note(&format!("{}: {error}", self.dir.status().display()));
+        }
+    }
+
+    /// Takes the root file system away and removes the run's directory.
+    pub fn remove(&self) -> std::io::Result<()> {
+        rootfs::unmount(&self.dir)?;
+        super::super::record::remove_tree(&self.bundle.state_dir())?;
+        super::super::record::remove_tree(self.dir.path())
+    }
+}

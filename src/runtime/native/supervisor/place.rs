@@ -1,0 +1,181 @@
+//! Furnishes the pod's namespaces: mounts, host name, loopback, shared memory, and the `pause` process of a shared pid namespace.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::thread::UnshareFlags;
+
+use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
+use super::super::spec::{CapabilitySet, Place};
+use super::super::sys;
+use super::cgroup::{self, PodCgroup};
+use super::note;
+
+/// Sizes of the pod's two tmpfs, upper limits that cost nothing until used: `/dev/shm` (containerd's default), and
+/// the runtimes' state.
+const SHM_OPTIONS: &std::ffi::CStr = c"mode=1777,size=67108864";
+const RUN_OPTIONS: &std::ffi::CStr = c"mode=0700,size=16777216";
+
+/// What a pod's own network allows its containers, as containerd's defaults do: any port, and ping.
+const NETWORK_SETTINGS: [(&str, &str); 2] = [
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    // The kernel refuses groups that are not mapped.
+    ("/proc/sys/net/ipv4/ping_group_range", "0 65535"),
+];
+
+/// Furnishes the namespaces.
+///
+/// # Errors
+/// The text is for people.
+pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Option<PodCgroup>), String> {
+    let (host_mount, own_group) = mount_all(dir)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
+    if !record.config.host_network {
+        set_up_network(&record.config.hostname)?;
+    }
+    let cgroup = PodCgroup::make(dir, &host_mount, &own_group);
+    let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
+    let place = Place {
+        in_user_namespace,
+        host_network: record.config.host_network,
+        shm: dir.run().join("shm"),
+        pid_namespace: record.config.share_pid.then(start_pause).transpose()?,
+        bounding: bounding_set(&read("/proc/self/status")),
+        oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
+        tty_group: is_mapped(5, &read("/proc/self/gid_map")),
+    };
+    Ok((place, cgroup))
+}
+
+/// Mounts, in this namespace alone, what the pod needs. Returns what [`cgroup::present_unified`] does.
+fn mount_all(dir: &PodDir) -> Result<(PathBuf, PathBuf), String> {
+    let failed = |what: &'static str| move |e: rustix::io::Errno| format!("mount {what}: {e}");
+    // Mounts that appear on the host shall appear here (hostPath volumes), not the other way round.
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).map_err(failed("propagation"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(failed("/proc"))?;
+    let run = dir.run();
+    remove_tree(&run)
+        .and_then(|()| make_dir(&run))
+        .map_err(|e| format!("{}: {e}", run.display()))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", &run, "tmpfs", flags, Some(RUN_OPTIONS)).map_err(failed("run"))?;
+    for name in ["shm", "oci", "links"] {
+        make_dir(&run.join(name)).map_err(|e| format!("{name}: {e}"))?;
+    }
+    let flags = flags | MountFlags::NOEXEC;
+    rustix::mount::mount("shm", run.join("shm"), "tmpfs", flags, Some(SHM_OPTIONS)).map_err(failed("shm"))?;
+    cgroup::present_unified().map_err(|e| format!("control groups: {e}"))
+}
+
+fn set_up_network(hostname: &str) -> Result<(), String> {
+    rustix::system::sethostname(hostname.as_bytes()).map_err(|e| format!("host name {hostname:?}: {e}"))?;
+    sys::loopback_up().map_err(|e| format!("loopback: {e}"))?;
+    for (path, value) in NETWORK_SETTINGS {
+        // A kernel without the setting has no such restriction to lift, or no ping to allow.
+        if let Err(error) = fs::write(path, value) {
+            note(&format!("{path}: {error}"));
+        }
+    }
+    Ok(())
+}
+
+/// Starts the process that holds the shared pid namespace. Not this process itself: its command line and descriptors would be
+/// open to the containers. It cannot unshare the namespace for itself either, since it could not go back.
+fn start_pause() -> Result<PathBuf, String> {
+    let failed = |e: std::io::Error| format!("shared pid namespace: {e}");
+    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    match sys::fork().map_err(failed)? {
+        sys::Fork::Child => {
+            let forked = sys::unshare(UnshareFlags::NEWPID).and_then(|()| sys::fork());
+            match forked {
+                Ok(sys::Fork::Child) => run_pause(),
+                Ok(sys::Fork::Parent(pid)) => {
+                    let _ = rustix::io::write(&tell, &pid.to_le_bytes());
+                    sys::exit_now(0)
+                }
+                Err(_) => sys::exit_now(1),
+            }
+        }
+        sys::Fork::Parent(_) => {
+            drop(tell);
+            let mut pid = [0; 4];
+            let length = rustix::io::read(&told, &mut pid).map_err(|e| failed(e.into()))?;
+            if length != pid.len() {
+                return Err("shared pid namespace: it could not be made".to_owned());
+            }
+            Ok(PathBuf::from(format!("/proc/{}/ns/pid", i32::from_le_bytes(pid))))
+        }
+    }
+}
+
+/// Waits for ever. Orphans of the shared namespace become its children, and are reaped by the kernel.
+fn run_pause() -> ! {
+    sys::ignore_children();
+    // Nothing of the supervisor's may be reached through this process, which containers can see.
+    sys::close_all();
+    sys::pause()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Whether the map is another than the whole range onto itself (user_namespaces(7)).
+fn is_user_namespace(uid_map: &str) -> bool {
+    uid_map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
+}
+
+fn is_mapped(id: u64, map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line
+            .split_ascii_whitespace()
+            .map(|number| number.parse::<u64>().unwrap_or(0));
+        let (Some(first), Some(_), Some(length)) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return false;
+        };
+        (first..first + length).contains(&id)
+    })
+}
+
+fn bounding_set(status: &str) -> CapabilitySet {
+    let text = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    CapabilitySet(
+        text.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+            .unwrap_or(0),
+    )
+}
+
+fn own_oom_score() -> i32 {
+    read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_onto_itself_is_the_host() {
+        assert!(!is_user_namespace("         0          0 4294967295\n"));
+        assert!(is_user_namespace(
+            "         0       1000          1\n         1     100000      65536\n"
+        ));
+    }
+
+    #[test]
+    fn the_terminals_group_is_looked_up_in_the_map() {
+        assert!(is_mapped(5, "0 1000 1\n1 100000 65536\n"));
+        assert!(!is_mapped(5, "0 1000 1\n"));
+    }
+
+    #[test]
+    fn the_bounding_set_is_read_from_the_status() {
+        assert_eq!(
+            bounding_set("CapEff:\t0\nCapBnd:\t000001ffffffffff\n"),
+            CapabilitySet(0x1ff_ffff_ffff)
+        );
+    }
+}
