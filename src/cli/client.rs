@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{CliError, Result};
-use super::transport;
+use super::transport::{self, WithoutWarnings};
 use crate::model::Kind;
 
 /// The header that asks for a Table, and for plain JSON where there is none.
@@ -141,13 +141,15 @@ impl Node {
         }
     }
 
-    /// Server-side apply of an object.
+    /// Server-side apply of an object that has passed the gate here: the server's warnings are known.
     ///
     /// # Errors
     /// What the server says, or that it does not answer.
     pub async fn apply(&self, object: &Resource, query: &Query<'_>, wanted: &Value) -> Result<Value> {
         let headers = [(CONTENT_TYPE.as_str(), "application/apply-patch+yaml")];
-        self.request(Method::PATCH, &object.path(), query, &headers, to_bytes(wanted)).await
+        let mut request = build(Method::PATCH, &object.path(), query, &headers, to_bytes(wanted))?;
+        request.extensions_mut().insert(WithoutWarnings);
+        Ok(self.client.request(request).await?)
     }
 
     /// DELETE of an object with `DeleteOptions`.

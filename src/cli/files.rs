@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::Resource;
-use super::error::{CliError, Result};
-use crate::admit::{FieldPath, Problem, Severity, SourceText, SpanTree, yaml};
-use crate::model::{self, KINDS};
+use super::error::{CliError, ErrorKind, Result};
+use crate::admit::{AdmittedObject, FieldPath, Problem, Severity, SourceText, SpanTree, admit_file_in};
+use crate::model::KINDS;
 
 /// Which manifests.
 #[derive(Debug, Clone, Default, Args)]
@@ -29,7 +29,7 @@ pub struct Files {
 /// One object of a file.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The object, with its namespace filled in.
+    /// The object as its author wrote it, with its namespace filled in.
     pub object: Value,
     /// What to ask the node about it.
     pub resource: Resource,
@@ -41,7 +41,7 @@ pub struct Manifest {
 #[derive(Debug)]
 struct Text {
     name: PathBuf,
-    content: String,
+    content: Vec<u8>,
 }
 
 impl Manifest {
@@ -54,7 +54,8 @@ impl Manifest {
     /// An error at the place of a field, as `metav1.Status` names it (`spec.containers[0].image`).
     #[must_use]
     pub fn error_at(&self, field: &str, message: &str) -> Problem {
-        let source = SourceText::new(self.text.name.as_path().into(), &self.text.content);
+        let content = String::from_utf8_lossy(&self.text.content);
+        let source = SourceText::new(self.text.name.as_path().into(), &content);
         let message = if field.is_empty() {
             message.to_owned()
         } else {
@@ -81,25 +82,25 @@ impl Files {
         self.filenames.is_empty() && self.kustomize.is_none()
     }
 
-    /// Every object of the manifests, in the order in which they can be made: what others need first.
+    /// Every object of the manifests, in the order in which they can be made: what others need first. They have passed the
+    /// same gate that the node has; its warnings go to standard error.
     ///
     /// # Errors
-    /// When a path is missing or anything in a file can't be read; every problem is in the message, with its place.
+    /// When a path is missing or anything in a file is refused; every problem is in the message, with its place.
     pub fn read(&self, namespace: &str) -> Result<Vec<Manifest>> {
         let (mut manifests, mut problems) = (Vec::new(), Vec::new());
         for text in self.texts()? {
             let text = Arc::new(text);
-            let source = SourceText::new(text.name.as_path().into(), &text.content);
-            let (documents, faults) = yaml::documents(&source, &text.content);
-            problems.extend(faults);
-            for document in documents {
-                match manifest(document.value, document.spans, &text, namespace) {
-                    Ok(manifest) => manifests.push(manifest),
-                    Err((spans, message)) => problems.push(source.error(spans.at, message)),
-                }
-            }
+            let admitted = admit_file_in(&text.name, &text.content, namespace);
+            problems.extend(admitted.problems);
+            manifests.extend(admitted.objects.into_iter().map(|object| manifest(object, &text)));
         }
-        refuse(&problems)?;
+        let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
+            problems.into_iter().partition(|problem| problem.severity == Severity::Error);
+        for warning in warnings {
+            eprintln!("{warning}");
+        }
+        refuse(&errors)?;
         // The table of kinds lists what others need last.
         manifests
             .sort_by_key(|manifest| std::cmp::Reverse(KINDS.iter().position(|kind| kind == manifest.resource.kind)));
@@ -125,8 +126,8 @@ impl Files {
         let mut texts = Vec::new();
         for name in &self.filenames {
             if name == "-" {
-                let mut content = String::new();
-                std::io::stdin().read_to_string(&mut content)?;
+                let mut content = Vec::new();
+                std::io::stdin().read_to_end(&mut content)?;
                 texts.push(Text {
                     name: "-".into(),
                     content,
@@ -177,77 +178,27 @@ impl Files {
 }
 
 /// All errors at once, so that a file is mended in one go.
-fn refuse(problems: &[Problem]) -> Result {
-    let errors: Vec<String> = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .map(ToString::to_string)
-        .collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(CliError {
-            kind: super::error::ErrorKind::Local,
-            message: errors.join("\n"),
-            hint: None,
-            causes: Vec::new(),
-        }),
+fn refuse(errors: &[Problem]) -> Result {
+    if errors.is_empty() {
+        return Ok(());
     }
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Err(CliError { message: errors.join("\n"), ..CliError::silent(ErrorKind::Local) })
 }
 
-fn manifest(
-    mut object: Value,
-    spans: SpanTree,
-    text: &Arc<Text>,
-    namespace: &str,
-) -> Result<Manifest, (SpanTree, String)> {
-    let field = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (version, kind_name, name) = (field("/apiVersion"), field("/kind"), field("/metadata/name"));
-    let Some(kind) = model::kind(&version, &kind_name) else {
-        let message = match (version.as_str(), kind_name.as_str()) {
-            ("", _) => "apiVersion not set".to_owned(),
-            (_, "") => "kind not set".to_owned(),
-            _ => format!("no matches for kind {kind_name:?} in version {version:?}"),
-        };
-        return Err((spans, message));
-    };
-    if name.is_empty() {
-        return Err((spans, "metadata.name: Required value: name is required".to_owned()));
-    }
-    let own_namespace = match field("/metadata/namespace") {
-        own if own.is_empty() => namespace.to_owned(),
-        own => own,
-    };
-    if kind.namespaced {
-        object["metadata"]["namespace"] = json!(own_namespace);
-    }
-    Ok(Manifest {
-        resource: Resource::object(kind, &own_namespace, &name),
-        object,
+fn manifest(admitted: AdmittedObject, text: &Arc<Text>) -> Manifest {
+    let key = admitted.object.key();
+    Manifest {
+        resource: Resource::object(key.kind(), &key.namespace, &key.name),
+        object: admitted.config,
         text: Arc::clone(text),
-        spans,
-    })
+        spans: admitted.spans,
+    }
 }
 
 fn read_file(path: &Path) -> Result<Text> {
-    let bytes = std::fs::read(path).map_err(|error| at_path(path, &error))?;
-    match yaml::text_of(&bytes) {
-        Ok(content) => Ok(Text {
-            name: path.to_owned(),
-            content: content.to_owned(),
-        }),
-        Err((place, message)) => Err(CliError::local(format_args!(
-            "{}:{}:{}: {message}",
-            path.display(),
-            place.line,
-            place.column
-        ))),
-    }
+    let content = std::fs::read(path).map_err(|error| at_path(path, &error))?;
+    Ok(Text { name: path.to_owned(), content })
 }
 
 fn at_path(path: &Path, error: &std::io::Error) -> CliError {
@@ -279,11 +230,7 @@ fn built(directory: &Path) -> Result<Text> {
                     .trim_start_matches("error: "),
             ));
         }
-        let content = String::from_utf8(output.stdout).map_err(CliError::local)?;
-        return Ok(Text {
-            name: directory.to_owned(),
-            content,
-        });
+        return Ok(Text { name: directory.to_owned(), content: output.stdout });
     }
     Err(CliError::local(format_args!(
         "{}: an overlay needs a builder to be read",
@@ -310,7 +257,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(tmp.path().join(name), text).expect("written");
         write(
             "a.yaml",
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: x}\n",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: a, image: a}]}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: x}\n",
         );
         write(
             "b.json",
@@ -334,12 +281,9 @@ mod tests {
         let path = tmp.path().join("a.yaml");
         std::fs::write(&path, "apiVersion: v1\nkind: Foo\n---\nkind: Pod\n---\na: [\n").expect("written");
         let error = files(&[&path]).read("default").expect_err("three errors").message;
-        assert!(
-            error.contains("a.yaml:1:1: error: no matches for kind \"Foo\" in version \"v1\""),
-            "{error}"
-        );
-        assert!(error.contains("a.yaml:4:1: error: apiVersion not set"), "{error}");
-        assert!(error.contains("a.yaml:6:") || error.contains("a.yaml:7:"), "{error}");
+        for place in ["a.yaml:2:", "a.yaml:4:", "a.yaml:6:"] {
+            assert!(error.contains(place), "{place} in {error}");
+        }
     }
 
     #[test]
@@ -356,15 +300,15 @@ mod tests {
         let path = tmp.path().join("a.yaml");
         std::fs::write(
             &path,
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  restartPolicy: Sometimes\n",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  key: value\n",
         )
         .expect("written");
         let manifests = files(&[&path]).read("default").expect("reads");
         let shown = manifests[0]
-            .error_at("spec.restartPolicy", "Unsupported value")
+            .error_at("data", "Forbidden: field is immutable")
             .to_string();
         assert!(
-            shown.contains("a.yaml:5:18: error: spec.restartPolicy: Unsupported value\n"),
+            shown.contains("a.yaml:4:1: error: data: Forbidden: field is immutable\n"),
             "{shown}"
         );
     }
