@@ -27,7 +27,6 @@ mod tests;
 mod typed;
 mod validate;
 mod yaml;
-pub use yaml::{MAX_FILE_BYTES, values as yaml_values};
 
 pub use decode::Refusal;
 pub use defaults::default_pull_policy;
@@ -40,3 +39,4 @@ pub use problem::{Location, Place, Problem, Severity, SourceText};
 pub use quantity::Quantity;
 pub use spans::{Children, SpanTree};
 pub use validate::{ErrorKind, ErrorList, FieldError};
+pub use yaml::{MAX_FILE_BYTES, values as yaml_values};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::plan::{Plan, Step, Write};
-use crate::model::{Object, whole_second};
+use crate::model::{Object, object_time};
 
 /// An object in the making.
 #[derive(Debug, Clone)]
@@ -195,7 +195,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 /// The same as objects print it.
 pub(super) fn time(second: i64) -> String {
-    whole_second(at(second)).to_string()
+    object_time(at(second))
 }
 
 /// A plan in words: `create pod/web-0`, `tell SuccessfulCreate`.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::model::{Clock, Object, kind, whole_second};
+use crate::model::{Clock, Object, kind, object_time};
 use crate::store::{Store, StoreError};
 
 use correlate::{Correlator, Occurrence, Telling};
@@ -140,8 +140,8 @@ impl EventRecorder {
             "message": telling.message,
             "type": occurrence.kind.as_str(),
             "source": {"component": occurrence.component, "host": self.shared.host},
-            "firstTimestamp": whole_second(telling.first).to_string(),
-            "lastTimestamp": whole_second(now).to_string(),
+            "firstTimestamp": object_time(telling.first),
+            "lastTimestamp": object_time(now),
             "count": telling.count,
             // Upstream prints it although only the newer events API sets it.
             "eventTime": null,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::pods::ready_since;
 use crate::controller::run;
 use crate::event::EventRecorder;
-use crate::model::{Clock, Key, Kind, Object, kind, whole_second};
+use crate::model::{Clock, Key, Kind, Object, kind, object_time};
 use crate::store::{Change, ChangeKind, DeleteOptions, Propagation, Store, Watcher};
 
 /// The paused time of tokio as a clock.
@@ -234,7 +234,7 @@ fn end(store: &Store, key: &Key) {
 }
 
 fn make_ready(store: &Store, key: &Key, now: Timestamp) {
-    let since = whole_second(now).to_string();
+    let since = object_time(now);
     let ready = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
     let begin = |pod: &mut Object| pod.value_mut()["status"] = json!({"phase": "Running", "conditions": ready});
     // A pod that was deleted before it began is not there.
