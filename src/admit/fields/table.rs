@@ -249,6 +249,8 @@ const INIT_CONTAINER: Entries = &[(
     Refuse("sidecar containers are not run yet: the pod would wait for it forever"),
 )];
 
+const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
+
 const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
@@ -260,6 +262,11 @@ const VOLUME: Entries = &[
     ("hostPath", Honoured),
     ("configMap", Honoured),
     ("secret", Honoured),
+    ("emptyDir.mode", Warn("not honoured yet")),
+    ("configMap.defaultUser", NO_FILE_OWNER),
+    ("configMap.items[].user", NO_FILE_OWNER),
+    ("secret.defaultUser", NO_FILE_OWNER),
+    ("secret.items[].user", NO_FILE_OWNER),
     ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
     ("projected", Refuse("volumes of this kind can't be mounted here yet")),
     (
