@@ -156,9 +156,9 @@ impl Extended {
                 }
             }
         }
-        if let Some((sparse, name)) = PaxSparse::from_records(&sparse_records)? {
+        if let Some(mut sparse) = PaxSparse::from_records(&sparse_records)? {
+            entry.path = sparse.name.take().unwrap_or(entry.path);
             overrides.sparse = Some(sparse);
-            entry.path = name.unwrap_or(entry.path);
         }
         entry.path = self.gnu_path.unwrap_or(entry.path);
         entry.link = self.gnu_link.unwrap_or(entry.link);

@@ -31,8 +31,7 @@ impl Supervisor {
 
     /// The socket's directory keeps others out; this keeps out those that a broken directory would let in.
     fn welcome(&mut self, stream: OwnedFd) -> std::io::Result<()> {
-        let who = rustix::net::sockopt::socket_peercred(&stream)?;
-        if who.uid != rustix::process::geteuid() {
+        if sys::peer_uid(&stream)? != rustix::process::geteuid().as_raw() {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }
         rustix::io::ioctl_fionbio(&stream, true)?;

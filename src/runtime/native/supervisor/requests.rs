@@ -178,16 +178,15 @@ impl Supervisor {
     }
 
     fn set_running(&mut self, id: &ContainerId, launched: Launched) -> Result<(), String> {
-        let terminal = launched.terminal;
-        if let Some(terminal) = &terminal {
+        if let Some(terminal) = &launched.terminal {
             let reader = terminal.try_clone().map_err(|e| format!("terminal: {e}"))?;
             self.read_output(id, Source::Out, reader)
                 .map_err(|e| format!("terminal: {e}"))?;
         }
-        match self.containers.get_mut(id) {
-            Some(container) => container.set_running(launched.pid, terminal),
-            None => Ok(()),
+        if let Some(container) = self.containers.get_mut(id) {
+            container.set_running(launched);
         }
+        Ok(())
     }
 
     /// Records that a container never ran, as containerd does, and tells who waited.
