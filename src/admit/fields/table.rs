@@ -124,7 +124,7 @@ const POD: Entries = &[
     ("subdomain", NO_DNS),
     ("setHostnameAsFQDN", NO_DNS),
     ("hostnameOverride", Warn("not honoured yet")),
-    ("hostAliases", Warn("not honoured yet: the image's /etc/hosts is used")),
+    ("hostAliases", Honoured),
     (
         "enableServiceLinks",
         Warn("not honoured yet: Services set no variables"),
@@ -197,10 +197,7 @@ const CONTAINER: Entries = &[
     ("volumeMounts[].mountPath", Honoured),
     ("volumeMounts[].readOnly", Honoured),
     ("volumeMounts[].subPath", Honoured),
-    (
-        "volumeMounts[].subPathExpr",
-        Refuse("not supported yet: the whole volume would be mounted"),
-    ),
+    ("volumeMounts[].subPathExpr", Honoured),
     (
         "volumeMounts[].mountPropagation",
         OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
