@@ -118,8 +118,20 @@ impl Living {
         self.hint(&pod);
     }
 
+    /// Whether a pod has a supervisor, be it one that nobody here knows: a call that was to start it may have been cancelled
+    /// half-way.
+    pub async fn is_alive(self: &Arc<Living>, pod: &PodUid, dir: &PodDir) -> Result<bool, RuntimeError> {
+        if self.process(pod).is_none() {
+            self.adopt(pod.clone(), dir.clone()).await?;
+        }
+        Ok(self.process(pod).is_some())
+    }
+
     /// Ends a pod's supervisor and everything in the pod. Returns when it is gone and its records are settled.
-    pub async fn stop(&self, pod: &PodUid) -> Result<(), RuntimeError> {
+    pub async fn stop(self: &Arc<Living>, pod: &PodUid, dir: &PodDir) -> Result<(), RuntimeError> {
+        if !self.is_alive(pod, dir).await? {
+            return Ok(());
+        }
         let found = self
             .map()
             .get(pod)
