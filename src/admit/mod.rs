@@ -39,3 +39,4 @@ pub use problem::{Location, Place, Problem, Severity, SourceText};
 pub use quantity::Quantity;
 pub use spans::{Children, SpanTree};
 pub use validate::{ErrorKind, ErrorList, FieldError};
+pub use yaml::{MAX_FILE_BYTES, values as yaml_values};

@@ -14,30 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{CliError, Result};
-use super::transport;
+use super::transport::{self, WithoutWarnings};
 use crate::model::Kind;
 
 /// The header that asks for a Table, and for plain JSON where there is none.
 pub const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const AS_JSON: &str = "application/json";
-
-/// How a PATCH body is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PatchKind {
-    /// Server-side apply.
-    Apply,
-    /// RFC 7386.
-    Merge,
-}
-
-impl PatchKind {
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Apply => "application/apply-patch+yaml",
-            Self::Merge => "application/merge-patch+json",
-        }
-    }
-}
 
 /// A collection or an object in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,29 +141,15 @@ impl Node {
         }
     }
 
-    /// POST of a new object into its collection.
+    /// Server-side apply of an object that has passed the gate here: the server's warnings are known.
     ///
     /// # Errors
     /// What the server says, or that it does not answer.
-    pub async fn create(&self, collection: &Resource, query: &Query<'_>, object: &Value) -> Result<Value> {
-        self.request(
-            Method::POST,
-            &collection.path(),
-            query,
-            &[(CONTENT_TYPE.as_str(), AS_JSON)],
-            to_bytes(object),
-        )
-        .await
-    }
-
-    /// PATCH of an object.
-    ///
-    /// # Errors
-    /// What the server says, or that it does not answer.
-    pub async fn patch(&self, object: &Resource, kind: PatchKind, query: &Query<'_>, patch: &Value) -> Result<Value> {
-        let headers = [(CONTENT_TYPE.as_str(), kind.content_type())];
-        self.request(Method::PATCH, &object.path(), query, &headers, to_bytes(patch))
-            .await
+    pub async fn apply(&self, object: &Resource, query: &Query<'_>, wanted: &Value) -> Result<Value> {
+        let headers = [(CONTENT_TYPE.as_str(), "application/apply-patch+yaml")];
+        let mut request = build(Method::PATCH, &object.path(), query, &headers, to_bytes(wanted))?;
+        request.extensions_mut().insert(WithoutWarnings);
+        Ok(self.client.request(request).await?)
     }
 
     /// DELETE of an object with `DeleteOptions`.
@@ -292,6 +260,35 @@ impl Node {
     ) -> Result<T> {
         Ok(self.client.request(build(method, path, query, headers, body)?).await?)
     }
+}
+
+/// The request for an object at hand; `None` if the node does not know its kind.
+#[must_use]
+pub fn resource_of(object: &Value) -> Option<Resource> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let kind = crate::model::kind(text("/apiVersion")?, text("/kind")?)?;
+    let collection = Resource::collection(kind, text("/metadata/namespace"));
+    Some(Resource {
+        name: Some(text("/metadata/name")?.to_owned()),
+        ..collection
+    })
+}
+
+/// The items of a list, each with the type that lists leave out.
+#[must_use]
+pub fn items_of(mut list: Value, kind: &Kind) -> Vec<Value> {
+    let items = match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    };
+    let typed = |mut item: Value| {
+        if let Some(fields) = item.as_object_mut() {
+            fields.entry("apiVersion").or_insert_with(|| kind.api_version().into());
+            fields.entry("kind").or_insert_with(|| kind.kind.into());
+        }
+        item
+    };
+    items.into_iter().map(typed).collect()
 }
 
 fn build(

@@ -17,6 +17,8 @@ pub struct CliError {
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// The fields that the server refused, each with its message.
+    pub causes: Vec<(String, String)>,
 }
 
 /// Kinds of failure, as far as the exit code or a caller tells them apart.
@@ -51,6 +53,7 @@ impl CliError {
             kind,
             message: format!("error: {message}"),
             hint: None,
+            causes: Vec::new(),
         }
     }
 
@@ -71,6 +74,7 @@ impl CliError {
             kind,
             message: String::new(),
             hint: None,
+            causes: Vec::new(),
         }
     }
 
@@ -93,6 +97,7 @@ impl CliError {
             kind,
             message: status_message(status),
             hint: None,
+            causes: Vec::new(),
         }
     }
 

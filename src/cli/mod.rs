@@ -1,9 +1,194 @@
-//! The command line: one file per verb.
+//! The command line: one file per verb, with its arguments and what it does.
+//!
+//! It is a client like any other: it speaks HTTP to the node's unix socket and shows what comes back, in kubectl's words and
+//! forms. It must not reach into the node: no store, no runtime, no controller. What it shares with the node is the table
+//! of kinds, the paths on disk and the words of our own endpoints ([`crate::api::own`]). Printing is pure ([`print`]).
 
-pub mod client;
-pub mod error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod apply;
+mod attach;
+mod client;
+mod completion;
+mod context;
+mod cp;
+mod delete;
+mod describe;
+mod diff;
+mod down;
+mod error;
+mod events;
+mod exec;
+mod files;
+mod follow;
+mod get;
+mod image;
 pub mod jsonpath;
-pub mod node;
+mod logs;
+mod node;
+mod pods;
 pub mod print;
-pub mod resource;
+mod resource;
+mod selectors;
+mod session;
+mod status;
+mod stop;
+mod terminal;
 pub mod transport;
+mod wait;
+mod watch;
+
+pub use context::Context;
+pub use error::{CliError, ErrorKind};
+
+/// A Kubernetes node for one machine, without the cluster and without root.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubelocal",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 120
+)]
+pub struct Cli {
+    /// The namespace to work in
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Watch(watch::WatchArgs),
+    Get(get::GetArgs),
+    Apply(apply::ApplyArgs),
+    Delete(delete::DeleteArgs),
+    Down(down::DownArgs),
+    Diff(diff::DiffArgs),
+    Describe(describe::DescribeArgs),
+    Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
+    Attach(attach::AttachArgs),
+    Cp(cp::CpArgs),
+    Events(events::EventsArgs),
+    Wait(wait::WaitArgs),
+    #[command(subcommand)]
+    Image(image::ImageVerb),
+    Status(status::StatusArgs),
+    Stop(stop::StopArgs),
+    Completion(completion::CompletionArgs),
+    Node(NodeArgs),
+}
+
+/// Run the node in the foreground.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NodeArgs {
+    /// Leave the terminal's session: how other commands start it
+    #[arg(long, hide = true)]
+    pub background: bool,
+}
+
+/// Runs the command line `args`. `node` is what `kubelocal node` runs: the node itself, of which this room knows nothing.
+pub fn main(args: impl IntoIterator<Item = OsString>, node: impl FnOnce(&NodeArgs) -> ExitCode) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(&error),
+    };
+    if let Verb::Node(args) = &cli.verb {
+        if args.background {
+            // A session of its own keeps the node alive when the terminal goes. It fails only for the leader of a
+            // process group, and that one has no terminal to lose.
+            let _ = rustix::process::setsid();
+        }
+        return node(args);
+    }
+    let context = Context {
+        namespace: cli.namespace,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(CliError::from).and_then(|runtime| {
+        let outcome = runtime.block_on(run(&cli.verb, &context));
+        // A read of standard input that nobody will answer must not keep the process.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
+    match verb {
+        Verb::Watch(args) => watch::run(args, context).await,
+        Verb::Get(args) => get::run(args, context).await,
+        Verb::Apply(args) => apply::run(args, context).await,
+        Verb::Delete(args) => delete::run(args, context).await,
+        Verb::Down(args) => down::run(args, context).await,
+        Verb::Diff(args) => diff::run(args, context).await,
+        Verb::Describe(args) => describe::run(args, context).await,
+        Verb::Logs(args) => logs::run(args, context).await,
+        Verb::Exec(args) => exec::run(args, context).await,
+        Verb::Attach(args) => attach::run(args, context).await,
+        Verb::Cp(args) => cp::run(args, context).await,
+        Verb::Events(args) => events::run(args, context).await,
+        Verb::Wait(args) => wait::run(args, context).await,
+        Verb::Image(verb) => image::run(verb).await,
+        Verb::Status(args) => status::run(args).await,
+        Verb::Stop(args) => stop::run(args).await,
+        Verb::Completion(args) => completion::run(args, &mut Cli::command()),
+        Verb::Node(_) => Ok(()),
+    }
+}
+
+/// Help and version are answers and exit with 0; anything else is an error, with kubectl's code.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe leaves nobody to tell.
+    let _ = error.print();
+    ExitCode::from(u8::from(error.use_stderr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn hands_that_know_kubectl_find_its_flags() {
+        for line in [
+            "get pods -A -w -l app=web -o wide",
+            "get pod web -n x -o jsonpath={.status.phase}",
+            "-n x get pods,deploy --no-headers --sort-by=.metadata.name -L app --show-labels",
+            "apply -f a.yaml -f - -R --dry-run=server",
+            "apply -k overlays/local --server-side",
+            "delete pod web --grace-period=0 --force --wait=false",
+            "delete -f a.yaml --ignore-not-found --cascade=orphan",
+            "logs -f -p -c app --since=5m --tail=10 --timestamps web",
+            "logs -l app=web --all-containers --prefix --max-log-requests 10",
+            "exec -it web -c app -- sh -c exit",
+            "attach -it web",
+            "cp web:/etc/hosts hosts -c app",
+            "events -w --for pod/web --types=Warning",
+            "wait --for=condition=Ready pod/web --timeout=60s",
+            "wait --for=delete pods --all",
+            "watch overlays/local --once --timeout 2m",
+            "watch - --rm",
+            "down --all",
+            "image load -",
+            "image import rootfs.tar demo:latest",
+            "describe pod web",
+            "completion zsh",
+        ] {
+            let args = std::iter::once("kubelocal").chain(line.split(' '));
+            assert!(Cli::try_parse_from(args).is_ok(), "{line}");
+        }
+    }
+}

@@ -12,6 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tower::BoxError;
 
+/// Put into a request's extensions by a caller who knows the server's warnings already.
+#[derive(Debug, Clone, Copy)]
+pub struct WithoutWarnings;
+
 /// A `kube` client that speaks to the API on `socket`.
 ///
 /// Warnings of the server go to standard error as they arrive, one line each, as kubectl prints them.
@@ -42,8 +46,9 @@ where
         .headers_mut()
         .entry(HOST)
         .or_insert(HeaderValue::from_static("localhost"));
+    let is_quiet = request.extensions().get::<WithoutWarnings>().is_some();
     let response = sender.send_request(request).await?;
-    for warning in response.headers().get_all(WARNING) {
+    for warning in response.headers().get_all(WARNING).iter().filter(|_| !is_quiet) {
         if let Some(text) = warning.to_str().ok().and_then(warning_text) {
             eprintln!("Warning: {text}");
         }

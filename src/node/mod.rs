@@ -146,13 +146,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         facts,
         end,
     };
-    let sources = applier::run(
-        store.clone(),
-        recorder.clone(),
-        clock.clone(),
-        paths.manifests.clone(),
-        stop.clone(),
-    );
+    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock, stop.clone());
     let tasks = [
         tokio::spawn(pods),

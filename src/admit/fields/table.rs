@@ -8,8 +8,11 @@ use super::Say::{self, Honoured, Moot, OneOf, Refuse, Warn};
 /// Entries below a prefix.
 type Entries = &'static [(&'static str, Say)];
 
+/// Entries by the prefix of their patterns.
+type Tables = &'static [(&'static str, Entries)];
+
 /// Which tables a kind is made of: group, kind, and entries by their prefix.
-pub const KINDS: &[(&str, &str, &[(&str, Entries)])] = &[
+pub const KINDS: &[(&str, &str, Tables)] = &[
     (
         "",
         "Pod",

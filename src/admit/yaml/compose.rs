@@ -179,28 +179,10 @@ impl<'input> Composer<'input> {
                 merged.push(self.node(event, span)?);
                 continue;
             }
-            let (key, _) = self.node(event, span)?;
-            let key = key_text(&key).ok_or_else(|| Fault {
-                at: key_at,
-                message: "a key must be a scalar, not null".into(),
-            })?;
-            self.path.push(Step::Field(key.clone()));
-            let (event, span) = self.next_inside()?;
-            let (value, mut tree) = self.node(event, span)?;
-            tree.key = Some(key_at);
-            if let Some((_, first)) = values
-                .contains_key(&key)
-                .then(|| spans.iter().find(|(k, _)| *k == key))
-                .flatten()
-            {
-                let first = first.key.unwrap_or(first.at);
-                let message = format!(
-                    "duplicate field \"{}\", first given at {}:{}",
-                    self.path, first.line, first.column
-                );
-                self.duplicates.push(Fault { at: key_at, message });
+            let (key, value, tree) = self.entry(event, span)?;
+            if values.contains_key(&key) {
+                self.note_duplicate(&key, key_at, &spans);
             }
-            self.path.pop();
             values.insert(key.clone(), value);
             spans.push((key, tree));
         }
@@ -218,6 +200,35 @@ impl<'input> Composer<'input> {
                 children: Children::Map(spans),
             },
         ))
+    }
+
+    /// A key, whose event this is, and its value.
+    fn entry(&mut self, event: Event<'input>, span: Span) -> Result<(String, Value, SpanTree), Fault> {
+        let at = self.place_of(span);
+        let (key, _) = self.node(event, span)?;
+        let key = key_text(&key).ok_or_else(|| Fault {
+            at,
+            message: "a key must be a scalar, not null".into(),
+        })?;
+        self.path.push(Step::Field(key.clone()));
+        let (event, span) = self.next_inside()?;
+        let (value, mut tree) = self.node(event, span)?;
+        self.path.pop();
+        tree.key = Some(at);
+        Ok((key, value, tree))
+    }
+
+    fn note_duplicate(&mut self, key: &str, at: Place, entries: &[(String, SpanTree)]) {
+        let Some((_, first)) = entries.iter().find(|(other, _)| other == key) else {
+            return;
+        };
+        let first = first.key.unwrap_or(first.at);
+        let path = self.path.field(key);
+        let message = format!(
+            "duplicate field \"{path}\", first given at {}:{}",
+            first.line, first.column
+        );
+        self.duplicates.push(Fault { at, message });
     }
 
     fn alias(&mut self, id: usize, at: Place) -> Result<Node, Fault> {

@@ -66,11 +66,14 @@ pub(super) fn containers_and_images(object: &Value) -> [Cell; 2] {
     })
 }
 
-/// A label selector as people write it: `app=web,tier in (a,b)`, or `<none>` (`metav1.FormatLabelSelector`).
+/// A label selector as a cell; `<none>` where there is none or it is empty.
 pub(super) fn selector(selector: Option<&Value>) -> Cell {
-    let Some(selector) = selector else {
-        return "<none>".into();
-    };
+    or(&selector.map(selector_text).unwrap_or_default(), "<none>").into()
+}
+
+/// A label selector as people and queries write it: `app=web,tier in (a,b)` (`metav1.FormatLabelSelector`).
+#[must_use]
+pub fn selector_text(selector: &Value) -> String {
     let labels = selector
         .get("matchLabels")
         .and_then(Value::as_object)
@@ -81,7 +84,7 @@ pub(super) fn selector(selector: Option<&Value>) -> Cell {
         .collect();
     terms.extend(list(selector, "/matchExpressions").iter().map(expression));
     terms.sort();
-    or(&terms.join(","), "<none>").into()
+    terms.join(",")
 }
 
 fn expression(expression: &Value) -> String {

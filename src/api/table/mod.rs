@@ -22,6 +22,8 @@ mod replicasets;
 mod secrets;
 mod services;
 
+pub use cells::selector_text;
+
 /// A cell: text or a whole number.
 pub type Cell = Value;
 

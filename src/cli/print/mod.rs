@@ -1,14 +1,18 @@
 //! Answers of the node as text, in kubectl's forms. Pure: values in, strings out.
 
 mod columns;
+mod elastic;
 mod objects;
 mod table;
+mod unified;
 
 use std::path::Path;
 
 pub use columns::CustomColumns;
+pub use elastic::elastic;
 pub use objects::{full_name, json, name_line, prepare, yaml};
 pub use table::{Layout, TableOptions, TablePrinter};
+pub use unified::unified;
 
 use super::error::{CliError, Result};
 use super::jsonpath::Template;

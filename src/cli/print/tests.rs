@@ -73,7 +73,7 @@ fn without_headers_there_are_only_rows() {
         no_headers: true,
         ..TableOptions::default()
     });
-    assert_eq!(text, "web             1/1     1\na-longer-name   1/1     12\n");
+    assert_eq!(text, "web             1/1   1\na-longer-name   1/1   12\n");
     assert_eq!(TablePrinter::new(TableOptions::default()).print(&table(json!([]))), "");
 }
 

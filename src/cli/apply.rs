@@ -1,0 +1,229 @@
+//! `apply`: objects of files into the node, once, through the same gate that sources pass.
+
+use clap::{Args, ValueEnum};
+use futures::{StreamExt, stream};
+use serde_json::Value;
+
+use super::client::Node;
+use super::context::{Context, Failures, write};
+use super::error::{CliError, ErrorKind, Result};
+use super::files::{Files, Manifest};
+use super::{node, print};
+
+/// Who the node keeps as the owner of fields that `apply` names.
+pub const FIELD_MANAGER: &str = "kubelocal-apply";
+
+/// How many objects of one kind are sent at once.
+const PARALLEL: usize = 16;
+
+/// Make objects as files describe them.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    files: Files,
+    /// Say what would happen, and change nothing
+    #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    dry_run: DryRun,
+    /// Accepted for the sake of habit: every apply is done by the server
+    #[arg(long)]
+    server_side: bool,
+    /// yaml, json or name: print the objects as they are afterwards
+    #[arg(short, long, default_value = "", hide_default_value = true, value_parser = ["", "yaml", "json", "name"], value_name = "FORMAT")]
+    output: String,
+}
+
+/// How far a dry run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// It is no dry run.
+    None,
+    /// The files are read, and compared with what is there.
+    Client,
+    /// The node does all but keep the result.
+    Server,
+}
+
+impl DryRun {
+    fn note(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not there.
+    Created,
+    /// It was there and differed.
+    Configured,
+    /// It was there and as it should be.
+    Unchanged,
+}
+
+impl Outcome {
+    /// From what was there before and what is there after.
+    #[must_use]
+    pub fn of(before: Option<&Value>, after: &Value) -> Self {
+        let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
+        match before {
+            None => Self::Created,
+            Some(before) if version(before) == version(after) && content(before) == content(after) => Self::Unchanged,
+            Some(_) => Self::Configured,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// What of an object its author can change: a dry run keeps the resourceVersion, and the node writes status and
+/// bookkeeping at any time.
+#[must_use]
+pub fn content(object: &Value) -> Value {
+    let mut content = object.clone();
+    if let Some(fields) = content.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = content.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in [
+            "managedFields",
+            "resourceVersion",
+            "generation",
+            "creationTimestamp",
+            "uid",
+        ] {
+            metadata.remove(field);
+        }
+    }
+    content
+}
+
+/// Runs `apply`.
+///
+/// # Errors
+/// When a file can't be read (then nothing has been applied), or the node refuses an object.
+pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
+    if args.files.is_empty() {
+        return Err(CliError::usage("must specify one of -f and -k"));
+    }
+    let manifests = args.files.read(context.namespace())?;
+    if manifests.is_empty() {
+        return Err(CliError::usage("no objects passed to apply"));
+    }
+    let node = node::connect().await?;
+    let (mut failures, mut objects) = (Failures::default(), Vec::new());
+    // Kinds one after the other, because a namespace has to be there before what lives in it.
+    for of_kind in manifests.chunk_by(|a, b| a.resource.kind == b.resource.kind) {
+        let node = &node;
+        let apply = |manifest| async move { (manifest, apply_one(node, manifest, args.dry_run).await) };
+        let mut outcomes = stream::iter(of_kind).map(apply).buffered(PARALLEL);
+        while let Some((manifest, outcome)) = outcomes.next().await {
+            match outcome {
+                Ok((object, outcome)) if args.output.is_empty() || args.output == "name" => {
+                    write(&line(manifest, &object, outcome, args))?;
+                }
+                Ok((object, _)) => objects.push(object),
+                Err(error) => failures.add(error),
+            }
+        }
+    }
+    if !objects.is_empty() {
+        let is_list = manifests.len() > 1;
+        let whole = print::prepare(objects, is_list, false);
+        write(&if args.output == "json" {
+            print::json(&whole)?
+        } else {
+            print::yaml(&whole)?
+        })?;
+    }
+    failures.into_result()
+}
+
+fn line(manifest: &Manifest, object: &Value, outcome: Outcome, args: &ApplyArgs) -> String {
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let full_name = print::full_name(manifest.resource.kind, name);
+    match args.output.as_str() {
+        "name" => format!("{full_name}\n"),
+        _ => format!("{full_name} {}{}\n", outcome.word(), args.dry_run.note()),
+    }
+}
+
+async fn apply_one(node: &Node, manifest: &Manifest, dry_run: DryRun) -> Result<(Value, Outcome)> {
+    let before = node.find(&manifest.resource).await?;
+    let after = apply(node, manifest, dry_run != DryRun::None).await?;
+    let outcome = Outcome::of(before.as_ref(), &after);
+    Ok((after, outcome))
+}
+
+/// Sends one object; the answer is the object as it is, or with `is_dry` as it would be.
+///
+/// # Errors
+/// What the node says; a field that it refuses is shown in the file.
+pub async fn apply(node: &Node, manifest: &Manifest, is_dry: bool) -> Result<Value> {
+    let mut query = vec![
+        ("fieldManager", FIELD_MANAGER.to_owned()),
+        ("fieldValidation", "Strict".to_owned()),
+        // A file that says how an object should be wins over hands that changed it, as with `kubectl apply`.
+        ("force", "true".to_owned()),
+    ];
+    if is_dry {
+        query.push(("dryRun", "All".to_owned()));
+    }
+    let answer = node.apply(&manifest.resource, &query, &manifest.object)
+        .await;
+    answer.map_err(|error| place_in_file(error, manifest))
+}
+
+/// `web.yaml:7:3: error: spec.foo: …` for every cause that names a field.
+fn place_in_file(error: CliError, manifest: &Manifest) -> CliError {
+    if error.causes.is_empty() {
+        return error;
+    }
+    let lines: Vec<String> = error
+        .causes
+        .iter()
+        .map(|(field, message)| manifest.error_at(field, message).to_string())
+        .collect();
+    CliError {
+        kind: ErrorKind::Api,
+        message: lines.join("\n"),
+        ..error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_outcome_is_told_by_what_was_there_before() {
+        let object = |version: &str, data: &str| json!({"metadata": {"resourceVersion": version}, "data": data, "status": version});
+        assert_eq!(Outcome::of(None, &object("1", "a")), Outcome::Created);
+        assert_eq!(
+            Outcome::of(Some(&object("1", "a")), &object("1", "a")),
+            Outcome::Unchanged
+        );
+        assert_eq!(
+            Outcome::of(Some(&object("1", "a")), &object("2", "b")),
+            Outcome::Configured
+        );
+        assert_eq!(
+            Outcome::of(Some(&object("1", "a")), &object("1", "b")),
+            Outcome::Configured,
+            "a dry run keeps the version"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! `down`: the end of a source and of all it made, gracefully, all at once, and then waiting until it is gone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{Node, Resource, items_of};
+use super::context::{Context, parse_duration, source_path, write};
+use super::error::{CliError, ErrorKind, Result};
+use super::files::Files;
+use super::follow::{self, Doomed};
+use super::pods::{name_of, pod_kind};
+use super::{node, print};
+use crate::api::own::{ObjectRef, SourceRemoved, path};
+use crate::model::{Kind, MANIFESTS_SOURCE, kind};
+
+/// Stop watching paths and remove what they made.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Paths, as they were given to watch or apply
+    #[arg(value_name = "PATH", required_unless_present = "all")]
+    paths: Vec<PathBuf>,
+    /// Everything that is watched, but for the node's own directory of manifests
+    #[arg(long, conflicts_with = "paths")]
+    all: bool,
+    /// How long to wait until all is gone
+    #[arg(long, default_value = "5m", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+pub(super) fn source_kind() -> &'static Kind {
+    kind("kubelocal.dev/v1alpha1", "ManifestSource").expect("the table of kinds has sources")
+}
+
+/// Runs `down`.
+///
+/// # Errors
+/// When a path can't be read, or something does not go in time.
+pub async fn run(args: &DownArgs, context: &Context) -> Result {
+    let Some(node) = node::connect_running()? else {
+        // Without a node nothing would be stopped: containers may run on, and only a node can end them.
+        return run_with(&node::connect().await?, args, context).await;
+    };
+    run_with(&node, args, context).await
+}
+
+async fn run_with(node: &Node, args: &DownArgs, context: &Context) -> Result {
+    let list = node.get(&Resource::collection(source_kind(), None), &[]).await?;
+    let sources = items_of(list, source_kind());
+    let mut chosen: Vec<String> = Vec::new();
+    let mut doomed: Vec<Doomed> = Vec::new();
+    if args.all {
+        chosen.extend(
+            sources
+                .iter()
+                .map(name_of)
+                .filter(|name| *name != MANIFESTS_SOURCE)
+                .map(str::to_owned),
+        );
+    }
+    for path in &args.paths {
+        match source_of(&sources, path)? {
+            Some(name) => chosen.push(name),
+            // Nobody watches it: then it was applied once, or never.
+            None => doomed.extend(applied_from(node, path, context).await?),
+        }
+    }
+    chosen.sort();
+    chosen.dedup();
+    for name in &chosen {
+        doomed.extend(unregister(node, name).await?);
+    }
+    if chosen.is_empty() && doomed.is_empty() {
+        return write("nothing to take down\n");
+    }
+    match follow::within(Some(args.timeout), wait_gone(node, &doomed)).await? {
+        Some(()) => Ok(()),
+        None => Err(CliError::new(
+            ErrorKind::NotReached,
+            "timed out waiting until everything is gone",
+        )),
+    }
+}
+
+/// The source that was registered with this path among its own.
+fn source_of(sources: &[Value], path: &Path) -> Result<Option<String>> {
+    let path = source_path(path);
+    let is_it = |known: &Value| known.as_str().is_some_and(|known| *known == *path.as_os_str());
+    let has = |source: &&Value| {
+        source
+            .pointer("/spec/paths")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(is_it)
+    };
+    match sources.iter().find(has) {
+        Some(source) if name_of(source) == MANIFESTS_SOURCE => Err(CliError::usage(format_args!(
+            "{} is the node's own directory and always watched; remove files from it instead",
+            path.display()
+        ))),
+        found => Ok(found.map(|source| name_of(source).to_owned())),
+    }
+}
+
+/// What the file names and is there; asked to go.
+async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec<Doomed>> {
+    let mut doomed = Vec::new();
+    for (resource, _) in Files::of_path(path).read_refs(context.namespace())? {
+        let options = json!({"propagationPolicy": "Background"});
+        match node.delete(&resource, &options).await {
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            answer => {
+                let uid = super::delete::uid_of(&answer?).to_owned();
+                doomed.push((resource, uid));
+            }
+        }
+    }
+    Ok(doomed)
+}
+
+/// Ends a source; the answer is what it had made.
+///
+/// # Errors
+/// What the node says.
+pub(super) async fn unregister(node: &Node, name: &str) -> Result<Vec<Doomed>> {
+    let query = [("name", name.to_owned())];
+    let removed: SourceRemoved = node.own(Method::DELETE, path::SOURCES, &query, None::<&()>).await?;
+    Ok(removed.objects.into_iter().filter_map(resource_of).collect())
+}
+
+fn resource_of(object: ObjectRef) -> Option<(Resource, String)> {
+    let kind = kind(&object.api_version, &object.kind)?;
+    Some((Resource::object(kind, &object.namespace, &object.name), object.uid))
+}
+
+/// Until the objects and all pods that they own are gone; a line for each object.
+///
+/// # Errors
+/// What the node says.
+pub(super) async fn wait_gone(node: &Node, doomed: &[Doomed]) -> Result {
+    let pods = owned_pods(node, doomed).await?;
+    let tell = |resource: &Resource| {
+        let name = resource.name.as_deref().unwrap_or_default();
+        write(&format!("{} deleted\n", print::full_name(resource.kind, name)))
+    };
+    let objects = follow::until_all_gone(node, doomed, tell);
+    futures::future::try_join(objects, follow::until_all_gone(node, &pods, |_| Ok(())))
+        .await
+        .map(drop)
+}
+
+/// The pods that workloads among the objects own, through their ReplicaSets: they are what takes time to go.
+async fn owned_pods(node: &Node, doomed: &[Doomed]) -> Result<Vec<Doomed>> {
+    let mut owners: Vec<String> = doomed
+        .iter()
+        .map(|(_, uid)| uid.clone())
+        .filter(|uid| !uid.is_empty())
+        .collect();
+    let replica_sets = kind("apps/v1", "ReplicaSet").expect("the table of kinds has replica sets");
+    let mut found = Vec::new();
+    for of_kind in [replica_sets, pod_kind()] {
+        let list = node.get(&Resource::collection(of_kind, None), &[]).await?;
+        for object in items_of(list, of_kind) {
+            let refs = object
+                .pointer("/metadata/ownerReferences")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            let is_owned = refs
+                .filter_map(|owner| owner.get("uid")?.as_str())
+                .any(|uid| owners.iter().any(|o| o == uid));
+            let uid = object
+                .pointer("/metadata/uid")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            if !is_owned {
+                continue;
+            }
+            owners.push(uid.clone());
+            if of_kind == pod_kind() {
+                found.extend(super::client::resource_of(&object).map(|resource| (resource, uid)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_found_by_its_path() {
+        let tmp = tempfile::tempdir().expect("a temporary directory");
+        let path = tmp.path().canonicalize().expect("exists");
+        let sources = [json!({"metadata": {"name": "s1"}, "spec": {"paths": ["/other", path.to_str()]}})];
+        assert_eq!(source_of(&sources, &path).expect("reads"), Some("s1".into()));
+        assert_eq!(source_of(&sources, Path::new("/none")).expect("reads"), None);
+    }
+
+    #[test]
+    fn the_nodes_own_directory_is_not_taken_down() {
+        let sources = [json!({"metadata": {"name": MANIFESTS_SOURCE}, "spec": {"paths": ["/m"]}})];
+        assert!(source_of(&sources, Path::new("/m")).is_err());
+    }
+}

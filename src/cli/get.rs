@@ -1,0 +1,355 @@
+//! `get`: objects as tables and in every form of `-o`, once or as they change.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use clap::Args;
+use futures::StreamExt;
+use kube::core::WatchEvent;
+use serde_json::Value;
+
+use super::client::{AS_TABLE, Node, Resource};
+use super::context::{Context, Failures, write};
+use super::error::{CliError, ErrorKind, Result};
+use super::jsonpath::{self, Template};
+use super::print::{self, Layout, Output, TableOptions, TablePrinter};
+use super::resource::Selection;
+use super::{node, selectors::Selectors};
+
+/// Show objects.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Kinds, kinds and names, or kind/name: `pods`, `deploy,rs`, `pod web`, `pod/web deploy/api`, `all`
+    #[arg(required = true, value_name = "TYPE [NAME] | TYPE/NAME")]
+    resources: Vec<String>,
+    #[command(flatten)]
+    selectors: Selectors,
+    /// yaml, json, name, wide, jsonpath=…, jsonpath-file=…, custom-columns=… or custom-columns-file=…
+    #[arg(short, long, default_value = "", hide_default_value = true, value_name = "FORMAT")]
+    output: String,
+    /// A column for each of these labels
+    #[arg(short = 'L', long = "label-columns", value_delimiter = ',', value_name = "LABELS")]
+    label_columns: Vec<String>,
+    /// A column with all labels
+    #[arg(long)]
+    show_labels: bool,
+    /// Names with their kind before them
+    #[arg(long)]
+    show_kind: bool,
+    /// Sort by the field at this path, for example `.metadata.creationTimestamp`
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<String>,
+    /// Leave out the headings
+    #[arg(long)]
+    no_headers: bool,
+    /// Then watch for changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Watch for changes without listing first
+    #[arg(long)]
+    watch_only: bool,
+    /// In a watch, say what happened: ADDED, MODIFIED or DELETED
+    #[arg(long)]
+    output_watch_events: bool,
+    /// Objects that are not there are no error
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// With -o yaml and json, managedFields too
+    #[arg(long)]
+    show_managed_fields: bool,
+}
+
+/// Runs `get`.
+///
+/// # Errors
+/// When an argument is wrong or the node refuses.
+pub async fn run(args: &GetArgs, context: &Context) -> Result {
+    let output = Output::parse(&args.output, |path: &Path| std::fs::read_to_string(path))?;
+    let selection = Selection::parse(&args.resources)?;
+    if selection.has_names() {
+        args.selectors.refuse_beside_names()?;
+    }
+    let sort_by = args
+        .sort_by
+        .as_deref()
+        .map(Template::parse_relaxed)
+        .transpose()
+        .map_err(CliError::usage)?;
+    let node = node::connect().await?;
+    let get = Get {
+        args,
+        context,
+        output,
+        selection,
+        sort_by,
+        node,
+    };
+    if args.watch || args.watch_only {
+        return get.watch().await;
+    }
+    match &get.output {
+        Output::Table { wide } => get.tables(*wide).await,
+        Output::Json | Output::Yaml | Output::Name | Output::JsonPath(_) | Output::Columns(_) => get.objects().await,
+    }
+}
+
+struct Get<'a> {
+    args: &'a GetArgs,
+    context: &'a Context,
+    output: Output,
+    selection: Selection,
+    sort_by: Option<Template>,
+    node: Node,
+}
+
+impl Get<'_> {
+    fn resources(&self) -> Vec<Resource> {
+        self.selection
+            .resources(self.context.scope(self.args.selectors.all_namespaces))
+    }
+
+    fn table_printer(&self, resource: &Resource, wide: bool) -> TablePrinter {
+        TablePrinter::new(TableOptions {
+            wide,
+            no_headers: self.args.no_headers,
+            with_namespace: self.args.selectors.all_namespaces && resource.kind.namespaced,
+            with_kind: (self.selection.is_mixed || self.args.show_kind).then_some(resource.kind),
+            label_columns: self.args.label_columns.clone(),
+            show_labels: self.args.show_labels,
+            with_events: self.args.output_watch_events,
+        })
+    }
+
+    /// One table for each kind, with a blank line between.
+    async fn tables(&self, wide: bool) -> Result {
+        let mut query = self.args.selectors.query();
+        if self.sort_by.is_some() {
+            query.push(("includeObject", "Object".to_owned()));
+        }
+        let (mut failures, mut has_written, mut has_failed) = (Failures::default(), false, false);
+        let resources = self.resources();
+        for of_kind in resources.chunk_by(|a, b| a.kind == b.kind) {
+            let mut whole: Option<Value> = None;
+            for resource in of_kind {
+                match self.node.get_table(resource, &query).await {
+                    Ok(table) => append_rows(&mut whole, table),
+                    Err(error) if self.is_ignored(&error) => {}
+                    Err(error) => {
+                        has_failed = true;
+                        failures.add(error);
+                    }
+                }
+            }
+            let Some(mut table) = whole else { continue };
+            self.sort_rows(&mut table)?;
+            let text = self.table_printer(&of_kind[0], wide).print(&table);
+            if text.is_empty() {
+                continue;
+            }
+            let separator = if has_written && !self.args.no_headers { "\n" } else { "" };
+            write(&format!("{separator}{text}"))?;
+            has_written = true;
+        }
+        if !has_written && !has_failed && !self.args.ignore_not_found {
+            eprintln!("{}", self.nothing_found());
+        }
+        failures.into_result()
+    }
+
+    fn is_ignored(&self, error: &CliError) -> bool {
+        self.args.ignore_not_found && error.kind == ErrorKind::NotFound
+    }
+
+    fn nothing_found(&self) -> String {
+        let is_namespaced = self.selection.items.iter().any(|item| item.kind.namespaced);
+        match self.context.scope(self.args.selectors.all_namespaces) {
+            Some(namespace) if is_namespaced => format!("No resources found in {namespace} namespace."),
+            _ => "No resources found".to_owned(),
+        }
+    }
+
+    fn sort_rows(&self, table: &mut Value) -> Result {
+        let Some(path) = &self.sort_by else { return Ok(()) };
+        let Some(rows) = table.get_mut("rows").and_then(Value::as_array_mut) else {
+            return Ok(());
+        };
+        sort_by(rows, path, |row| row.get("object").unwrap_or(&Value::Null))
+    }
+
+    /// Whole objects, in the form of `-o`.
+    async fn objects(&self) -> Result {
+        let query = self.args.selectors.query();
+        let (mut objects, mut failures, mut is_list) = (Vec::new(), Failures::default(), false);
+        for resource in self.resources() {
+            match self.node.get(&resource, &query).await {
+                Ok(answer) if resource.name.is_none() => {
+                    is_list = true;
+                    objects.extend(super::client::items_of(answer, resource.kind));
+                }
+                Ok(object) => objects.push(object),
+                Err(error) if self.is_ignored(&error) => {}
+                Err(error) => failures.add(error),
+            }
+        }
+        if let Some(path) = &self.sort_by {
+            sort_by(&mut objects, path, |object| object)?;
+        }
+        if is_list || !objects.is_empty() {
+            let text = self.text_of(objects, is_list, &mut Layout::default(), !self.args.no_headers)?;
+            write(&text)?;
+        }
+        failures.into_result()
+    }
+
+    fn text_of(&self, objects: Vec<Value>, is_list: bool, layout: &mut Layout, with_headings: bool) -> Result<String> {
+        let prepare = |objects| print::prepare(objects, is_list, self.args.show_managed_fields);
+        match &self.output {
+            Output::Json => print::json(&prepare(objects)),
+            Output::Yaml => print::yaml(&prepare(objects)),
+            Output::Name => Ok(objects.iter().map(|object| print::name_line(object) + "\n").collect()),
+            Output::JsonPath(template) => template.render(&prepare(objects)).map_err(|error| {
+                CliError::local(format_args!("error executing jsonpath {:?}: {error}", self.args.output))
+            }),
+            Output::Columns(columns) => columns.print(&objects, with_headings, layout),
+            Output::Table { .. } => Ok(String::new()),
+        }
+    }
+
+    async fn watch(&self) -> Result {
+        let resources = self.resources();
+        let [resource] = resources.as_slice() else {
+            return Err(CliError::usage(
+                "watch is only supported on individual resources and resource collections - more than 1 resource was found",
+            ));
+        };
+        let mut query = self.args.selectors.query();
+        let mut collection = resource.clone();
+        if let Some(name) = collection.name.take() {
+            // A name that is not there is an error before it is a watch.
+            self.node.get(resource, &[]).await?;
+            query.push(("fieldSelector", format!("metadata.name={name}")));
+        }
+        match self.output {
+            Output::Table { wide } => self.watch_table(&collection, query, wide).await,
+            _ => self.watch_objects(&collection, query).await,
+        }
+    }
+
+    async fn watch_table(&self, collection: &Resource, mut query: Vec<(&str, String)>, wide: bool) -> Result {
+        let mut printer = self.table_printer(collection, wide);
+        let mut list = self.node.get_table(collection, &query).await?;
+        if !self.args.watch_only {
+            self.sort_rows(&mut list)?;
+            write(&printer.print_event(&list, "ADDED"))?;
+        } else if let Some(rows) = list.get_mut("rows") {
+            // Only the columns are wanted: a watch may leave them out.
+            *rows = Value::Array(Vec::new());
+            printer.print(&list);
+        }
+        query.push(("resourceVersion", version_of(&list)));
+        let mut events = self.node.watch(collection, &query, AS_TABLE).await?;
+        while let Some(event) = events.next().await {
+            if let Some((word, table)) = change_of(event?)? {
+                write(&printer.print_event(&table, word))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn watch_objects(&self, collection: &Resource, mut query: Vec<(&str, String)>) -> Result {
+        let mut list = self.node.get(collection, &query).await?;
+        query.push(("resourceVersion", version_of(&list)));
+        let (mut layout, mut is_first) = (Layout::default(), true);
+        let mut show = |object: Value| {
+            let separator = if self.output == Output::Yaml && !is_first {
+                "---\n"
+            } else {
+                ""
+            };
+            let text = self.text_of(vec![object], false, &mut layout, is_first && !self.args.no_headers)?;
+            is_first = false;
+            write(&format!("{separator}{text}"))
+        };
+        if !self.args.watch_only {
+            for object in super::client::items_of(list.take(), collection.kind) {
+                show(object)?;
+            }
+        }
+        let mut events = self.node.watch(collection, &query, "application/json").await?;
+        while let Some(event) = events.next().await {
+            if let Some((_, object)) = change_of(event?)? {
+                show(object)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn version_of(list: &Value) -> String {
+    list.pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str)
+        .unwrap_or("0")
+        .to_owned()
+}
+
+/// What happened, and to what; a bookmark is nothing.
+fn change_of(event: WatchEvent<Value>) -> Result<Option<(&'static str, Value)>> {
+    match event {
+        WatchEvent::Added(object) => Ok(Some(("ADDED", object))),
+        WatchEvent::Modified(object) => Ok(Some(("MODIFIED", object))),
+        WatchEvent::Deleted(object) => Ok(Some(("DELETED", object))),
+        WatchEvent::Bookmark(_) => Ok(None),
+        WatchEvent::Error(status) => Err(CliError::from_status(&status)),
+    }
+}
+
+fn append_rows(whole: &mut Option<Value>, mut table: Value) {
+    let Some(whole) = whole else {
+        *whole = Some(table);
+        return;
+    };
+    if let (Some(Value::Array(rows)), Some(Value::Array(more))) = (whole.get_mut("rows"), table.get_mut("rows")) {
+        rows.append(more);
+    }
+}
+
+/// Sorts by what `path` finds first in each; what has no such field comes first.
+fn sort_by(items: &mut [Value], path: &Template, object: impl Fn(&Value) -> &Value) -> Result {
+    let mut keyed: Vec<(Option<Value>, Value)> = Vec::with_capacity(items.len());
+    for item in items.iter() {
+        let found = path.find(object(item)).map_err(CliError::local)?;
+        keyed.push((found.first().map(|value| (*value).clone()), item.clone()));
+    }
+    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Some(a), Some(b)) => jsonpath::less(a, b),
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    });
+    for (place, (_, item)) in items.iter_mut().zip(keyed) {
+        *place = item;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sorting_puts_missing_fields_first_and_numbers_by_size() {
+        let mut items = vec![json!({"n": 10}), json!({"n": 9}), json!({"x": 1})];
+        let path = Template::parse_relaxed(".n").expect("parses");
+        sort_by(&mut items, &path, |item| item).expect("sorts");
+        assert_eq!(items, [json!({"x": 1}), json!({"n": 9}), json!({"n": 10})]);
+    }
+
+    #[test]
+    fn tables_of_single_objects_become_one() {
+        let mut whole = None;
+        append_rows(&mut whole, json!({"columnDefinitions": [1], "rows": ["a"]}));
+        append_rows(&mut whole, json!({"columnDefinitions": [1], "rows": ["b"]}));
+        assert_eq!(whole, Some(json!({"columnDefinitions": [1], "rows": ["a", "b"]})));
+    }
+}

@@ -1,0 +1,252 @@
+//! `watch`: registers paths as a source and shows what becomes of it, until Ctrl-C or, with `--once`, until all is ready.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use futures::{StreamExt, stream};
+use http::Method;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::{Node, Resource};
+use super::context::{Context, parse_duration, source_path};
+use super::down::{source_kind, unregister, wait_gone};
+use super::error::{CliError, ErrorKind, Result};
+use super::events::event_kind;
+use super::follow::{Change, changes};
+use super::node;
+use crate::api::own::{SourceRegistered, SourceRequest, path};
+use crate::model::{Kind, kind};
+
+mod view;
+mod waiting;
+mod world;
+
+use view::View;
+use world::{Verdict, World};
+
+/// Changes that come within this time are shown together: faster than eyes, slow enough for a burst.
+const GATHER: Duration = Duration::from_millis(40);
+
+/// How long `--once` waits when it is not told.
+const ONCE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Keep the machine like files, directories or overlays, and show what becomes of them.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Files, directories or overlays; - is standard input
+    #[arg(required = true, value_name = "PATH|-")]
+    paths: Vec<PathBuf>,
+    /// Wait until all is ready, then exit with 0; with 1 if something fails or the time is over
+    #[arg(long)]
+    once: bool,
+    /// Remove all of it on exit
+    #[arg(long)]
+    rm: bool,
+    /// Give up after this time
+    #[arg(long, value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// Why the watch ended.
+enum End {
+    Ready,
+    Failed(Vec<String>),
+    TimedOut,
+    Interrupted,
+}
+
+/// Runs `watch`.
+///
+/// # Errors
+/// When a path is missing, the node refuses, or `--once` did not come to its goal.
+pub async fn run(args: &WatchArgs, context: &Context) -> Result {
+    let request = request(args, context)?;
+    let node = node::connect().await?;
+    let started = Instant::now();
+    let registered: SourceRegistered = node.own(Method::POST, path::SOURCES, &[], Some(&request)).await?;
+    let mut watch = Watch::new(&node, &registered.name, args);
+    let end = watch.run(args, started).await;
+    if args.rm {
+        tear_down(&node, &registered.name).await?;
+    }
+    match end? {
+        End::Ready => Ok(()),
+        End::Interrupted if args.rm => Ok(()),
+        End::Interrupted => {
+            let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+            eprintln!(
+                "\nstill running and watched; `kubelocal down {}` ends it",
+                paths.join(" ")
+            );
+            Ok(())
+        }
+        End::Failed(reasons) => Err(CliError::new(ErrorKind::NotReached, reasons.join("\nerror: "))),
+        End::TimedOut => Err(CliError::new(ErrorKind::NotReached, watch.unready())),
+    }
+}
+
+/// What the watch made goes, whatever ended it. A second Ctrl-C ends the waiting, and the node goes on alone.
+async fn tear_down(node: &Node, source: &str) -> Result {
+    let gone = async {
+        let doomed = unregister(node, source).await?;
+        wait_gone(node, &doomed).await
+    };
+    tokio::select! {
+        outcome = gone => outcome,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
+    let mut request = SourceRequest {
+        namespace: context.namespace.clone(),
+        ephemeral: args.rm,
+        owner_pid: args.rm.then(std::process::id),
+        ..SourceRequest::default()
+    };
+    if args.paths == [Path::new("-")] {
+        let mut documents = String::new();
+        std::io::stdin().read_to_string(&mut documents)?;
+        request.documents = Some(documents);
+        return Ok(request);
+    }
+    for path in &args.paths {
+        if path == Path::new("-") {
+            return Err(CliError::usage("standard input can't be watched together with paths"));
+        }
+        if std::fs::symlink_metadata(path).is_err() {
+            return Err(CliError::usage(format_args!("the path {path:?} does not exist")));
+        }
+        request.paths.push(source_path(path));
+    }
+    Ok(request)
+}
+
+/// What a change is about.
+#[derive(Debug, Clone, Copy)]
+enum Topic {
+    Source,
+    Objects(&'static Kind),
+    Events,
+}
+
+struct Watch {
+    world: World,
+    view: View,
+    incoming: stream::SelectAll<stream::BoxStream<'static, (Topic, Result<Change>)>>,
+}
+
+impl Watch {
+    fn new(node: &Node, source: &str, args: &WatchArgs) -> Self {
+        let all = |kind: &'static Kind, topic, query| {
+            let receiver = changes(node, Resource::collection(kind, None), query);
+            stream::unfold(receiver, |mut receiver: mpsc::Receiver<Result<Change>>| async move {
+                receiver.recv().await.map(|change| (change, receiver))
+            })
+            .map(move |change| (topic, change))
+            .boxed()
+        };
+        let mut incoming = vec![
+            all(
+                source_kind(),
+                Topic::Source,
+                vec![("fieldSelector", format!("metadata.name={source}"))],
+            ),
+            all(
+                event_kind(),
+                Topic::Events,
+                vec![("fieldSelector", "type=Warning".to_owned())],
+            ),
+        ];
+        for (version, name) in [("v1", "Pod"), ("apps/v1", "ReplicaSet"), ("apps/v1", "Deployment")] {
+            let kind = kind(version, name).expect("the table of kinds has it");
+            incoming.push(all(kind, Topic::Objects(kind), Vec::new()));
+        }
+        let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        let view = View::for_output(format!("Watching {} (Ctrl-C ends it)", paths.join(" ")));
+        Self {
+            world: World::default(),
+            view,
+            incoming: stream::select_all(incoming),
+        }
+    }
+
+    async fn run(&mut self, args: &WatchArgs, started: Instant) -> Result<End> {
+        let timeout = args.timeout.or(args.once.then_some(ONCE_TIMEOUT));
+        let deadline = timeout.map(|timeout| started + timeout);
+        // Every collection is listed before anything is judged: half a picture shows objects as missing.
+        let mut unlisted = 5_usize;
+        let mut next_show: Option<Instant> = None;
+        loop {
+            let tick = next_show.or_else(|| self.view.is_ticking().then(|| Instant::now() + Duration::from_secs(1)));
+            tokio::select! {
+                change = self.incoming.next() => {
+                    let Some((topic, change)) = change else {
+                        return Err(CliError::new(ErrorKind::NoNode, "the node ended the connection"));
+                    };
+                    let change = change?;
+                    if matches!(change, Change::Listed(_)) {
+                        unlisted = unlisted.saturating_sub(1);
+                    }
+                    self.learn(topic, change);
+                    next_show.get_or_insert_with(|| Instant::now() + GATHER);
+                    if unlisted > 0 {
+                        continue;
+                    }
+                    if let Some(end) = self.end(args) {
+                        self.view.show(&self.world, Timestamp::now())?;
+                        return Ok(end);
+                    }
+                }
+                () = sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() && unlisted == 0 => {
+                    self.view.show(&self.world, Timestamp::now())?;
+                    next_show = None;
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return Ok(End::TimedOut),
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted?;
+                    return Ok(End::Interrupted);
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, topic: Topic, change: Change) {
+        match topic {
+            Topic::Source => self.world.learn_source(change),
+            Topic::Objects(kind) => self.world.learn_objects(kind.kind, change),
+            Topic::Events => self.world.learn_events(change),
+        }
+    }
+
+    /// With `--once` the world decides; without, only the end of the source does.
+    fn end(&self, args: &WatchArgs) -> Option<End> {
+        if !self.world.has_source() {
+            return Some(End::Failed(vec!["the source was taken down".to_owned()]));
+        }
+        match self.world.verdict(Timestamp::now()) {
+            _ if !args.once => None,
+            Verdict::Ready => Some(End::Ready),
+            Verdict::Failed(reasons) => Some(End::Failed(reasons)),
+            Verdict::Waiting => None,
+        }
+    }
+
+    fn unready(&self) -> String {
+        let lines = self.world.lines(Timestamp::now());
+        let waiting = lines.iter().filter(|line| !line.row.waiting_for.is_empty());
+        let reasons: String = waiting
+            .map(|line| {
+                format!(
+                    "\n  {} is {}, waiting for {}",
+                    line.name, line.row.status, line.row.waiting_for
+                )
+            })
+            .collect();
+        format!("timed out{reasons}")
+    }
+}
