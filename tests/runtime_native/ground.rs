@@ -21,6 +21,9 @@ use tokio::time::{Instant, timeout};
 /// Everything below happens in milliseconds; only a very busy machine needs more than a second.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Tells the test's second process what to do.
+pub const NODE_VARIABLE: &str = "KUBELOCAL_TEST_NODE";
+
 const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: [&str; 28] = [
     "sh", "cat", "echo", "sleep", "true", "false", "id", "grep", "head", "yes", "ls", "pwd", "env", "stty", "tty",
@@ -39,6 +42,18 @@ pub struct Ground {
 /// The uid of the pod of this name in this process: control groups of tests that run at once must not meet.
 pub fn uid(name: &str) -> PodUid {
     PodUid(format!("uid-of-{name}-{}", std::process::id()))
+}
+
+/// A plain pod.
+pub fn sandbox_config(name: &str) -> SandboxConfig {
+    SandboxConfig {
+        uid: uid(name),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        hostname: name.to_owned(),
+        host_network: false,
+        share_pid: false,
+    }
 }
 
 /// A temporary directory that shows what supervisors said if the test fails.
@@ -120,6 +135,22 @@ impl Ground {
         }
     }
 
+    /// A number that only this test's processes sleep for.
+    pub fn word(&self) -> String {
+        format!("{}.25", 1_000_000 + std::process::id())
+    }
+
+    /// Another node over the same directories, which begins a pod with this container.
+    pub fn node_process(&self, name: &str, config: &ContainerConfig) -> std::process::Child {
+        let task = serde_json::to_string(&(&self.options, sandbox_config(name), config)).expect("they are JSON");
+        std::process::Command::new(std::env::current_exe().expect("it is known"))
+            .args(["--exact", "life::a_node_to_be_killed", "--ignored"])
+            .env(NODE_VARIABLE, task)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("the test can be run again")
+    }
+
     /// The directory of a pod.
     pub fn pod_dir(&self, pod: &PodUid) -> PathBuf {
         self.options.pods_dir.join(&pod.0)
@@ -155,14 +186,7 @@ impl Ground {
     }
 
     pub async fn sandbox_with(&self, name: &str, change: impl FnOnce(&mut SandboxConfig)) -> PodUid {
-        let mut config = SandboxConfig {
-            uid: uid(name),
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-            hostname: name.to_owned(),
-            host_network: false,
-            share_pid: false,
-        };
+        let mut config = sandbox_config(name);
         change(&mut config);
         self.runtime.run_pod_sandbox(&config).await.expect("the sandbox runs");
         config.uid
