@@ -156,9 +156,9 @@ impl Keeper {
     fn marked(&self) -> Vec<Arc<Object>> {
         let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
-        // Pods of a workload inherit nothing of its annotations, so a mark is always the source's own.
-        all.filter(|object| object.annotations().get(SOURCE) == Some(&self.key.name.as_str()))
-            .collect()
+        // What a controller made inherits annotations, but never belongs to the source itself.
+        let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());
+        all.filter(|object| is_own(object) && object.controller().is_none()).collect()
     }
 
     /// Takes note of what went. True if that calls for another look at the listing.
