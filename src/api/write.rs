@@ -256,9 +256,15 @@ impl Writer<'_> {
     /// New objects need their namespace to be there (`NamespaceLifecycle` admission).
     fn check_namespace(&self) -> Result<(), ApiError> {
         let kind = crate::model::kind("v1", "Namespace").expect("in the table");
-        let Some(namespace) = &self.target.namespace else { return Ok(()) };
+        let Some(namespace) = &self.target.namespace else {
+            return Ok(());
+        };
         let key = Key::new(kind, "", namespace);
-        self.api.store.get(&key).map(drop).ok_or_else(|| ApiError::not_found(&key))
+        self.api
+            .store
+            .get(&key)
+            .map(drop)
+            .ok_or_else(|| ApiError::not_found(&key))
     }
 
     /// Writes `value` over the object, through the gate.

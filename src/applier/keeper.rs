@@ -158,7 +158,8 @@ impl Keeper {
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
         // What a controller made inherits annotations, but never belongs to the source itself.
         let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());
-        all.filter(|object| is_own(object) && object.controller().is_none()).collect()
+        all.filter(|object| is_own(object) && object.controller().is_none())
+            .collect()
     }
 
     /// Takes note of what went. True if that calls for another look at the listing.

@@ -898,8 +898,14 @@ fn sparse_files_have_their_data_where_it_belongs() {
 fn a_layer_that_its_digest_proves_whole_needs_no_end_mark() {
     let room = Room::new();
     let tar = &Tar::new().dir("d/", 0o755).file("d/a", "content").bytes()[..1024 + 7];
-    let image = room.load(Layout::default().image("a:1", &[(tar, gzip)]).archive()).expect("an image").remove(0);
-    assert_eq!(fs::read_to_string(image.layers[0].join("d/a")).expect("there"), "content");
+    let image = room
+        .load(Layout::default().image("a:1", &[(tar, gzip)]).archive())
+        .expect("an image")
+        .remove(0);
+    assert_eq!(
+        fs::read_to_string(image.layers[0].join("d/a")).expect("there"),
+        "content"
+    );
 }
 
 #[test]

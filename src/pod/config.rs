@@ -285,7 +285,11 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
         format!("/{}", mount.mount_path)
     };
     let read_only = mount.read_only.unwrap_or(false) || is_written_by_us(facts.pod, &mount.name);
-    Ok(Mount { container_path, host_path, read_only })
+    Ok(Mount {
+        container_path,
+        host_path,
+        read_only,
+    })
 }
 
 /// ConfigMaps and Secrets are written by the node alone: containers get them read-only, whatever the mount says.

@@ -370,7 +370,7 @@ fn a_changed_container_is_stopped_once_and_started_anew() {
         ("it is stopped", changed(), Plan::Converge(stop)),
         (
             "once",
-            changed().with(|w| drop(w.stopping.insert(id("a", 0)))),
+            changed().with(|w| w.stopping.extend([id("a", 0)])),
             settled(),
         ),
         (
