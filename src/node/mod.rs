@@ -42,7 +42,7 @@ const WORKERS: usize = 2;
 /// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread.
 pub fn main() -> ExitCode {
     namespaces::set_name("kubelocal-node");
-    match prepare().and_then(|prepared| start(prepared)) {
+    match prepare().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
