@@ -5,6 +5,7 @@ pub mod api;
 pub mod applier;
 pub mod cli;
 pub mod controller;
+pub mod doctor;
 pub mod event;
 pub mod image;
 pub mod model;
