@@ -12,7 +12,13 @@ fn root() -> &'static Path {
 fn allowed() -> BTreeMap<String, Option<BTreeSet<String>>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let rows = text.lines().filter(|line| line.starts_with("| `"));
-    let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let words = |cell: &str| {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+    };
     rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         let room = words(cells[0]).into_iter().next().expect("a room's name");
@@ -53,7 +59,13 @@ fn every_room_uses_only_the_rooms_that_the_architecture_allows() {
     let mut wrong = Vec::new();
     for path in rust_files(&root().join("src")) {
         let place = path.strip_prefix(root().join("src")).expect("below src");
-        let room = place.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
+        let room = place
+            .components()
+            .next()
+            .expect("a name")
+            .as_os_str()
+            .to_string_lossy()
+            .replace(".rs", "");
         if ["main", "lib"].contains(&room.as_str()) || is_for_tests(place) {
             continue;
         }
@@ -89,11 +101,14 @@ fn every_room_of_the_table_exists() {
 
 #[test]
 fn no_file_is_longer_than_a_reader_bears() {
-    let long = rust_files(&root().join("src")).into_iter().filter(|path| !is_for_tests(path)).filter_map(|path| {
-        let text = fs::read_to_string(&path).expect("readable");
-        let lines = shipped(&text).lines().count();
-        (lines > 700).then(|| format!("{}: {lines} lines", path.display()))
-    });
+    let long = rust_files(&root().join("src"))
+        .into_iter()
+        .filter(|path| !is_for_tests(path))
+        .filter_map(|path| {
+            let text = fs::read_to_string(&path).expect("readable");
+            let lines = shipped(&text).lines().count();
+            (lines > 700).then(|| format!("{}: {lines} lines", path.display()))
+        });
     let long: Vec<_> = long.collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
