@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use kubelocal::runtime::native::NativeRuntime;
 use kubelocal::runtime::{ContainerState, Runtime, RuntimeError, Stop};
 
 use crate::ground::{Ground, processes_with, wait_until};
