@@ -1,9 +1,9 @@
 //! Starting a supervisor, and knowing one again.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -98,16 +98,15 @@ pub(super) async fn start(options: &RuntimeOptions, dir: &PodDir, config: &Sandb
 }
 
 fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::Result<(pipe::Receiver, Child)> {
-    let listener = listen(&options.run_dir, &config.uid)?;
-    let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(dir.log())?;
+    // Before anything else: from here to the supervisor's end, and whoever dies meanwhile, the pod is taken.
+    let Some(log) = dir.lock()? else {
+        return Err(io::Error::other("the pod has one already"));
+    };
     if log.metadata()?.len() > MAX_LOG {
         log.set_len(0)?;
     }
+    let listener = listen(&options.run_dir, &config.uid)?;
+    let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // Without pre-exec hooks, so that the standard library uses posix_spawn: forking a large process is slow.
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")
@@ -119,7 +118,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))
-        .stderr(Stdio::from(File::from(OwnedFd::from(log))))
+        .stderr(Stdio::from(log))
         .spawn()?;
     Ok((pipe::Receiver::from_owned_fd(birth)?, first))
 }
