@@ -8,6 +8,13 @@ fn main() -> ExitCode {
     // command line makes its runtime only after it has handed `node` on.
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some("pod-supervisor") => kubelocal::runtime::native::supervisor::main(&args[2..]),
+        Some("demo") => demo(&args[2..]),
         _ => kubelocal::cli::main(args, |_| kubelocal::node::main()),
     }
+}
+
+/// The program of the built-in image; its exit codes are its own.
+fn demo(args: &[std::ffi::OsString]) -> ExitCode {
+    let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    std::process::exit(kubelocal::demo::run(&args))
 }

@@ -137,13 +137,10 @@ pub fn to_config(kind: &Kind, value: &mut Value, namespace: &str) -> Vec<FieldNo
     let mut notes = Vec::new();
     drop_nulls(value);
     let Value::Object(fields) = value else { return notes };
-    if let Some(status) = fields.remove("status") {
-        if status.as_object().is_none_or(|status| !status.is_empty()) {
-            notes.push(FieldNote::warning(
-                FieldPath::of(&["status"]),
-                "ignored: the node writes the status",
-            ));
-        }
+    let status = fields.remove("status");
+    if status.is_some_and(|status| status.as_object().is_none_or(|status| !status.is_empty())) {
+        let text = "ignored: the node writes the status";
+        notes.push(FieldNote::warning(FieldPath::of(&["status"]), text));
     }
     let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(metadata) = metadata {

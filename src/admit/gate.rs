@@ -100,16 +100,12 @@ fn admit_document(
     namespace: &str,
 ) -> Result<AdmittedObject, Vec<Problem>> {
     let Document { mut value, spans, .. } = document;
-    let at_refusal = |refusal: Refusal| {
-        let at = if refusal.at_key {
-            spans.locate_key(&refusal.path)
-        } else {
-            spans.locate(&refusal.path)
-        };
-        source.error(at, refusal.message)
+    let refused = |refusals: Vec<Refusal>| -> Vec<Problem> {
+        let refusals = refusals.into_iter();
+        refusals.map(|refusal| of_refusal(source, &spans, refusal)).collect()
     };
-    let kind = decode::kind_of(&value).map_err(|refusal| vec![at_refusal(refusal)])?;
-    decode::decode_typed(kind, &value).map_err(|refusals| refusals.into_iter().map(at_refusal).collect::<Vec<_>>())?;
+    let kind = decode::kind_of(&value).map_err(|refusal| refused(vec![refusal]))?;
+    decode::decode_typed(kind, &value).map_err(refused)?;
     let mut notes = decode::to_config(kind, &mut value, namespace);
     notes.extend(fields::notes(kind, &value));
     if let Honoured::Stored(text) = kind.honoured {
@@ -122,12 +118,7 @@ fn admit_document(
             .iter()
             .map(|error| source.error(spans.locate(&error.path), error.to_string())),
     );
-    let metadata = typed.metadata();
-    if metadata.name.as_deref().unwrap_or_default().is_empty() && metadata.generate_name.is_some() {
-        // A file that is read again would make another object each time.
-        let at = spans.locate(&FieldPath::of(&["metadata", "generateName"]));
-        problems.push(source.error(at, "metadata.generateName: an object of a file needs a name of its own"));
-    }
+    problems.extend(nameless(source, &spans, &typed));
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
@@ -143,6 +134,25 @@ fn admit_document(
         spans,
         warnings: problems,
     })
+}
+
+/// A file that is read again would make another object each time, if the server chose the names.
+fn nameless(source: &SourceText<'_>, spans: &SpanTree, typed: &Typed) -> Option<Problem> {
+    let metadata = typed.metadata();
+    let is_named = metadata.name.as_deref().is_some_and(|name| !name.is_empty());
+    (!is_named && metadata.generate_name.is_some()).then(|| {
+        let at = spans.locate(&FieldPath::of(&["metadata", "generateName"]));
+        source.error(at, "metadata.generateName: an object of a file needs a name of its own")
+    })
+}
+
+fn of_refusal(source: &SourceText<'_>, spans: &SpanTree, refusal: Refusal) -> Problem {
+    let at = if refusal.at_key {
+        spans.locate_key(&refusal.path)
+    } else {
+        spans.locate(&refusal.path)
+    };
+    source.error(at, refusal.message)
 }
 
 fn of_note(source: &SourceText<'_>, spans: &SpanTree, note: FieldNote) -> Problem {

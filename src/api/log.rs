@@ -313,7 +313,7 @@ fn watch(path: &Path) -> std::io::Result<AsyncFd<OwnedFd>> {
     let dir = path.parent().unwrap_or(path);
     std::fs::create_dir_all(dir)?;
     inotify::add_watch(&fd, dir, inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE)?;
-    AsyncFd::new(fd)
+    crate::os::watch_readable(fd)
 }
 
 #[cfg(test)]

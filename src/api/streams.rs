@@ -226,7 +226,7 @@ struct Stream(AsyncFd<OwnedFd>);
 impl Stream {
     fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        AsyncFd::new(fd).map(Self)
+        crate::os::watch_both(fd).map(Self)
     }
 
     async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,9 +1,21 @@
 //! Brings documents into the store: every write of desired state, from files and from the API, is a server-side apply, an update
-//! or a creation that passes the gate (`admit`) here. [`run`] keeps the store like the sources that are registered in it.
+//! or a creation that passes the gate (`admit`). [`run`] keeps the store like the sources that are registered in it:
 //!
-//! The room knows the store and the gate; it does not know files (`source` reads them) nor HTTP.
+//! ```text
+//!  ManifestSource ─► registry ─► keeper, one per source ◄─ listings ◄─ source (files)
+//!                                   └─► apply, prune ─► store; status ─► ManifestSource
+//! ```
+//!
+//! The room knows the store, the gate and listings; it does not read files (`source` does) and does not know HTTP.
 
 mod apply;
+mod combine;
+mod keeper;
+mod registry;
+mod report;
 
 pub use apply::{Applied, ApplyError, Outcome, Request, apply};
-pub async fn run(_s: crate::store::Store, _r: crate::event::EventRecorder, _c: std::sync::Arc<dyn crate::model::Clock>, _m: std::path::PathBuf, stop: tokio_util::sync::CancellationToken) { stop.cancelled().await }
+pub use registry::run;
+
+/// Annotation on objects: the source that keeps them.
+pub const SOURCE: &str = "kubelocal.dev/source";

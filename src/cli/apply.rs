@@ -181,8 +181,7 @@ pub async fn apply(node: &Node, manifest: &Manifest, is_dry: bool) -> Result<Val
     if is_dry {
         query.push(("dryRun", "All".to_owned()));
     }
-    let answer = node.apply(&manifest.resource, &query, &manifest.object)
-        .await;
+    let answer = node.apply(&manifest.resource, &query, &manifest.object).await;
     answer.map_err(|error| place_in_file(error, manifest))
 }
 

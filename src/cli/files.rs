@@ -95,8 +95,9 @@ impl Files {
             problems.extend(admitted.problems);
             manifests.extend(admitted.objects.into_iter().map(|object| manifest(object, &text)));
         }
-        let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
-            problems.into_iter().partition(|problem| problem.severity == Severity::Error);
+        let (errors, warnings): (Vec<Problem>, Vec<Problem>) = problems
+            .into_iter()
+            .partition(|problem| problem.severity == Severity::Error);
         for warning in warnings {
             eprintln!("{warning}");
         }
@@ -183,7 +184,10 @@ fn refuse(errors: &[Problem]) -> Result {
         return Ok(());
     }
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Err(CliError { message: errors.join("\n"), ..CliError::silent(ErrorKind::Local) })
+    Err(CliError {
+        message: errors.join("\n"),
+        ..CliError::silent(ErrorKind::Local)
+    })
 }
 
 fn manifest(admitted: AdmittedObject, text: &Arc<Text>) -> Manifest {
@@ -198,7 +202,10 @@ fn manifest(admitted: AdmittedObject, text: &Arc<Text>) -> Manifest {
 
 fn read_file(path: &Path) -> Result<Text> {
     let content = std::fs::read(path).map_err(|error| at_path(path, &error))?;
-    Ok(Text { name: path.to_owned(), content })
+    Ok(Text {
+        name: path.to_owned(),
+        content,
+    })
 }
 
 fn at_path(path: &Path, error: &std::io::Error) -> CliError {
@@ -230,7 +237,10 @@ fn built(directory: &Path) -> Result<Text> {
                     .trim_start_matches("error: "),
             ));
         }
-        return Ok(Text { name: directory.to_owned(), content: output.stdout });
+        return Ok(Text {
+            name: directory.to_owned(),
+            content: output.stdout,
+        });
     }
     Err(CliError::local(format_args!(
         "{}: an overlay needs a builder to be read",

@@ -1,6 +1,7 @@
 //! Which objects a controller manages: those that name it as their controller and still match its selector; it adopts those that
 //! match and have none (`k8s.io/kubernetes/pkg/controller`: `ControllerRefManager`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -85,10 +86,23 @@ pub(super) fn claimants(store: &Store, change: &Change, kind: &'static Kind) -> 
     keys
 }
 
-/// The selector of a controller. None that can be read, or one that would match everything, manages nothing.
+/// The selector of a controller. One that can't be read, or would match everything, manages nothing; nor does one that does not
+/// match the controller's own template: what it makes would never be its own, and it would make more of it for ever.
 pub(super) fn selector(controller: &Object) -> Option<LabelSelector> {
     let selector = LabelSelector::from_json(controller.at("/spec/selector")?).ok()?;
-    (!selector.is_empty()).then_some(selector)
+    let is_sound = !selector.is_empty() && selector.matches(&template_labels(controller));
+    is_sound.then_some(selector)
+}
+
+/// The labels of what a controller makes.
+pub(super) fn template_labels(controller: &Object) -> BTreeMap<&str, &str> {
+    let labels = controller
+        .at("/spec/template/metadata/labels")
+        .and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    labels
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+        .collect()
 }
 
 fn adopted(object: &Object, owner: &Object) -> Object {

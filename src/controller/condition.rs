@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::model::Object;
+use crate::model::{Object, object_time};
 
 /// A statement about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Conditions {
     }
 
     fn put(&mut self, condition: Condition, now: Timestamp) {
-        let now = json!(second(now));
+        let now = json!(object_time(now));
         let present = self.get(condition.kind).filter(|c| c["status"] == condition.status);
         let since = present.map_or_else(|| now.clone(), |c| c["lastTransitionTime"].clone());
         let mut stated = json!({
@@ -105,9 +105,4 @@ impl Conditions {
         self.remove(condition.kind);
         self.list.push(stated);
     }
-}
-
-/// A time as `metav1.Time` prints it: whole seconds.
-fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::plan::{Plan, Step, Write};
-use crate::model::Object;
+use crate::model::{Object, object_time};
 
 /// An object in the making.
 #[derive(Debug, Clone)]
@@ -137,10 +137,6 @@ impl Fixture {
         self.annotation("deployment.kubernetes.io/revision", revision)
     }
 
-    pub(super) fn uid(self, uid: &str) -> Self {
-        self.metadata("uid", uid)
-    }
-
     pub(super) fn created(self, second: i64) -> Self {
         self.metadata("creationTimestamp", time(second))
     }
@@ -199,7 +195,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 /// The same as objects print it.
 pub(super) fn time(second: i64) -> String {
-    at(second).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    object_time(at(second))
 }
 
 /// A plan in words: `create pod/web-0`, `tell SuccessfulCreate`.

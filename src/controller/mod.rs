@@ -45,11 +45,12 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
     tokio::join!(controllers.run(&stop), recorder.run_expiry(&stop));
 }
 
-/// The controllers, in the order in which a full pass asks them.
+/// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
+/// to, so that the surge holds for pods and not only for sizes.
 static CONTROLLERS: [&dyn Controller; 4] = [
-    &namespace::Namespaces,
-    &deployment::Deployments,
     &replicaset::ReplicaSets,
+    &deployment::Deployments,
+    &namespace::Namespaces,
     &garbage::Garbage,
 ];
 

@@ -124,7 +124,7 @@ fn plan_dying(namespace: &Object, content: &[Arc<Object>], now: Timestamp) -> Pl
         plan.write(Write::delete(object));
     }
     let mut conditions = Conditions::of(namespace);
-    for condition in remaining(content) {
+    for condition in plan_conditions(content) {
         conditions.renew(condition, now);
     }
     let mut wanted = namespace.clone();
@@ -134,67 +134,75 @@ fn plan_dying(namespace: &Object, content: &[Arc<Object>], now: Timestamp) -> Pl
     plan
 }
 
-/// What a dying namespace says about its content, in upstream's words (`deletion.NewNamespaceConditionUpdater`).
-fn remaining(content: &[Arc<Object>]) -> [Condition; 5] {
-    let mut resources: BTreeMap<String, usize> = BTreeMap::new();
-    let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
-    for object in content {
-        let kind = object.kind();
-        *resources.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
-        for finalizer in object.finalizers() {
-            *finalizers.entry(finalizer).or_default() += 1;
-        }
-    }
-    let has = |(resource, count): (&String, &usize)| format!("{resource} has {count} resource instances");
-    let holds = |(finalizer, count): (&&str, &usize)| format!("{finalizer} in {count} resource instances");
-    let resources: Vec<_> = resources.iter().map(has).collect();
-    let finalizers: Vec<_> = finalizers.iter().map(holds).collect();
-    let well = |kind, reason, message: &str| Condition {
+/// What a dying namespace says about its content, in upstream's words (`deletion.NewNamespaceConditionUpdater`). What can't go
+/// wrong here is said too: people look for it.
+fn plan_conditions(content: &[Arc<Object>]) -> [Condition; 5] {
+    let said = |kind, status, reason, message: &str| Condition {
         kind,
-        status: "False",
+        status,
         reason,
         message: message.to_owned(),
     };
-    let finalizers_remain = match finalizers.as_slice() {
-        [] => well(
-            "NamespaceFinalizersRemaining",
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
-        ),
-        list => Condition {
-            kind: "NamespaceFinalizersRemaining",
-            status: "True",
-            reason: "SomeFinalizersRemain",
-            message: format!(
-                "Some content in the namespace has finalizers remaining: {}",
-                list.join(", ")
-            ),
-        },
-    };
     [
-        well(
+        said(
             "NamespaceDeletionDiscoveryFailure",
+            "False",
             "ResourcesDiscovered",
             "All resources successfully discovered",
         ),
-        well(
+        said(
             "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
             "ParsedGroupVersions",
             "All legacy kube types successfully parsed",
         ),
-        well(
+        said(
             "NamespaceDeletionContentFailure",
+            "False",
             "ContentDeleted",
             "All content successfully deleted, may be waiting on finalization",
         ),
-        Condition {
-            kind: "NamespaceContentRemaining",
-            status: "True",
-            reason: "SomeResourcesRemain",
-            message: format!("Some resources are remaining: {}", resources.join(", ")),
+        said(
+            "NamespaceContentRemaining",
+            "True",
+            "SomeResourcesRemain",
+            &format!("Some resources are remaining: {}", resources(content)),
+        ),
+        match finalizers(content).as_str() {
+            "" => said(
+                "NamespaceFinalizersRemaining",
+                "False",
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished",
+            ),
+            list => said(
+                "NamespaceFinalizersRemaining",
+                "True",
+                "SomeFinalizersRemain",
+                &format!("Some content in the namespace has finalizers remaining: {list}"),
+            ),
         },
-        finalizers_remain,
     ]
+}
+
+/// Which resources the content is made of.
+fn resources(content: &[Arc<Object>]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for kind in content.iter().map(|object| object.kind()) {
+        *counts.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
+    }
+    let has = |(resource, count): (&String, &usize)| format!("{resource} has {count} resource instances");
+    counts.iter().map(has).collect::<Vec<_>>().join(", ")
+}
+
+/// Which finalizers hold the content; empty if none does.
+fn finalizers(content: &[Arc<Object>]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for finalizer in content.iter().flat_map(|object| object.finalizers()) {
+        *counts.entry(finalizer).or_default() += 1;
+    }
+    let holds = |(finalizer, count): (&&str, &usize)| format!("{finalizer} in {count} resource instances");
+    counts.iter().map(holds).collect::<Vec<_>>().join(", ")
 }
 
 fn is_held(namespace: &Object) -> bool {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::model::{Kind, Object, kind};
+use crate::store::{Change, ChangeKind};
 
 /// Lower goes first when pods are too many (`controller.kubernetes.io/pod-deletion-cost`).
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -42,6 +43,18 @@ pub(super) fn available_from(pod: &Object, min_ready_seconds: i64) -> Option<Tim
             .saturating_add(SignedDuration::from_secs(min_ready_seconds))
             .unwrap_or(since),
     )
+}
+
+/// Whether a change of a pod is one that controllers look at. Most are not: addresses, container states, probes.
+pub(super) fn matters(change: &Change) -> bool {
+    let Some(old) = change.old.as_deref().filter(|_| change.kind == ChangeKind::Modified) else {
+        return true;
+    };
+    let new = &change.object;
+    let same = |at: &str| old.at(at) == new.at(at);
+    let is_same_pod = same("/metadata/labels") && same("/metadata/ownerReferences") && same("/metadata/annotations");
+    let is_same_state = old.is_deleting() == new.is_deleting() && same("/status/phase");
+    !(is_same_pod && is_same_state && ready_since(old) == ready_since(new))
 }
 
 /// Orders pods by how little is lost with them (`controller.ActivePodsWithRanks`). Upstream's first and fifth rule, about nodes,

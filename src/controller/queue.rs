@@ -1,5 +1,5 @@
-//! The work queue of all controllers: each task stands in it at most once, now or later; failed ones come again ever later. A
-//! value: time is an argument.
+//! The work queue of all controllers: each task stands in it at most once, now or later; failed ones come again ever later; and
+//! the first controllers of the table go first. A value: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -23,7 +23,8 @@ pub(super) struct Task {
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    ready: VecDeque<Task>,
+    /// A line for each controller, by its place in the table.
+    ready: BTreeMap<usize, VecDeque<Task>>,
     is_ready: HashSet<Task>,
     later: BTreeSet<(Timestamp, Task)>,
     /// The same, by task.
@@ -36,23 +37,19 @@ impl Queue {
     pub(super) fn push(&mut self, task: Task) {
         self.postpone_nothing(&task);
         if self.is_ready.insert(task.clone()) {
-            self.ready.push_back(task);
+            self.ready.entry(task.controller).or_default().push_back(task);
         }
     }
 
     /// The next task that is to be done at `now`.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Task> {
-        while let Some((due, _)) = self.later.first() {
-            if *due > now {
+        while let Some((due, task)) = self.later.first().cloned() {
+            if due > now {
                 break;
             }
-            let (_, task) = self.later.pop_first().expect("it was just seen");
-            self.due.remove(&task);
-            if self.is_ready.insert(task.clone()) {
-                self.ready.push_back(task);
-            }
+            self.push(task);
         }
-        let task = self.ready.pop_front()?;
+        let task = self.ready.values_mut().find_map(VecDeque::pop_front)?;
         self.is_ready.remove(&task);
         Some(task)
     }
@@ -130,6 +127,19 @@ mod tests {
         assert_eq!(queue.pop(at(0)), Some(task("a")));
         assert_eq!(queue.pop(at(0)), Some(task("b")));
         assert_eq!(queue.pop(at(0)), None);
+    }
+
+    #[test]
+    fn the_first_controllers_go_first() {
+        let mut queue = Queue::default();
+        let second = |name| Task {
+            controller: 1,
+            ..task(name)
+        };
+        queue.push(second("a"));
+        queue.push(task("b"));
+        assert_eq!(queue.pop(at(0)), Some(task("b")));
+        assert_eq!(queue.pop(at(0)), Some(second("a")));
     }
 
     #[test]

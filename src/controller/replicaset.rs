@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Controller;
-use super::claim::{claimants, controller_reference, plan_claims, selector};
+use super::claim::{claimants, controller_reference, plan_claims, selector, template_labels};
 use super::condition::{Condition, Conditions};
 use super::name;
 use super::plan::{Plan, Write};
-use super::pods::{available_from, deletion_rank, is_active, is_terminal, kind_of_pods, ready_since};
+use super::pods::{available_from, deletion_rank, is_active, is_terminal, kind_of_pods, matters, ready_since};
 use crate::event::EventKind;
 use crate::model::{Key, Kind, LabelSelector, Object, kind};
 use crate::store::{Change, Store, StoreError};
@@ -40,7 +40,7 @@ impl Controller for ReplicaSets {
     fn touched(&self, store: &Store, change: &Change) -> Vec<Key> {
         match change.object.kind() {
             kind if kind == kind_of_replica_sets() => vec![change.object.key().clone()],
-            kind if kind == kind_of_pods() => claimants(store, change, kind_of_replica_sets()),
+            kind if kind == kind_of_pods() && matters(change) => claimants(store, change, kind_of_replica_sets()),
             _ => Vec::new(),
         }
     }
@@ -182,12 +182,6 @@ fn status_json(set: &Object, conditions: Conditions) -> Map<String, Value> {
         status.insert("conditions".to_owned(), conditions);
     }
     status
-}
-
-fn template_labels(set: &Object) -> std::collections::BTreeMap<&str, &str> {
-    let labels = set.at("/spec/template/metadata/labels").and_then(Value::as_object);
-    let labels = labels.into_iter().flatten();
-    labels.filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect()
 }
 
 /// Tells that a pod could not be made.

@@ -80,7 +80,7 @@ impl Loop {
             };
             self.reconcile(task, now);
             // A long queue must not keep the runtime's thread from others.
-            tokio::task::consume_budget().await;
+            tokio::task::yield_now().await;
         }
     }
 

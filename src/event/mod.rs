@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::model::{Clock, Object, kind};
+use crate::model::{Clock, Object, kind, object_time};
 use crate::store::{Store, StoreError};
 
 use correlate::{Correlator, Occurrence, Telling};
@@ -140,8 +140,8 @@ impl EventRecorder {
             "message": telling.message,
             "type": occurrence.kind.as_str(),
             "source": {"component": occurrence.component, "host": self.shared.host},
-            "firstTimestamp": second(telling.first),
-            "lastTimestamp": second(now),
+            "firstTimestamp": object_time(telling.first),
+            "lastTimestamp": object_time(now),
             "count": telling.count,
             // Upstream prints it although only the newer events API sets it.
             "eventTime": null,
@@ -185,9 +185,4 @@ fn cut(text: &str, limit: usize) -> &str {
 
 fn events() -> &'static crate::model::Kind {
     kind("v1", "Event").expect("in the table")
-}
-
-/// A time as `metav1.Time` prints it: whole seconds.
-fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -182,13 +182,14 @@ fn find(index: &HashMap<String, IndexedEntry>, path: &str) -> Option<(u64, u64)>
 }
 
 fn spool_to_disk(name: &str, reader: impl Read + Send, disk: &Disk, limits: &Limits) -> Result<File, ImageError> {
-    let (file, temporary) = disk.temporary_file()?;
+    let (mut file, temporary) = disk.temporary_file()?;
     // Unnamed from here on: it goes with the last descriptor, whatever happens.
     drop(temporary);
     spool(reader, &file, limits).map_err(|source| ImageError::Archive {
         source_name: name.to_owned(),
         source,
     })?;
+    file.rewind().map_err(ImageError::io(Path::new(name)))?;
     Ok(file)
 }
 

@@ -72,6 +72,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
+/// How a layer is packed.
+type Pack = fn(&[u8]) -> Vec<u8>;
+
 /// An OCI archive in the making: blobs by name.
 #[derive(Default)]
 struct Layout {
@@ -88,7 +91,7 @@ impl Layout {
     }
 
     /// An image of these tars, each packed by its function.
-    fn image(mut self, name: &str, layers: &[(&[u8], fn(&[u8]) -> Vec<u8>)]) -> Layout {
+    fn image(mut self, name: &str, layers: &[(&[u8], Pack)]) -> Layout {
         let diff_ids: Vec<_> = layers.iter().map(|(tar, _)| Digest::of(tar)).collect();
         let config = serde_json::json!({
             "architecture": document::this_architecture(), "os": "linux", "created": "2024-05-06T07:08:09.5Z",
@@ -582,7 +585,7 @@ fn documents_of_megabytes_and_other_artifacts_are_refused_by_name() {
             serde_json::json!({ "schemaVersion": 2, "config": { "mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": Digest::of(b""), "size": 0 } }),
             "its config is application/vnd.cncf.helm.config.v1+json",
         ),
-        (serde_json::json!([]), "invalid type"),
+        (serde_json::json!("text"), "invalid type"),
     ] {
         let mut layout = Layout::default();
         let entry = layout.blob(manifest.to_string().as_bytes());
@@ -658,7 +661,7 @@ fn directories_without_an_entry_look_as_in_the_layers_below() {
     let hides = Tar::new().file(".wh.etc", "").bytes();
     let top = Tar::new().file("tmp/x", "x").file("etc/deep/y", "y").bytes();
     let mode = |root: &Path, path: &str| fs::metadata(root.join(path)).expect("there").mode() & 0o7777;
-    let load = |name: &str, layers: &[(&[u8], fn(&[u8]) -> Vec<u8>)]| {
+    let load = |name: &str, layers: &[(&[u8], Pack)]| {
         let mut images = room
             .load(Layout::default().image(name, layers).archive())
             .expect("an image");
@@ -698,10 +701,7 @@ fn the_same_image_loaded_by_many_at_once_is_unpacked_once() {
                 .bytes()
         })
         .collect();
-    let packed: Vec<(&[u8], fn(&[u8]) -> Vec<u8>)> = layers
-        .iter()
-        .map(|tar| (&tar[..], gzip as fn(&[u8]) -> Vec<u8>))
-        .collect();
+    let packed: Vec<(&[u8], Pack)> = layers.iter().map(|tar| (&tar[..], gzip as Pack)).collect();
     let archive = Layout::default().image("many:1", &packed).archive();
     let images: Vec<Image> = thread::scope(|scope| {
         let loads: Vec<_> = (0..8)
@@ -892,6 +892,20 @@ fn sparse_files_have_their_data_where_it_belongs() {
         (&b"abc"[..], &b"de"[..], 0)
     );
     assert!(root.join("after").exists());
+}
+
+#[test]
+fn a_layer_that_its_digest_proves_whole_needs_no_end_mark() {
+    let room = Room::new();
+    let tar = &Tar::new().dir("d/", 0o755).file("d/a", "content").bytes()[..1024 + 7];
+    let image = room
+        .load(Layout::default().image("a:1", &[(tar, gzip)]).archive())
+        .expect("an image")
+        .remove(0);
+    assert_eq!(
+        fs::read_to_string(image.layers[0].join("d/a")).expect("there"),
+        "content"
+    );
 }
 
 #[test]

@@ -4,10 +4,20 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
+/// `metav1.Time` has seconds and no fraction; a fraction would make equal statuses differ.
+pub fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("a second of a valid time is valid")
+}
+
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
     /// Now, in UTC.
     fn now(&self) -> Timestamp;
+}
+
+/// A time as objects carry it (`metav1.Time`): whole seconds, in UTC.
+pub fn object_time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The machine's clock.

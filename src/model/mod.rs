@@ -9,7 +9,7 @@ mod paths;
 mod quantity;
 mod selector;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
 pub use manifest_source::{
@@ -17,5 +17,5 @@ pub use manifest_source::{
 };
 pub use object::{Key, Object, OwnerRef};
 pub use paths::{PathFacts, Paths};
-pub use quantity::{Quantity, QuantityError};
+pub use quantity::Quantity;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -36,7 +36,7 @@ use crate::store::Store;
 
 pub use back_off::next_start;
 pub use env::ConfigError;
-pub use history::{History, RestartPolicy};
+pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash};
 pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,

@@ -54,7 +54,11 @@ impl World {
     /// Puts a run on record, in place of an earlier one of the same attempt.
     fn run(&mut self, name: &str, attempt: u32, state: ContainerState) {
         let all = init_containers(&self.pod).iter().chain(containers(&self.pod));
-        let hash = all.into_iter().find(|c| c.name == name).map(container_hash).expect("one of the pod's");
+        let hash = all
+            .into_iter()
+            .find(|c| c.name == name)
+            .map(container_hash)
+            .expect("one of the pod's");
         let made = sandbox().created_at.to_string();
         let annotations = [(SPEC_HASH, hash), (SANDBOX, made), (BACK_OFF, "0".to_owned())];
         let run = ContainerStatus {
@@ -74,7 +78,10 @@ impl World {
 
     fn delay(&mut self, name: &str, attempt: u32, seconds: u64) {
         let runs = &mut self.sandbox.as_mut().expect("there is one").containers;
-        let run = runs.iter_mut().find(|r| r.id == id(name, attempt)).expect("it was put on record");
+        let run = runs
+            .iter_mut()
+            .find(|r| r.id == id(name, attempt))
+            .expect("it was put on record");
         run.annotations.insert(BACK_OFF.to_owned(), seconds.to_string());
     }
 
@@ -88,7 +95,9 @@ impl World {
 
     fn init(&mut self, names: &[&str]) {
         let containers = names.iter().map(|name| json!({"name": name, "image": "x"}));
-        let containers = containers.map(|c| serde_json::from_value(c).expect("a container")).collect();
+        let containers = containers
+            .map(|c| serde_json::from_value(c).expect("a container"))
+            .collect();
         self.spec().init_containers = Some(containers);
         self.sandbox.as_mut().expect("there is one").containers.clear();
     }
@@ -118,7 +127,12 @@ fn id(name: &str, attempt: u32) -> ContainerId {
 fn sandbox() -> SandboxStatus {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web", "uid": "u"}})).expect("a pod");
     let config = config::sandbox_config(&pod);
-    SandboxStatus { config, alive: true, created_at: at(0), containers: Vec::new() }
+    SandboxStatus {
+        config,
+        alive: true,
+        created_at: at(0),
+        containers: Vec::new(),
+    }
 }
 
 fn running() -> ContainerState {
@@ -145,8 +159,15 @@ fn settled() -> Plan {
 }
 
 fn start(name: &str, attempt: u32, back_off: u64) -> Plan {
-    let start = Start { name: name.to_owned(), attempt, back_off: Duration::from_secs(back_off) };
-    Plan::Converge(Converge { start: vec![start], ..Converge::default() })
+    let start = Start {
+        name: name.to_owned(),
+        attempt,
+        back_off: Duration::from_secs(back_off),
+    };
+    Plan::Converge(Converge {
+        start: vec![start],
+        ..Converge::default()
+    })
 }
 
 fn check(cases: Vec<(&str, World, Plan)>) {
@@ -159,8 +180,16 @@ fn check(cases: Vec<(&str, World, Plan)>) {
 fn a_pod_that_is_as_asked_is_left_alone() {
     check(vec![
         ("both run", World::running(), settled()),
-        ("no sandbox", World::running().with(|w| w.sandbox = None), Plan::CreateSandbox),
-        ("its supervisor died", World::running().with(|w| w.sandbox.as_mut().unwrap().alive = false), Plan::CreateSandbox),
+        (
+            "no sandbox",
+            World::running().with(|w| w.sandbox = None),
+            Plan::CreateSandbox,
+        ),
+        (
+            "its supervisor died",
+            World::running().with(|w| w.sandbox.as_mut().unwrap().alive = false),
+            Plan::CreateSandbox,
+        ),
     ]);
 }
 
@@ -187,10 +216,18 @@ fn back_off_doubles_to_five_minutes_and_a_good_run_ends_it() {
     };
     check(vec![
         ("the first restart is at once", crashed(0, 0, 99), start("a", 1, 10)),
-        ("the second waits", crashed(1, 10, 95), Plan::Settled { recheck: Some(at(105)) }),
+        (
+            "the second waits",
+            crashed(1, 10, 95),
+            Plan::Settled { recheck: Some(at(105)) },
+        ),
         ("its time has come", crashed(1, 10, 90), start("a", 2, 20)),
         ("at most five minutes", crashed(9, 300, -300), start("a", 10, 300)),
-        ("ten good minutes", crashed(9, 300, 99).with(|w| w.run("a", 9, ended_at(1, -600, 99))), start("a", 10, 10)),
+        (
+            "ten good minutes",
+            crashed(9, 300, 99).with(|w| w.run("a", 9, ended_at(1, -600, 99))),
+            start("a", 10, 10),
+        ),
     ]);
 }
 
@@ -198,29 +235,71 @@ fn back_off_doubles_to_five_minutes_and_a_good_run_ends_it() {
 fn init_containers_run_one_by_one_before_all_others() {
     let base = || World::running().with(|w| w.init(&["i", "j"]));
     let both = Converge {
-        start: ["a", "b"].map(|n| Start { name: n.into(), attempt: 0, back_off: Duration::ZERO }).into(),
+        start: ["a", "b"]
+            .map(|n| Start {
+                name: n.into(),
+                attempt: 0,
+                back_off: Duration::ZERO,
+            })
+            .into(),
         ..Converge::default()
     };
     check(vec![
         ("the first", base(), start("i", 0, 0)),
         ("it runs", base().with(|w| w.run("i", 0, running())), settled()),
-        ("it failed", base().with(|w| w.run("i", 0, exited(1))), start("i", 1, 10)),
-        ("the second", base().with(|w| w.run("i", 0, exited(0))), start("j", 0, 0)),
-        ("all done", base().with(|w| { w.run("i", 0, exited(0)); w.run("j", 0, exited(0)); }), Plan::Converge(both)),
-        ("failed for good", base().with(|w| { w.policy("Never"); w.run("i", 0, exited(1)); }), Plan::StopSandbox),
+        (
+            "it failed",
+            base().with(|w| w.run("i", 0, exited(1))),
+            start("i", 1, 10),
+        ),
+        (
+            "the second",
+            base().with(|w| w.run("i", 0, exited(0))),
+            start("j", 0, 0),
+        ),
+        (
+            "all done",
+            base().with(|w| {
+                w.run("i", 0, exited(0));
+                w.run("j", 0, exited(0));
+            }),
+            Plan::Converge(both),
+        ),
+        (
+            "failed for good",
+            base().with(|w| {
+                w.policy("Never");
+                w.run("i", 0, exited(1));
+            }),
+            Plan::StopSandbox,
+        ),
     ]);
 }
 
 #[test]
 fn a_pod_that_has_ended_for_good_gives_its_sandbox_up() {
-    let done = || World::running().with(|w| { w.policy("Never"); w.run("a", 0, exited(0)); w.run("b", 0, exited(1)); });
+    let done = || {
+        World::running().with(|w| {
+            w.policy("Never");
+            w.run("a", 0, exited(0));
+            w.run("b", 0, exited(1));
+        })
+    };
     check(vec![
         ("its supervisor lives", done(), Plan::StopSandbox),
-        ("and then no more", done().with(|w| w.sandbox.as_mut().unwrap().alive = false), settled()),
-        ("a phase once told holds", World::running().with(|w| {
-            w.sandbox = None;
-            w.pod.status = serde_json::from_value(json!({"phase": "Failed"})).ok();
-        }), settled()),
+        (
+            "and then no more",
+            done().with(|w| w.sandbox.as_mut().unwrap().alive = false),
+            settled(),
+        ),
+        (
+            "a phase once told holds",
+            World::running().with(|w| {
+                w.sandbox = None;
+                w.pod.status = serde_json::from_value(json!({"phase": "Failed"})).ok();
+            }),
+            settled(),
+        ),
     ]);
 }
 
@@ -230,11 +309,26 @@ fn a_deleted_pod_ends_within_its_grace_and_not_later() {
     let told = |deadline| deleted().with(|w| w.stop_deadline = Some(deadline));
     check(vec![
         ("all are told at once", deleted(), Plan::StopAll { deadline: at(130) }),
-        ("told once is enough", told(at(130)), Plan::Settled { recheck: Some(at(135)) }),
+        (
+            "told once is enough",
+            told(at(130)),
+            Plan::Settled { recheck: Some(at(135)) },
+        ),
         ("the grace shrank", told(at(160)), Plan::StopAll { deadline: at(130) }),
-        ("gone without waiting", World::running().with(|w| w.is_gone = true), Plan::StopAll { deadline: at(100) }),
+        (
+            "gone without waiting",
+            World::running().with(|w| w.is_gone = true),
+            Plan::StopAll { deadline: at(100) },
+        ),
         ("what even SIGKILL did not end", told(at(90)), Plan::Finish),
-        ("nothing runs", deleted().with(|w| { w.run("a", 0, exited(0)); w.run("b", 0, exited(0)); }), Plan::Finish),
+        (
+            "nothing runs",
+            deleted().with(|w| {
+                w.run("a", 0, exited(0));
+                w.run("b", 0, exited(0));
+            }),
+            Plan::Finish,
+        ),
         ("no sandbox", deleted().with(|w| w.sandbox = None), Plan::Finish),
     ]);
 }
@@ -244,14 +338,23 @@ fn what_could_not_be_started_is_tried_again_later_each_time() {
     let failed = |tries| {
         World::running().with(|w| {
             w.sandbox.as_mut().unwrap().containers.retain(|run| run.name == "b");
-            let failure = Failure { reason: "ErrImageNeverPull", message: String::new(), at: at(95), tries };
+            let failure = Failure {
+                reason: "ErrImageNeverPull",
+                message: String::new(),
+                at: at(95),
+                tries,
+            };
             w.failures.insert("a".to_owned(), failure);
         })
     };
     check(vec![
         ("after ten seconds", failed(1), Plan::Settled { recheck: Some(at(105)) }),
         ("after twenty", failed(2), Plan::Settled { recheck: Some(at(115)) }),
-        ("after five minutes at most", failed(99), Plan::Settled { recheck: Some(at(395)) }),
+        (
+            "after five minutes at most",
+            failed(99),
+            Plan::Settled { recheck: Some(at(395)) },
+        ),
         ("now", failed(1).with(|w| w.now = at(105)), start("a", 0, 0)),
     ]);
 }
@@ -259,19 +362,36 @@ fn what_could_not_be_started_is_tried_again_later_each_time() {
 #[test]
 fn a_changed_container_is_stopped_once_and_started_anew() {
     let changed = || World::running().with(|w| w.spec().containers[0].image = Some("y".to_owned()));
-    let stop = Converge { stop: vec![id("a", 0)], ..Converge::default() };
+    let stop = Converge {
+        stop: vec![id("a", 0)],
+        ..Converge::default()
+    };
     check(vec![
         ("it is stopped", changed(), Plan::Converge(stop)),
-        ("once", changed().with(|w| drop(w.stopping.insert(id("a", 0)))), settled()),
-        ("and started", changed().with(|w| w.run("a", 0, exited(143))), start("a", 1, 10)),
+        (
+            "once",
+            changed().with(|w| w.stopping.extend([id("a", 0)])),
+            settled(),
+        ),
+        (
+            "and started",
+            changed().with(|w| w.run("a", 0, exited(143))),
+            start("a", 1, 10),
+        ),
     ]);
 }
 
 #[test]
 fn old_runs_are_forgotten_and_half_made_ones_replaced() {
     let forget = |runs: &[ContainerId], plan: Plan| match plan {
-        Plan::Converge(steps) => Plan::Converge(Converge { forget: runs.to_vec(), ..steps }),
-        _ => Plan::Converge(Converge { forget: runs.to_vec(), ..Converge::default() }),
+        Plan::Converge(steps) => Plan::Converge(Converge {
+            forget: runs.to_vec(),
+            ..steps
+        }),
+        _ => Plan::Converge(Converge {
+            forget: runs.to_vec(),
+            ..Converge::default()
+        }),
     };
     let third = World::running().with(|w| {
         w.run("a", 0, exited(1));

@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Phase, StatusFacts, whole_second};
+use super::{Phase, StatusFacts};
+use crate::model::whole_second;
 
 /// A condition without its history.
 struct Finding {

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{StatusFacts, whole_second};
+use super::StatusFacts;
+use crate::model::whole_second;
 use crate::pod::{self, History, RestartPolicy};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use containers::container_id;
 pub use phase::Phase;
 
+use crate::model::whole_second;
 use crate::pod::{Failure, qos_class};
 use crate::runtime::SandboxStatus;
 
@@ -61,9 +62,4 @@ fn pod_ips(facts: StatusFacts<'_>) -> Vec<PodIP> {
     let is_on_host = facts.pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
     let ips: &[String] = if is_on_host { facts.host_ips } else { &[] };
     ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()
-}
-
-/// `metav1.Time` has seconds and no fraction; a fraction would make equal statuses differ.
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).expect("a second of a valid time is valid")
 }

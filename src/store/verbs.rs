@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Store;
 use super::state::{Change, State};
-use crate::model::{Key, Object};
+use crate::model::{Key, Object, object_time};
 
 /// Why a write was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -273,7 +273,7 @@ fn prepare_create(mut object: Object, now: Timestamp) -> Object {
         metadata.remove(system);
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
-    metadata.insert("creationTimestamp".into(), second(now).into());
+    metadata.insert("creationTimestamp".into(), object_time(now).into());
     if let Some(generation) = generation {
         metadata.insert("generation".into(), generation.into());
     }
@@ -420,15 +420,10 @@ fn mark(marked: &mut Object, old: &Object, grace: i64, now: Timestamp) {
         let generation = old.generation();
         let counts = !old.is_deleting() && keeps_generation(old);
         let metadata = marked.metadata_mut();
-        metadata.insert("deletionTimestamp".into(), second(deadline).into());
+        metadata.insert("deletionTimestamp".into(), object_time(deadline).into());
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         if counts {
             metadata.insert("generation".into(), (generation + 1).into());
         }
     }
-}
-
-/// A time as `metav1.Time` prints it: whole seconds.
-fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -108,7 +108,7 @@ fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &
     for (element, inside) in dropped.elements() {
         let keeps = kept.inside(element);
         let is_metadata = is_metadata || element == "f:metadata";
-        let goes_whole = keeps.is_none() && !(is_metadata && !inside.is_empty());
+        let goes_whole = keeps.is_none() && (!is_metadata || inside.is_empty());
         if goes_whole {
             remove_part(value, element, shape);
             continue;

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, ResourceRequ
 use k8s_openapi::apimachinery::pkg::api::resource;
 
 use super::super::path::FieldPath;
-use super::super::quantity::Quantity;
 use super::errors::{ErrorList, FieldError};
 use super::{env, names, probe, security, volume};
+use crate::model::Quantity;
 
 /// What a container's checks need to know of its pod.
 pub struct Place<'a> {
@@ -34,16 +34,12 @@ pub fn validate_containers(spec: &PodSpec, place: &Place<'_>, path: &FieldPath, 
         if !container.name.is_empty() && !seen.insert(container.name.as_str()) {
             errors.push(FieldError::duplicate(&at.field("name"), &container.name));
         }
-        if let Some(policy) = container.restart_policy.as_ref().filter(|policy| !policy.is_empty()) {
-            if !["Always", "OnFailure", "Never"].contains(&policy.as_str()) {
-                let supported = ["Always", "OnFailure", "Never"];
-                errors.push(FieldError::not_supported(
-                    &at.field("restartPolicy"),
-                    policy,
-                    &supported,
-                ));
-            }
-        }
+        one_of(
+            &container.restart_policy,
+            &["Always", "OnFailure", "Never"],
+            &at.field("restartPolicy"),
+            errors,
+        );
         validate_host_ports(container, &mut host_ports, &at, errors);
         probe::validate_hooks_and_probes(container, place.grace, &at, errors);
     }
@@ -76,23 +72,7 @@ fn forbid_hooks_and_probes(container: &Container, path: &FieldPath, errors: &mut
 }
 
 fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
-    if container.name.is_empty() {
-        errors.push(FieldError::required(&path.field("name"), ""));
-    } else {
-        for message in names::dns_label(&container.name) {
-            errors.push(FieldError::invalid(&path.field("name"), &container.name, message));
-        }
-    }
-    let image = container.image.as_deref().unwrap_or_default();
-    if image.is_empty() {
-        errors.push(FieldError::required(&path.field("image"), ""));
-    } else if image.trim() != image {
-        errors.push(FieldError::invalid(
-            &path.field("image"),
-            &image,
-            "must not have leading or trailing whitespace",
-        ));
-    }
+    validate_name_and_image(container, path, errors);
     one_of(
         &container.image_pull_policy,
         &["Always", "IfNotPresent", "Never"],
@@ -124,6 +104,26 @@ fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath
     }
     if let Some(context) = &container.security_context {
         security::validate_container_context(context, &path.field("securityContext"), errors);
+    }
+}
+
+fn validate_name_and_image(container: &Container, path: &FieldPath, errors: &mut ErrorList) {
+    if container.name.is_empty() {
+        errors.push(FieldError::required(&path.field("name"), ""));
+    } else {
+        for message in names::dns_label(&container.name) {
+            errors.push(FieldError::invalid(&path.field("name"), &container.name, message));
+        }
+    }
+    let image = container.image.as_deref().unwrap_or_default();
+    if image.is_empty() {
+        errors.push(FieldError::required(&path.field("image"), ""));
+    } else if image.trim() != image {
+        errors.push(FieldError::invalid(
+            &path.field("image"),
+            &image,
+            "must not have leading or trailing whitespace",
+        ));
     }
 }
 

@@ -78,18 +78,22 @@ fn validate_source(variable: &EnvVar, source: &EnvVarSource, path: &FieldPath, e
         ),
     ];
     for (field, reference) in keys {
-        let Some((name, key)) = reference else { continue };
-        let at = path.field(field);
-        if name.is_empty() {
-            errors.push(FieldError::required(&at.field("name"), ""));
+        if let Some((name, key)) = reference {
+            validate_key(name, key, &path.field(field), errors);
         }
-        if key.is_empty() {
-            errors.push(FieldError::required(&at.field("key"), ""));
-        } else {
-            for message in names::config_key(key) {
-                errors.push(FieldError::invalid(&at.field("key"), key, message));
-            }
-        }
+    }
+}
+
+fn validate_key(name: &str, key: &str, path: &FieldPath, errors: &mut ErrorList) {
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.field("name"), ""));
+    }
+    if key.is_empty() {
+        errors.push(FieldError::required(&path.field("key"), ""));
+        return;
+    }
+    for message in names::config_key(key) {
+        errors.push(FieldError::invalid(&path.field("key"), &key, message));
     }
 }
 

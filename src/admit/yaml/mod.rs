@@ -51,6 +51,17 @@ pub fn documents(source: &SourceText<'_>, text: &str) -> (Vec<Document>, Vec<Pro
     (found, problems)
 }
 
+/// The values of a YAML file that is no manifest, without places; what can't be read is left out.
+pub fn values(bytes: &[u8]) -> Vec<Value> {
+    let Ok(text) = text_of(bytes) else { return Vec::new() };
+    let source = SourceText::new(Path::new("").into(), text);
+    documents(&source, text)
+        .0
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
+}
+
 /// The text of a file's bytes.
 ///
 /// # Errors

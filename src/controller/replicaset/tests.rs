@@ -220,3 +220,9 @@ fn a_refused_pod_is_told_until_one_is_made() {
         Value::Null
     );
 }
+
+#[test]
+fn a_set_whose_pods_would_not_be_its_own_makes_none() {
+    let set = replica_set("web").spec("selector", json!({"matchLabels": {"app": "other"}}));
+    assert_eq!(plan(&set, &[]), Plan::default());
+}

@@ -24,6 +24,8 @@ pub(super) struct PaxSparse {
     pub real_size: u64,
     /// In version 1.0 absent: the map lies in front of the data.
     pub segments: Option<Vec<Segment>>,
+    /// The file's true name, where the header's is made up.
+    pub name: Option<Vec<u8>>,
 }
 
 pub(super) fn bad_map() -> UnpackError {
@@ -68,10 +70,8 @@ pub(super) fn old_extension(block: &[u8; BLOCK], segments: &mut Vec<Segment>) ->
 }
 
 impl PaxSparse {
-    /// Puts the records together; the name is the file's true one where the header's is made up.
-    pub(super) fn from_records(
-        records: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<Option<(PaxSparse, Option<Vec<u8>>)>, UnpackError> {
+    /// Puts the records together, if there are any.
+    pub(super) fn from_records(records: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<PaxSparse>, UnpackError> {
         let last = |key: &[u8]| {
             records
                 .iter()
@@ -95,13 +95,11 @@ impl PaxSparse {
             (Some(_), _) => return Err(bad_map()),
         };
         let name = last(b"GNU.sparse.name").map(<[u8]>::to_vec);
-        Ok(Some((
-            PaxSparse {
-                real_size: decimal(size)?,
-                segments,
-            },
+        Ok(Some(PaxSparse {
+            real_size: decimal(size)?,
+            segments,
             name,
-        )))
+        }))
     }
 }
 
@@ -232,36 +230,14 @@ mod tests {
                 .expect("good records")
                 .expect("a sparse file")
         };
-        assert_eq!(
-            read(&v00),
-            (
-                PaxSparse {
-                    real_size: 200,
-                    segments: segments.clone()
-                },
-                None
-            )
-        );
-        assert_eq!(
-            read(&v01),
-            (
-                PaxSparse {
-                    real_size: 200,
-                    segments: segments.clone()
-                },
-                Some(b"real".to_vec())
-            )
-        );
-        assert_eq!(
-            read(&v10),
-            (
-                PaxSparse {
-                    real_size: 200,
-                    segments: None
-                },
-                Some(b"real".to_vec())
-            )
-        );
+        let sparse = |segments, name: Option<&[u8]>| PaxSparse {
+            real_size: 200,
+            segments,
+            name: name.map(<[u8]>::to_vec),
+        };
+        assert_eq!(read(&v00), sparse(segments.clone(), None));
+        assert_eq!(read(&v01), sparse(segments.clone(), Some(b"real")));
+        assert_eq!(read(&v10), sparse(None, Some(b"real")));
         let mut block = [0; BLOCK];
         block[..15].copy_from_slice(b"2\n0\n5\n100\n7\n\0\0\0");
         let mut parser = MapParser::default();

@@ -19,10 +19,12 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +97,17 @@ impl PodDir {
 
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Takes the pod for one supervisor: the lock is held for as long as a process has the descriptor. `None` if another has
+    /// it.
+    pub fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        let dir = OwnedFd::from(fs::File::open(&self.0)?);
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(dir)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub fn sandbox(&self) -> PathBuf {

@@ -25,14 +25,14 @@ const MAX_ETC_FILE: u64 = 4 << 20;
 ///
 /// # Errors
 /// The kernel refused; the text is for people.
-pub(super) fn mount_overlay(layers: &[PathBuf], run: &RunDir, links: &Path, userxattr: bool) -> Result<(), String> {
-    let made = mount_overlay_io(layers, run, links, userxattr);
+pub(super) fn mount_overlay(layers: &[PathBuf], run: &RunDir, links: &Path) -> Result<(), String> {
+    let made = mount_overlay_io(layers, run, links);
     // Links were needed for the call only.
     let _ = fs::remove_dir_all(links);
     made.map_err(|e| format!("overlay of {} layers: {e}", layers.len()))
 }
 
-fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path, userxattr: bool) -> io::Result<()> {
+fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path) -> io::Result<()> {
     remove_tree(links)?;
     for dir in [links, &run.upper(), &run.work(), &run.rootfs()] {
         make_dir(dir)?;
@@ -50,18 +50,18 @@ fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path, userxattr: b
         run.rootfs(),
         "overlay",
         MountFlags::empty(),
-        Some(&*std::ffi::CString::new(overlay_options(layers.len(), userxattr))?),
+        Some(&*std::ffi::CString::new(overlay_options(layers.len()))?),
     );
     std::env::set_current_dir("/")?;
     Ok(mounted?)
 }
 
 /// The options, the highest layer first as overlay wants it. `volatile` leaves out syncing at unmount: the writes of a container
-/// are not kept over its end. In a user namespace overlay may use only `user.*` attributes.
-fn overlay_options(layers: usize, userxattr: bool) -> String {
+/// are not kept over its end. In a user namespace overlay may use only `user.*` attributes; as root it does the same, so that
+/// one unpacked layer serves both.
+fn overlay_options(layers: usize) -> String {
     let lower: Vec<String> = (0..layers).rev().map(|number| number.to_string()).collect();
-    let userxattr = if userxattr { ",userxattr" } else { "" };
-    format!("lowerdir={},upperdir=u,workdir=w,volatile{userxattr}", lower.join(":"))
+    format!("lowerdir={},upperdir=u,workdir=w,volatile,userxattr", lower.join(":"))
 }
 
 /// Takes the mount away, whoever still looks into it.
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn the_options_of_150_layers_fit_a_page() {
         assert_eq!(
-            overlay_options(3, true),
+            overlay_options(3),
             "lowerdir=2:1:0,upperdir=u,workdir=w,volatile,userxattr"
         );
-        assert!(overlay_options(150, false).len() < 1000);
+        assert!(overlay_options(150).len() < 1000);
     }
 
     #[test]

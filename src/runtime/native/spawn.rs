@@ -19,6 +19,9 @@ use super::record::{PodDir, SupervisorRecord, read_json};
 use super::sys;
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
+/// What earlier supervisors of the pod said is kept up to this size; one of them says less.
+const MAX_LOG: u64 = 128 << 10;
+
 /// A supervisor's process, this node's child or not.
 pub(super) struct Process {
     pid: Pid,
@@ -102,6 +105,9 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .create(true)
         .mode(0o600)
         .open(dir.log())?;
+    if log.metadata()?.len() > MAX_LOG {
+        log.set_len(0)?;
+    }
     // Without pre-exec hooks, so that the standard library uses posix_spawn: forking a large process is slow.
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")

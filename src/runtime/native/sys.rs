@@ -73,15 +73,19 @@ pub(super) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives a forked child the signals a container expects: none blocked, SIGPIPE deadly. Rust ignores SIGPIPE, and an
-/// ignored signal stays ignored through `execve`: `yes | head` would then spin for ever.
+/// Gives a forked child the signals a container expects: none blocked, none ignored. Rust ignores SIGPIPE, and a shell may have
+/// started the node with SIGINT ignored; an ignored signal stays ignored through `execve`, and `yes | head` would spin
+/// for ever.
 pub(super) fn default_signals() {
     // SAFETY: `mask` is initialised before it is read; SIG_DFL installs no handler.
     unsafe {
         let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(mask.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), std::ptr::null_mut());
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        for signal in 1..=libc::SIGRTMAX() {
+            // Those that cannot be set (SIGKILL, SIGSTOP, libc's own) cannot be ignored either, or are nobody's concern.
+            libc::signal(signal, libc::SIG_DFL);
+        }
     }
 }
 
@@ -159,6 +163,30 @@ pub(super) fn take_standard_streams() -> io::Result<(OwnedFd, OwnedFd)> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     Ok((input, output))
+}
+
+/// The uid of whoever is at the other end of a unix socket. (rustix wants a pid there too, and a peer outside of this pid
+/// namespace has none.)
+pub(super) fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
+    use std::os::fd::AsRawFd;
+    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the buffer is a `ucred`, which is what SO_PEERCRED fills, and its length is given.
+    let got = unsafe {
+        let buffer = (&raw mut who).cast();
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            buffer,
+            &raw mut length,
+        )
+    };
+    if got == 0 {
+        Ok(who.uid)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Writes bytes, with descriptors beside the first of them. Returns how many bytes went.

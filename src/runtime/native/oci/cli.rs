@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::console::{Console, NAME};
-use super::{Bundle, Launched, OciRuntime};
+use super::{Bundle, Launched, OciRuntime, mount_namespace};
 use crate::runtime::native::external::Program;
 
 /// A runtime by path.
@@ -24,10 +24,15 @@ impl OciRuntime for Cli {
         add_console(&mut create, bundle.tty);
         self.complete(bundle, create.arg(&bundle.id))?;
         let pid = read_pid(&pid_file)?;
+        let mount_namespace = mount_namespace(pid);
         let terminal = console.map(Console::terminal).transpose()?;
         let mut start = self.command(bundle, "start");
         self.complete(bundle, start.arg(&bundle.id))?;
-        Ok(Launched { pid, terminal })
+        Ok(Launched {
+            pid,
+            mount_namespace,
+            terminal,
+        })
     }
 
     fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
@@ -45,6 +50,7 @@ impl OciRuntime for Cli {
         let _ = fs::remove_file(&pid_file);
         Ok(Launched {
             pid: pid?,
+            mount_namespace: None,
             terminal: console.map(Console::terminal).transpose()?,
         })
     }

@@ -13,7 +13,7 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::console::Console;
 use super::executor::{Confinement, Exec};
-use super::{Bundle, Launched, OciRuntime, trace};
+use super::{Bundle, Launched, OciRuntime, mount_namespace, trace};
 
 /// The runtime that is linked in.
 pub(super) struct Embedded;
@@ -35,8 +35,9 @@ impl OciRuntime for Embedded {
             .pid()
             .ok_or("the OCI runtime made a container without a process")?
             .as_raw();
+        let mount_namespace = mount_namespace(pid);
         container.start().map_err(|error| call.explain(&error))?;
-        call.finish(pid)
+        call.finish(pid, mount_namespace)
     }
 
     fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
@@ -47,7 +48,7 @@ impl OciRuntime for Embedded {
             tenant.with_detach(true).as_sibling(true).build()
         });
         let pid = built.map_err(|error| call.explain(&error))?.as_raw();
-        call.finish(pid)
+        call.finish(pid, None)
     }
 }
 
@@ -84,7 +85,7 @@ impl Call {
     }
 
     /// Waits until the process became its program, or said why it could not.
-    fn finish(self, pid: i32) -> Result<Launched, String> {
+    fn finish(self, pid: i32, mount_namespace: Option<u64>) -> Result<Launched, String> {
         drop(self.failed);
         let mut text = String::new();
         File::from(self.failure)
@@ -94,7 +95,11 @@ impl Call {
             return Err(text);
         }
         let terminal = self.console.map(Console::terminal).transpose()?;
-        Ok(Launched { pid, terminal })
+        Ok(Launched {
+            pid,
+            mount_namespace,
+            terminal,
+        })
     }
 
     /// The best known reason: what the program's own start said, else libcontainer's events, else its error.

@@ -10,7 +10,9 @@ mod embedded;
 mod executor;
 mod trace;
 
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::external::Program;
@@ -41,8 +43,15 @@ impl Bundle {
 #[derive(Debug)]
 pub(super) struct Launched {
     pub pid: i32,
+    /// The inode of the mount namespace it was made in; for a container's first process.
+    pub mount_namespace: Option<u64>,
     /// The master side of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+}
+
+/// The inode of a process's mount namespace; to be asked while it waits for its start, for afterwards it may be gone.
+fn mount_namespace(pid: i32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
 }
 
 /// Makes processes in containers. Standard streams of the process are 0, 1 and 2 of the caller (unless it has a terminal).

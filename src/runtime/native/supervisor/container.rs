@@ -1,18 +1,18 @@
 //! One run of a container: made, started, signalled, ended; and its record on disk.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::super::oci::Bundle;
+use super::super::oci::{Bundle, Launched};
 use super::super::record::{RunDir, make_dir, write_json};
 use super::super::spec::{Place, plan_spec};
 use super::super::sys;
 use super::super::{rootfs, users};
 use super::note;
 use super::output::Output;
+use super::place::{is_mapped, read};
 use super::poller::Token;
 use crate::runtime::{ContainerConfig, ContainerState, Exit};
 
@@ -45,7 +45,8 @@ pub(super) enum Stage {
 /// A running container's first process.
 pub(super) struct Running {
     pub pid: i32,
-    pub pidfd: OwnedFd,
+    /// `None` if it had ended before its start was known.
+    pub pidfd: Option<OwnedFd>,
     pub started_at: Timestamp,
     /// The inode of its mount namespace, which tells its processes from others in a shared pid namespace.
     pub mount_namespace: Option<u64>,
@@ -98,13 +99,17 @@ impl Container {
         super::super::record::remove_tree(self.dir.path()).map_err(io)?;
         make_dir(&self.bundle.path).map_err(io)?;
         let links = self.bundle.state.with_file_name("links").join(&config.id.0);
-        rootfs::mount_overlay(&config.layers, &self.dir, &links, place.in_user_namespace)?;
+        rootfs::mount_overlay(&config.layers, &self.dir, &links)?;
         let root = self.dir.rootfs();
-        let read = |path| rootfs::read_in_root(&root, path);
-        let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
+        let in_root = |path| rootfs::read_in_root(&root, path);
+        let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let identity = users::resolve(&config.user, &passwd, &group, &config.supplemental_groups)?;
         if config.non_root && identity.uid == 0 {
             return Err("container has runAsNonRoot and image will run as root".to_owned());
+        }
+        if !is_mapped(identity.uid.into(), &read("/proc/self/uid_map")) {
+            let why = "this user namespace has no such id (is newuidmap installed, and a range in /etc/subuid?)";
+            return Err(format!("user {}: {why}", identity.uid));
         }
         rootfs::make_dir_in_root(&root, &config.cwd)?;
         let spec = plan_spec(config, &identity, place, &root, cgroup)?;
@@ -114,16 +119,16 @@ impl Container {
         write_json(&self.dir.config(), config, false).map_err(io)
     }
 
-    /// The process runs.
-    pub fn set_running(&mut self, pid: i32, terminal: Option<OwnedFd>) -> Result<(), String> {
-        let opened = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
-        let pidfd = opened.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()));
-        let pidfd = pidfd.map_err(|e| format!("process {pid}: {e}"))?;
+    /// The process runs, or has run: a short one may have been reaped before its start was known.
+    pub fn set_running(&mut self, launched: Launched) {
+        let Launched {
+            pid,
+            mount_namespace,
+            terminal,
+        } = launched;
+        let open = |pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+        let pidfd = rustix::process::Pid::from_raw(pid).and_then(open);
         let started_at = Timestamp::now();
-        // Its program may have unshared already; then its leftovers in a shared pid namespace are not found.
-        let mount_namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt"))
-            .ok()
-            .map(|meta| meta.ino());
         self.terminal = terminal;
         self.stage = Stage::Running(Running {
             pid,
@@ -135,7 +140,6 @@ impl Container {
         if let Some(stop) = &self.stop {
             self.signal(stop.signal);
         }
-        Ok(())
     }
 
     /// It is over.
@@ -185,9 +189,9 @@ impl Container {
     }
 
     fn signal(&self, signal: i32) {
-        if let Stage::Running(running) = &self.stage {
+        if let Stage::Running(Running { pidfd: Some(pidfd), .. }) = &self.stage {
             // It may be over already, which its exit will tell.
-            let _ = sys::signal_pidfd(running.pidfd.as_fd(), signal);
+            let _ = sys::signal_pidfd(pidfd.as_fd(), signal);
         }
     }
 

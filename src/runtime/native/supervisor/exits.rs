@@ -56,6 +56,13 @@ impl Supervisor {
         } else if let Some(peer) = self.execs.remove(&pid) {
             self.reply(peer, &Reply::Ended(ended.code), &[]);
             self.hang_up(peer);
+        } else if let Some(job) = self
+            .jobs
+            .iter()
+            .find(|(_, job)| job.pid == pid)
+            .map(|(token, _)| *token)
+        {
+            self.finish_job(job);
         } else if !self.jobs.is_empty() {
             // Perhaps one that a job is just about to name.
             self.early.insert(pid, ended);

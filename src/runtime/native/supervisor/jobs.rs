@@ -2,15 +2,17 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 
 use super::super::oci::Launched;
 use super::super::sys;
+use super::peers::list;
 use super::poller::Token;
 use crate::runtime::ContainerId;
 
@@ -37,10 +39,10 @@ impl Job {
         }
     }
 
-    /// Gives it up; that its end of the socket closes is the answer.
+    /// Gives it up: its end is the answer.
     pub fn kill(&mut self) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            // Not reaped yet, for the socket is open: it is the process meant.
+            // A job is known for as long as it is not reaped: it is the process meant.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         self.until = Instant::now() + PATIENCE;
@@ -70,8 +72,12 @@ pub(super) fn fork_job(
     streams: Streams,
     call: impl FnOnce() -> Result<Launched, String>,
 ) -> io::Result<(i32, OwnedFd)> {
-    let (answer, to_parent) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let (answer, to_parent) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
     match sys::fork()? {
         sys::Fork::Parent(pid) => Ok((pid, answer)),
         sys::Fork::Child => {
@@ -101,38 +107,41 @@ fn take_streams(streams: Streams) -> io::Result<()> {
     Ok(())
 }
 
-/// `+<pid>`, with the terminal beside it, or `-<reason>`.
-fn send(to_parent: &OwnedFd, outcome: Result<Launched, String>) {
-    // The supervisor reads nothing if this fails, and says so.
-    let _ = match outcome {
-        Ok(Launched {
-            pid,
-            terminal: Some(terminal),
-        }) => sys::send(to_parent, format!("+{pid}").as_bytes(), &[terminal.as_fd()]),
-        Ok(Launched { pid, terminal: None }) => sys::send(to_parent, format!("+{pid}").as_bytes(), &[]),
-        // A reason is for people; a page of it is plenty.
-        Err(text) => sys::send(
-            to_parent,
-            format!("-{}", text.chars().take(4000).collect::<String>()).as_bytes(),
-            &[],
-        ),
-    };
+/// What goes over the socket; the terminal goes beside it.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Runs { pid: i32, mount_namespace: Option<u64> },
+    Failed(String),
 }
 
-/// Reads what the child sent. To be called when there is something to read.
+fn send(to_parent: &OwnedFd, outcome: Result<Launched, String>) {
+    let (answer, terminal) = match outcome {
+        Ok(Launched {
+            pid,
+            mount_namespace,
+            terminal,
+        }) => (Answer::Runs { pid, mount_namespace }, terminal),
+        // A reason is for people; a page of it is plenty.
+        Err(text) => (Answer::Failed(text.chars().take(2000).collect()), None),
+    };
+    let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+    // If this fails the supervisor finds no answer, and says so.
+    let _ = sys::send(to_parent, &bytes, &list(terminal.as_ref()));
+}
+
+/// Reads what the child sent. To be called when there is something to read, or when the child has ended.
 pub(super) fn outcome(answer: &OwnedFd) -> Result<Launched, String> {
     let (mut bytes, mut fds) = (vec![0; 16 << 10], Vec::new());
-    let length = sys::receive(answer, &mut bytes, &mut fds).map_err(|e| format!("OCI runtime: {e}"))?;
-    let text = String::from_utf8_lossy(&bytes[..length]);
-    let known = match text.split_at_checked(1) {
-        Some(("+", pid)) => pid.parse().ok().map(|pid| {
-            Ok(Launched {
-                pid,
-                terminal: fds.pop(),
-            })
+    // Nothing to read is no answer: a child that ended sent what it had to send, though processes that it made may
+    // still hold the socket open.
+    let length = sys::receive(answer, &mut bytes, &mut fds).unwrap_or(0);
+    match serde_json::from_slice(&bytes[..length]) {
+        Ok(Answer::Runs { pid, mount_namespace }) => Ok(Launched {
+            pid,
+            mount_namespace,
+            terminal: fds.pop(),
         }),
-        Some(("-", reason)) => Some(Err(reason.to_owned())),
-        Some(_) | None => None,
-    };
-    known.unwrap_or_else(|| Err("the OCI runtime ended without an answer".to_owned()))
+        Ok(Answer::Failed(text)) => Err(text),
+        Err(_) => Err("the OCI runtime ended without an answer".to_owned()),
+    }
 }

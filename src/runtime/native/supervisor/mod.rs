@@ -30,10 +30,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::record::{PodDir, SandboxRecord};
+use super::record::PodDir;
 use super::spec::Place;
 use super::sys;
 use crate::runtime::ContainerId;
+use birth::Born;
 pub(super) use cgroup::remove_left as remove_left_cgroup;
 use container::{Container, Stage};
 use exits::Ended;
@@ -54,7 +55,7 @@ pub fn main(args: &[OsString]) -> ! {
         std::process::exit(2);
     };
     let born = birth::begin(PodDir::at(PathBuf::from(dir)), &birth);
-    match born.and_then(|(dir, record)| Supervisor::new(dir, record, listener)) {
+    match born.and_then(|born| Supervisor::new(born, listener)) {
         Ok(supervisor) => {
             birth::announce(birth, Ok(()));
             supervisor.run()
@@ -90,8 +91,7 @@ enum Watched {
 
 /// Everything a supervisor knows.
 struct Supervisor {
-    dir: PodDir,
-    record: SandboxRecord,
+    born: Born,
     place: Place,
     cgroup: Option<cgroup::PodCgroup>,
     poller: Poller<Watched>,
@@ -115,14 +115,13 @@ struct Leaving {
 }
 
 impl Supervisor {
-    fn new(dir: PodDir, record: SandboxRecord, listener: OwnedFd) -> Result<Supervisor, String> {
+    fn new(born: Born, listener: OwnedFd) -> Result<Supervisor, String> {
         let signals = sys::child_signals().map_err(|e| format!("signals: {e}"))?;
-        let (place, cgroup) = place::make(&dir, &record)?;
+        let (place, cgroup) = place::make(&born.dir, &born.record)?;
         let listener = UnixListener::from(listener);
         let poller = Poller::new().map_err(|e| format!("epoll: {e}"))?;
         let mut supervisor = Supervisor {
-            dir,
-            record,
+            born,
             place,
             cgroup,
             poller,

@@ -31,8 +31,7 @@ impl Supervisor {
 
     /// The socket's directory keeps others out; this keeps out those that a broken directory would let in.
     fn welcome(&mut self, stream: OwnedFd) -> std::io::Result<()> {
-        let who = rustix::net::sockopt::socket_peercred(&stream)?;
-        if who.uid != rustix::process::geteuid() {
+        if sys::peer_uid(&stream)? != rustix::process::geteuid().as_raw() {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }
         rustix::io::ioctl_fionbio(&stream, true)?;
@@ -75,7 +74,7 @@ impl Supervisor {
     /// a broken one; only hints may be many, and of those one that waits to be read is as good as two.
     pub(super) fn reply(&mut self, token: Token, reply: &Reply, fds: &[BorrowedFd<'_>]) {
         let Some(peer) = self.peers.get(&token) else { return };
-        match sys::send(&peer.stream, &encode(reply), fds) {
+        match encode(reply).and_then(|frame| sys::send(&peer.stream, &frame, fds)) {
             Ok(_) => {}
             Err(error) if peer.watches && error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => self.hang_up(token),

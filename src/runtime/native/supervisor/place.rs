@@ -45,6 +45,7 @@ pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Optio
         bounding: bounding_set(&read("/proc/self/status")),
         oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
+        may_set_groups: read("/proc/self/setgroups").trim() != "deny",
     };
     Ok((place, cgroup))
 }
@@ -120,7 +121,7 @@ fn run_pause() -> ! {
     sys::pause()
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -129,7 +130,8 @@ fn is_user_namespace(uid_map: &str) -> bool {
     uid_map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
-fn is_mapped(id: u64, map: &str) -> bool {
+/// Whether an id exists in a user namespace with this map.
+pub(super) fn is_mapped(id: u64, map: &str) -> bool {
     map.lines().any(|line| {
         let mut numbers = line
             .split_ascii_whitespace()

@@ -64,13 +64,13 @@ impl Supervisor {
         if self.leaving.is_some() {
             return Err(Fault::Create("the sandbox is being stopped".to_owned()));
         }
-        let dir = self.dir.container(&config.name, config.attempt);
+        let dir = self.born.dir.container(&config.name, config.attempt);
         let dir =
             dir.ok_or_else(|| Fault::Create(format!("container name {:?} cannot name a directory", config.name)))?;
         let bundle = Bundle {
             id: config.id.0.clone(),
             path: dir.bundle(),
-            state: self.dir.run().join("oci"),
+            state: self.born.dir.run().join("oci"),
             tty: config.tty,
             has_cgroup: self.cgroup.is_some(),
         };
@@ -118,7 +118,7 @@ impl Supervisor {
                 (streams.stdin, container.stdin) = (Some(input), Some(write));
             }
         }
-        let (bundle, program) = (container.bundle.clone(), self.record.oci_runtime.clone());
+        let (bundle, program) = (container.bundle.clone(), self.born.record.oci_runtime.clone());
         let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).run(&bundle)).map_err(io("fork"))?;
         for (source, fd) in outputs {
             self.read_output(id, source, fd).map_err(io("epoll"))?;
@@ -178,16 +178,15 @@ impl Supervisor {
     }
 
     fn set_running(&mut self, id: &ContainerId, launched: Launched) -> Result<(), String> {
-        let terminal = launched.terminal;
-        if let Some(terminal) = &terminal {
+        if let Some(terminal) = &launched.terminal {
             let reader = terminal.try_clone().map_err(|e| format!("terminal: {e}"))?;
             self.read_output(id, Source::Out, reader)
                 .map_err(|e| format!("terminal: {e}"))?;
         }
-        match self.containers.get_mut(id) {
-            Some(container) => container.set_running(launched.pid, terminal),
-            None => Ok(()),
+        if let Some(container) = self.containers.get_mut(id) {
+            container.set_running(launched);
         }
+        Ok(())
     }
 
     /// Records that a container never ran, as containerd does, and tells who waited.
@@ -274,7 +273,7 @@ impl Supervisor {
             ..container.bundle.clone()
         };
         let process = write_process(&bundle, peer, exec).map_err(Fault::Start)?;
-        let program = self.record.oci_runtime.clone();
+        let program = self.born.record.oci_runtime.clone();
         let streams = exec_streams(exec, fds);
         let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).exec(&bundle, &process));
         let job = job.and_then(|job| {
@@ -346,8 +345,10 @@ impl Supervisor {
     }
 
     fn shut_down(&mut self, peer: Token) {
-        for container in self.containers.values_mut() {
-            container.stop(libc::SIGKILL, Duration::ZERO);
+        let all: Vec<ContainerId> = self.containers.keys().cloned().collect();
+        for id in all {
+            // It cannot fail for a container that is there.
+            let _ = self.stop(&id, libc::SIGKILL, Duration::ZERO);
         }
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             asked_by: Vec::new(),

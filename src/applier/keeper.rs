@@ -1,0 +1,370 @@
+//! Keeps the store like one source: applies what it names, prunes what left it, and when it goes removes all it made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{ApplyError, Request, apply};
+use super::combine::{combine, problem};
+use super::{SOURCE, report};
+use crate::admit::{Problem, Refused, Severity};
+use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus};
+use crate::source::{self, Applied, Listing, RunningSource, SourceId, SourcedObject, plan_source, rank};
+use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
+
+/// One source's keeper.
+pub(super) struct Keeper {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    key: Key,
+    uid: String,
+    spec: SourceSpec,
+    stop: CancellationToken,
+    /// What was applied and is to stay as applied.
+    applied: BTreeMap<Key, Applied>,
+    /// What could not be applied while another object of its name is there: pods to be replaced, objects of other sources.
+    blocked: BTreeSet<Key>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        source: &Object,
+        spec: SourceSpec,
+        stop: CancellationToken,
+    ) -> Self {
+        let (key, uid) = (source.key().clone(), source.uid().to_owned());
+        let mut keeper = Self {
+            store,
+            clock,
+            key,
+            uid,
+            spec,
+            stop,
+            applied: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+        };
+        keeper.applied = keeper.recall(source);
+        keeper
+    }
+
+    /// Works until the source goes or the node ends.
+    pub(super) async fn run(mut self) {
+        let mut sources = self.spawn();
+        let mut changes = self.watch();
+        let owner = Owner::open(self.spec.owner_pid.filter(|_| self.spec.ephemeral));
+        let mut listing = Arc::new(Listing::unread(self.id()));
+        loop {
+            if self.is_deleting() {
+                self.prune_all();
+                break;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = next_listing(&mut sources) => {
+                    let listings: Vec<_> = sources.iter_mut().map(|s| s.listings.borrow_and_update().clone()).collect();
+                    listing = Arc::new(combine(self.id(), &listings));
+                    self.settle(&listing);
+                }
+                change = changes.next() => match change {
+                    Ok(change) => if self.forget_if_gone(&change) { self.settle(&listing) },
+                    Err(_) => { changes = self.watch(); self.recheck(); self.settle(&listing); }
+                },
+                () = owner.ended() => drop(self.store.delete(&self.key, &DeleteOptions::default())),
+            }
+        }
+        self.stop.cancel();
+        for source in sources {
+            // A reader that panicked was printed; there is nothing to save.
+            let _ = source.task.await;
+        }
+    }
+
+    fn id(&self) -> SourceId {
+        SourceId(self.key.name.clone())
+    }
+
+    fn spawn(&self) -> Vec<RunningSource> {
+        let at = |spec: source::SourceSpec| {
+            let namespace = Some(self.spec.namespace.clone()).filter(|n| !n.is_empty());
+            let namespace = namespace.unwrap_or_else(|| crate::admit::DEFAULT_NAMESPACE.to_owned());
+            source::spawn(
+                source::SourceSpec { namespace, ..spec },
+                self.clock.clone(),
+                self.stop.clone(),
+            )
+        };
+        let text = self
+            .spec
+            .documents
+            .as_ref()
+            .map(|text| source::SourceSpec::text(&self.key.name, "-", text.as_bytes()));
+        let paths = self
+            .spec
+            .paths
+            .iter()
+            .map(|path| source::SourceSpec::at(&self.key.name, PathBuf::from(path)));
+        text.into_iter().chain(paths).map(at).collect()
+    }
+
+    fn watch(&self) -> Watcher {
+        self.store
+            .watch(self.store.resource_version())
+            .expect("the newest version is never forgotten between two calls")
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.store
+            .get(&self.key)
+            .is_none_or(|source| source.uid() != self.uid || source.is_deleting())
+    }
+
+    /// What an earlier keeper of this source applied, by the marks on objects and the source's own status.
+    fn recall(&self, source: &Object) -> BTreeMap<Key, Applied> {
+        let status: SourceStatus = source
+            .at("/status")
+            .and_then(|s| serde_json::from_value(s.clone()).ok())
+            .unwrap_or_default();
+        let origin = |key: &Key| {
+            let listed = status
+                .objects
+                .iter()
+                .find(|o| o.kind == key.kind().kind && o.name == key.name && o.namespace == key.namespace);
+            let file = listed.and_then(|o| o.origin.rsplit_once(':').map(|(file, _line)| file));
+            PathBuf::from(file.unwrap_or_default())
+        };
+        let keys = self.marked().into_iter().map(|object| object.key().clone());
+        keys.map(|key| {
+            (
+                key.clone(),
+                Applied {
+                    origin: origin(&key),
+                    digest: None,
+                },
+            )
+        })
+        .collect()
+    }
+
+    /// Every object that carries this source's mark.
+    fn marked(&self) -> Vec<Arc<Object>> {
+        let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
+        let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
+        // What a controller made inherits annotations, but never belongs to the source itself.
+        let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());
+        all.filter(|object| is_own(object) && object.controller().is_none())
+            .collect()
+    }
+
+    /// Takes note of what went. True if that calls for another look at the listing.
+    fn forget_if_gone(&mut self, change: &Change) -> bool {
+        let key = change.object.key();
+        if change.kind != ChangeKind::Deleted {
+            return false;
+        }
+        let was_applied = self.applied.remove(key).is_some();
+        self.blocked.remove(key) || was_applied
+    }
+
+    fn recheck(&mut self) {
+        let store = self.store.clone();
+        self.applied.retain(|key, _| store.get(key).is_some());
+        self.blocked.clear();
+    }
+
+    fn settle(&mut self, listing: &Listing) {
+        let plan = plan_source(&self.applied, listing);
+        let mut problems = listing.problems.clone();
+        for object in &plan.apply {
+            match self.apply(object) {
+                Ok(()) => {
+                    let applied = Applied {
+                        origin: object.origin.to_path_buf(),
+                        digest: Some(object.digest),
+                    };
+                    self.applied.insert(object.key.clone(), applied);
+                }
+                Err(found) => problems.extend(found),
+            }
+            problems.extend(self.pending_namespace(object));
+        }
+        for key in &plan.prune {
+            self.prune(key);
+            self.applied.remove(key);
+        }
+        report::write(
+            &self.store,
+            &self.key,
+            listing,
+            &self.applied,
+            problems,
+            self.clock.now(),
+        );
+    }
+
+    /// Applies one object, or says why not. A pod whose fixed fields changed is deleted gracefully and applied when it is gone.
+    fn apply(&mut self, object: &SourcedObject) -> Result<(), Vec<Problem>> {
+        let live = self.store.get(&object.key);
+        if let Some(live) = &live {
+            self.check_owner(object, live)?;
+            if live.is_deleting() {
+                self.blocked.insert(object.key.clone());
+                return Err(Vec::new());
+            }
+        }
+        self.make_namespace(object);
+        let config = marked(&object.config, &self.key.name);
+        let manager = format!("kubelocal-source-{}", self.key.name);
+        let now = self.clock.now();
+        let request = Request {
+            config: &config,
+            key: &object.key,
+            manager: &manager,
+            force: false,
+            dry_run: false,
+            now,
+        };
+        match apply(&self.store, request) {
+            Ok(_) => Ok(()),
+            Err(ApplyError::Refused(refused)) if matches!(*refused, Refused::NeedsReplacement(..)) => {
+                self.blocked.insert(object.key.clone());
+                tracing::info!(object = %object.key, "replacing it: what changed can't change in a living pod");
+                self.prune(&object.key);
+                Err(Vec::new())
+            }
+            Err(error) => Err(vec![problem(
+                object,
+                Severity::Error,
+                format!("{}: {error}", object.key),
+            )]),
+        }
+    }
+
+    /// Two sources can't keep one object: the first has it.
+    fn check_owner(&mut self, object: &SourcedObject, live: &Object) -> Result<(), Vec<Problem>> {
+        let annotations = live.annotations();
+        let Some(other) = annotations.get(SOURCE).filter(|name| **name != self.key.name) else {
+            return Ok(());
+        };
+        let Some(source) = self.store.get(&Key::new(self.key.kind(), "", *other)) else {
+            return Ok(());
+        };
+        self.blocked.insert(object.key.clone());
+        let place = report::origin_of(&source, &object.key).unwrap_or_else(|| format!("source {other}"));
+        let message = format!("{} is already given at {place}, in source {other:?}", object.key);
+        Err(vec![problem(object, Severity::Error, message)])
+    }
+
+    /// A namespace that files use and nobody made: made here, as the machine is the user's own.
+    fn make_namespace(&self, object: &SourcedObject) {
+        let namespace = &object.key.namespace;
+        let kind = model::kind("v1", "Namespace").expect("in the table");
+        if namespace.is_empty() || self.store.get(&Key::new(kind, "", namespace)).is_some() {
+            return;
+        }
+        let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": namespace, "annotations": {MADE_FOR: self.key.name},
+        }});
+        let made = crate::admit::admit(&made, None);
+        // A name that no namespace can have fails with the object itself, which tells more.
+        if let Ok(made) = made {
+            let _ = self.store.create(made);
+        }
+    }
+
+    /// Tells that a namespace was made for an object, for a cluster would refuse it.
+    fn pending_namespace(&self, object: &SourcedObject) -> Option<Problem> {
+        let kind = model::kind("v1", "Namespace").expect("in the table");
+        let namespace = self.store.get(&Key::new(kind, "", &object.key.namespace))?;
+        namespace
+            .annotations()
+            .get(MADE_FOR)
+            .filter(|name| **name == self.key.name)?;
+        let message = format!(
+            "namespace {:?} is in none of the files: it was made here, a cluster would refuse",
+            object.key.namespace
+        );
+        Some(problem(object, Severity::Warning, message))
+    }
+
+    fn prune(&self, key: &Key) {
+        let Some(live) = self.store.get(key).filter(|live| !live.is_deleting()) else {
+            return;
+        };
+        match self.store.delete(live.key(), &DeleteOptions::default()) {
+            Ok(_) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => tracing::warn!(object = %key, %error, "can't be pruned"),
+        }
+    }
+
+    /// Removes all that the source made, and then the source.
+    fn prune_all(&self) {
+        let mut keys: Vec<_> = self.marked().into_iter().map(|object| object.key().clone()).collect();
+        keys.sort_by_key(rank);
+        keys.iter().for_each(|key| self.prune(key));
+        let release = |source: &mut Object| {
+            let finalizers = source
+                .metadata_mut()
+                .get_mut("finalizers")
+                .and_then(Value::as_array_mut);
+            finalizers
+                .into_iter()
+                .for_each(|list| list.retain(|f| f != PRUNE_FINALIZER));
+        };
+        // It may be gone: then there is nothing to release.
+        let _ = self.store.update(&self.key, release);
+    }
+}
+
+/// Annotation on a namespace that was made because a source's objects needed it.
+const MADE_FOR: &str = "kubelocal.dev/made-for-source";
+
+/// What the author wrote, and the mark by which the source knows it again.
+fn marked(config: &Value, source: &str) -> Value {
+    let mut config = config.clone();
+    config["metadata"]["annotations"][SOURCE] = source.into();
+    config
+}
+
+/// Returns when a reader told something new.
+async fn next_listing(sources: &mut [RunningSource]) {
+    let changed = sources.iter_mut().map(|source| {
+        Box::pin(async {
+            if source.listings.changed().await.is_err() {
+                // It has told all that it ever will.
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(changed).await;
+}
+
+/// The process with which an ephemeral source goes.
+struct Owner(Option<AsyncFd<OwnedFd>>);
+
+impl Owner {
+    fn open(pid: Option<u32>) -> Self {
+        let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        let fd = pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok());
+        Self(fd.and_then(|fd| crate::os::watch_readable(fd).ok()))
+    }
+
+    /// Returns when it has ended; never where there is none.
+    async fn ended(&self) {
+        match &self.0 {
+            // An error would mean that the pidfd can't be polled, which it can.
+            Some(fd) => drop(fd.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+}

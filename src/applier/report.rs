@@ -1,0 +1,140 @@
+//! What a source's object says about it: what it holds, what is wrong, whether all of it is in the store.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::admit;
+use crate::model::{self, Key, Object, Problem, Severity, SourceObject, SourceStatus};
+use crate::source::{Applied, Listing, Noticing};
+use crate::store::Store;
+
+/// Writes the status if it says anything new.
+pub(super) fn write(
+    store: &Store,
+    source: &Key,
+    listing: &Listing,
+    applied: &BTreeMap<Key, Applied>,
+    problems: Vec<admit::Problem>,
+    now: Timestamp,
+) {
+    let objects: Vec<_> = applied.keys().filter_map(|key| held(store, listing, key)).collect();
+    let problems: Vec<_> = problems.into_iter().map(worded).collect();
+    let write = |object: &mut Object| {
+        let old: SourceStatus = object
+            .at("/status")
+            .and_then(|s| serde_json::from_value(s.clone()).ok())
+            .unwrap_or_default();
+        let generation = object.generation();
+        let condition = condition(listing, &problems, &old, generation, now);
+        let is_same = old.objects == objects && old.problems == problems && old.conditions.first() == Some(&condition);
+        if is_same && old.observed_generation == generation {
+            return;
+        }
+        let status = SourceStatus {
+            observed_generation: generation,
+            conditions: vec![condition],
+            last_change_time: Some(Time(model::whole_second(now))),
+            objects: objects.clone(),
+            problems: problems.clone(),
+        };
+        object.value_mut()["status"] = serde_json::to_value(status).expect("field names are text");
+    };
+    // A source that is gone needs no status.
+    let _ = store.update_status(source, write);
+}
+
+/// Where a source says an object is written.
+pub(super) fn origin_of(source: &Object, key: &Key) -> Option<String> {
+    let status: SourceStatus = serde_json::from_value(source.at("/status")?.clone()).ok()?;
+    let is_it = |o: &&SourceObject| o.kind == key.kind().kind && o.namespace == key.namespace && o.name == key.name;
+    status
+        .objects
+        .iter()
+        .find(is_it)
+        .map(|object| object.origin.clone())
+        .filter(|origin| !origin.is_empty())
+}
+
+fn held(store: &Store, listing: &Listing, key: &Key) -> Option<SourceObject> {
+    let live = store.get(key)?;
+    let named = listing
+        .objects
+        .iter()
+        .chain(&listing.last_good)
+        .find(|object| object.key == *key);
+    Some(SourceObject {
+        api_version: key.kind().api_version(),
+        kind: key.kind().kind.to_owned(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        uid: live.uid().to_owned(),
+        origin: named
+            .map(|o| format!("{}:{}", o.location.file.display(), o.location.at.line))
+            .unwrap_or_default(),
+    })
+}
+
+fn worded(problem: admit::Problem) -> Problem {
+    Problem {
+        severity: match problem.severity {
+            admit::Severity::Error => Severity::Error,
+            admit::Severity::Warning => Severity::Warning,
+        },
+        file: problem.location.file.display().to_string(),
+        line: problem.location.at.line,
+        column: problem.location.at.column,
+        message: problem.message,
+        excerpt: problem.source_line,
+    }
+}
+
+fn condition(
+    listing: &Listing,
+    problems: &[Problem],
+    old: &SourceStatus,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+    let (status, reason, message) = if !listing.complete {
+        (
+            "False",
+            "NotRead",
+            problems.first().map(ToString::to_string).unwrap_or_default(),
+        )
+    } else if errors > 0 {
+        let first = problems
+            .iter()
+            .find(|p| p.severity == Severity::Error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let rest = if errors > 1 {
+            format!(" (and {} more)", errors - 1)
+        } else {
+            String::new()
+        };
+        ("False", "Invalid", format!("{first}{rest}"))
+    } else {
+        let noticed = match &listing.noticing {
+            Noticing::Events | Noticing::Never => String::new(),
+            Noticing::Polling(why) => format!("; changes are polled for: {why}"),
+        };
+        let (files, objects) = (listing.files_read, listing.objects.len());
+        (
+            "True",
+            "Applied",
+            format!("{objects} objects from {files} files{noticed}"),
+        )
+    };
+    let before = old.conditions.first().filter(|c| c.status == status);
+    Condition {
+        type_: "Synced".to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: Some(generation),
+        last_transition_time: before.map_or_else(|| Time(model::whole_second(now)), |c| c.last_transition_time.clone()),
+    }
+}

@@ -1,0 +1,133 @@
+//! `kubelocal demo`: the program of the built-in image, for the demo and the tests.
+//!
+//! It runs in a container where there is nothing else: no shell, no libc files, no other programs. So it has small
+//! stand-ins for what tests of a pod need to see from inside. Must not know anything of kubelocal: it is a workload.
+//! Nearly only the standard library; one call of libc, because PID 1 dies of no signal that it does not handle.
+
+mod dns;
+mod files;
+mod net;
+mod output;
+mod process;
+mod serve;
+
+const USAGE: &str = "usage: kubelocal demo VERB
+  serve [--port 8080]            answer HTTP: / with the pod's name, /env, /healthz, /echo
+  echo TEXT…                     print the text
+  sleep SECONDS|forever          exit with 0 then, or at once on SIGTERM
+  ignore-term [SECONDS]          the same, but SIGTERM only prints a line
+  exit CODE [--after SECONDS]    exit with this code
+  env                            print the environment
+  id                             print uid, gid and groups
+  resolve NAME                   print the addresses of a name, asked of resolv.conf's name server
+  connect HOST:PORT              connect, print what the other side says, exit with 0 if it could be reached
+  cat PATH [--every SECONDS]     print a file, again and again
+  count [--interval MS] [--to N] print numbered lines
+  spin                           use a processor
+  write PATH TEXT                write a file
+  ls|stat|rm|readlink PATH       look at a path, or remove it
+  mounts                         print the mounts";
+
+/// Why a verb failed.
+#[derive(Debug)]
+enum Failure {
+    /// It was called wrongly.
+    Usage(String),
+    /// It could not be done.
+    Failed(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+type Outcome = Result<i32, Failure>;
+
+/// Runs the demo program with the arguments that follow `demo`, and returns its exit code: what the verb says; 1 if it
+/// failed, 2 if it was called wrongly.
+pub fn run(args: &[String]) -> i32 {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(code) => code,
+        Err(Failure::Failed(why)) => {
+            eprintln!("kubelocal demo {}: {why}", words.join(" "));
+            1
+        }
+        Err(Failure::Usage(why)) => {
+            eprintln!("{why}\n{USAGE}");
+            2
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Outcome {
+    match words {
+        ["serve"] => serve::serve(8080),
+        ["serve", "--port", port] => serve::serve(number("port", port)?),
+        ["echo", text @ ..] => output::echo(text),
+        ["sleep", "forever"] => process::sleep(None),
+        ["sleep", seconds] => process::sleep(Some(process::seconds(seconds)?)),
+        ["ignore-term"] => process::ignore_term(None),
+        ["ignore-term", seconds] => process::ignore_term(Some(process::seconds(seconds)?)),
+        ["exit", code] => Ok(number("code", code)?),
+        ["exit", code, "--after", seconds] => process::exit_after(number("code", code)?, process::seconds(seconds)?),
+        ["env"] => output::env(),
+        ["id"] => process::id(),
+        ["spin"] => process::spin(),
+        ["resolve", name] => dns::resolve(name),
+        ["connect", target] => net::connect(target),
+        ["cat", path] => files::cat(path, None),
+        ["cat", path, "--every", seconds] => files::cat(path, Some(process::seconds(seconds)?)),
+        ["count", options @ ..] => output::count(options),
+        ["write", path, text] => files::write(path, text),
+        ["ls", path] => files::ls(path),
+        ["stat", path] => files::stat(path),
+        ["rm", path] => files::rm(path),
+        ["readlink", path] => files::readlink(path),
+        ["mounts"] => files::cat("/proc/self/mountinfo", None),
+        [] => Err(Failure::Usage("what shall it do?".to_owned())),
+        other => Err(Failure::Usage(format!("{} is not understood", other.join(" ")))),
+    }
+}
+
+fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure::Usage(format!("{text} is no {what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_exit_code_is_the_verbs_or_1_for_failure_or_2_for_misuse() {
+        for (call, code) in [
+            ("exit 0", 0),
+            ("exit 7", 7),
+            ("exit 3 --after 0", 3),
+            ("echo", 0),
+            ("sleep 0", 0),
+            ("env", 0),
+            ("id", 0),
+            ("count --to 2 --interval 0", 0),
+            ("cat /nowhere/at/all", 1),
+            ("readlink /proc/self", 0),
+            ("connect 127.0.0.1:1", 1),
+            ("", 2),
+            ("dance", 2),
+            ("exit seven", 2),
+            ("serve --port 70000", 2),
+            ("count --by 2", 2),
+        ] {
+            assert_eq!(run(&words(call)), code, "{call}");
+        }
+    }
+}

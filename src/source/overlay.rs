@@ -1,0 +1,204 @@
+//! Overlays: directories with a `kustomization.yaml`, built by the kustomize or kubectl that is installed.
+//!
+//! Until the in-process builder comes. Holds which files an overlay depends on and how the tool is run; what it prints is
+//! read like any file.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::tree::{KUSTOMIZATIONS, Tree, walk_reference};
+use crate::admit::yaml_values;
+
+/// How long a build may take. Overlays with remote bases clone repositories; one that hangs must not stop its source for ever.
+const BUILD_LIMIT: Duration = Duration::from_secs(120);
+
+/// How many directories the references of one overlay are followed through.
+const MAX_REFERENCES: usize = 500;
+
+/// A tool that builds overlays.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Builder {
+    program: PathBuf,
+    verb: &'static str,
+}
+
+impl Builder {
+    /// The tool on the path, kustomize before kubectl.
+    pub fn find() -> Option<Self> {
+        Self::find_in(&env::var_os("PATH").unwrap_or_default())
+    }
+
+    fn find_in(path: &std::ffi::OsStr) -> Option<Self> {
+        [("kustomize", "build"), ("kubectl", "kustomize")]
+            .into_iter()
+            .find_map(|(name, verb)| {
+                let program = env::split_paths(path)
+                    .map(|directory| directory.join(name))
+                    .find(|program| program.is_file())?;
+                Some(Self { program, verb })
+            })
+    }
+
+    /// Builds an overlay and returns what it prints.
+    ///
+    /// # Errors
+    /// Why it can't be built, in the tool's words.
+    pub async fn build(&self, overlay: &Path) -> Result<Vec<u8>, String> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg(self.verb)
+            .arg(overlay)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = match tokio::time::timeout(BUILD_LIMIT, command.output()).await {
+            Ok(output) => output.map_err(|error| format!("{}: {error}", self.program.display()))?,
+            Err(_) => {
+                return Err(format!(
+                    "{} took longer than {} s",
+                    self.program.display(),
+                    BUILD_LIMIT.as_secs()
+                ));
+            }
+        };
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let words = String::from_utf8_lossy(&output.stderr);
+        let words = words.trim().trim_start_matches("Error: ").trim_start_matches("error: ");
+        Err(if words.is_empty() {
+            format!("the build ended with {}", output.status)
+        } else {
+            words.to_owned()
+        })
+    }
+}
+
+/// What to say where there is no tool.
+pub const NO_BUILDER: &str =
+    "this directory has a kustomization and needs `kustomize` or `kubectl` on the PATH to be built";
+
+/// Adds to each overlay of the tree the files outside its directory that it refers to: bases, components, patches, files.
+///
+/// Whatever text in a kustomization names something that exists is taken for a reference; one file too many is watched at
+/// worst.
+pub fn follow_references(tree: &mut Tree) {
+    let overlays: Vec<PathBuf> = tree.overlays.keys().cloned().collect();
+    for overlay in overlays {
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![overlay.clone()];
+        while let Some(directory) = queue.pop() {
+            if seen.len() >= MAX_REFERENCES || !seen.insert(fs::canonicalize(&directory).unwrap_or_default()) {
+                continue;
+            }
+            for target in references_of(&directory) {
+                if !target.starts_with(&overlay) {
+                    walk_reference(tree, &overlay, &target);
+                }
+                if target.is_dir() {
+                    queue.push(target);
+                }
+            }
+        }
+    }
+}
+
+fn references_of(directory: &Path) -> Vec<PathBuf> {
+    let Some(text) = KUSTOMIZATIONS
+        .iter()
+        .find_map(|name| fs::read(directory.join(name)).ok())
+    else {
+        return Vec::new();
+    };
+    let mut words = Vec::new();
+    yaml_values(&text).iter().for_each(|value| texts(value, &mut words));
+    let candidates = words.iter().map(|word| {
+        // Generators name files as `key=path`.
+        let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
+        normal(&directory.join(path))
+    });
+    candidates.filter(|path| path.exists() && path != directory).collect()
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        // Whole patches stand in kustomizations as text; no path is that long or has lines.
+        Value::String(text) if text.len() < 1024 && !text.contains('\n') && !text.is_empty() => {
+            found.push(text.clone())
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Takes `.` and `a/..` out of a path by its text, so that it can be compared with the overlay's own.
+fn normal(path: &Path) -> PathBuf {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tree::walk;
+
+    #[test]
+    fn an_overlay_depends_on_all_that_it_refers_to() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let put = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        put(
+            "over/kustomization.yaml",
+            "resources: [../base, own.yaml]\nconfigMapGenerator:\n- name: c\n  files: [app.conf=../shared/app.conf]\n",
+        );
+        put("over/own.yaml", "");
+        put("base/kustomization.yaml", "resources: [deep.yaml, ../deeper]\n");
+        put("base/deep.yaml", "");
+        put("deeper/kustomization.yaml", "resources: [../over]\n");
+        put("shared/app.conf", "");
+        put("unrelated/x.yaml", "");
+        let over = root.path().join("over");
+        let mut tree = walk(&over).expect("there");
+        follow_references(&mut tree);
+        let names: Vec<String> = tree.overlays[&over]
+            .keys()
+            .map(|path| path.strip_prefix(root.path()).expect("below").display().to_string())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "base/deep.yaml",
+                "base/kustomization.yaml",
+                "deeper/kustomization.yaml",
+                "over/kustomization.yaml",
+                "over/own.yaml",
+                "shared/app.conf"
+            ]
+        );
+        assert!(tree.directories.contains_key(&root.path().join("base")));
+    }
+
+    #[test]
+    fn without_a_tool_there_is_no_builder() {
+        assert_eq!(Builder::find_in("/nowhere".as_ref()), None);
+    }
+}

@@ -1,0 +1,386 @@
+//! Reads a source: parses what changed, remembers the rest, and says what the source names now.
+//!
+//! Holds the memory of a source: for each file its stamp, its objects and what it named when it was last good. Blocking, and
+//! run where that is allowed. The time is an argument.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+
+use super::overlay::{Builder, NO_BUILDER, follow_references};
+use super::plan::rank;
+use super::tree::{Directories, Stamp, Tree, nearest_ancestor, walk};
+use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
+use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
+use crate::model::Key;
+
+/// Time stamps of files advance in steps of up to a jiffy (10 ms at HZ=100): a file that was written again within its
+/// step looks unchanged. Files younger than twice that are read again.
+const STAMP_STEP: Duration = Duration::from_millis(20);
+
+/// What a reading found, and what is to be looked at next.
+#[derive(Debug)]
+pub struct Reading {
+    /// What the source names. Its generation and how changes are noticed are not set.
+    pub listing: Listing,
+    /// Directories in which changes matter.
+    pub directories: Directories,
+    /// Look again after so long, though nothing may happen.
+    pub look_again: Option<Duration>,
+}
+
+/// The memory of a source at a path.
+#[derive(Debug)]
+pub struct Reader {
+    source: SourceId,
+    root: PathBuf,
+    namespace: String,
+    timing: Timing,
+    /// By file, or by directory for overlays.
+    parts: BTreeMap<PathBuf, Part>,
+    /// Which file names an object: the one that did before keeps it when another names it too.
+    owners: HashMap<Key, PathBuf>,
+}
+
+/// What is remembered of a file or an overlay.
+#[derive(Debug, Default)]
+struct Part {
+    /// What it was read as; `None` where it has to be read again in any case.
+    seen: Option<u64>,
+    /// What its bytes hash to. A file that was touched, or read again because it is young, is not parsed again.
+    content: Option<u64>,
+    objects: Vec<Arc<SourcedObject>>,
+    /// What it named before and does not name now, while it is broken or has not settled.
+    last_good: Vec<Arc<SourcedObject>>,
+    problems: Vec<Problem>,
+    is_broken: bool,
+    /// Since when it names less than it did, or is not there.
+    less_since: Option<Timestamp>,
+    is_missing: bool,
+}
+
+impl Reader {
+    /// A reader that has read nothing.
+    pub fn new(source: SourceId, root: PathBuf, namespace: String, timing: Timing) -> Self {
+        Self {
+            source,
+            root,
+            namespace,
+            timing,
+            parts: BTreeMap::new(),
+            owners: HashMap::new(),
+        }
+    }
+
+    /// Looks at everything and reads what changed. Needs a runtime around it for the builds of overlays.
+    pub fn read(&mut self, now: Timestamp) -> Reading {
+        let mut tree = match walk(&self.root) {
+            Ok(tree) => tree,
+            Err(error) => return self.without_root(&error),
+        };
+        follow_references(&mut tree);
+        let mut is_young = false;
+        for (path, stamp) in &tree.files {
+            let is_racy = is_racy(stamp, now);
+            is_young |= is_racy;
+            let seen = hash_of(stamp);
+            if self.parts.get(path).is_none_or(|part| part.seen != Some(seen)) {
+                self.read_file(path, (!is_racy).then_some(seen), now);
+            }
+        }
+        self.build_overlays(&tree, now);
+        self.miss(&tree, now);
+        self.settle(now);
+        let mut listing = self.listing(&tree);
+        listing.complete = true;
+        listing.files_read = tree.files.len() + tree.overlays.values().map(BTreeMap::len).sum::<usize>();
+        let is_settling = self.parts.values().any(|part| part.less_since.is_some());
+        let look_again = match (is_young, is_settling) {
+            (true, _) => Some(STAMP_STEP * 2),
+            (false, true) => Some(self.timing.settle),
+            (false, false) => None,
+        };
+        Reading {
+            listing,
+            directories: tree.directories,
+            look_again,
+        }
+    }
+
+    /// The root is gone or can't be read: everything stays as it was, until it is back.
+    fn without_root(&mut self, error: &io::Error) -> Reading {
+        let mut listing = self.listing(&Tree::default());
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "does not exist: nothing is read from it, and nothing of it is pruned".to_owned()
+            }
+            _ => format!("can't be read: {error}"),
+        };
+        listing.problems.insert(0, problem_of(&self.root, text));
+        Reading {
+            listing,
+            directories: nearest_ancestor(&self.root),
+            look_again: None,
+        }
+    }
+
+    fn build_overlays(&mut self, tree: &Tree, now: Timestamp) {
+        if tree.overlays.is_empty() {
+            return;
+        }
+        let builder = Builder::find();
+        for (path, files) in &tree.overlays {
+            let seen = hash_of(&(files, &builder));
+            if self.parts.get(path).is_some_and(|part| part.seen == Some(seen)) {
+                continue;
+            }
+            let built = match &builder {
+                None => Err(NO_BUILDER.to_owned()),
+                Some(builder) => Handle::current().block_on(builder.build(path)),
+            };
+            let shown = PathBuf::from(format!("{} (built)", path.display()));
+            let content = built.as_ref().ok().map(hash_of);
+            let found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
+            // A file that was written while the tool ran may or may not be in what it built.
+            let is_racy = files.values().any(|stamp| is_racy(stamp, now));
+            self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
+            self.remember(path, (!is_racy).then_some(seen));
+        }
+    }
+
+    fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
+        let read = read_bytes(path);
+        let content = read.as_ref().ok().map(hash_of);
+        let is_known = self
+            .parts
+            .get(path)
+            .is_some_and(|part| content.is_some() && part.content == content && !part.is_missing);
+        if !is_known {
+            let found = read.map(|bytes| admit_file_in(path, &bytes, &self.namespace));
+            self.take(
+                path,
+                found.map_err(|error| problem_of(path, format!("can't be read: {error}"))),
+                content,
+                now,
+            );
+        }
+        // What could not be read is tried again, whatever its stamp.
+        self.remember(path, seen.filter(|_| content.is_some()));
+    }
+
+    fn remember(&mut self, path: &Path, seen: Option<u64>) {
+        if let Some(part) = self.parts.get_mut(path) {
+            part.seen = seen;
+        }
+    }
+
+    /// Remembers what a file says now, and what it no longer says.
+    fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, content: Option<u64>, now: Timestamp) {
+        let part = self.parts.entry(path.to_owned()).or_default();
+        let before: Vec<Arc<SourcedObject>> = part.objects.drain(..).chain(part.last_good.drain(..)).collect();
+        let origin: Arc<Path> = path.into();
+        let (is_broken, found) = match found {
+            Ok(found) => (!found.is_whole(), found),
+            Err(problem) => (
+                true,
+                Admitted {
+                    objects: Vec::new(),
+                    problems: vec![problem],
+                },
+            ),
+        };
+        part.objects = found
+            .objects
+            .into_iter()
+            .map(|object| Arc::new(sourced(object, &origin)))
+            .collect();
+        part.problems = found.problems;
+        part.is_broken = is_broken;
+        part.is_missing = false;
+        part.content = content;
+        let named: HashSet<&Key> = part.objects.iter().map(|object| &object.key).collect();
+        part.last_good = before
+            .into_iter()
+            .filter(|object| !named.contains(&object.key))
+            .collect();
+        part.less_since = match (part.last_good.is_empty(), is_broken) {
+            (false, false) => Some(part.less_since.unwrap_or(now)),
+            (true, _) | (false, true) => None,
+        };
+    }
+
+    /// Notes the files that are not there any more, unless it can't be known.
+    fn miss(&mut self, tree: &Tree, now: Timestamp) {
+        for (path, part) in &mut self.parts {
+            if tree.files.contains_key(path)
+                || tree.overlays.contains_key(path)
+                || is_hidden(path, tree)
+                || part.is_missing
+            {
+                continue;
+            }
+            part.is_missing = true;
+            part.is_broken = false;
+            part.seen = None;
+            part.problems.clear();
+            part.last_good.append(&mut part.objects);
+            part.less_since = Some(now);
+        }
+    }
+
+    /// Forgets what has been gone for long enough.
+    fn settle(&mut self, now: Timestamp) {
+        let settle = self.timing.settle;
+        self.parts.retain(|_, part| {
+            let is_over = part
+                .less_since
+                .is_some_and(|since| now.duration_since(since).unsigned_abs() >= settle);
+            if is_over {
+                part.less_since = None;
+                part.last_good.clear();
+            }
+            !(is_over && part.is_missing)
+        });
+    }
+
+    /// One object for each key: where several files name it, the one that did before, else the first.
+    fn choose(&self, problems: &mut Vec<Problem>) -> BTreeMap<Key, Arc<SourcedObject>> {
+        let mut chosen: BTreeMap<Key, Arc<SourcedObject>> = BTreeMap::new();
+        for object in self.parts.values().flat_map(|part| &part.objects) {
+            let key = &object.key;
+            let Some(other) = chosen.get(key) else {
+                chosen.insert(key.clone(), Arc::clone(object));
+                continue;
+            };
+            let is_owner = self.owners.get(key).is_some_and(|owner| *owner == *object.origin);
+            let (first, second) = if is_owner { (object, other) } else { (other, object) };
+            problems.push(named_twice(first, second));
+            let first = Arc::clone(first);
+            chosen.insert(key.clone(), first);
+        }
+        chosen
+    }
+
+    /// Puts the parts together: each key once, problems in the order of files.
+    fn listing(&mut self, tree: &Tree) -> Listing {
+        let mut listing = Listing {
+            noticing: Noticing::Events,
+            ..Listing::unread(self.source.clone())
+        };
+        let chosen = self.choose(&mut listing.problems);
+        for (path, part) in &self.parts {
+            listing.problems.extend(part.problems.iter().cloned());
+            if part.is_broken || part.less_since.is_some() {
+                listing.unsettled.insert(path.clone());
+            }
+            listing.last_good.extend(
+                part.last_good
+                    .iter()
+                    .filter(|object| !chosen.contains_key(&object.key))
+                    .cloned(),
+            );
+        }
+        for (path, text) in &tree.unreadable {
+            listing
+                .problems
+                .push(problem_of(path, format!("can't be read: {text}")));
+            listing.unsettled.insert(path.clone());
+        }
+        listing.problems.sort_by(|a, b| a.location.cmp(&b.location));
+        self.owners = chosen
+            .iter()
+            .map(|(key, object)| (key.clone(), object.origin.to_path_buf()))
+            .collect();
+        listing.objects = chosen.into_values().collect();
+        listing
+            .objects
+            .sort_by_key(|object| std::cmp::Reverse(rank(&object.key)));
+        listing
+    }
+}
+
+/// Text that is no file: read once, whole.
+pub fn read_text(source: &SourceId, name: &str, bytes: &[u8], namespace: &str) -> Listing {
+    let path = PathBuf::from(name);
+    let mut reader = Reader::new(source.clone(), path.clone(), namespace.to_owned(), Timing::default());
+    reader.take(
+        &path,
+        Ok(admit_file_in(&path, bytes, namespace)),
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    Listing {
+        complete: true,
+        files_read: 1,
+        noticing: Noticing::Never,
+        ..reader.listing(&Tree::default())
+    }
+}
+
+fn is_hidden(path: &Path, tree: &Tree) -> bool {
+    path.ancestors().any(|ancestor| tree.unreadable.contains_key(ancestor))
+}
+
+fn is_racy(stamp: &Stamp, now: Timestamp) -> bool {
+    let age = now.as_nanosecond() - stamp.changed_at();
+    // A file from the future (clocks of network file systems) is as old as any: nothing can be told from its age.
+    (0..STAMP_STEP.as_nanos() as i128).contains(&age)
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that the gate says that the file is too large.
+    File::open(path)?
+        .take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn sourced(object: AdmittedObject, origin: &Arc<Path>) -> SourcedObject {
+    SourcedObject {
+        key: object.object.key().clone(),
+        origin: Arc::clone(origin),
+        location: object.location,
+        digest: hash_of(&object.config.to_string()),
+        config: object.config,
+        object: object.object,
+        warnings: object.warnings,
+    }
+}
+
+fn named_twice(first: &SourcedObject, second: &SourcedObject) -> Problem {
+    Problem {
+        location: second.location.clone(),
+        severity: Severity::Error,
+        message: format!(
+            "{} is already given at {}; this one is not applied",
+            second.key, first.location
+        ),
+        source_line: String::new(),
+    }
+}
+
+fn problem_of(path: &Path, message: impl Into<String>) -> Problem {
+    Problem {
+        location: Location {
+            file: path.into(),
+            at: Place::START,
+        },
+        severity: Severity::Error,
+        message: message.into(),
+        source_line: String::new(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as a user drives it, with real rootless containers of the built-in image.
+//!
+//! Run as an unprivileged user with subordinate ids (`scripts/test` sees to that), or as root. Each test has a node of its own.
+
+#[path = "e2e/home.rs"]
+mod home;
+#[path = "e2e/manifest.rs"]
+mod manifest;
+
+#[path = "e2e/files.rs"]
+mod files;
