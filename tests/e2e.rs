@@ -9,3 +9,9 @@ mod manifest;
 
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/config.rs"]
+mod config;
+#[path = "e2e/life.rs"]
+mod life;
+#[path = "e2e/verbs.rs"]
+mod verbs;
