@@ -7,5 +7,21 @@ mod home;
 #[path = "e2e/manifest.rs"]
 mod manifest;
 
+#[path = "e2e/config.rs"]
+mod config;
+#[path = "e2e/confinement.rs"]
+mod confinement;
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/images.rs"]
+mod images;
+#[path = "e2e/life.rs"]
+mod life;
+#[path = "e2e/node.rs"]
+mod node;
+#[path = "e2e/streams.rs"]
+mod streams;
+#[path = "e2e/verbs.rs"]
+mod verbs;
+#[path = "e2e/workloads.rs"]
+mod workloads;

@@ -169,6 +169,14 @@ impl Home {
         answer.stderr
     }
 
+    /// Applies these documents and waits until all pods of the default namespace are ready. Unlike with `watch`, nobody brings back
+    /// what a test deletes then.
+    pub fn start(&self, documents: impl ToString) {
+        let applied = self.run_with(documents.to_string(), "apply -f -");
+        assert_eq!(applied.code, 0, "{}", applied.stderr);
+        self.must("wait --for=condition=Ready pod --all --timeout=60s");
+    }
+
     /// Starts the program in the background; it is ended with the home.
     pub fn spawn(&self, command: &mut Command) -> Child {
         let child = command.spawn().expect("the program runs");
