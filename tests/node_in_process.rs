@@ -69,12 +69,23 @@ impl Node {
         let listener = UnixListener::bind(path("api.sock")).expect("binds");
         let tasks = vec![
             tokio::spawn(pods),
-            tokio::spawn(kubelocal::applier::run(store.clone(), clock.clone(), path("manifests"), stop.clone())),
+            tokio::spawn(kubelocal::applier::run(
+                store.clone(),
+                clock.clone(),
+                path("manifests"),
+                stop.clone(),
+            )),
             tokio::spawn(kubelocal::controller::run(store, recorder, clock, stop.clone())),
             tokio::spawn(serve(Arc::new(api), listener, stop.clone())),
         ];
         let client = kubelocal::cli::transport::client(&path("api.sock"), "default");
-        Self { dir, runtime, client, stop, tasks }
+        Self {
+            dir,
+            runtime,
+            client,
+            stop,
+            tasks,
+        }
     }
 
     async fn end(self) {
@@ -111,7 +122,11 @@ impl Node {
     }
 
     fn starts(&self) -> usize {
-        self.runtime.calls().iter().filter(|call| call.verb == Verb::Start).count()
+        self.runtime
+            .calls()
+            .iter()
+            .filter(|call| call.verb == Verb::Start)
+            .count()
     }
 }
 
@@ -126,7 +141,13 @@ fn rootfs() -> Vec<u8> {
 }
 
 fn host(pods_dir: PathBuf) -> Host {
-    Host { node_name: "test".into(), ips: vec!["127.0.0.1".into()], cpus: 2, memory: 1 << 30, pods_dir }
+    Host {
+        node_name: "test".into(),
+        ips: vec!["127.0.0.1".into()],
+        cpus: 2,
+        memory: 1 << 30,
+        pods_dir,
+    }
 }
 
 fn facts(home: PathBuf) -> NodeFacts {
@@ -172,7 +193,8 @@ fn uid(pod: &Pod) -> String {
 async fn a_file_becomes_pods_and_takes_them_away_again() {
     let node = Node::start().await;
     node.write("web.yaml", &deployment(3, "a"));
-    node.until("three ready", |pods| pods.len() == 3 && pods.iter().all(is_ready)).await;
+    node.until("three ready", |pods| pods.len() == 3 && pods.iter().all(is_ready))
+        .await;
     node.remove("web.yaml");
     node.until("none", <[Pod]>::is_empty).await;
     node.end().await;
@@ -182,10 +204,14 @@ async fn a_file_becomes_pods_and_takes_them_away_again() {
 async fn an_edit_rolls_and_an_equal_file_touches_nothing() {
     let node = Node::start().await;
     node.write("web.yaml", &deployment(2, "a"));
-    node.until("two ready", |pods| pods.len() == 2 && pods.iter().all(is_ready)).await;
+    node.until("two ready", |pods| pods.len() == 2 && pods.iter().all(is_ready))
+        .await;
     let starts = node.starts();
     node.write("web.yaml", &format!("# a comment more\n{}", deployment(2, "a")));
-    node.write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n");
+    node.write(
+        "other.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n",
+    );
     let maps: Api<ConfigMap> = Api::namespaced(node.client.clone(), "default");
     let start = Instant::now();
     while maps.get_opt("seen").await.expect("answers").is_none() {
@@ -203,11 +229,18 @@ async fn an_edit_rolls_and_an_equal_file_touches_nothing() {
 async fn a_broken_file_keeps_its_last_good_objects() {
     let node = Node::start().await;
     node.write("one.yaml", &pod("a"));
-    let before = node.until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready)).await;
+    let before = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
     node.write("one.yaml", &pod("a").replace("containers", "containrs"));
     node.write("two.yaml", &pod("b").replace("name: one", "name: two"));
-    let after = node.until("the other came", |pods| pods.len() == 2 && pods.iter().all(is_ready)).await;
-    assert!(after.iter().any(|pod| uid(pod) == uid(&before[0])), "the first is still the same");
+    let after = node
+        .until("the other came", |pods| pods.len() == 2 && pods.iter().all(is_ready))
+        .await;
+    assert!(
+        after.iter().any(|pod| uid(pod) == uid(&before[0])),
+        "the first is still the same"
+    );
     node.end().await;
 }
 
@@ -215,7 +248,9 @@ async fn a_broken_file_keeps_its_last_good_objects() {
 async fn a_bare_pod_is_replaced_when_what_changed_is_fixed() {
     let node = Node::start().await;
     node.write("one.yaml", &pod("a"));
-    let before = node.until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready)).await;
+    let before = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
     node.write("one.yaml", &pod("b"));
     let replaced = |pods: &[Pod]| commands(pods) == ["b"] && pods.iter().all(is_ready);
     let after = node.until("a new one runs", replaced).await;
@@ -226,13 +261,24 @@ async fn a_bare_pod_is_replaced_when_what_changed_is_fixed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loop_is_shown_and_counted() {
     let node = Node::start().await;
-    node.runtime.script("main", Script { exit: Some((Duration::ZERO, 3)), ..Script::default() });
+    node.runtime.script(
+        "main",
+        Script {
+            exit: Some((Duration::ZERO, 3)),
+            ..Script::default()
+        },
+    );
     node.write("one.yaml", &pod("a"));
     let waiting = |pods: &[Pod]| {
-        let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+        let statuses = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
         statuses.into_iter().any(|s| {
             let reason = s.state.as_ref().and_then(|s| s.waiting.as_ref()?.reason.clone());
-            let code = s.last_state.as_ref().and_then(|s| Some(s.terminated.as_ref()?.exit_code));
+            let code = s
+                .last_state
+                .as_ref()
+                .and_then(|s| Some(s.terminated.as_ref()?.exit_code));
             (reason.as_deref(), code, s.restart_count) == (Some("CrashLoopBackOff"), Some(3), 1)
         })
     };
@@ -244,7 +290,9 @@ async fn a_crash_loop_is_shown_and_counted() {
 async fn a_dead_supervisor_is_followed_by_a_new_one() {
     let node = Node::start().await;
     node.write("one.yaml", &pod("a"));
-    let pods = node.until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready)).await;
+    let pods = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
     node.runtime.kill_supervisor(&PodUid(uid(&pods[0])));
     let restarted = |pods: &[Pod]| {
         let restarts = |pod: &Pod| Some(pod.status.as_ref()?.container_statuses.as_ref()?.first()?.restart_count);
@@ -266,21 +314,33 @@ async fn the_api_applies_owns_fields_and_deletes() {
                 "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "test:1"}]}}},
         });
         let deployments = deployments.clone();
-        async move { deployments.patch("api", &PatchParams::apply(manager), &Patch::Apply(config)).await }
+        async move {
+            deployments
+                .patch("api", &PatchParams::apply(manager), &Patch::Apply(config))
+                .await
+        }
     };
     // The image names no command, so its pods can't start: that is told, and the rest works all the same.
     apply("one", 1).await.expect("applies");
     let conflict = apply("two", 2).await.expect_err("another manager owns the field");
     assert!(conflict.to_string().contains("conflict with \"one\""), "{conflict}");
     let told = |pods: &[Pod]| {
-        let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+        let statuses = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
         let reasons = statuses.filter_map(|s| s.state.as_ref()?.waiting.as_ref()?.reason.clone());
         reasons.eq(["CreateContainerConfigError".to_owned()])
     };
     node.until("its pod says why it waits", told).await;
-    deployments.delete("api", &DeleteParams::default()).await.expect("deletes");
+    deployments
+        .delete("api", &DeleteParams::default())
+        .await
+        .expect("deletes");
     node.until("its pods went with it", <[Pod]>::is_empty).await;
     let unknown = deployments.get("api").await.expect_err("it is gone");
-    assert!(unknown.to_string().contains("deployments.apps \"api\" not found"), "{unknown}");
+    assert!(
+        unknown.to_string().contains("deployments.apps \"api\" not found"),
+        "{unknown}"
+    );
     node.end().await;
 }

@@ -368,11 +368,7 @@ fn a_changed_container_is_stopped_once_and_started_anew() {
     };
     check(vec![
         ("it is stopped", changed(), Plan::Converge(stop)),
-        (
-            "once",
-            changed().with(|w| w.stopping.extend([id("a", 0)])),
-            settled(),
-        ),
+        ("once", changed().with(|w| w.stopping.extend([id("a", 0)])), settled()),
         (
             "and started",
             changed().with(|w| w.run("a", 0, exited(143))),

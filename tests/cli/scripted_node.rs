@@ -41,13 +41,19 @@ impl ScriptedNode {
         std::fs::create_dir_all(&run_dir).expect("made");
         let listener = UnixListener::bind(run_dir.join("api.sock")).expect("bound");
         let (script, heard) = (Script::default(), Heard::default());
-        let node = Self { directory, script: script.clone(), heard: heard.clone() };
+        let node = Self {
+            directory,
+            script: script.clone(),
+            heard: heard.clone(),
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (script, heard) = (script.clone(), heard.clone());
                 let service = hyper::service::service_fn(move |request| answer(request, script.clone(), heard.clone()));
                 // The client hangs up as soon as it has what it wants.
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
         node
@@ -59,11 +65,21 @@ impl ScriptedNode {
     }
 
     pub fn on_status(self, request: &'static str, status: u16, answer: Value) -> Self {
-        self.push(Exchange { request, status, warning: None, answer: answer.to_string() })
+        self.push(Exchange {
+            request,
+            status,
+            warning: None,
+            answer: answer.to_string(),
+        })
     }
 
     pub fn on_text(self, request: &'static str, answer: &str) -> Self {
-        self.push(Exchange { request, status: 200, warning: None, answer: answer.to_owned() })
+        self.push(Exchange {
+            request,
+            status: 200,
+            warning: None,
+            answer: answer.to_owned(),
+        })
     }
 
     pub fn push(self, exchange: Exchange) -> Self {
@@ -102,9 +118,23 @@ impl ScriptedNode {
         drop(stdin);
         let Output { status, stdout, stderr } = child.wait_with_output().await.expect("ends");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        let ran = Ran { code: status.code().expect("not killed"), out: text(stdout), err: text(stderr) };
-        let left: Vec<&str> = self.script.lock().expect("no holder panics").iter().map(|e| e.request).collect();
-        assert!(left.is_empty(), "on {line:?} these requests did not come: {left:?}; {ran:?}; heard {:?}", self.heard());
+        let ran = Ran {
+            code: status.code().expect("not killed"),
+            out: text(stdout),
+            err: text(stderr),
+        };
+        let left: Vec<&str> = self
+            .script
+            .lock()
+            .expect("no holder panics")
+            .iter()
+            .map(|e| e.request)
+            .collect();
+        assert!(
+            left.is_empty(),
+            "on {line:?} these requests did not come: {left:?}; {ran:?}; heard {:?}",
+            self.heard()
+        );
         ran
     }
 }
@@ -112,16 +142,28 @@ impl ScriptedNode {
 async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let accept = parts.headers.get("accept").map_or(&b""[..], |accept| accept.as_bytes());
-    let table = if accept.starts_with(b"application/json;as=Table") { " as Table" } else { "" };
+    let table = if accept.starts_with(b"application/json;as=Table") {
+        " as Table"
+    } else {
+        ""
+    };
     let line = format!("{} {}{table}", parts.method, parts.uri);
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    heard.lock().expect("no holder panics").push((line.clone(), String::from_utf8_lossy(&body).into_owned()));
+    heard
+        .lock()
+        .expect("no holder panics")
+        .push((line.clone(), String::from_utf8_lossy(&body).into_owned()));
     let exchange = {
         let mut script = script.lock().expect("no holder panics");
-        script.iter().position(|exchange| exchange.request == line).and_then(|place| script.remove(place))
+        script
+            .iter()
+            .position(|exchange| exchange.request == line)
+            .and_then(|place| script.remove(place))
     };
     let exchange = exchange.unwrap_or_else(|| unexpected(&line));
-    let mut response = Response::builder().status(exchange.status).header("content-type", "application/json");
+    let mut response = Response::builder()
+        .status(exchange.status)
+        .header("content-type", "application/json");
     if let Some(warning) = exchange.warning {
         response = response.header("warning", format!("299 - \"{warning}\""));
     }
@@ -130,7 +172,12 @@ async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Res
 
 fn unexpected(line: &str) -> Exchange {
     let status = json!({"kind": "Status", "status": "Failure", "reason": "Unexpected", "message": line, "code": 500});
-    Exchange { request: "", status: 500, warning: None, answer: status.to_string() }
+    Exchange {
+        request: "",
+        status: 500,
+        warning: None,
+        answer: status.to_string(),
+    }
 }
 
 /// How the binary ended, and what it said.
