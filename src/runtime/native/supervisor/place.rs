@@ -45,6 +45,7 @@ pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Optio
         bounding: bounding_set(&read("/proc/self/status")),
         oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
     Ok((place, cgroup))
 }
