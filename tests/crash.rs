@@ -131,7 +131,7 @@ impl Storm {
                 String::from_utf8_lossy(&cmdline).contains(uid.as_str())
             })
             .collect();
-        living.sort();
+        living.sort_by(|a, b| a.0.cmp(&b.0));
         let chosen = self.dice.roll(living.len().max(1) as u64);
         let (uid, pid) = living.into_iter().nth(usize::try_from(chosen).expect("is small"))?;
         *self.killed.entry(uid).or_default() += 1;
@@ -157,7 +157,13 @@ impl Storm {
                 .runs
                 .entry((uid.to_owned(), attempt))
                 .or_insert_with(|| id.to_owned());
-            assert_eq!(known, id, "attempt {attempt} of {uid} was started twice");
+            let files = files_below(&self.home.path("pods").join(uid).join("containers"));
+            assert_eq!(
+                known,
+                id,
+                "attempt {attempt} of {uid} was started twice: {files:?}\n{}",
+                self.home.sight()
+            );
         }
     }
 

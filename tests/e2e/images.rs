@@ -218,7 +218,7 @@ fn a_missing_or_misnamed_image_is_told_in_the_status() {
     let missing = pod("missing", "serve")
         .with("/spec/containers/0/image", json!("nowhere.example/at/all:1"))
         .with("/spec/containers/0/imagePullPolicy", json!("Never"));
-    let misnamed = pod("misnamed", "serve").with("/spec/containers/0/image", json!("UPPER/case"));
+    let misnamed = pod("misnamed", "serve").with("/spec/containers/0/image", json!("nowhere.example/Upper:1"));
     home.must(format!(
         "apply -f {}",
         home.file("a.yaml", crate::manifest::documents([missing, misnamed]))

@@ -50,6 +50,7 @@ pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Optio
         oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
         may_set_groups: read("/proc/self/setgroups").trim() != "deny",
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
     Ok((place, cgroup))
 }
