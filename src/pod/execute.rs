@@ -165,11 +165,27 @@ impl Execution<'_> {
 
     /// Removes all that is left of a pod, its object last.
     pub(super) async fn finish(&self) {
-        if let Err(error) = self.rooms.runtime.remove_pod_sandbox(self.uid).await {
-            tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
+        match self.rooms.runtime.remove_pod_sandbox(self.uid).await {
+            Ok(()) => self.remove_directory().await,
+            Err(error) => {
+                tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
+            }
         }
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
+    }
+
+    /// Removes the pod's files: volumes, logs and what was made for `/etc`. Nothing is mounted there any more, as mounts go with
+    /// the sandbox.
+    async fn remove_directory(&self) {
+        let directory = self.directory();
+        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(directory)).await;
+        match removed.expect("removing files does not panic") {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(pod = %self.uid, %error, "its directory can't be removed");
+            }
+            _ => {}
+        }
     }
 
     /// Tells everyone who looks at the pod's events.
