@@ -87,6 +87,13 @@ impl Execution<'_> {
             .map_err(|e| failed(&e))
     }
 
+    /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
+    /// attempts counted from 0 again.
+    pub(super) async fn end_is_durable(&self) {
+        let store = &self.rooms.store;
+        store.durable(store.resource_version()).await;
+    }
+
     /// Tells a run to end. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
         let message = format!("Stopping container {}", run.name);
