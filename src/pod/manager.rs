@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
+use super::execute::remove_directory;
 use super::worker::{Bell, Desired, Worker};
 use crate::event::EventKind;
 use crate::model::{self, Key, Kind, Object};
@@ -131,8 +132,21 @@ impl Manager {
                     tracing::info!(pod = %config.uid, name = %config.name, "removing what is left of a deleted pod");
                     self.want(&Arc::new(orphan(&config)), true);
                 }
+                self.remove_strays().await;
             }
             Err(error) => tracing::error!(%error, "the runtime can't list its sandboxes"),
+        }
+    }
+
+    /// Removes directories of pods that are neither in the store nor known to the runtime: we died while we removed them.
+    async fn remove_strays(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.rooms.host.pods_dir) else {
+            return;
+        };
+        let named = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_stray = |uid: &PodUid| !self.entries.contains_key(uid);
+        for uid in named.map(PodUid).filter(is_stray).collect::<Vec<_>>() {
+            remove_directory(self.rooms.host.pods_dir.join(uid.0)).await;
         }
     }
 

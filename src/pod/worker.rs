@@ -181,6 +181,9 @@ impl Worker {
             pod,
             uid: &uid,
         };
+        if matches!(plan, Plan::StopAll { .. } | Plan::StopSandbox | Plan::Finish) {
+            execution.end_is_durable().await;
+        }
         match plan {
             Plan::Settled { recheck } => {
                 if observed.as_ref().is_some_and(|s| s.alive) && !object.is_deleting() {
