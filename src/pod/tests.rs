@@ -105,6 +105,7 @@ impl World {
     fn delete(&mut self, deadline: Timestamp) {
         let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(deadline);
         self.pod.metadata.deletion_timestamp = Some(time);
+        self.pod.metadata.deletion_grace_period_seconds = Some(deadline.duration_since(self.now).as_secs());
     }
 
     fn plan(&self) -> Plan {
