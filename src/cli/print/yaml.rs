@@ -14,7 +14,8 @@ pub fn yaml(value: &Value) -> String {
         Value::Object(fields) if !fields.is_empty() => write_map(fields, 0, &mut out),
         Value::Array(items) if !items.is_empty() => write_list(items, 0, &mut out),
         scalar => {
-            out.push_str(&inline(scalar, 0));
+            // Two blanks in, as a block's indentation indicator says.
+            out.push_str(&inline(scalar, 2));
             out.push('\n');
         }
     }

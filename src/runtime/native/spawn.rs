@@ -16,7 +16,6 @@ use tokio::net::unix::pipe;
 
 use super::client::SocketPath;
 use super::record::{PodDir, SupervisorRecord, read_json};
-use super::sys;
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
 /// What earlier supervisors of the pod said is kept up to this size; one of them says less.
@@ -40,7 +39,7 @@ impl Process {
         }
         Some(Process {
             pid,
-            pidfd: sys::watch_readable(pidfd).ok()?,
+            pidfd: crate::os::watch_readable(pidfd).ok()?,
         })
     }
 
