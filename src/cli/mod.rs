@@ -2,7 +2,7 @@
 //!
 //! It is a client like any other: it speaks HTTP to the node's unix socket and shows what comes back, in kubectl's words and
 //! forms. It must not reach into the node: no store, no runtime, no controller. What it shares with the node is the table
-//! of kinds, the paths on disk and the words of our own endpoints ([`crate::api::own`]). Printing is pure ([`print`]).
+//! of kinds, the paths on disk and the words of our own endpoints ([`crate::api::own`]). Printing is pure ([`mod@print`]).
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Controllers: objects → objects. What people ask for becomes what a node can run, and what has lost its reason goes.
 //!
-//! One file per kind. Each observes a few objects, decides purely (`plan_*`, a [`Plan`] of values) and knows nothing of queues,
-//! retries or the other kinds; one loop ([`run`]) for all of them maps changes of the store to keys, works each key off at most
+//! One file per kind. Each observes a few objects, decides purely (`plan_*`, a `Plan` of values) and knows nothing of queues,
+//! retries or the other kinds; one loop (`run`) for all of them maps changes of the store to keys, works each key off at most
 //! once at a time, does what the plan says and looks again when the plan asks for it. No processes, no files, no network.
 //!
 //! There are no upstream-style expectations: the store answers every read with every write that came before it, so a plan never
@@ -38,7 +38,7 @@ use plan::Plan;
 /// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.
 ///
 /// # Guarantees
-/// At most one reconcile per key; a change is acted on without delay and a lost one within [`run::FULL_PASS`]; while nothing
+/// At most one reconcile per key; a change is acted on without delay and a lost one within `run::FULL_PASS`; while nothing
 /// changes and nothing is due, nothing wakes up but that pass.
 pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut controllers = run::Loop::new(store, recorder.clone(), clock);

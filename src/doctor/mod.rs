@@ -1,7 +1,7 @@
 //! What of this host stands in the node's way, and the command that mends it.
 //!
-//! Three steps: [`facts`] looks at the host, trying things out in a short-lived process of its own where a file could lie
-//! ([`probe`]); [`checks`] judges what was found, which is pure; the command line prints the verdicts. Nothing here changes
+//! Three steps: `facts` looks at the host, trying things out in a short-lived process of its own where a file could lie
+//! (`probe`); `checks` judges what was found, which is pure; the command line prints the verdicts. Nothing here changes
 //! the host, and nothing needs a node.
 
 mod checks;

@@ -92,7 +92,7 @@ pub struct Start {
     pub name: String,
     /// Which run this will be.
     pub attempt: u32,
-    /// The delay to write on it, see [`back_off`].
+    /// The delay to write on it, see `back_off`.
     pub back_off: Duration,
 }
 

@@ -10,7 +10,7 @@
 //!
 //! What a supervisor knows is on disk before anyone hears of it, so the node reads files and needs nobody's word; a
 //! connection is for asking and for hints. The node may die and come back: it finds supervisors by their records
-//! ([`record::SupervisorRecord`]) and connects again. A supervisor may die: the kernel kills what it ran, and the
+//! (`record::SupervisorRecord`) and connects again. A supervisor may die: the kernel kills what it ran, and the
 //! node writes down that how it ended is not known.
 //!
 //! What libcontainer needs, and where it is given (each with a test in `tests/runtime_native.rs`):

@@ -4,7 +4,7 @@
 //! dies, however it dies, the kernel kills every container and takes down every namespace and mount with it. It holds
 //! the pod's net, ipc, uts and mount namespaces; forks a child for each call of an OCI runtime and is the parent of
 //! what that starts; copies output into logs; writes down how things ended before it tells anyone. It serves a
-//! unix socket ([`super::wire`]) and lives on when the node dies.
+//! unix socket (`super::wire`) and lives on when the node dies.
 //!
 //! It must not know restart policies, probes or back-off, nor wait for anything but its one `epoll_wait`.
 //!
