@@ -42,7 +42,7 @@ const WORKERS: usize = 2;
 /// yields to a node that runs already: several commands may have started one at the same moment.
 pub fn main(is_background: bool) -> ExitCode {
     namespaces::set_name("kubelocal-node");
-    match prepare().and_then(|prepared| start(prepared)) {
+    match prepare().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_background && matches!(error.downcast_ref(), Some(LockError::Held(_))) => ExitCode::SUCCESS,
         Err(error) => {
