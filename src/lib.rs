@@ -6,6 +6,7 @@ pub mod applier;
 pub mod cli;
 pub mod controller;
 pub mod demo;
+pub mod doctor;
 pub mod event;
 pub mod image;
 pub mod model;

@@ -158,7 +158,12 @@ impl Storm {
                 .entry((uid.to_owned(), attempt))
                 .or_insert_with(|| id.to_owned());
             let files = files_below(&self.home.path("pods").join(uid).join("containers"));
-            assert_eq!(known, id, "attempt {attempt} of {uid} was started twice: {files:?}\n{}", self.home.sight());
+            assert_eq!(
+                known,
+                id,
+                "attempt {attempt} of {uid} was started twice: {files:?}\n{}",
+                self.home.sight()
+            );
         }
     }
 

@@ -16,7 +16,6 @@ mod gate;
 pub mod lists;
 mod path;
 mod problem;
-mod quantity;
 #[cfg(test)]
 mod shape;
 mod spans;
@@ -36,7 +35,6 @@ pub use gate::{
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};
-pub use quantity::Quantity;
 pub use spans::{Children, SpanTree};
 pub use validate::{ErrorKind, ErrorList, FieldError};
 pub use yaml::{MAX_FILE_BYTES, values as yaml_values};

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -160,10 +160,68 @@ proptest::proptest! {
         let _ = admit_file(Path::new("x"), &bytes);
     }
 
+    /// What decodes once decodes again after cleaning, whatever stands where.
+    #[test]
+    fn no_odd_value_in_a_manifest_makes_the_gate_panic(places in proptest::collection::vec((0..200_usize, 0..7_usize), 1..4)) {
+        let odd = [json!(null), json!(0), json!(""), json!([]), json!({}), json!([null]), json!({"a": null})];
+        for mut value in [deployment(), secret()] {
+            for (place, kind) in &places {
+                let count = nodes(&mut value);
+                replace(&mut value, &mut (place % count), &odd[*kind]);
+            }
+            let _ = admitted(&value.to_string());
+        }
+    }
+
     /// Real manifests with one piece cut out: what people have half-typed when the file is saved.
     #[test]
     fn no_half_typed_manifest_makes_the_gate_panic(start in 0..POD.len(), length in 0..40_usize) {
         let end = (start + length).min(POD.len());
         let _ = admitted(&format!("{}{}", &POD[..start], &POD[end..]));
+    }
+}
+
+fn deployment() -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "labels": {"a": "b"}, "annotations": {"a": "b"}},
+        "status": {},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {
+            "nodeSelector": {"a": "b"}, "volumes": [{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "p"}]}}],
+            "containers": [{
+                "name": "c", "image": "i", "args": ["a"], "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}, "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "livenessProbe": {"httpGet": {"port": 80}}, "securityContext": {"capabilities": {"add": ["X"]}},
+            }],
+        }}},
+    })
+}
+
+fn secret() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": "Opaque",
+        "data": {"a": "aGk="}, "stringData": {"b": "x"}, "immutable": false,
+    })
+}
+
+/// How many values there are in a value, itself included.
+fn nodes(value: &mut Value) -> usize {
+    let mut far = usize::MAX;
+    replace(value, &mut far, &Value::Null);
+    usize::MAX - far
+}
+
+/// Replaces the value at a place, counted in depth.
+fn replace(value: &mut Value, place: &mut usize, by: &Value) {
+    if *place == 0 {
+        *value = by.clone();
+        *place = usize::MAX;
+        return;
+    }
+    *place -= 1;
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|value| replace(value, place, by)),
+        Value::Array(items) => items.iter_mut().for_each(|value| replace(value, place, by)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

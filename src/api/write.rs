@@ -89,6 +89,7 @@ impl Writer<'_> {
     fn create(&self, bytes: &[u8]) -> Answer {
         let mut value = self.decode(bytes)?;
         self.place(&mut value, None)?;
+        self.check_namespace()?;
         let warnings = self.warnings(&value)?;
         let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
         let stored = if self.is_dry_run {
@@ -134,6 +135,7 @@ impl Writer<'_> {
     fn apply(&self, key: &Key, bytes: &[u8]) -> Answer {
         let mut config = self.decode(bytes)?;
         self.place(&mut config, Some(key))?;
+        self.check_namespace()?;
         let warnings = self.warnings(&config)?;
         if self.query.text("fieldManager").is_empty() {
             let message =
@@ -249,6 +251,20 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// New objects need their namespace to be there (`NamespaceLifecycle` admission).
+    fn check_namespace(&self) -> Result<(), ApiError> {
+        let kind = crate::model::kind("v1", "Namespace").expect("in the table");
+        let Some(namespace) = &self.target.namespace else {
+            return Ok(());
+        };
+        let key = Key::new(kind, "", namespace);
+        self.api
+            .store
+            .get(&key)
+            .map(drop)
+            .ok_or_else(|| ApiError::not_found(&key))
     }
 
     /// Writes `value` over the object, through the gate.

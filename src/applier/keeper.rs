@@ -114,9 +114,12 @@ impl Keeper {
     }
 
     fn watch(&self) -> Watcher {
-        self.store
-            .watch(self.store.resource_version())
-            .expect("the newest version is never forgotten between two calls")
+        loop {
+            // A burst of writes between the two calls may push the version out of the ring.
+            if let Ok(watcher) = self.store.watch(self.store.resource_version()) {
+                return watcher;
+            }
+        }
     }
 
     fn is_deleting(&self) -> bool {
@@ -156,8 +159,9 @@ impl Keeper {
     fn marked(&self) -> Vec<Arc<Object>> {
         let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
-        // Pods of a workload inherit nothing of its annotations, so a mark is always the source's own.
-        all.filter(|object| object.annotations().get(SOURCE) == Some(&self.key.name.as_str()))
+        // What a controller made inherits annotations, but never belongs to the source itself.
+        let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());
+        all.filter(|object| is_own(object) && object.controller().is_none())
             .collect()
     }
 

@@ -141,7 +141,7 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
         write(&if args.output == "json" {
             print::json(&whole)?
         } else {
-            print::yaml(&whole)?
+            print::yaml(&whole)
         })?;
     }
     failures.into_result()

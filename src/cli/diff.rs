@@ -65,23 +65,23 @@ async fn diff(node: &Node, manifest: &Manifest) -> Result<String> {
     let name = manifest.resource.name.as_deref().unwrap_or_default();
     let namespace = manifest.resource.namespace.as_deref().unwrap_or_default();
     let file = format!("{group}{}.{}.{namespace}.{name}", kind.version, kind.kind);
-    difference(&file, live.as_ref(), &merged)
+    Ok(difference(&file, live.as_ref(), &merged))
 }
 
-fn difference(file: &str, live: Option<&Value>, merged: &Value) -> Result<String> {
+fn difference(file: &str, live: Option<&Value>, merged: &Value) -> String {
     let (mut live, mut merged) = (live.map(content), content(merged));
     mask(live.as_mut(), &mut merged);
-    let before = live.map_or_else(|| Ok(String::new()), |live| print::yaml(&live))?;
-    Ok(print::unified(
+    let before = live.map(|live| print::yaml(&live)).unwrap_or_default();
+    print::unified(
         &format!("live/{file}"),
         &format!("merged/{file}"),
         &before,
-        &print::yaml(&merged)?,
-    ))
+        &print::yaml(&merged),
+    )
 }
 
 /// What stands in Secrets is not shown, only that it changes (kubectl's masker).
-fn mask(mut live: Option<&mut Value>, merged: &mut Value) {
+fn mask(live: Option<&mut Value>, merged: &mut Value) {
     if merged.get("kind").is_none_or(|kind| kind != "Secret") {
         return;
     }
@@ -101,7 +101,7 @@ fn mask(mut live: Option<&mut Value>, merged: &mut Value) {
             .map(|(key, value)| (key.clone(), Value::from(word(value, other, key, changed))))
             .collect()
     };
-    if let Some(live) = live.as_deref_mut().filter(|live| live.get("data").is_some()) {
+    if let Some(live) = live.filter(|live| live.get("data").is_some()) {
         live["data"] = masked(&old, &new, "before");
     }
     if merged.get("data").is_some() {
@@ -119,11 +119,11 @@ mod tests {
         let live =
             json!({"metadata": {"name": "a", "resourceVersion": "1", "uid": "u"}, "data": {"k": "1"}, "status": {}});
         let merged = json!({"metadata": {"name": "a", "resourceVersion": "2"}, "data": {"k": "1"}});
-        assert_eq!(difference("f", Some(&live), &merged).expect("compares"), "");
+        assert_eq!(difference("f", Some(&live), &merged), "");
         let merged = json!({"metadata": {"name": "a"}, "data": {"k": "2"}});
         assert_eq!(
-            difference("f", Some(&live), &merged).expect("compares"),
-            "--- live/f\n+++ merged/f\n@@ -1,4 +1,4 @@\n data:\n-  k: '1'\n+  k: '2'\n metadata:\n   name: a\n"
+            difference("f", Some(&live), &merged),
+            "--- live/f\n+++ merged/f\n@@ -1,4 +1,4 @@\n data:\n-  k: \"1\"\n+  k: \"2\"\n metadata:\n   name: a\n"
         );
     }
 
@@ -131,7 +131,7 @@ mod tests {
     fn a_secret_shows_that_it_changes_but_not_what() {
         let live = json!({"kind": "Secret", "data": {"same": "QQ==", "new": "QQ=="}});
         let merged = json!({"kind": "Secret", "data": {"same": "QQ==", "new": "Qg=="}});
-        let text = difference("f", Some(&live), &merged).expect("compares");
+        let text = difference("f", Some(&live), &merged);
         assert!(
             text.contains("-  new: '*** (before)'\n+  new: '*** (after)'\n   same: '***'\n"),
             "{text}"

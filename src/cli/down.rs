@@ -186,15 +186,17 @@ impl Workloads {
         let sets: Vec<&str> = sets.map(super::delete::uid_of).collect();
         owners.extend(sets);
         let pods = self.pods.iter().filter(|pod| is_owned_by(pod, &owners));
-        pods
-            .filter_map(|pod| Some((super::client::resource_of(pod)?, super::delete::uid_of(pod).to_owned())))
+        pods.filter_map(|pod| Some((super::client::resource_of(pod)?, super::delete::uid_of(pod).to_owned())))
             .collect()
     }
 }
 
 fn is_owned_by(object: &Value, uids: &[&str]) -> bool {
     let refs = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let mut owners = refs.into_iter().flatten().filter_map(|owner| owner.get("uid")?.as_str());
+    let mut owners = refs
+        .into_iter()
+        .flatten()
+        .filter_map(|owner| owner.get("uid")?.as_str());
     owners.any(|owner| uids.contains(&owner))
 }
 
@@ -219,7 +221,10 @@ mod tests {
         };
         let workloads = Workloads {
             replica_sets: vec![object("ReplicaSet", "apps/v1", "set", "deployment")],
-            pods: vec![object("Pod", "v1", "ours", "set"), object("Pod", "v1", "other", "elsewhere")],
+            pods: vec![
+                object("Pod", "v1", "ours", "set"),
+                object("Pod", "v1", "other", "elsewhere"),
+            ],
         };
         let deployments = kind("apps/v1", "Deployment").expect("in the table");
         let doomed = [(Resource::object(deployments, "default", "web"), "deployment".to_owned())];

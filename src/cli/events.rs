@@ -95,7 +95,7 @@ pub async fn run(args: &EventsArgs, context: &Context) -> Result {
                 .collect::<String>(),
         ),
         Output::Json => write(&print::json(&print::prepare(events, true, false))?),
-        Output::Yaml => write(&print::yaml(&print::prepare(events, true, false))?),
+        Output::Yaml => write(&print::yaml(&print::prepare(events, true, false))),
         Output::JsonPath(_) | Output::Columns(_) => Err(CliError::usage(
             "events prints yaml, json, name or wide; `kubelocal get events` has the other formats",
         )),

@@ -205,7 +205,7 @@ impl Get<'_> {
         let prepare = |objects| print::prepare(objects, is_list, self.args.show_managed_fields);
         match &self.output {
             Output::Json => print::json(&prepare(objects)),
-            Output::Yaml => print::yaml(&prepare(objects)),
+            Output::Yaml => Ok(print::yaml(&prepare(objects))),
             Output::Name => Ok(objects.iter().map(|object| print::name_line(object) + "\n").collect()),
             Output::JsonPath(template) => template.render(&prepare(objects)).map_err(|error| {
                 CliError::local(format_args!("error executing jsonpath {:?}: {error}", self.args.output))

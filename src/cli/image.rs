@@ -206,7 +206,7 @@ async fn list(node: &Node, args: &LsArgs) -> Result {
         .sort_by(|a, b| (&a.references, &a.id).cmp(&(&b.references, &b.id)));
     write(&match (args.output.as_str(), args.quiet) {
         ("json", _) => print::json(&serde_json::to_value(&list)?)?,
-        ("yaml", _) => print::yaml(&serde_json::to_value(&list)?)?,
+        ("yaml", _) => print::yaml(&serde_json::to_value(&list)?),
         (_, true) => list.images.iter().map(|image| format!("{}\n", image.id)).collect(),
         (_, false) => table(&list.images, !args.no_headers, Timestamp::now()),
     })

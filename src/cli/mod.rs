@@ -18,6 +18,7 @@ mod cp;
 mod delete;
 mod describe;
 mod diff;
+mod doctor;
 mod down;
 mod error;
 mod events;
@@ -79,6 +80,7 @@ enum Verb {
     #[command(subcommand)]
     Image(image::ImageVerb),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Stop(stop::StopArgs),
     Completion(completion::CompletionArgs),
     Node(NodeArgs),
@@ -106,6 +108,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, node: impl FnOnce(&NodeArg
         }
         return node(args);
     }
+    if let Verb::Doctor(args) = &cli.verb
+        && let Some(outcome) = args.run_probe()
+    {
+        return exit(outcome);
+    }
     let context = Context {
         namespace: cli.namespace,
     };
@@ -116,6 +123,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, node: impl FnOnce(&NodeArg
         runtime.shutdown_background();
         outcome
     });
+    exit(outcome)
+}
+
+fn exit(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
@@ -139,6 +150,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
         Verb::Status(args) => status::run(args).await,
+        Verb::Doctor(args) => doctor::run(args),
         Verb::Stop(args) => stop::run(args).await,
         Verb::Completion(args) => completion::run(args, &mut Cli::command()),
         Verb::Node(_) => Ok(()),
@@ -186,6 +198,7 @@ mod tests {
             "image import rootfs.tar demo:latest",
             "describe pod web",
             "completion zsh",
+            "doctor",
         ] {
             let args = std::iter::once("kubelocal").chain(line.split(' '));
             assert!(Cli::try_parse_from(args).is_ok(), "{line}");

@@ -30,7 +30,7 @@ pub async fn run(args: &StatusArgs) -> Result {
     let status: NodeStatus = node.own(Method::GET, own::path::STATUS, &[], None::<&()>).await?;
     write(&match args.output.as_str() {
         "json" => print::json(&serde_json::to_value(&status)?)?,
-        "yaml" => print::yaml(&serde_json::to_value(&status)?)?,
+        "yaml" => print::yaml(&serde_json::to_value(&status)?),
         _ => text(&status, Timestamp::now()),
     })
 }

@@ -40,7 +40,7 @@ impl Controller for Garbage {
     fn touched(&self, store: &Store, change: &Change) -> Vec<Key> {
         let object = &change.object;
         let mut keys = Vec::new();
-        if change.kind != ChangeKind::Deleted {
+        if change.kind != ChangeKind::Deleted && matters(change) {
             keys.push(object.key().clone());
         }
         let begins_to_wait = || {
@@ -184,6 +184,17 @@ fn is_waiting(object: &Object, finalizer: &str) -> bool {
 fn is_blocking(dependent: &Object, owner: &Object) -> bool {
     let blocks = |r: &&Value| r["uid"] == owner.uid() && r["blockOwnerDeletion"] == true;
     references(dependent).iter().any(|r| blocks(&r))
+}
+
+/// Whether a change is one of owners, deletion or finalizers. Most are not.
+fn matters(change: &Change) -> bool {
+    let object = &change.object;
+    let is_same = |old: &Object| {
+        references(old) == references(object)
+            && old.is_deleting() == object.is_deleting()
+            && old.finalizers() == object.finalizers()
+    };
+    !change.old.as_deref().is_some_and(is_same)
 }
 
 fn loses_owners(change: &Change) -> bool {

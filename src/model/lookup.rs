@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::{Object, Quantity};
 
+/// Finds an object by kind name, namespace and name.
+pub type Find<'a> = dyn Fn(&str, &str, &str) -> Option<Arc<Object>> + 'a;
+
 /// Answers to what a pod may ask about the world.
 pub struct Lookup<'a> {
     /// An object by kind name, namespace and name.
-    pub find: &'a dyn Fn(&str, &str, &str) -> Option<Arc<Object>>,
+    pub find: &'a Find<'a>,
     /// The node's name.
     pub node_name: &'a str,
     /// The node's addresses, the main one first.

@@ -17,5 +17,5 @@ pub use manifest_source::{
 };
 pub use object::{Key, Object, OwnerRef};
 pub use paths::{PathFacts, Paths};
-pub use quantity::{Quantity, QuantityError};
+pub use quantity::Quantity;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -7,6 +7,7 @@ mod report;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use rustix::process::Pid;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
@@ -106,57 +108,22 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
+    let oci_runtime = config.oci_runtime(&paths.config)?;
+    let facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
+    let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime)).await?);
     let host = report::host(paths.pods.clone());
     report_node(&store, &report::node_object(&host, clock.now()))?;
-    let oci_runtime = config.oci_runtime(&paths.config)?;
-    let facts = NodeFacts {
-        home: paths.home.clone(),
-        mode: mode.as_str().to_owned(),
-        runtime: oci_runtime
-            .as_ref()
-            .map_or("embedded".to_owned(), |path| path.display().to_string()),
-        cgroups: report::cgroups(),
-        started_at: clock.now(),
-        warnings: mode.warning().into_iter().map(str::to_owned).collect(),
-    };
-    let options = RuntimeOptions {
-        pods_dir: paths.pods.clone(),
-        run_dir: paths.run_dir.clone(),
-        oci_runtime,
-        supervisor_exe: "/proc/self/exe".into(),
-    };
-    let runtime: Arc<dyn Runtime> = Arc::new(NativeRuntime::open(options).await?);
-    let images = ImageStore::open(&paths.images)?;
-    let recorder = EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone());
-    let listener = listen(&paths)?;
-    let stop = CancellationToken::new();
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        images: images.clone(),
-        recorder: recorder.component("kubelet"),
-        clock: clock.clone(),
+        images: ImageStore::open(&paths.images)?,
+        recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
+        clock,
         host,
     };
-    let (bells, pods) = pod::run(Arc::new(rooms), stop.clone());
     let (end, ended) = watch::channel(None);
-    let api = Api {
-        store: store.clone(),
-        runtime: runtime.clone(),
-        images,
-        bells,
-        clock: clock.clone(),
-        facts,
-        end,
-    };
-    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
-    let controllers = controller::run(store.clone(), recorder, clock, stop.clone());
-    let tasks = [
-        tokio::spawn(pods),
-        tokio::spawn(sources),
-        tokio::spawn(controllers),
-        tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
-    ];
+    let stop = CancellationToken::new();
+    let tasks = spawn_all(rooms, facts, &paths, end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -174,6 +141,74 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
+}
+
+fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Timestamp) -> NodeFacts {
+    NodeFacts {
+        home: paths.home.clone(),
+        mode: mode.as_str().to_owned(),
+        runtime: oci_runtime.map_or("embedded".to_owned(), |path| path.display().to_string()),
+        cgroups: report::cgroups(),
+        started_at,
+        warnings: mode.warning().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOptions {
+    RuntimeOptions {
+        pods_dir: paths.pods.clone(),
+        run_dir: paths.run_dir.clone(),
+        oci_runtime,
+        supervisor_exe: "/proc/self/exe".into(),
+    }
+}
+
+/// Starts what works side by side until `stop`: pods, sources, controllers, the API.
+fn spawn_all(
+    rooms: Rooms,
+    facts: NodeFacts,
+    paths: &Paths,
+    end: watch::Sender<Option<bool>>,
+    stop: &CancellationToken,
+) -> Result<[JoinHandle<()>; 4], Failure> {
+    let Rooms {
+        store,
+        runtime,
+        images,
+        recorder,
+        clock,
+        ..
+    } = &rooms;
+    let (store, runtime, images, recorder, clock) = (
+        store.clone(),
+        runtime.clone(),
+        images.clone(),
+        recorder.clone(),
+        clock.clone(),
+    );
+    let listener = listen(paths)?;
+    let kubelet = Rooms {
+        recorder: recorder.component("kubelet"),
+        ..rooms
+    };
+    let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
+    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
+    let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
+    let api = Api {
+        store,
+        runtime,
+        images,
+        bells,
+        clock,
+        facts,
+        end,
+    };
+    Ok([
+        tokio::spawn(pods),
+        tokio::spawn(sources),
+        tokio::spawn(controllers),
+        tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
+    ])
 }
 
 /// Listens where only the owner may connect. A socket that a killed node left is replaced: we hold the lock.

@@ -284,9 +284,16 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     } else {
         format!("/{}", mount.mount_path)
     };
+    let read_only = mount.read_only.unwrap_or(false) || is_written_by_us(facts.pod, &mount.name);
     Ok(Mount {
         container_path,
         host_path,
-        read_only: mount.read_only.unwrap_or(false),
+        read_only,
     })
+}
+
+/// ConfigMaps and Secrets are written by the node alone: containers get them read-only, whatever the mount says.
+fn is_written_by_us(pod: &Pod, volume: &str) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.any(|v| v.name == volume && (v.config_map.is_some() || v.secret.is_some()))
 }

@@ -306,12 +306,15 @@ fn resource_value(
     };
     let asked = lists.into_iter().flatten().find_map(|list| list.get(resource).cloned());
     let quantity = match asked {
-        Some(quantity) => quantity.0.parse().map_err(|_| invalid(&field.resource))?,
+        Some(quantity) => Quantity::parse(&quantity.0).ok_or_else(|| invalid(&field.resource))?,
         None if list == "limits" => (lookup.allocatable)(resource).ok_or_else(|| invalid(&field.resource))?,
         None => Quantity::whole(0),
     };
-    let divisor = field.divisor.as_ref().map_or(Ok(Quantity::whole(1)), |q| q.0.parse());
+    let divisor = field
+        .divisor
+        .as_ref()
+        .map_or(Some(Quantity::whole(1)), |q| Quantity::parse(&q.0));
     Ok(quantity
-        .divided_by(divisor.map_err(|_| invalid(&field.resource))?)
+        .divided_by(divisor.ok_or_else(|| invalid(&field.resource))?)
         .to_string())
 }

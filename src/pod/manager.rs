@@ -93,6 +93,17 @@ impl Manager {
 
     /// Takes all pods in and follows them from there.
     fn list(&mut self) -> Watcher {
+        loop {
+            let version = self.take_all();
+            // A burst of writes may have pushed even that out of the ring.
+            if let Ok(watcher) = self.rooms.store.watch(version) {
+                return watcher;
+            }
+        }
+    }
+
+    /// Takes all pods in; returns the version of which they are.
+    fn take_all(&mut self) -> u64 {
         let pods = self.rooms.store.list(pod_kind(), None);
         let present: BTreeSet<_> = pods.items.iter().map(|pod| PodUid(pod.uid().to_owned())).collect();
         for pod in &pods.items {
@@ -107,8 +118,7 @@ impl Manager {
         for uid in gone {
             self.entries[&uid].desired.send_modify(|desired| desired.is_gone = true);
         }
-        let watcher = self.rooms.store.watch(pods.resource_version);
-        watcher.expect("nothing that was just listed is forgotten, as no one else runs in between")
+        pods.resource_version
     }
 
     /// Ends sandboxes of pods that are not in the store: we died between their deletion and their end.

@@ -36,7 +36,7 @@ use crate::store::Store;
 
 pub use back_off::next_start;
 pub use env::ConfigError;
-pub use history::{History, RestartPolicy};
+pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash};
 pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
@@ -106,12 +106,18 @@ pub fn back_off_message(pod: &Pod, container: &str, delay: std::time::Duration) 
     } else {
         format!("{seconds}s")
     };
-    format!("back-off {delay} restarting failed container={container} pod={}", full_name(pod))
+    format!(
+        "back-off {delay} restarting failed container={container} pod={}",
+        full_name(pod)
+    )
 }
 
 /// The event that goes with it.
 fn back_off_event(pod: &Pod, container: &str) -> String {
-    format!("Back-off restarting failed container {container} in pod {}", full_name(pod))
+    format!(
+        "Back-off restarting failed container {container} in pod {}",
+        full_name(pod)
+    )
 }
 
 /// Name, namespace and uid, as kubelet's messages have them (`format.Pod`).

@@ -282,7 +282,10 @@ impl Worker {
             let message = back_off_event(pod, &container.name);
             execution.event_of(Some(&container.name), EventKind::Warning, "BackOff", &message);
         }
-        self.memory.backing_off = waiting.into_iter().filter_map(|container| container.container_id).collect();
+        self.memory.backing_off = waiting
+            .into_iter()
+            .filter_map(|container| container.container_id)
+            .collect();
     }
 
     /// Writes the status if it says anything new. It is made from the object in the store, which may be newer than the one at hand.
@@ -294,8 +297,8 @@ impl Worker {
                 .ok()
                 .filter(|pod| pod.metadata.uid.as_ref() == Some(&uid));
             let Some(pod) = pod else { return };
-            object.value_mut()["status"] =
-                serde_json::to_value(self.status_of(&pod, observed, now)).expect("Kubernetes types have string keys only");
+            object.value_mut()["status"] = serde_json::to_value(self.status_of(&pod, observed, now))
+                .expect("Kubernetes types have string keys only");
         };
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);

@@ -154,10 +154,7 @@ fn two_containers_share_an_empty_dir_and_sub_paths_are_parts_of_it() {
     writer["volumeMounts"] = json!([{"name": "v", "mountPath": "/part", "subPath": "a/b"}]);
     let manifest = pod("web", "sleep forever")
         .with("/spec/containers", json!([writer, reader]))
-        .with(
-            "/spec/volumes",
-            json!([{"name": "v", "emptyDir": {}}]),
-        );
+        .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
     home.start(manifest);
     home.must([
         "exec",

@@ -27,7 +27,7 @@ fn apply_diff_and_delete_say_what_kubectl_says() {
     let edited = home.file("edited.yaml", config_map("c", json!({"k": "2"})));
     let diff = home.run(format!("diff -f {edited}"));
     assert_eq!(diff.code, 1, "{}", diff.stderr);
-    assert!(diff.stdout.contains("-  k: '1'\n+  k: '2'\n"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("-  k: \"1\"\n+  k: \"2\"\n"), "{}", diff.stdout);
     assert_eq!(
         home.must(format!("apply -f {edited} --dry-run=server")),
         "configmap/c configured (server dry run)\n"

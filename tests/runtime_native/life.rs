@@ -187,7 +187,7 @@ async fn containers_outlive_the_node_and_are_adopted(ground: Ground) {
 
 async fn a_killed_supervisor_takes_its_containers_with_it(mut ground: Ground) {
     let pod = ground.sandbox("murdered").await;
-    let config = ground.script("victim", "sleep 4711.25");
+    let config = ground.script("victim", &format!("sleep {}", ground.word()));
     let waiting = ground.script("waiting", "true");
     ground.start(&pod, &config).await;
     ground
@@ -195,7 +195,7 @@ async fn a_killed_supervisor_takes_its_containers_with_it(mut ground: Ground) {
         .create_container(&pod, &waiting)
         .await
         .expect("the container is created");
-    wait_until("the container's process", || !processes_with("4711.25").is_empty()).await;
+    wait_until("the container's process", || !processes_with(&ground.word()).is_empty()).await;
     let pid = ground
         .runtime
         .supervisor_pid(&pod)
@@ -209,7 +209,7 @@ async fn a_killed_supervisor_takes_its_containers_with_it(mut ground: Ground) {
         };
         assert_eq!((exit.code, exit.reason.as_str()), (137, "ContainerStatusUnknown"));
     }
-    assert_eq!(processes_with("4711.25"), [""; 0]);
+    assert_eq!(processes_with(&ground.word()), [""; 0]);
     // The same pod may be given another sandbox; what happened stays on record.
     assert_eq!(ground.sandbox("murdered").await, pod);
     let mut again = ground.script("victim", "true");
@@ -226,11 +226,14 @@ async fn a_killed_supervisor_takes_its_containers_with_it(mut ground: Ground) {
 
 async fn stopping_a_sandbox_leaves_no_process_and_removing_it_no_file(mut ground: Ground) {
     let pod = ground.sandbox("leaving").await;
-    let deaf = ground.script("deaf", "trap '' TERM; touch /foreign; sleep 4712.25");
+    let deaf = ground.script(
+        "deaf",
+        &format!("trap '' TERM; touch /foreign; sleep {}", ground.word()),
+    );
     ground.start(&pod, &deaf).await;
-    wait_until("the container's process", || !processes_with("4712.25").is_empty()).await;
+    wait_until("the container's process", || !processes_with(&ground.word()).is_empty()).await;
     ground.runtime.stop_pod_sandbox(&pod).await.expect("the sandbox stops");
-    assert_eq!(processes_with("4712.25"), [""; 0]);
+    assert_eq!(processes_with(&ground.word()), [""; 0]);
     assert_eq!(processes_with(&ground.options.pods_dir.display().to_string()), [""; 0]);
     let exit = ground.exit(&pod, &deaf.id).await;
     assert_eq!((exit.signal, exit.reason.as_str()), (Some(9), "Error"));
@@ -337,15 +340,18 @@ async fn containers_of_a_pod_share_memory_host_name_and_loopback(mut ground: Gro
 
 async fn a_shared_pid_namespace_shows_every_process_and_is_cleaned_up(mut ground: Ground) {
     let pod = ground.sandbox_with("family", |config| config.share_pid = true).await;
-    let first = ground.script("first", "sleep 4713.25");
+    let first = ground.script("first", &format!("sleep 1{}", ground.word()));
     ground.start(&pod, &first).await;
-    let second = ground.script("second", "setsid sleep 4714.25 & ps");
+    let second = ground.script("second", &format!("setsid sleep 2{} & ps", ground.word()));
     let output = ground.output(&pod, &second).await;
-    assert!(output.contains("4713.25"), "{output}");
-    wait_until("the left process", || processes_with("4714.25").is_empty()).await;
-    assert_eq!(processes_with("4713.25").len(), 1);
+    assert!(output.contains(&format!("1{}", ground.word())), "{output}");
+    wait_until("the left process", || {
+        processes_with(&format!("2{}", ground.word())).is_empty()
+    })
+    .await;
+    assert_eq!(processes_with(&format!("1{}", ground.word())).len(), 1);
     ground.runtime.stop_pod_sandbox(&pod).await.expect("the sandbox stops");
-    assert_eq!(processes_with("4713.25"), [""; 0]);
+    assert_eq!(processes_with(&format!("1{}", ground.word())), [""; 0]);
 }
 
 async fn a_background_process_does_not_keep_its_container_from_ending(mut ground: Ground) {

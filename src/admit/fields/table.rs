@@ -124,7 +124,7 @@ const POD: Entries = &[
     ("subdomain", NO_DNS),
     ("setHostnameAsFQDN", NO_DNS),
     ("hostnameOverride", Warn("not honoured yet")),
-    ("hostAliases", Warn("not honoured yet: the image's /etc/hosts is used")),
+    ("hostAliases", Honoured),
     (
         "enableServiceLinks",
         Warn("not honoured yet: Services set no variables"),
@@ -197,10 +197,7 @@ const CONTAINER: Entries = &[
     ("volumeMounts[].mountPath", Honoured),
     ("volumeMounts[].readOnly", Honoured),
     ("volumeMounts[].subPath", Honoured),
-    (
-        "volumeMounts[].subPathExpr",
-        Refuse("not supported yet: the whole volume would be mounted"),
-    ),
+    ("volumeMounts[].subPathExpr", Honoured),
     (
         "volumeMounts[].mountPropagation",
         OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
@@ -249,6 +246,8 @@ const INIT_CONTAINER: Entries = &[(
     Refuse("sidecar containers are not run yet: the pod would wait for it forever"),
 )];
 
+const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
+
 const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
@@ -260,6 +259,11 @@ const VOLUME: Entries = &[
     ("hostPath", Honoured),
     ("configMap", Honoured),
     ("secret", Honoured),
+    ("emptyDir.mode", Warn("not honoured yet")),
+    ("configMap.defaultUser", NO_FILE_OWNER),
+    ("configMap.items[].user", NO_FILE_OWNER),
+    ("secret.defaultUser", NO_FILE_OWNER),
+    ("secret.items[].user", NO_FILE_OWNER),
     ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
     ("projected", Refuse("volumes of this kind can't be mounted here yet")),
     (

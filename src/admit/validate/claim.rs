@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
 
 use super::super::path::FieldPath;
-use super::super::quantity::Quantity;
 use super::container::one_of;
 use super::errors::{ErrorList, FieldError};
+use crate::model::Quantity;
 
 /// Checks a claim.
 pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &mut ErrorList) {

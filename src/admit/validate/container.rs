@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, ResourceRequ
 use k8s_openapi::apimachinery::pkg::api::resource;
 
 use super::super::path::FieldPath;
-use super::super::quantity::Quantity;
 use super::errors::{ErrorList, FieldError};
 use super::{env, names, probe, security, volume};
+use crate::model::Quantity;
 
 /// What a container's checks need to know of its pod.
 pub struct Place<'a> {

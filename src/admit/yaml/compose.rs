@@ -165,39 +165,40 @@ impl<'input> Composer<'input> {
     }
 
     fn mapping(&mut self, at: Place) -> Result<Node, Fault> {
-        let mut values = Map::new();
-        let mut spans: Vec<(String, SpanTree)> = Vec::new();
-        let mut merged: Vec<Node> = Vec::new();
+        let mut entries = Entries::default();
         loop {
             let (event, span) = self.next_inside()?;
             if event == Event::MappingEnd {
                 break;
             }
-            let key_at = self.place_of(span);
             if is_merge_key(&event) {
                 let (event, span) = self.next_inside()?;
-                merged.push(self.node(event, span)?);
+                let node = self.node(event, span)?;
+                entries.merge(node).map_err(|at| Fault {
+                    at,
+                    message: "map merge requires map or sequence of maps as the value".into(),
+                })?;
                 continue;
             }
+            let key_at = self.place_of(span);
             let (key, value, tree) = self.entry(event, span)?;
-            if values.contains_key(&key) {
-                self.note_duplicate(&key, key_at, &spans);
+            if let Some(first) = entries.insert(&key, value, tree) {
+                let path = self.path.field(&key);
+                let message = format!(
+                    "duplicate field \"{path}\", first given at {}:{}",
+                    first.line, first.column
+                );
+                self.duplicates.push(Fault { at: key_at, message });
             }
-            values.insert(key.clone(), value);
-            spans.push((key, tree));
         }
-        for node in merged {
-            merge(&mut values, &mut spans, node).map_err(|at| Fault {
-                at,
-                message: "map merge requires map or sequence of maps as the value".into(),
-            })?;
-        }
+        let Entries { values, spans, .. } = entries;
+        let children = Children::Map(spans);
         Ok((
             Value::Object(values),
             SpanTree {
                 at,
                 key: None,
-                children: Children::Map(spans),
+                children,
             },
         ))
     }
@@ -216,19 +217,6 @@ impl<'input> Composer<'input> {
         self.path.pop();
         tree.key = Some(at);
         Ok((key, value, tree))
-    }
-
-    fn note_duplicate(&mut self, key: &str, at: Place, entries: &[(String, SpanTree)]) {
-        let Some((_, first)) = entries.iter().find(|(other, _)| other == key) else {
-            return;
-        };
-        let first = first.key.unwrap_or(first.at);
-        let path = self.path.field(key);
-        let message = format!(
-            "duplicate field \"{path}\", first given at {}:{}",
-            first.line, first.column
-        );
-        self.duplicates.push(Fault { at, message });
     }
 
     fn alias(&mut self, id: usize, at: Place) -> Result<Node, Fault> {
@@ -267,36 +255,72 @@ fn is_merge_key(event: &Event<'_>) -> bool {
     matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
 }
 
-/// Adds the entries of a merged map (or of each map of a list) that are not there yet: explicit keys win over merged ones
-/// and earlier maps over later ones, as YAML's merge key says. The error is the place of what is no map.
-fn merge(values: &mut Map<String, Value>, spans: &mut Vec<(String, SpanTree)>, node: Node) -> Result<(), Place> {
-    match node {
-        (
-            Value::Object(entries),
-            SpanTree {
-                children: Children::Map(places),
-                ..
-            },
-        ) => {
-            for (key, tree) in places {
-                if let (false, Some(value)) = (values.contains_key(&key), entries.get(&key)) {
-                    values.insert(key.clone(), value.clone());
-                    spans.push((key, tree));
-                }
-            }
-            Ok(())
+/// The entries of a mapping that is being read.
+#[derive(Default)]
+struct Entries {
+    values: Map<String, Value>,
+    spans: Vec<(String, SpanTree)>,
+    /// Keys that came by a merge and may be given once more.
+    merged: Vec<String>,
+}
+
+impl Entries {
+    /// Sets an entry; returns where the key was given before, if its author gave it before.
+    fn insert(&mut self, key: &str, value: Value, tree: SpanTree) -> Option<Place> {
+        if self.values.insert(key.to_owned(), value).is_none() {
+            self.spans.push((key.to_owned(), tree));
+            return None;
         }
-        (
-            Value::Array(items),
-            SpanTree {
-                children: Children::List(places),
-                ..
-            },
-        ) => items.into_iter().zip(places).try_for_each(|item| match item.0 {
-            Value::Object(_) => merge(values, spans, item),
-            _ => Err(item.1.at),
-        }),
-        (_, tree) => Err(tree.at),
+        let (_, before) = self.spans.iter_mut().find(|(other, _)| other == key)?;
+        let first = before.key.unwrap_or(before.at);
+        *before = tree;
+        match self.merged.iter().position(|merged| merged == key) {
+            Some(place) => {
+                self.merged.swap_remove(place);
+                None
+            }
+            None => Some(first),
+        }
+    }
+
+    /// Sets the entries of a merged map, or of each map of a list, where earlier maps win over later ones. What stands
+    /// above the merge is overwritten and what stands below it wins: YAML would let the author's own keys win
+    /// wherever they stand, but kubectl's reader goes by the order. The error is the place of what is no map.
+    fn merge(&mut self, node: Node) -> Result<(), Place> {
+        match node {
+            (
+                Value::Object(mut values),
+                SpanTree {
+                    children: Children::Map(spans),
+                    ..
+                },
+            ) => {
+                for (key, tree) in spans {
+                    if let Some(value) = values.remove(&key) {
+                        self.insert(&key, value, tree);
+                        self.merged.push(key);
+                    }
+                }
+                Ok(())
+            }
+            (
+                Value::Array(items),
+                SpanTree {
+                    children: Children::List(spans),
+                    ..
+                },
+            ) => {
+                let mut maps = items.into_iter().zip(spans).rev();
+                maps.try_for_each(|item| {
+                    if item.0.is_object() {
+                        self.merge(item)
+                    } else {
+                        Err(item.1.at)
+                    }
+                })
+            }
+            (_, tree) => Err(tree.at),
+        }
     }
 }
 

@@ -88,12 +88,11 @@ fn duplicate_keys_are_refused_with_both_places() {
 
 #[test]
 fn anchors_and_merge_keys_are_resolved() {
-    let text =
-        "base: &b {x: 1, w: 2}\nlist: &l [1, 2]\none:\n  x: 9\n  <<: *b\nmany:\n  <<: [{z: 1}, *b, {z: 3}]\ncopy: *l\n";
+    let text = "base: &b {x: 1, w: 2}\nlist: &l [1, 2]\none:\n  <<: *b\n  x: 9\nafter:\n  x: 9\n  <<: *b\nmany:\n  <<: [{z: 1}, *b, {z: 3}]\ncopy: *l\n";
     assert_eq!(
         values(text),
         [json!({
-            "base": {"x": 1, "w": 2}, "list": [1, 2], "one": {"x": 9, "w": 2},
+            "base": {"x": 1, "w": 2}, "list": [1, 2], "one": {"x": 9, "w": 2}, "after": {"x": 1, "w": 2},
             "many": {"z": 1, "x": 1, "w": 2}, "copy": [1, 2],
         })]
     );

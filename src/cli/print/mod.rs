@@ -5,14 +5,16 @@ mod elastic;
 mod objects;
 mod table;
 mod unified;
+mod yaml;
 
 use std::path::Path;
 
 pub use columns::CustomColumns;
 pub use elastic::elastic;
-pub use objects::{full_name, json, name_line, prepare, yaml};
+pub use objects::{full_name, json, name_line, prepare};
 pub use table::{Layout, TableOptions, TablePrinter};
 pub use unified::unified;
+pub use yaml::yaml;
 
 use super::error::{CliError, Result};
 use super::jsonpath::Template;

@@ -43,14 +43,6 @@ pub fn prepare(mut objects: Vec<Value>, is_list: bool, show_managed_fields: bool
     }
 }
 
-/// As YAML, keys in alphabetical order.
-///
-/// # Errors
-/// Never in practice: JSON has nothing that YAML lacks.
-pub fn yaml(value: &Value) -> Result<String> {
-    serde_yaml::to_string(value).map_err(CliError::local)
-}
-
 /// As JSON, indented by four as kubectl's.
 ///
 /// # Errors

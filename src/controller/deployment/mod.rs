@@ -25,7 +25,7 @@ use super::replicaset::kind_of_replica_sets;
 use crate::model::{Key, Kind, Object, kind};
 use crate::store::{Change, ChangeKind, Store};
 
-use desired::Desired;
+use desired::{Desired, Strategy};
 use sets::Sets;
 use status::Progress;
 
@@ -61,11 +61,11 @@ impl Controller for Deployments {
             return Plan::default();
         };
         let replica_sets = store.list(kind_of_replica_sets(), Some(&key.namespace)).items;
-        let owned = replica_sets
-            .iter()
-            .filter(|set| controller_uid(set) == Some(deployment.uid()));
-        let dependents = owned.flat_map(|set| store.dependents(set.uid()));
-        let pods: Vec<_> = dependents.filter(|o| o.kind() == kind_of_pods()).collect();
+        let pods = match Desired::of(&deployment).strategy {
+            Strategy::Recreate => pods_of(store, &deployment, &replica_sets),
+            // It goes by what the ReplicaSets say and needs no look at every pod.
+            Strategy::RollingUpdate { .. } => Vec::new(),
+        };
         plan_deployment(&deployment, &replica_sets, &pods, now)
     }
 }
@@ -74,7 +74,15 @@ fn kind_of_deployments() -> &'static Kind {
     kind("apps/v1", "Deployment").expect("in the table")
 }
 
-/// What a Deployment wants, given all ReplicaSets of its namespace and the pods of its own ones.
+fn pods_of(store: &Store, deployment: &Object, replica_sets: &[Arc<Object>]) -> Vec<Arc<Object>> {
+    let owned = replica_sets
+        .iter()
+        .filter(|set| controller_uid(set) == Some(deployment.uid()));
+    let dependents = owned.flat_map(|set| store.dependents(set.uid()));
+    dependents.filter(|o| o.kind() == kind_of_pods()).collect()
+}
+
+/// What a Deployment wants, given all ReplicaSets of its namespace and, if it recreates, the pods of its own ones.
 fn plan_deployment(deployment: &Object, replica_sets: &[Arc<Object>], pods: &[Arc<Object>], now: Timestamp) -> Plan {
     let Some(selector) = selector(deployment) else {
         return Plan::default();

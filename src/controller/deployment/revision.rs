@@ -24,8 +24,10 @@ const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const REVISION_HISTORY_LIMIT: usize = 2000;
 
 /// Annotations of a Deployment that are about the Deployment itself and not copied to its ReplicaSets.
-const NOT_COPIED: [&str; 6] = [
+const NOT_COPIED: [&str; 7] = [
     "kubectl.kubernetes.io/last-applied-configuration",
+    // The mark by which a source knows its own objects (`applier::SOURCE`).
+    "kubelocal.dev/source",
     REVISION,
     REVISION_HISTORY,
     super::sets::DESIRED,

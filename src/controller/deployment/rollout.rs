@@ -19,7 +19,7 @@ pub(super) struct Rollout<'a> {
     pub(super) desired: &'a Desired,
     /// All ReplicaSets of the namespace, whoever owns them.
     pub(super) namesakes: &'a [Arc<Object>],
-    /// The pods of the Deployment's ReplicaSets.
+    /// The pods of the Deployment's ReplicaSets, if it recreates.
     pub(super) pods: &'a [Arc<Object>],
     pub(super) now: Timestamp,
 }

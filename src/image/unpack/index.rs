@@ -62,11 +62,11 @@ pub fn index<R: BufRead + Seek>(
             },
             Kind::File | Kind::Directory | Kind::Fifo | Kind::Device => continue,
         };
-        files.insert(path.to_string(), indexed);
-        tarball.seek_over_data()?;
-        if tarball.offset() > size {
+        if tarball.offset().saturating_add(entry.size) > size {
             return Err(UnpackError::Truncated);
         }
+        files.insert(path.to_string(), indexed);
+        tarball.seek_over_data()?;
     }
     Ok(files)
 }

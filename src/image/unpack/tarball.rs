@@ -81,7 +81,10 @@ impl<'l, R: BufRead> Tarball<'l, R> {
         let mut extended = Extended::default();
         loop {
             let (left, padding) = (self.data_left, self.padding);
-            self.skip(left)?;
+            if self.skip(left)? > 0 {
+                return Err(UnpackError::Truncated);
+            }
+            // The last entry's may be missing: archives of umoci end right behind the data, and Go reads them.
             self.skip(padding)?;
             (self.data_left, self.padding) = (0, 0);
             let Some(block) = self.header_block()? else {
@@ -236,18 +239,19 @@ impl<'l, R: BufRead> Tarball<'l, R> {
         Ok(())
     }
 
-    fn skip(&mut self, mut bytes: u64) -> Result<(), UnpackError> {
+    /// Passes over bytes and tells how many of them were missing.
+    fn skip(&mut self, mut bytes: u64) -> Result<u64, UnpackError> {
         while bytes > 0 {
             let available = self.reader.fill_buf()?.len();
             if available == 0 {
-                return Err(UnpackError::Truncated);
+                break;
             }
             let used = usize::try_from(bytes).map_or(available, |left| left.min(available));
             self.reader.consume(used);
             self.offset += used as u64;
             bytes -= used as u64;
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 

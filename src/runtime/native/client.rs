@@ -64,7 +64,7 @@ impl Connection {
     }
 
     async fn send(&self, request: &Request, mut fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let frame = encode(request);
+        let frame = encode(request)?;
         let mut sent = 0;
         while sent < frame.len() {
             self.stream.writable().await?;

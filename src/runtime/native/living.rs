@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Connection, SocketPath};
 use super::record::{self, PodDir};
@@ -18,6 +18,8 @@ use crate::runtime::{PodUid, RuntimeError, RuntimeOptions};
 
 /// A supervisor that was asked to go and has not gone by then is killed. Longer than it waits itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
+/// A supervisor's birth takes milliseconds.
+const BIRTH: Duration = Duration::from_secs(2);
 /// Between attempts to reach a supervisor that lives and does not answer.
 const RECONNECT: Duration = Duration::from_millis(200);
 
@@ -76,7 +78,7 @@ impl Living {
         if !dir.sandbox().exists() {
             return Ok(());
         }
-        let Some(process) = Process::find(&dir) else {
+        let Some(process) = find_settled(&dir).await else {
             return self.settle(&pod, &dir);
         };
         if Connection::ask(&self.options.run_dir, &pod, &Request::Watch, &[])
@@ -116,8 +118,20 @@ impl Living {
         self.hint(&pod);
     }
 
+    /// Whether a pod has a supervisor, be it one that nobody here knows: a call that was to start it may have been cancelled
+    /// half-way.
+    pub async fn is_alive(self: &Arc<Living>, pod: &PodUid, dir: &PodDir) -> Result<bool, RuntimeError> {
+        if self.process(pod).is_none() {
+            self.adopt(pod.clone(), dir.clone()).await?;
+        }
+        Ok(self.process(pod).is_some())
+    }
+
     /// Ends a pod's supervisor and everything in the pod. Returns when it is gone and its records are settled.
-    pub async fn stop(&self, pod: &PodUid) -> Result<(), RuntimeError> {
+    pub async fn stop(self: &Arc<Living>, pod: &PodUid, dir: &PodDir) -> Result<(), RuntimeError> {
+        if !self.is_alive(pod, dir).await? {
+            return Ok(());
+        }
         let found = self
             .map()
             .get(pod)
@@ -152,6 +166,19 @@ impl Living {
             path: dir.path().to_owned(),
             source,
         })
+    }
+}
+
+/// Finds a pod's supervisor. One that was being born when the last node died has locked the pod but is not on record yet; it
+/// will be in a moment, or will be gone.
+async fn find_settled(dir: &PodDir) -> Option<Process> {
+    let until = Instant::now() + BIRTH;
+    loop {
+        let found = Process::find(dir);
+        if found.is_some() || !dir.is_locked() || Instant::now() >= until {
+            return found;
+        }
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

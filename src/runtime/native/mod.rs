@@ -21,6 +21,7 @@
 //! seccomp for executed commands (`oci::embedded`); the host's sysfs bound where a new one is not allowed
 //! (`spec::mounts`).
 
+mod births;
 mod client;
 mod cri_log;
 mod external;

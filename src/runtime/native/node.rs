@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::births::Births;
 use super::client::Connection;
 use super::external::Program;
 use super::living::Living;
-use super::record::{self, PodDir, SandboxRecord};
+use super::record::{self, PodDir};
+use super::session;
 use super::wire::{Reply, Request};
-use super::{session, spawn};
 use crate::runtime::{
     Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, RuntimeOptions,
     SandboxConfig, SandboxStatus, Session, Stop,
@@ -20,7 +20,7 @@ use crate::runtime::{
 /// The runtime that runs pods itself.
 pub struct NativeRuntime {
     living: Arc<Living>,
-    oci_runtime: Option<Program>,
+    births: Arc<Births>,
     hints: Mutex<Option<mpsc::UnboundedReceiver<PodUid>>>,
 }
 
@@ -48,9 +48,10 @@ impl NativeRuntime {
         let pods = record::pod_dirs(&living.options.pods_dir);
         let adopted = join_all(pods.into_iter().map(|(pod, dir)| living.adopt(pod, dir))).await;
         adopted.into_iter().collect::<Result<(), _>>()?;
+        let births = Births::new(living.clone(), oci_runtime);
         Ok(NativeRuntime {
             living,
-            oci_runtime,
+            births,
             hints: Mutex::new(Some(receiver)),
         })
     }
@@ -65,43 +66,16 @@ impl NativeRuntime {
         dir.ok_or_else(|| RuntimeError::Sandbox(format!("pod uid {:?} cannot name a directory", pod.0)))
     }
 
-    async fn run_sandbox(&self, config: &SandboxConfig) -> Result<(), RuntimeError> {
-        let dir = self.dir(&config.uid)?;
-        if self.living.process(&config.uid).is_some() {
-            return Ok(());
-        }
-        let record = SandboxRecord {
-            config: config.clone(),
-            created_at: Timestamp::now(),
-            oci_runtime: self.oci_runtime.clone(),
-        };
-        let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
-        written.map_err(|source| RuntimeError::Io {
-            path: dir.sandbox(),
-            source,
-        })?;
-        match spawn::start(&self.living.options, &dir, config).await {
-            Ok(process) => {
-                self.living.watch(config.uid.clone(), dir, process);
-                Ok(())
-            }
-            Err(text) => {
-                self.living.settle(&config.uid, &dir)?;
-                if !dir.containers().exists() {
-                    // Nothing ever ran in it: nobody has to be told how it ended.
-                    record::remove_pod(&dir).map_err(|source| RuntimeError::Io {
-                        path: dir.sandbox(),
-                        source,
-                    })?;
-                }
-                Err(RuntimeError::Sandbox(text))
-            }
-        }
+    async fn stop_sandbox(&self, pod: &PodUid) -> Result<(), RuntimeError> {
+        let dir = self.dir(pod)?;
+        let _turn = self.births.turn(pod).await;
+        self.living.stop(pod, &dir).await
     }
 
     async fn remove_sandbox(&self, pod: &PodUid) -> Result<(), RuntimeError> {
         let dir = self.dir(pod)?;
-        self.living.stop(pod).await?;
+        let _turn = self.births.turn(pod).await;
+        self.living.stop(pod, &dir).await?;
         let path = dir.path().to_owned();
         let removed = tokio::task::spawn_blocking(move || record::remove_pod(&dir)).await;
         removed
@@ -167,11 +141,11 @@ impl NativeRuntime {
 
 impl Runtime for NativeRuntime {
     fn run_pod_sandbox<'a>(&'a self, config: &'a SandboxConfig) -> Answer<'a, ()> {
-        Box::pin(self.run_sandbox(config))
+        Box::pin(async move { self.births.run(self.dir(&config.uid)?, config.clone()).await })
     }
 
     fn stop_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()> {
-        Box::pin(self.living.stop(pod))
+        Box::pin(self.stop_sandbox(pod))
     }
 
     fn remove_pod_sandbox<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, ()> {

@@ -19,10 +19,11 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,26 @@ impl PodDir {
 
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Opens the supervisor's log, and takes the pod for one supervisor by it: the lock is held for as long as any process has
+    /// this descriptor, which the supervisor gets as its standard error. `None` if another supervisor lives.
+    pub fn lock(&self) -> io::Result<Option<fs::File>> {
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.log())?;
+        match rustix::fs::flock(&log, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(log)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a supervisor lives, or is about to.
+    pub fn is_locked(&self) -> bool {
+        self.log().exists() && matches!(self.lock(), Ok(None))
     }
 
     pub fn sandbox(&self) -> PathBuf {

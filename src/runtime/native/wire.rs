@@ -4,6 +4,8 @@
 //! [`Reply::Changed`] whenever a status changed, until the supervisor is gone. There is no request for a status: the
 //! files say it ([`super::record`]). Descriptors travel with the first byte of the frame they belong to.
 
+use std::io;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -96,15 +98,21 @@ impl From<Fault> for RuntimeError {
 }
 
 /// The largest frame: a container's config with every environment variable that `execve` would take is below it.
-const MAX_FRAME: usize = 8 << 20;
+const MAX_FRAME: u32 = 8 << 20;
 
 /// One message, ready to be written.
-pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
+///
+/// # Errors
+/// It has a path that is not text, or is too long.
+pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
-    serde_json::to_writer(&mut frame, message).expect("our messages have only string keys and write to memory");
-    let length = u32::try_from(frame.len() - 4).expect("a message is far below 4 GiB");
+    serde_json::to_writer(&mut frame, message)?;
+    let length = u32::try_from(frame.len() - 4)
+        .ok()
+        .filter(|length| *length <= MAX_FRAME);
+    let length = length.ok_or(io::ErrorKind::FileTooLarge)?;
     frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
+    Ok(frame)
 }
 
 /// Takes the first message off the bytes received so far; `Ok(None)` while it is incomplete.
@@ -115,10 +123,11 @@ pub(super) fn decode<T: DeserializeOwned>(received: &mut Vec<u8>) -> Result<Opti
     let Some(head) = received.first_chunk::<4>() else {
         return Ok(None);
     };
-    let length = u32::from_le_bytes(*head) as usize;
+    let length = u32::from_le_bytes(*head);
     if length > MAX_FRAME {
         return Err(format!("a frame of {length} bytes"));
     }
+    let length = length as usize;
     let Some(body) = received.get(4..4 + length) else {
         return Ok(None);
     };
@@ -133,7 +142,9 @@ mod tests {
 
     #[test]
     fn messages_are_found_however_the_bytes_arrive() {
-        let bytes = [encode(&Reply::Done), encode(&Reply::Ended(7))].concat();
+        let bytes = [Reply::Done, Reply::Ended(7)]
+            .map(|reply| encode(&reply).expect("a reply has no path"))
+            .concat();
         let (mut received, mut seen) = (Vec::new(), Vec::new());
         for byte in bytes {
             received.push(byte);

@@ -44,6 +44,8 @@ pub(super) struct Place {
     pub oom_floor: i32,
     /// Whether group 5 exists, which owns terminals.
     pub tty_group: bool,
+    /// Whether processes may have supplementary groups: not where an unprivileged user mapped one id only.
+    pub may_set_groups: bool,
     /// What `hostname` says: containers find it in `HOSTNAME`, as containerd and CRI-O have it.
     pub hostname: String,
 }
@@ -123,7 +125,11 @@ fn plan_process(
         .build()?;
     // Inheritable ones would come back through any program with file capabilities (CVE-2022-24769).
     sets.set_inheritable(None).set_ambient(None);
-    let groups = identity.groups.clone();
+    let groups = if place.may_set_groups {
+        identity.groups.clone()
+    } else {
+        Vec::new()
+    };
     let mut process = ProcessBuilder::default()
         .args(config.args.clone())
         .env(plan_env(config, &identity.home, &place.hostname))
@@ -235,6 +241,7 @@ pub(super) mod tests {
             bounding: CapabilitySet(u64::MAX),
             oom_floor: 0,
             tty_group: true,
+            may_set_groups: true,
             hostname: "web-0".to_owned(),
         }
     }
@@ -287,10 +294,24 @@ pub(super) mod tests {
         let env = serde_json::json!([DEFAULT_PATH, "HOSTNAME=web-0", "HOME=/home/seven"]);
         assert_eq!(spec["process"]["env"], env);
         let mut own = config();
-        own.env = ["PATH=/x", "HOSTNAME=z", "HOME=/y", "PATHS=1"].map(str::to_owned).to_vec();
+        own.env = ["PATH=/x", "HOSTNAME=z", "HOME=/y", "PATHS=1"]
+            .map(str::to_owned)
+            .to_vec();
         assert_eq!(
             planned(&own, &place())["process"]["env"],
             serde_json::json!(["PATH=/x", "HOSTNAME=z", "HOME=/y", "PATHS=1"])
+        );
+    }
+
+    #[test]
+    fn groups_are_left_out_where_none_may_be_set() {
+        let single = Place {
+            may_set_groups: false,
+            ..place()
+        };
+        assert_eq!(
+            planned(&config(), &single)["process"]["user"]["additionalGids"],
+            serde_json::json!([])
         );
     }
 

@@ -1,7 +1,8 @@
 //! How a supervisor comes into its namespaces, and is known to be there before it does anything.
 //!
 //! The process that the node starts only unshares and forks: the child is PID 1 of the new pid namespace. Before it goes on, its
-//! pid is on disk, so a node that dies at any moment of this leaves a supervisor that the next node finds, or none.
+//! pid is on disk, so a node that dies at any moment of this leaves a supervisor that the next node finds, or none. That it
+//! never has two is the lock's matter, which the node took on what is this process's standard error.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -41,6 +42,8 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<(PodDir, SandboxReco
             }
             // Away from the terminal and the process group of whoever started the node.
             rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
+            // It was started as `/proc/self/exe`, which would be its name.
+            rustix::thread::set_name(c"kubelocal-pod").map_err(|e| format!("name: {e}"))?;
             Ok((dir, record))
         }
     }

@@ -12,6 +12,7 @@ use super::super::sys;
 use super::super::{rootfs, users};
 use super::note;
 use super::output::Output;
+use super::place::{is_mapped, read};
 use super::poller::Token;
 use crate::runtime::{ContainerConfig, ContainerState, Exit};
 
@@ -100,11 +101,15 @@ impl Container {
         let links = self.bundle.state.with_file_name("links").join(&config.id.0);
         rootfs::mount_overlay(&config.layers, &self.dir, &links)?;
         let root = self.dir.rootfs();
-        let read = |path| rootfs::read_in_root(&root, path);
-        let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
+        let in_root = |path| rootfs::read_in_root(&root, path);
+        let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let identity = users::resolve(&config.user, &passwd, &group, &config.supplemental_groups)?;
         if config.non_root && identity.uid == 0 {
             return Err("container has runAsNonRoot and image will run as root".to_owned());
+        }
+        if !is_mapped(identity.uid.into(), &read("/proc/self/uid_map")) {
+            let why = "this user namespace has no such id (is newuidmap installed, and a range in /etc/subuid?)";
+            return Err(format!("user {}: {why}", identity.uid));
         }
         rootfs::make_dir_in_root(&root, &config.cwd)?;
         let spec = plan_spec(config, &identity, place, &root, cgroup)?;

@@ -74,7 +74,7 @@ impl Supervisor {
     /// a broken one; only hints may be many, and of those one that waits to be read is as good as two.
     pub(super) fn reply(&mut self, token: Token, reply: &Reply, fds: &[BorrowedFd<'_>]) {
         let Some(peer) = self.peers.get(&token) else { return };
-        match sys::send(&peer.stream, &encode(reply), fds) {
+        match encode(reply).and_then(|frame| sys::send(&peer.stream, &frame, fds)) {
             Ok(_) => {}
             Err(error) if peer.watches && error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => self.hang_up(token),

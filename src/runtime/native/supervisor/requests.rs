@@ -1,7 +1,7 @@
 //! What the node may ask, and how it is done.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -272,10 +272,13 @@ impl Supervisor {
             tty: exec.tty,
             ..container.bundle.clone()
         };
-        let process = write_process(&bundle, peer, exec).map_err(Fault::Start)?;
+        let process = bundle.path.join(format!("exec-{peer}.json"));
         let program = self.record.oci_runtime.clone();
         let streams = exec_streams(exec, fds);
-        let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).exec(&bundle, &process));
+        let job = jobs::fork_job(streams, || {
+            write_process(&bundle, &process, exec)?;
+            oci::chosen(program.as_ref()).exec(&bundle, &process)
+        });
         let job = job.and_then(|job| {
             self.watch_job(
                 job,
@@ -345,8 +348,10 @@ impl Supervisor {
     }
 
     fn shut_down(&mut self, peer: Token) {
-        for container in self.containers.values_mut() {
-            container.stop(libc::SIGKILL, Duration::ZERO);
+        let all: Vec<ContainerId> = self.containers.keys().cloned().collect();
+        for id in all {
+            // It cannot fail for a container that is there.
+            let _ = self.stop(&id, libc::SIGKILL, Duration::ZERO);
         }
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             asked_by: Vec::new(),
@@ -371,11 +376,9 @@ fn exec_streams(exec: &ExecConfig, fds: Vec<OwnedFd>) -> Streams {
     }
 }
 
-/// Writes the description of a command's process beside the bundle's.
-fn write_process(bundle: &Bundle, peer: Token, exec: &ExecConfig) -> Result<PathBuf, String> {
+/// Writes the description of a command's process. In the job, because it takes reading the bundle's whole config.
+fn write_process(bundle: &Bundle, path: &Path, exec: &ExecConfig) -> Result<(), String> {
     let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
     let process = spec.process().as_ref().ok_or("the bundle's config has no process")?;
-    let path = bundle.path.join(format!("exec-{peer}.json"));
-    write_json(&path, &plan_exec(process, exec), false).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(path)
+    write_json(path, &plan_exec(process, exec), false).map_err(|e| format!("{}: {e}", path.display()))
 }

@@ -1,0 +1,615 @@
+//! Judging the facts: one function for each check, pure. A verdict names what does not work and the exact command that mends
+//! it; what needs another decision than the user's (a reboot, another file system) says so.
+
+use super::facts::{Cgroups, Facts, Helper, IdRange};
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Fine,
+    /// The node runs, but something in it does less.
+    Warning,
+    /// The node can't run.
+    Error,
+}
+
+/// One check, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was checked.
+    pub check: &'static str,
+    /// How it came out.
+    pub level: Level,
+    /// What was found, and what follows from it.
+    pub found: String,
+    /// The command that mends it, to be pasted into a shell.
+    pub mend: Option<String>,
+}
+
+fn fine(check: &'static str, found: impl Into<String>) -> Verdict {
+    Verdict {
+        check,
+        level: Level::Fine,
+        found: found.into(),
+        mend: None,
+    }
+}
+
+fn warning(check: &'static str, found: impl Into<String>, mend: Option<String>) -> Verdict {
+    Verdict {
+        check,
+        level: Level::Warning,
+        found: found.into(),
+        mend,
+    }
+}
+
+fn error(check: &'static str, found: impl Into<String>, mend: Option<String>) -> Verdict {
+    Verdict {
+        check,
+        level: Level::Error,
+        found: found.into(),
+        mend,
+    }
+}
+
+/// A sysctl for now and for every boot.
+fn sysctl(setting: &str) -> Option<String> {
+    Some(format!(
+        "echo '{setting}' | sudo tee -a /etc/sysctl.d/99-kubelocal.conf && sudo sysctl -w '{setting}'"
+    ))
+}
+
+/// Judges all that a node on this host depends on; root needs less.
+#[must_use]
+pub fn judge(facts: &Facts) -> Vec<Verdict> {
+    let always = [kernel, overlay, cgroups, network, tun, inotify, disk, linger];
+    let rootless = [user_namespaces, subordinate_ids, id_helpers];
+    let is_root = facts.uid == 0;
+    let checks = rootless.into_iter().filter(|_| !is_root).chain(always);
+    checks.map(|check| check(facts)).collect()
+}
+
+fn user_namespaces(facts: &Facts) -> Verdict {
+    const CHECK: &str = "user namespaces";
+    match (&facts.probe.user_namespace, &facts.probe.mount_namespace) {
+        (Some(Ok(())), Some(Ok(()))) => return fine(CHECK, "can be made"),
+        (None, _) => return warning(CHECK, "could not be tried out", None),
+        _ => {}
+    }
+    if facts.max_user_namespaces == Some(0) {
+        return error(
+            CHECK,
+            "are off (user.max_user_namespaces is 0)",
+            sysctl("user.max_user_namespaces=15000"),
+        );
+    }
+    if facts.unprivileged_userns_clone == Some(0) {
+        return error(
+            CHECK,
+            "are for root only (kernel.unprivileged_userns_clone is 0)",
+            sysctl("kernel.unprivileged_userns_clone=1"),
+        );
+    }
+    if facts.apparmor_restrict_userns == Some(1) {
+        return error(
+            CHECK,
+            "are refused to programs without an AppArmor profile",
+            Some(apparmor_profile(facts)),
+        );
+    }
+    let results = [&facts.probe.user_namespace, &facts.probe.mount_namespace];
+    let why = results
+        .into_iter()
+        .flatten()
+        .find_map(|result| result.as_ref().err())
+        .cloned()
+        .unwrap_or_default();
+    error(
+        CHECK,
+        format!("are refused: {why}; a security policy or a kernel without CONFIG_USER_NS may be why"),
+        None,
+    )
+}
+
+/// Allows namespaces to this program alone, where turning the restriction off would allow them to all.
+fn apparmor_profile(facts: &Facts) -> String {
+    format!(
+        "printf 'abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile kubelocal \"{}\" flags=(unconfined) {{\\n  userns,\\n}}\\n' | \
+         sudo tee /etc/apparmor.d/kubelocal && sudo apparmor_parser -r /etc/apparmor.d/kubelocal",
+        facts.program.display()
+    )
+}
+
+/// What images expect: every id up to 65535.
+const WANTED_IDS: u64 = 65_536;
+
+fn subordinate_ids(facts: &Facts) -> Verdict {
+    const CHECK: &str = "subordinate ids";
+    let count = |ranges: &[IdRange]| {
+        facts
+            .own(ranges)
+            .iter()
+            .map(|range| u64::from(range.count))
+            .sum::<u64>()
+    };
+    let (uids, gids) = (count(&facts.subuid), count(&facts.subgid));
+    if uids.min(gids) >= WANTED_IDS {
+        return fine(CHECK, format!("{} are {}'s", uids.min(gids), facts.user));
+    }
+    let first = free_range(facts.subuid.iter().chain(&facts.subgid));
+    let last = u64::from(first) + WANTED_IDS - 1;
+    let flags: Vec<String> = [("uids", uids), ("gids", gids)]
+        .into_iter()
+        .filter(|(_, count)| *count < WANTED_IDS)
+        .map(|(word, _)| format!("--add-sub{word} {first}-{last}"))
+        .collect();
+    let found = match uids.min(gids) {
+        0 => format!(
+            "{} has none: containers can only run as root, and files of other owners belong to it",
+            facts.user
+        ),
+        some => format!(
+            "{} has only {some} of {WANTED_IDS}: users with higher ids can't run in containers",
+            facts.user
+        ),
+    };
+    warning(
+        CHECK,
+        found,
+        Some(format!("sudo usermod {} {}", flags.join(" "), facts.user)),
+    )
+}
+
+/// A start above every range that somebody has, on a round number.
+fn free_range<'a>(taken: impl Iterator<Item = &'a IdRange>) -> u32 {
+    let end = taken
+        .map(|range| range.first.saturating_add(range.count))
+        .max()
+        .unwrap_or(0);
+    end.max(100_000).div_ceil(1000) * 1000
+}
+
+fn id_helpers(facts: &Facts) -> Verdict {
+    const CHECK: &str = "newuidmap and newgidmap";
+    match facts.id_helpers {
+        Helper::Usable => fine(CHECK, "are there"),
+        Helper::Missing => warning(
+            CHECK,
+            "are missing: without them subordinate ids can't be used",
+            Some(install(facts, "uidmap", "shadow-utils")),
+        ),
+        Helper::Powerless => warning(
+            CHECK,
+            "are there, but have no privilege",
+            Some("sudo chmod u+s \"$(command -v newuidmap)\" \"$(command -v newgidmap)\"".to_owned()),
+        ),
+    }
+}
+
+fn install(facts: &Facts, on_debian: &str, elsewhere: &str) -> String {
+    let is = |word: &str| facts.distribution.split_whitespace().any(|id| id == word);
+    if is("debian") || is("ubuntu") {
+        format!("sudo apt-get install -y {on_debian}")
+    } else if is("arch") {
+        "sudo pacman -S --needed shadow".to_owned()
+    } else if is("alpine") {
+        "sudo apk add shadow-subids".to_owned()
+    } else if is("suse") || is("opensuse") {
+        "sudo zypper install -y shadow".to_owned()
+    } else {
+        format!("sudo dnf install -y {elsewhere}")
+    }
+}
+
+fn kernel(facts: &Facts) -> Verdict {
+    const CHECK: &str = "kernel";
+    match facts.kernel {
+        // 5.11 brought overlayfs to user namespaces, 5.13 what it needs to be used through them safely.
+        Some((major, minor)) if (major, minor) >= (5, 13) => fine(CHECK, format!("{major}.{minor}")),
+        Some((major, minor)) => error(
+            CHECK,
+            format!("{major}.{minor} is too old: 5.13 is the oldest that is supported"),
+            None,
+        ),
+        None => warning(CHECK, "has a version that can't be read", None),
+    }
+}
+
+fn overlay(facts: &Facts) -> Verdict {
+    const CHECK: &str = "overlay file systems";
+    match &facts.probe.overlay {
+        Some(Ok(())) => fine(CHECK, format!("can be mounted at {}", facts.home.display())),
+        Some(Err(why)) if why.contains("No such device") => error(
+            CHECK,
+            "are not in this kernel",
+            Some("sudo modprobe overlay && echo overlay | sudo tee /etc/modules-load.d/overlay.conf".to_owned()),
+        ),
+        Some(Err(why)) => error(
+            CHECK,
+            format!(
+                "can't be mounted at {} ({why}): network file systems and overlays can't be their upper layer",
+                facts.home.display()
+            ),
+            Some("export KUBELOCAL_HOME=/var/tmp/kubelocal-$USER  # any directory on ext4, xfs or btrfs".to_owned()),
+        ),
+        None => warning(CHECK, "could not be tried out", None),
+    }
+}
+
+fn cgroups(facts: &Facts) -> Verdict {
+    const CHECK: &str = "cgroups";
+    const WANTED: [&str; 3] = ["cpu", "memory", "pids"];
+    match &facts.cgroups {
+        Cgroups::None => warning(CHECK, "are not mounted: limits are not enforced", None),
+        Cgroups::V1 if facts.uid == 0 => fine(CHECK, "version 1"),
+        Cgroups::V1 => warning(
+            CHECK,
+            "are version 1, of which only root can use any: limits are not enforced",
+            Some("sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1  # then reboot; without grubby: GRUB_CMDLINE_LINUX in /etc/default/grub".to_owned()),
+        ),
+        Cgroups::V2 { delegated } => {
+            let missing: Vec<&str> = WANTED.into_iter().filter(|name| !delegated.iter().any(|has| has == name)).collect();
+            if missing.is_empty() {
+                return fine(CHECK, format!("version 2, with {}", delegated.join(", ")));
+            }
+            let found = format!("{} not delegated to {}: such limits are not enforced", missing.join(", "), facts.user);
+            warning(CHECK, found, facts.has_systemd.then(delegate))
+        }
+    }
+}
+
+fn delegate() -> String {
+    "sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | \
+     sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload  # then log in anew"
+        .to_owned()
+}
+
+fn network(facts: &Facts) -> Verdict {
+    const CHECK: &str = "network namespaces";
+    match &facts.probe.network_namespace {
+        Some(Ok(())) => fine(CHECK, "can be made"),
+        Some(Err(why)) => error(
+            CHECK,
+            format!("are refused: {why}"),
+            sysctl("user.max_net_namespaces=15000"),
+        ),
+        None => warning(CHECK, "could not be tried out", None),
+    }
+}
+
+fn tun(facts: &Facts) -> Verdict {
+    const CHECK: &str = "/dev/net/tun";
+    match facts.has_tun {
+        true => fine(CHECK, "can be opened"),
+        false => warning(
+            CHECK,
+            "can't be opened: needed only where egress has to go through a tunnel device",
+            Some(
+                "sudo modprobe tun && echo tun | sudo tee /etc/modules-load.d/tun.conf && sudo chmod 0666 /dev/net/tun"
+                    .to_owned(),
+            ),
+        ),
+    }
+}
+
+fn inotify(facts: &Facts) -> Verdict {
+    const CHECK: &str = "inotify";
+    // An editor and a few tools beside us use thousands of watches; every watcher of files is an instance.
+    if let Some(watches) = facts.inotify_watches.filter(|watches| *watches < 65_536) {
+        let found = format!("only {watches} watches: changes in large directories may be seen late");
+        return warning(CHECK, found, sysctl("fs.inotify.max_user_watches=524288"));
+    }
+    if let Some(instances) = facts.inotify_instances.filter(|instances| *instances < 128) {
+        let found = format!("only {instances} instances: containers that watch files may fail");
+        return warning(CHECK, found, sysctl("fs.inotify.max_user_instances=512"));
+    }
+    fine(CHECK, "has room")
+}
+
+const MIB: u64 = 1 << 20;
+
+fn disk(facts: &Facts) -> Verdict {
+    const CHECK: &str = "disk space";
+    let place = facts.home.display();
+    match (facts.free_bytes, facts.free_inodes) {
+        (Some(bytes), _) if bytes < 100 * MIB => {
+            error(CHECK, format!("only {} MiB left at {place}", bytes / MIB), None)
+        }
+        (Some(bytes), _) if bytes < 2048 * MIB => {
+            let mend = Some("kubelocal image ls  # `kubelocal image rm` removes what is not needed".to_owned());
+            warning(CHECK, format!("only {} MiB left at {place}", bytes / MIB), mend)
+        }
+        (_, Some(inodes)) if inodes < 10_000 => warning(CHECK, format!("only {inodes} inodes left at {place}"), None),
+        (Some(bytes), _) => fine(CHECK, format!("{} GiB left at {place}", bytes / MIB / 1024)),
+        (None, _) => warning(CHECK, format!("{place} can't be looked at"), None),
+    }
+}
+
+fn linger(facts: &Facts) -> Verdict {
+    const CHECK: &str = "after logout";
+    if facts.uid == 0 || !facts.has_systemd || facts.lingers {
+        return fine(CHECK, "pods run on");
+    }
+    let found = "the session manager may end the node and its pods with your last session";
+    warning(
+        CHECK,
+        found,
+        Some(format!("sudo loginctl enable-linger {}", facts.user)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::probe::Probe;
+    use super::*;
+
+    /// A host on which everything is as it should be.
+    fn host() -> Facts {
+        let range = |first| {
+            vec![IdRange {
+                owner: "ada".into(),
+                first,
+                count: 65_536,
+            }]
+        };
+        Facts {
+            uid: 1000,
+            user: "ada".into(),
+            home: PathBuf::from("/home/ada/.kubelocal"),
+            program: PathBuf::from("/usr/bin/kubelocal"),
+            distribution: "debian".into(),
+            kernel: Some((6, 1)),
+            probe: Probe {
+                user_namespace: Some(Ok(())),
+                mount_namespace: Some(Ok(())),
+                overlay: Some(Ok(())),
+                network_namespace: Some(Ok(())),
+            },
+            max_user_namespaces: Some(15_000),
+            unprivileged_userns_clone: Some(1),
+            apparmor_restrict_userns: Some(0),
+            subuid: range(100_000),
+            subgid: range(100_000),
+            id_helpers: Helper::Usable,
+            cgroups: Cgroups::V2 {
+                delegated: ["cpu", "io", "memory", "pids"].map(str::to_owned).to_vec(),
+            },
+            has_systemd: true,
+            lingers: true,
+            has_tun: true,
+            inotify_watches: Some(524_288),
+            inotify_instances: Some(128),
+            free_bytes: Some(100 << 30),
+            free_inodes: Some(1_000_000),
+        }
+    }
+
+    fn refused(word: &str) -> Option<Result<(), String>> {
+        Some(Err(word.to_owned()))
+    }
+
+    #[test]
+    fn a_good_host_has_nothing_to_mend() {
+        assert!(
+            judge(&host())
+                .iter()
+                .all(|verdict| verdict.level == Level::Fine && verdict.mend.is_none())
+        );
+    }
+
+    #[test]
+    fn root_needs_no_user_namespace() {
+        let facts = Facts {
+            uid: 0,
+            id_helpers: Helper::Missing,
+            subuid: Vec::new(),
+            ..host()
+        };
+        assert!(judge(&facts).iter().all(|verdict| verdict.level == Level::Fine));
+    }
+
+    #[test]
+    fn every_missing_setting_is_named_with_the_command_that_mends_it() {
+        let without_userns = Probe {
+            user_namespace: refused("Operation not permitted"),
+            ..Probe::default()
+        };
+        let probe = |probe: Probe| Facts { probe, ..host() };
+        let cases: Vec<(Facts, &str, Level, &str)> = vec![
+            (
+                Facts {
+                    max_user_namespaces: Some(0),
+                    ..probe(without_userns.clone())
+                },
+                "user namespaces",
+                Level::Error,
+                "user.max_user_namespaces=15000",
+            ),
+            (
+                Facts {
+                    unprivileged_userns_clone: Some(0),
+                    ..probe(without_userns.clone())
+                },
+                "user namespaces",
+                Level::Error,
+                "kernel.unprivileged_userns_clone=1",
+            ),
+            (
+                Facts {
+                    apparmor_restrict_userns: Some(1),
+                    ..probe(Probe {
+                        mount_namespace: refused("Permission denied"),
+                        ..host().probe
+                    })
+                },
+                "user namespaces",
+                Level::Error,
+                "profile kubelocal \"/usr/bin/kubelocal\" flags=(unconfined)",
+            ),
+            (
+                Facts {
+                    subuid: Vec::new(),
+                    ..host()
+                },
+                "subordinate ids",
+                Level::Warning,
+                "sudo usermod --add-subuids 166000-231535 ada",
+            ),
+            (
+                Facts {
+                    subuid: Vec::new(),
+                    subgid: Vec::new(),
+                    ..host()
+                },
+                "subordinate ids",
+                Level::Warning,
+                "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ada",
+            ),
+            (
+                Facts {
+                    id_helpers: Helper::Missing,
+                    ..host()
+                },
+                "newuidmap and newgidmap",
+                Level::Warning,
+                "sudo apt-get install -y uidmap",
+            ),
+            (
+                Facts {
+                    id_helpers: Helper::Missing,
+                    distribution: "fedora".into(),
+                    ..host()
+                },
+                "newuidmap and newgidmap",
+                Level::Warning,
+                "sudo dnf install -y shadow-utils",
+            ),
+            (
+                Facts {
+                    id_helpers: Helper::Powerless,
+                    ..host()
+                },
+                "newuidmap and newgidmap",
+                Level::Warning,
+                "sudo chmod u+s",
+            ),
+            (
+                Facts {
+                    cgroups: Cgroups::V2 {
+                        delegated: vec!["memory".into(), "pids".into()],
+                    },
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "Delegate=cpu cpuset io memory pids",
+            ),
+            (
+                Facts {
+                    cgroups: Cgroups::V1,
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "systemd.unified_cgroup_hierarchy=1",
+            ),
+            (
+                probe(Probe {
+                    overlay: refused("No such device (os error 19)"),
+                    ..host().probe
+                }),
+                "overlay file systems",
+                Level::Error,
+                "modprobe overlay",
+            ),
+            (
+                probe(Probe {
+                    overlay: refused("Invalid argument"),
+                    ..host().probe
+                }),
+                "overlay file systems",
+                Level::Error,
+                "KUBELOCAL_HOME=",
+            ),
+            (
+                Facts {
+                    has_tun: false,
+                    ..host()
+                },
+                "/dev/net/tun",
+                Level::Warning,
+                "modprobe tun",
+            ),
+            (
+                Facts {
+                    inotify_watches: Some(8192),
+                    ..host()
+                },
+                "inotify",
+                Level::Warning,
+                "fs.inotify.max_user_watches=524288",
+            ),
+            (
+                Facts {
+                    inotify_instances: Some(64),
+                    ..host()
+                },
+                "inotify",
+                Level::Warning,
+                "fs.inotify.max_user_instances=512",
+            ),
+            (
+                Facts {
+                    free_bytes: Some(1 << 30),
+                    ..host()
+                },
+                "disk space",
+                Level::Warning,
+                "image rm",
+            ),
+            (
+                Facts {
+                    lingers: false,
+                    ..host()
+                },
+                "after logout",
+                Level::Warning,
+                "sudo loginctl enable-linger ada",
+            ),
+        ];
+        for (facts, check, level, mend) in cases {
+            let verdicts = judge(&facts);
+            let bad: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.level != Level::Fine).collect();
+            let verdict = bad
+                .iter()
+                .find(|verdict| verdict.check == check)
+                .unwrap_or_else(|| panic!("{check} in {verdicts:?}"));
+            assert_eq!(verdict.level, level, "{check}");
+            assert!(
+                verdict.mend.as_deref().unwrap_or_default().contains(mend),
+                "{check}: {:?}",
+                verdict.mend
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_kernel_and_a_full_disk_stop_the_node() {
+        for facts in [
+            Facts {
+                kernel: Some((5, 4)),
+                ..host()
+            },
+            Facts {
+                free_bytes: Some(1 << 20),
+                ..host()
+            },
+        ] {
+            assert!(judge(&facts).iter().any(|verdict| verdict.level == Level::Error));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What is so on this host. Gathered once, judged elsewhere; what can't be found out is absent and not guessed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::probe::{self, Probe};
+
+/// A range of subordinate ids (`subuid(5)`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdRange {
+    /// Whose it is: a name, or a number.
+    pub owner: String,
+    /// The first id.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// A program that must be privileged to be of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Helper {
+    /// It is not in the path.
+    Missing,
+    /// It is there, but neither set-uid nor with file capabilities.
+    Powerless,
+    /// It is there and privileged.
+    Usable,
+}
+
+/// What of cgroups the user may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cgroups {
+    /// Nothing is mounted.
+    None,
+    /// Version 1: an unprivileged user can't limit anything.
+    V1,
+    /// Version 2, with the controllers of the user's own subtree; none if it has no subtree that it may write.
+    V2 {
+        /// `cpu`, `memory`, `pids` …
+        delegated: Vec<String>,
+    },
+}
+
+/// Everything that the checks look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The user.
+    pub uid: u32,
+    /// Its name.
+    pub user: String,
+    /// Where the node keeps its files.
+    pub home: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    /// `ID` and `ID_LIKE` of `os-release(5)`.
+    pub distribution: String,
+    /// `major.minor` of the kernel.
+    pub kernel: Option<(u32, u32)>,
+    /// What came of trying.
+    pub probe: Probe,
+    /// `user.max_user_namespaces`.
+    pub max_user_namespaces: Option<u64>,
+    /// Debian's `kernel.unprivileged_userns_clone`.
+    pub unprivileged_userns_clone: Option<u64>,
+    /// Ubuntu's `kernel.apparmor_restrict_unprivileged_userns`.
+    pub apparmor_restrict_userns: Option<u64>,
+    /// All of `/etc/subuid`.
+    pub subuid: Vec<IdRange>,
+    /// All of `/etc/subgid`.
+    pub subgid: Vec<IdRange>,
+    /// `newuidmap` and `newgidmap`, the worse of the two.
+    pub id_helpers: Helper,
+    /// Cgroups.
+    pub cgroups: Cgroups,
+    /// Whether systemd runs the host.
+    pub has_systemd: bool,
+    /// Whether the user's services outlive its last session.
+    pub lingers: bool,
+    /// Whether `/dev/net/tun` can be opened.
+    pub has_tun: bool,
+    /// `fs.inotify.max_user_watches`.
+    pub inotify_watches: Option<u64>,
+    /// `fs.inotify.max_user_instances`.
+    pub inotify_instances: Option<u64>,
+    /// Bytes that the user may still write where the node keeps its files.
+    pub free_bytes: Option<u64>,
+    /// Files that may still be made there.
+    pub free_inodes: Option<u64>,
+}
+
+impl Facts {
+    /// Looks at the host.
+    #[must_use]
+    pub fn gather(home: &Path) -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        let user = user_name(uid);
+        let space = nearest(home).and_then(|dir| rustix::fs::statvfs(&dir).ok());
+        Self {
+            uid,
+            home: home.to_owned(),
+            program: std::env::current_exe().unwrap_or_else(|_| "kubelocal".into()),
+            distribution: distribution(),
+            kernel: kernel(&rustix::system::uname().release().to_string_lossy()),
+            probe: nearest(home).map(|dir| probe::run(&dir)).unwrap_or_default(),
+            max_user_namespaces: sysctl("user/max_user_namespaces"),
+            unprivileged_userns_clone: sysctl("kernel/unprivileged_userns_clone"),
+            apparmor_restrict_userns: sysctl("kernel/apparmor_restrict_unprivileged_userns"),
+            subuid: ranges(&fs::read_to_string("/etc/subuid").unwrap_or_default()),
+            subgid: ranges(&fs::read_to_string("/etc/subgid").unwrap_or_default()),
+            id_helpers: worse(helper("newuidmap"), helper("newgidmap")),
+            cgroups: cgroups(uid),
+            has_systemd: Path::new("/run/systemd/system").is_dir(),
+            lingers: Path::new("/var/lib/systemd/linger").join(&user).exists(),
+            has_tun: fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/net/tun")
+                .is_ok(),
+            inotify_watches: sysctl("fs/inotify/max_user_watches"),
+            inotify_instances: sysctl("fs/inotify/max_user_instances"),
+            free_bytes: space
+                .as_ref()
+                .map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
+            free_inodes: space
+                .as_ref()
+                .filter(|space| space.f_files > 0)
+                .map(|space| space.f_favail),
+            user,
+        }
+    }
+
+    /// The ranges that are this user's, by name or number.
+    #[must_use]
+    pub fn own<'a>(&self, ranges: &'a [IdRange]) -> Vec<&'a IdRange> {
+        let number = self.uid.to_string();
+        ranges
+            .iter()
+            .filter(|range| range.owner == self.user || range.owner == number)
+            .collect()
+    }
+}
+
+fn sysctl(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/{name}"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The directory itself, or the nearest above it that is there.
+fn nearest(directory: &Path) -> Option<PathBuf> {
+    directory.ancestors().find(|dir| dir.is_dir()).map(Path::to_owned)
+}
+
+fn user_name(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut own = fields.filter(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string()));
+    // Users of a directory service stand in no file; their session knows the name.
+    let name = own
+        .next()
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()));
+    name.or_else(|| std::env::var("USER").ok())
+        .unwrap_or_else(|| uid.to_string())
+}
+
+fn distribution() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let lines = release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")));
+    lines.map(|value| value.trim_matches('"')).collect::<Vec<_>>().join(" ")
+}
+
+/// `6.8.0-45-generic` → (6, 8).
+fn kernel(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn ranges(text: &str) -> Vec<IdRange> {
+    let range = |line: &str| {
+        let mut fields = line.split(':');
+        let (owner, first, count) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(IdRange {
+            owner: owner.to_owned(),
+            first: first.trim().parse().ok()?,
+            count: count.trim().parse().ok()?,
+        })
+    };
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(range)
+        .collect()
+}
+
+fn helper(name: &str) -> Helper {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Root's programs are not always in a user's path, and the node looks there too.
+    let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into()]);
+    let Some(file) = places.map(|dir| dir.join(name)).find(|file| file.is_file()) else {
+        return Helper::Missing;
+    };
+    let is_set_uid = fs::metadata(&file).is_ok_and(|meta| meta.mode() & 0o4000 != 0 && meta.uid() == 0);
+    let has_capabilities = rustix::fs::getxattr(&file, "security.capability", &mut [0_u8; 64]).is_ok();
+    if is_set_uid || has_capabilities {
+        Helper::Usable
+    } else {
+        Helper::Powerless
+    }
+}
+
+fn worse(a: Helper, b: Helper) -> Helper {
+    let rank = |helper: Helper| match helper {
+        Helper::Missing => 0,
+        Helper::Powerless => 1,
+        Helper::Usable => 2,
+    };
+    if rank(a) <= rank(b) { a } else { b }
+}
+
+/// The user manager's subtree if there is one, else the cgroup that we are in, if we may write there.
+fn cgroups(uid: u32) -> Cgroups {
+    let root = Path::new("/sys/fs/cgroup");
+    if !root.join("cgroup.controllers").is_file() {
+        return if root.join("memory").is_dir() || root.join("pids").is_dir() {
+            Cgroups::V1
+        } else {
+            Cgroups::None
+        };
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
+    let manager = format!("user.slice/user-{uid}.slice/user@{uid}.service");
+    let is_ours = |dir: &PathBuf| rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+    let dir = [root.join(manager), root.join(own)].into_iter().find(is_ours);
+    let controllers = dir
+        .and_then(|dir| fs::read_to_string(dir.join("cgroup.controllers")).ok())
+        .unwrap_or_default();
+    Cgroups::V2 {
+        delegated: controllers.split_whitespace().map(str::to_owned).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_kernels_are_read() {
+        let read = ranges("# comment\nada:100000:65536\n1000:165536:10\nbroken\n");
+        let range = |owner: &str, first, count| IdRange {
+            owner: owner.into(),
+            first,
+            count,
+        };
+        assert_eq!(read, [range("ada", 100_000, 65_536), range("1000", 165_536, 10)]);
+        assert_eq!(kernel("6.8.0-45-generic"), Some((6, 8)));
+        assert_eq!(kernel("5.15.153.1-microsoft-standard-WSL2"), Some((5, 15)));
+        assert_eq!(kernel("x"), None);
+    }
+
+    #[test]
+    fn looking_at_any_host_ends_with_a_judgement() {
+        let tmp = tempfile::tempdir().expect("a temporary directory");
+        let facts = Facts {
+            probe: Probe::default(),
+            ..Facts::gather(&tmp.path().join("not/yet/there"))
+        };
+        assert!(!super::super::judge(&facts).is_empty());
+    }
+}
