@@ -157,7 +157,11 @@ fn plan_end(facts: Facts<'_>) -> Plan {
         return Plan::Finish;
     }
     // Counted from here and not to `deletionTimestamp`, which has lost its fraction of a second: the grace is theirs, whole.
-    let seconds = facts.pod.metadata.deletion_grace_period_seconds.filter(|_| !facts.is_gone);
+    let seconds = facts
+        .pod
+        .metadata
+        .deletion_grace_period_seconds
+        .filter(|_| !facts.is_gone);
     let grace = SignedDuration::from_secs(seconds.unwrap_or(0));
     let deadline = facts.now.saturating_add(grace).expect("no calendar units");
     match facts.stop_deadline {

@@ -114,7 +114,10 @@ fn a_rollout_that_can_not_work_stops_and_keeps_the_old_pods() {
     let before = home.pods("app=web");
     let bad = deployment("web", 2, "serve")
         .with("/spec/progressDeadlineSeconds", json!(3))
-        .with("/spec/template/spec/containers/0/image", json!("nowhere.example/at/all:1"))
+        .with(
+            "/spec/template/spec/containers/0/image",
+            json!("nowhere.example/at/all:1"),
+        )
         .with("/spec/template/spec/containers/0/imagePullPolicy", json!("Never"));
     home.must(format!("apply -f {}", home.file("bad.yaml", bad)));
     home.until("it says that it does not progress", || {
