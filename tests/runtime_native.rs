@@ -14,6 +14,9 @@ mod confinement;
 #[path = "runtime_native/streams.rs"]
 mod streams;
 
+#[path = "runtime_native/crash.rs"]
+mod crash;
+
 #[path = "runtime_native/measure.rs"]
 mod measure;
 

@@ -1,6 +1,8 @@
 //! `/kubelocal/v1/sources`: a source is a `ManifestSource` object, so registering one is writing it. Whoever applies sources
 //! (`applier`) finds it in the store.
 
+use std::time::Duration;
+
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -13,11 +15,14 @@ use super::{Api, write};
 use crate::model::{self, Key, Object, SourceSpec, SourceStatus};
 use crate::store::{DeleteOptions, StoreError};
 
+/// How long a registration waits for the first reading: thousands of files take less.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Api {
     pub(super) async fn register_source(&self, request: Request<Incoming>) -> Answer {
         let request: SourceRequest = write::read_json(request).await?;
         let name = source_name(&request);
-        let spec = spec(request)?;
+        let spec = spec(request, self.clock.now().to_string())?;
         let object = json!({
             "apiVersion": "kubelocal.dev/v1alpha1",
             "kind": "ManifestSource",
@@ -34,11 +39,35 @@ impl Api {
             }
             Err(error) => return Err(error.into()),
         };
+        self.until_read(&key).await;
         let answer = SourceRegistered { name, created };
         Ok(body::json(
             StatusCode::OK,
             &serde_json::to_value(answer).expect("field names are text"),
         ))
+    }
+
+    /// Returns when the source was read as it is registered now, so that whoever asked finds the status to be about that. A
+    /// source that takes longer is answered for all the same, and tells by its `observedGeneration`.
+    async fn until_read(&self, key: &Key) {
+        let is_read = || {
+            let source = self.store.get(key);
+            source.is_none_or(|source| source.number("/status/observedGeneration") == Some(source.generation()))
+        };
+        let wait = async {
+            while let Ok(mut changes) = self.store.watch(self.store.resource_version()) {
+                while !is_read() {
+                    if changes.next().await.is_err() {
+                        break;
+                    }
+                }
+                if is_read() {
+                    return;
+                }
+            }
+        };
+        // Running out of time is told by the status, as said above.
+        let _ = tokio::time::timeout(READ_PATIENCE, wait).await;
     }
 
     pub(super) fn remove_source(&self, query: &Query) -> Answer {
@@ -68,7 +97,7 @@ impl Api {
     }
 }
 
-fn spec(request: SourceRequest) -> Result<serde_json::Value, ApiError> {
+fn spec(request: SourceRequest, requested_at: String) -> Result<serde_json::Value, ApiError> {
     if request.paths.is_empty() == request.documents.is_none() {
         return Err(ApiError::bad_request("a source has either paths or documents"));
     }
@@ -82,6 +111,7 @@ fn spec(request: SourceRequest) -> Result<serde_json::Value, ApiError> {
         documents: request.documents,
         namespace: request.namespace.unwrap_or_default(),
         ephemeral: request.ephemeral,
+        requested_at: Some(requested_at),
         owner_pid: request.owner_pid,
     };
     Ok(serde_json::to_value(spec).expect("field names are text"))

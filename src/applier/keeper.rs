@@ -114,9 +114,12 @@ impl Keeper {
     }
 
     fn watch(&self) -> Watcher {
-        self.store
-            .watch(self.store.resource_version())
-            .expect("the newest version is never forgotten between two calls")
+        loop {
+            // A burst of writes between the two calls may push the version out of the ring.
+            if let Ok(watcher) = self.store.watch(self.store.resource_version()) {
+                return watcher;
+            }
+        }
     }
 
     fn is_deleting(&self) -> bool {

@@ -68,10 +68,9 @@ impl Outcome {
     /// From what was there before and what is there after.
     #[must_use]
     pub fn of(before: Option<&Value>, after: &Value) -> Self {
-        let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
         match before {
             None => Self::Created,
-            Some(before) if version(before) == version(after) && content(before) == content(after) => Self::Unchanged,
+            Some(before) if content(before) == content(after) => Self::Unchanged,
             Some(_) => Self::Configured,
         }
     }
@@ -223,6 +222,11 @@ mod tests {
             Outcome::of(Some(&object("1", "a")), &object("1", "b")),
             Outcome::Configured,
             "a dry run keeps the version"
+        );
+        assert_eq!(
+            Outcome::of(Some(&object("1", "a")), &object("2", "a")),
+            Outcome::Unchanged,
+            "only the node wrote, its status"
         );
     }
 }

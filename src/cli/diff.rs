@@ -81,7 +81,7 @@ fn difference(file: &str, live: Option<&Value>, merged: &Value) -> String {
 }
 
 /// What stands in Secrets is not shown, only that it changes (kubectl's masker).
-fn mask(mut live: Option<&mut Value>, merged: &mut Value) {
+fn mask(live: Option<&mut Value>, merged: &mut Value) {
     if merged.get("kind").is_none_or(|kind| kind != "Secret") {
         return;
     }
@@ -101,7 +101,7 @@ fn mask(mut live: Option<&mut Value>, merged: &mut Value) {
             .map(|(key, value)| (key.clone(), Value::from(word(value, other, key, changed))))
             .collect()
     };
-    if let Some(live) = live.as_deref_mut().filter(|live| live.get("data").is_some()) {
+    if let Some(live) = live.filter(|live| live.get("data").is_some()) {
         live["data"] = masked(&old, &new, "before");
     }
     if merged.get("data").is_some() {

@@ -52,6 +52,7 @@ async fn run_with(node: &Node, args: &DownArgs, context: &Context) -> Result {
     let sources = items_of(list, source_kind());
     let mut chosen: Vec<String> = Vec::new();
     let mut doomed: Vec<Doomed> = Vec::new();
+    let workloads = Workloads::now(node).await?;
     if args.all {
         chosen.extend(
             sources
@@ -76,7 +77,7 @@ async fn run_with(node: &Node, args: &DownArgs, context: &Context) -> Result {
     if chosen.is_empty() && doomed.is_empty() {
         return write("nothing to take down\n");
     }
-    match follow::within(Some(args.timeout), wait_gone(node, &doomed)).await? {
+    match follow::within(Some(args.timeout), wait_gone(node, &workloads, &doomed)).await? {
         Some(()) => Ok(()),
         None => Err(CliError::new(
             ErrorKind::NotReached,
@@ -141,8 +142,10 @@ fn resource_of(object: ObjectRef) -> Option<(Resource, String)> {
 ///
 /// # Errors
 /// What the node says.
-pub(super) async fn wait_gone(node: &Node, doomed: &[Doomed]) -> Result {
-    let pods = owned_pods(node, doomed).await?;
+pub(super) async fn wait_gone(node: &Node, before: &Workloads, doomed: &[Doomed]) -> Result {
+    let mut pods = before.pods_of(doomed);
+    // One that came since.
+    pods.extend(Workloads::now(node).await?.pods_of(doomed));
     let tell = |resource: &Resource| {
         let name = resource.name.as_deref().unwrap_or_default();
         write(&format!("{} deleted\n", print::full_name(resource.kind, name)))
@@ -153,41 +156,48 @@ pub(super) async fn wait_gone(node: &Node, doomed: &[Doomed]) -> Result {
         .map(drop)
 }
 
-/// The pods that workloads among the objects own, through their ReplicaSets: they are what takes time to go.
-async fn owned_pods(node: &Node, doomed: &[Doomed]) -> Result<Vec<Doomed>> {
-    let mut owners: Vec<String> = doomed
-        .iter()
-        .map(|(_, uid)| uid.clone())
-        .filter(|uid| !uid.is_empty())
-        .collect();
-    let replica_sets = kind("apps/v1", "ReplicaSet").expect("the table of kinds has replica sets");
-    let mut found = Vec::new();
-    for of_kind in [replica_sets, pod_kind()] {
-        let list = node.get(&Resource::collection(of_kind, None), &[]).await?;
-        for object in items_of(list, of_kind) {
-            let refs = object
-                .pointer("/metadata/ownerReferences")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
-            let is_owned = refs
-                .filter_map(|owner| owner.get("uid")?.as_str())
-                .any(|uid| owners.iter().any(|o| o == uid));
-            let uid = object
-                .pointer("/metadata/uid")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            if !is_owned {
-                continue;
-            }
-            owners.push(uid.clone());
-            if of_kind == pod_kind() {
-                found.extend(super::client::resource_of(&object).map(|resource| (resource, uid)));
-            }
-        }
+/// All ReplicaSets and pods of a moment. To be taken before anything is removed: an owner may be gone before its pods are, and then
+/// nothing tells whose they were.
+pub(super) struct Workloads {
+    replica_sets: Vec<Value>,
+    pods: Vec<Value>,
+}
+
+impl Workloads {
+    /// Those of now.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub(super) async fn now(node: &Node) -> Result<Self> {
+        let of_kind = |kind: &'static Kind| async move {
+            let list = node.get(&Resource::collection(kind, None), &[]).await?;
+            Ok::<_, CliError>(items_of(list, kind))
+        };
+        Ok(Self {
+            replica_sets: of_kind(kind("apps/v1", "ReplicaSet").expect("the table of kinds has replica sets")).await?,
+            pods: of_kind(pod_kind()).await?,
+        })
     }
-    Ok(found)
+
+    /// The pods that workloads among the objects own, through their ReplicaSets: they are what takes time to go.
+    fn pods_of(&self, doomed: &[Doomed]) -> Vec<Doomed> {
+        let mut owners: Vec<&str> = doomed.iter().map(|(_, uid)| uid.as_str()).collect();
+        let sets = self.replica_sets.iter().filter(|set| is_owned_by(set, &owners));
+        let sets: Vec<&str> = sets.map(super::delete::uid_of).collect();
+        owners.extend(sets);
+        let pods = self.pods.iter().filter(|pod| is_owned_by(pod, &owners));
+        pods.filter_map(|pod| Some((super::client::resource_of(pod)?, super::delete::uid_of(pod).to_owned())))
+            .collect()
+    }
+}
+
+fn is_owned_by(object: &Value, uids: &[&str]) -> bool {
+    let refs = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let mut owners = refs
+        .into_iter()
+        .flatten()
+        .filter_map(|owner| owner.get("uid")?.as_str());
+    owners.any(|owner| uids.contains(&owner))
 }
 
 #[cfg(test)]
@@ -201,6 +211,25 @@ mod tests {
         let sources = [json!({"metadata": {"name": "s1"}, "spec": {"paths": ["/other", path.to_str()]}})];
         assert_eq!(source_of(&sources, &path).expect("reads"), Some("s1".into()));
         assert_eq!(source_of(&sources, Path::new("/none")).expect("reads"), None);
+    }
+
+    #[test]
+    fn pods_are_found_through_their_replica_sets_though_those_may_go_first() {
+        let object = |kind: &str, version: &str, uid: &str, owner: &str| {
+            json!({"apiVersion": version, "kind": kind, "metadata": {"name": uid, "namespace": "default", "uid": uid,
+                "ownerReferences": [{"uid": owner}]}})
+        };
+        let workloads = Workloads {
+            replica_sets: vec![object("ReplicaSet", "apps/v1", "set", "deployment")],
+            pods: vec![
+                object("Pod", "v1", "ours", "set"),
+                object("Pod", "v1", "other", "elsewhere"),
+            ],
+        };
+        let deployments = kind("apps/v1", "Deployment").expect("in the table");
+        let doomed = [(Resource::object(deployments, "default", "web"), "deployment".to_owned())];
+        let uids: Vec<String> = workloads.pods_of(&doomed).into_iter().map(|(_, uid)| uid).collect();
+        assert_eq!(uids, ["ours"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Finding the node, and starting it in the background where none runs.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -57,21 +58,7 @@ async fn start(paths: &Paths) -> Result {
         .mode(0o600)
         .open(&paths.log)?;
     let log_start = log.seek(SeekFrom::End(0))?;
-    // `/proc/self/exe` and not the path: the file may have been replaced since by a newer one.
-    let mut child = Command::new("/proc/self/exe")
-        .args(["node", "--background"])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?)
-        .spawn()
-        .map_err(|error| {
-            CliError::new(
-                ErrorKind::NoNode,
-                format_args!("the node could not be started: {error}"),
-            )
-        })?;
-    if let Err(why) = wait_until_listening(paths, &mut child).await? {
+    if let Err(why) = wait_until_listening(paths, &log).await? {
         let mut tail = String::new();
         log.seek(SeekFrom::Start(log_start))?;
         // A log that is not text says nothing to people; the path below still leads to it.
@@ -86,20 +73,37 @@ async fn start(paths: &Paths) -> Result {
     Ok(())
 }
 
-/// Until the API answers; or, as the inner error, why it will not.
-async fn wait_until_listening(paths: &Paths, child: &mut Child) -> Result<Result<(), String>> {
+fn spawn(log: &File) -> Result<Child> {
+    // `/proc/self/exe` and not the path: the file may have been replaced since by a newer one.
+    let mut node = Command::new("/proc/self/exe");
+    node.args(["node", "--background"])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?);
+    node.spawn().map_err(|error| {
+        CliError::new(
+            ErrorKind::NoNode,
+            format_args!("the node could not be started: {error}"),
+        )
+    })
+}
+
+/// Starts a node until the API answers; or, as the inner error, why it will not.
+async fn wait_until_listening(paths: &Paths, log: &File) -> Result<Result<(), String>> {
+    let mut child = spawn(log)?;
     let deadline = Instant::now() + START_DEADLINE;
     let mut pause = Duration::from_millis(1);
     loop {
         if is_listening(paths)? {
             return Ok(Ok(()));
         }
-        // Another command may have started one at the same moment: then ours yields to it with success, and its
-        // socket is about to listen.
-        if let Some(status) = child.try_wait()?
-            && !status.success()
-        {
-            return Ok(Err(format!("ended at once ({status})")));
+        if let Some(status) = child.try_wait()? {
+            if !status.success() {
+                return Ok(Err(format!("ended at once ({status})")));
+            }
+            // Ours yielded to another one. That one is about to listen, or about to end: then the next takes its place.
+            child = spawn(log)?;
         }
         if Instant::now() >= deadline {
             return Ok(Err(format!("did not answer within {} s", START_DEADLINE.as_secs())));

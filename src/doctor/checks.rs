@@ -28,20 +28,37 @@ pub struct Verdict {
 }
 
 fn fine(check: &'static str, found: impl Into<String>) -> Verdict {
-    Verdict { check, level: Level::Fine, found: found.into(), mend: None }
+    Verdict {
+        check,
+        level: Level::Fine,
+        found: found.into(),
+        mend: None,
+    }
 }
 
 fn warning(check: &'static str, found: impl Into<String>, mend: Option<String>) -> Verdict {
-    Verdict { check, level: Level::Warning, found: found.into(), mend }
+    Verdict {
+        check,
+        level: Level::Warning,
+        found: found.into(),
+        mend,
+    }
 }
 
 fn error(check: &'static str, found: impl Into<String>, mend: Option<String>) -> Verdict {
-    Verdict { check, level: Level::Error, found: found.into(), mend }
+    Verdict {
+        check,
+        level: Level::Error,
+        found: found.into(),
+        mend,
+    }
 }
 
 /// A sysctl for now and for every boot.
 fn sysctl(setting: &str) -> Option<String> {
-    Some(format!("echo '{setting}' | sudo tee -a /etc/sysctl.d/99-kubelocal.conf && sudo sysctl -w '{setting}'"))
+    Some(format!(
+        "echo '{setting}' | sudo tee -a /etc/sysctl.d/99-kubelocal.conf && sudo sysctl -w '{setting}'"
+    ))
 }
 
 /// Judges all that a node on this host depends on; root needs less.
@@ -62,7 +79,11 @@ fn user_namespaces(facts: &Facts) -> Verdict {
         _ => {}
     }
     if facts.max_user_namespaces == Some(0) {
-        return error(CHECK, "are off (user.max_user_namespaces is 0)", sysctl("user.max_user_namespaces=15000"));
+        return error(
+            CHECK,
+            "are off (user.max_user_namespaces is 0)",
+            sysctl("user.max_user_namespaces=15000"),
+        );
     }
     if facts.unprivileged_userns_clone == Some(0) {
         return error(
@@ -72,11 +93,24 @@ fn user_namespaces(facts: &Facts) -> Verdict {
         );
     }
     if facts.apparmor_restrict_userns == Some(1) {
-        return error(CHECK, "are refused to programs without an AppArmor profile", Some(apparmor_profile(facts)));
+        return error(
+            CHECK,
+            "are refused to programs without an AppArmor profile",
+            Some(apparmor_profile(facts)),
+        );
     }
     let results = [&facts.probe.user_namespace, &facts.probe.mount_namespace];
-    let why = results.into_iter().flatten().find_map(|result| result.as_ref().err()).cloned().unwrap_or_default();
-    error(CHECK, format!("are refused: {why}; a security policy or a kernel without CONFIG_USER_NS may be why"), None)
+    let why = results
+        .into_iter()
+        .flatten()
+        .find_map(|result| result.as_ref().err())
+        .cloned()
+        .unwrap_or_default();
+    error(
+        CHECK,
+        format!("are refused: {why}; a security policy or a kernel without CONFIG_USER_NS may be why"),
+        None,
+    )
 }
 
 /// Allows namespaces to this program alone, where turning the restriction off would allow them to all.
@@ -93,7 +127,13 @@ const WANTED_IDS: u64 = 65_536;
 
 fn subordinate_ids(facts: &Facts) -> Verdict {
     const CHECK: &str = "subordinate ids";
-    let count = |ranges: &[IdRange]| facts.own(ranges).iter().map(|range| u64::from(range.count)).sum::<u64>();
+    let count = |ranges: &[IdRange]| {
+        facts
+            .own(ranges)
+            .iter()
+            .map(|range| u64::from(range.count))
+            .sum::<u64>()
+    };
     let (uids, gids) = (count(&facts.subuid), count(&facts.subgid));
     if uids.min(gids) >= WANTED_IDS {
         return fine(CHECK, format!("{} are {}'s", uids.min(gids), facts.user));
@@ -106,15 +146,28 @@ fn subordinate_ids(facts: &Facts) -> Verdict {
         .map(|(word, _)| format!("--add-sub{word} {first}-{last}"))
         .collect();
     let found = match uids.min(gids) {
-        0 => format!("{} has none: containers can only run as root, and files of other owners belong to it", facts.user),
-        some => format!("{} has only {some} of {WANTED_IDS}: users with higher ids can't run in containers", facts.user),
+        0 => format!(
+            "{} has none: containers can only run as root, and files of other owners belong to it",
+            facts.user
+        ),
+        some => format!(
+            "{} has only {some} of {WANTED_IDS}: users with higher ids can't run in containers",
+            facts.user
+        ),
     };
-    warning(CHECK, found, Some(format!("sudo usermod {} {}", flags.join(" "), facts.user)))
+    warning(
+        CHECK,
+        found,
+        Some(format!("sudo usermod {} {}", flags.join(" "), facts.user)),
+    )
 }
 
 /// A start above every range that somebody has, on a round number.
 fn free_range<'a>(taken: impl Iterator<Item = &'a IdRange>) -> u32 {
-    let end = taken.map(|range| range.first.saturating_add(range.count)).max().unwrap_or(0);
+    let end = taken
+        .map(|range| range.first.saturating_add(range.count))
+        .max()
+        .unwrap_or(0);
     end.max(100_000).div_ceil(1000) * 1000
 }
 
@@ -122,9 +175,11 @@ fn id_helpers(facts: &Facts) -> Verdict {
     const CHECK: &str = "newuidmap and newgidmap";
     match facts.id_helpers {
         Helper::Usable => fine(CHECK, "are there"),
-        Helper::Missing => {
-            warning(CHECK, "are missing: without them subordinate ids can't be used", Some(install(facts, "uidmap", "shadow-utils")))
-        }
+        Helper::Missing => warning(
+            CHECK,
+            "are missing: without them subordinate ids can't be used",
+            Some(install(facts, "uidmap", "shadow-utils")),
+        ),
         Helper::Powerless => warning(
             CHECK,
             "are there, but have no privilege",
@@ -153,7 +208,11 @@ fn kernel(facts: &Facts) -> Verdict {
     match facts.kernel {
         // 5.11 brought overlayfs to user namespaces, 5.13 what it needs to be used through them safely.
         Some((major, minor)) if (major, minor) >= (5, 13) => fine(CHECK, format!("{major}.{minor}")),
-        Some((major, minor)) => error(CHECK, format!("{major}.{minor} is too old: 5.13 is the oldest that is supported"), None),
+        Some((major, minor)) => error(
+            CHECK,
+            format!("{major}.{minor} is too old: 5.13 is the oldest that is supported"),
+            None,
+        ),
         None => warning(CHECK, "has a version that can't be read", None),
     }
 }
@@ -162,12 +221,17 @@ fn overlay(facts: &Facts) -> Verdict {
     const CHECK: &str = "overlay file systems";
     match &facts.probe.overlay {
         Some(Ok(())) => fine(CHECK, format!("can be mounted at {}", facts.home.display())),
-        Some(Err(why)) if why.contains("No such device") => {
-            error(CHECK, "are not in this kernel", Some("sudo modprobe overlay && echo overlay | sudo tee /etc/modules-load.d/overlay.conf".to_owned()))
-        }
+        Some(Err(why)) if why.contains("No such device") => error(
+            CHECK,
+            "are not in this kernel",
+            Some("sudo modprobe overlay && echo overlay | sudo tee /etc/modules-load.d/overlay.conf".to_owned()),
+        ),
         Some(Err(why)) => error(
             CHECK,
-            format!("can't be mounted at {} ({why}): network file systems and overlays can't be their upper layer", facts.home.display()),
+            format!(
+                "can't be mounted at {} ({why}): network file systems and overlays can't be their upper layer",
+                facts.home.display()
+            ),
             Some("export KUBELOCAL_HOME=/var/tmp/kubelocal-$USER  # any directory on ext4, xfs or btrfs".to_owned()),
         ),
         None => warning(CHECK, "could not be tried out", None),
@@ -206,7 +270,11 @@ fn network(facts: &Facts) -> Verdict {
     const CHECK: &str = "network namespaces";
     match &facts.probe.network_namespace {
         Some(Ok(())) => fine(CHECK, "can be made"),
-        Some(Err(why)) => error(CHECK, format!("are refused: {why}"), sysctl("user.max_net_namespaces=15000")),
+        Some(Err(why)) => error(
+            CHECK,
+            format!("are refused: {why}"),
+            sysctl("user.max_net_namespaces=15000"),
+        ),
         None => warning(CHECK, "could not be tried out", None),
     }
 }
@@ -218,7 +286,10 @@ fn tun(facts: &Facts) -> Verdict {
         false => warning(
             CHECK,
             "can't be opened: needed only where egress has to go through a tunnel device",
-            Some("sudo modprobe tun && echo tun | sudo tee /etc/modules-load.d/tun.conf && sudo chmod 0666 /dev/net/tun".to_owned()),
+            Some(
+                "sudo modprobe tun && echo tun | sudo tee /etc/modules-load.d/tun.conf && sudo chmod 0666 /dev/net/tun"
+                    .to_owned(),
+            ),
         ),
     }
 }
@@ -243,7 +314,9 @@ fn disk(facts: &Facts) -> Verdict {
     const CHECK: &str = "disk space";
     let place = facts.home.display();
     match (facts.free_bytes, facts.free_inodes) {
-        (Some(bytes), _) if bytes < 100 * MIB => error(CHECK, format!("only {} MiB left at {place}", bytes / MIB), None),
+        (Some(bytes), _) if bytes < 100 * MIB => {
+            error(CHECK, format!("only {} MiB left at {place}", bytes / MIB), None)
+        }
         (Some(bytes), _) if bytes < 2048 * MIB => {
             let mend = Some("kubelocal image ls  # `kubelocal image rm` removes what is not needed".to_owned());
             warning(CHECK, format!("only {} MiB left at {place}", bytes / MIB), mend)
@@ -260,7 +333,11 @@ fn linger(facts: &Facts) -> Verdict {
         return fine(CHECK, "pods run on");
     }
     let found = "the session manager may end the node and its pods with your last session";
-    warning(CHECK, found, Some(format!("sudo loginctl enable-linger {}", facts.user)))
+    warning(
+        CHECK,
+        found,
+        Some(format!("sudo loginctl enable-linger {}", facts.user)),
+    )
 }
 
 #[cfg(test)]
@@ -272,7 +349,13 @@ mod tests {
 
     /// A host on which everything is as it should be.
     fn host() -> Facts {
-        let range = |first| vec![IdRange { owner: "ada".into(), first, count: 65_536 }];
+        let range = |first| {
+            vec![IdRange {
+                owner: "ada".into(),
+                first,
+                count: 65_536,
+            }]
+        };
         Facts {
             uid: 1000,
             user: "ada".into(),
@@ -292,7 +375,9 @@ mod tests {
             subuid: range(100_000),
             subgid: range(100_000),
             id_helpers: Helper::Usable,
-            cgroups: Cgroups::V2 { delegated: ["cpu", "io", "memory", "pids"].map(str::to_owned).to_vec() },
+            cgroups: Cgroups::V2 {
+                delegated: ["cpu", "io", "memory", "pids"].map(str::to_owned).to_vec(),
+            },
             has_systemd: true,
             lingers: true,
             has_tun: true,
@@ -309,28 +394,46 @@ mod tests {
 
     #[test]
     fn a_good_host_has_nothing_to_mend() {
-        assert!(judge(&host()).iter().all(|verdict| verdict.level == Level::Fine && verdict.mend.is_none()));
+        assert!(
+            judge(&host())
+                .iter()
+                .all(|verdict| verdict.level == Level::Fine && verdict.mend.is_none())
+        );
     }
 
     #[test]
     fn root_needs_no_user_namespace() {
-        let facts = Facts { uid: 0, id_helpers: Helper::Missing, subuid: Vec::new(), ..host() };
+        let facts = Facts {
+            uid: 0,
+            id_helpers: Helper::Missing,
+            subuid: Vec::new(),
+            ..host()
+        };
         assert!(judge(&facts).iter().all(|verdict| verdict.level == Level::Fine));
     }
 
     #[test]
     fn every_missing_setting_is_named_with_the_command_that_mends_it() {
-        let without_userns = Probe { user_namespace: refused("Operation not permitted"), ..Probe::default() };
+        let without_userns = Probe {
+            user_namespace: refused("Operation not permitted"),
+            ..Probe::default()
+        };
         let probe = |probe: Probe| Facts { probe, ..host() };
         let cases: Vec<(Facts, &str, Level, &str)> = vec![
             (
-                Facts { max_user_namespaces: Some(0), ..probe(without_userns.clone()) },
+                Facts {
+                    max_user_namespaces: Some(0),
+                    ..probe(without_userns.clone())
+                },
                 "user namespaces",
                 Level::Error,
                 "user.max_user_namespaces=15000",
             ),
             (
-                Facts { unprivileged_userns_clone: Some(0), ..probe(without_userns.clone()) },
+                Facts {
+                    unprivileged_userns_clone: Some(0),
+                    ..probe(without_userns.clone())
+                },
                 "user namespaces",
                 Level::Error,
                 "kernel.unprivileged_userns_clone=1",
@@ -338,59 +441,174 @@ mod tests {
             (
                 Facts {
                     apparmor_restrict_userns: Some(1),
-                    ..probe(Probe { mount_namespace: refused("Permission denied"), ..host().probe })
+                    ..probe(Probe {
+                        mount_namespace: refused("Permission denied"),
+                        ..host().probe
+                    })
                 },
                 "user namespaces",
                 Level::Error,
                 "profile kubelocal \"/usr/bin/kubelocal\" flags=(unconfined)",
             ),
-            (Facts { subuid: Vec::new(), ..host() }, "subordinate ids", Level::Warning, "sudo usermod --add-subuids 166000-231535 ada"),
             (
-                Facts { subuid: Vec::new(), subgid: Vec::new(), ..host() },
+                Facts {
+                    subuid: Vec::new(),
+                    ..host()
+                },
+                "subordinate ids",
+                Level::Warning,
+                "sudo usermod --add-subuids 166000-231535 ada",
+            ),
+            (
+                Facts {
+                    subuid: Vec::new(),
+                    subgid: Vec::new(),
+                    ..host()
+                },
                 "subordinate ids",
                 Level::Warning,
                 "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ada",
             ),
             (
-                Facts { id_helpers: Helper::Missing, ..host() },
+                Facts {
+                    id_helpers: Helper::Missing,
+                    ..host()
+                },
                 "newuidmap and newgidmap",
                 Level::Warning,
                 "sudo apt-get install -y uidmap",
             ),
             (
-                Facts { id_helpers: Helper::Missing, distribution: "fedora".into(), ..host() },
+                Facts {
+                    id_helpers: Helper::Missing,
+                    distribution: "fedora".into(),
+                    ..host()
+                },
                 "newuidmap and newgidmap",
                 Level::Warning,
                 "sudo dnf install -y shadow-utils",
             ),
-            (Facts { id_helpers: Helper::Powerless, ..host() }, "newuidmap and newgidmap", Level::Warning, "sudo chmod u+s"),
             (
-                Facts { cgroups: Cgroups::V2 { delegated: vec!["memory".into(), "pids".into()] }, ..host() },
+                Facts {
+                    id_helpers: Helper::Powerless,
+                    ..host()
+                },
+                "newuidmap and newgidmap",
+                Level::Warning,
+                "sudo chmod u+s",
+            ),
+            (
+                Facts {
+                    cgroups: Cgroups::V2 {
+                        delegated: vec!["memory".into(), "pids".into()],
+                    },
+                    ..host()
+                },
                 "cgroups",
                 Level::Warning,
                 "Delegate=cpu cpuset io memory pids",
             ),
-            (Facts { cgroups: Cgroups::V1, ..host() }, "cgroups", Level::Warning, "systemd.unified_cgroup_hierarchy=1"),
-            (probe(Probe { overlay: refused("No such device (os error 19)"), ..host().probe }), "overlay file systems", Level::Error, "modprobe overlay"),
-            (probe(Probe { overlay: refused("Invalid argument"), ..host().probe }), "overlay file systems", Level::Error, "KUBELOCAL_HOME="),
-            (Facts { has_tun: false, ..host() }, "/dev/net/tun", Level::Warning, "modprobe tun"),
-            (Facts { inotify_watches: Some(8192), ..host() }, "inotify", Level::Warning, "fs.inotify.max_user_watches=524288"),
-            (Facts { inotify_instances: Some(64), ..host() }, "inotify", Level::Warning, "fs.inotify.max_user_instances=512"),
-            (Facts { free_bytes: Some(1 << 30), ..host() }, "disk space", Level::Warning, "image rm"),
-            (Facts { lingers: false, ..host() }, "after logout", Level::Warning, "sudo loginctl enable-linger ada"),
+            (
+                Facts {
+                    cgroups: Cgroups::V1,
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "systemd.unified_cgroup_hierarchy=1",
+            ),
+            (
+                probe(Probe {
+                    overlay: refused("No such device (os error 19)"),
+                    ..host().probe
+                }),
+                "overlay file systems",
+                Level::Error,
+                "modprobe overlay",
+            ),
+            (
+                probe(Probe {
+                    overlay: refused("Invalid argument"),
+                    ..host().probe
+                }),
+                "overlay file systems",
+                Level::Error,
+                "KUBELOCAL_HOME=",
+            ),
+            (
+                Facts {
+                    has_tun: false,
+                    ..host()
+                },
+                "/dev/net/tun",
+                Level::Warning,
+                "modprobe tun",
+            ),
+            (
+                Facts {
+                    inotify_watches: Some(8192),
+                    ..host()
+                },
+                "inotify",
+                Level::Warning,
+                "fs.inotify.max_user_watches=524288",
+            ),
+            (
+                Facts {
+                    inotify_instances: Some(64),
+                    ..host()
+                },
+                "inotify",
+                Level::Warning,
+                "fs.inotify.max_user_instances=512",
+            ),
+            (
+                Facts {
+                    free_bytes: Some(1 << 30),
+                    ..host()
+                },
+                "disk space",
+                Level::Warning,
+                "image rm",
+            ),
+            (
+                Facts {
+                    lingers: false,
+                    ..host()
+                },
+                "after logout",
+                Level::Warning,
+                "sudo loginctl enable-linger ada",
+            ),
         ];
         for (facts, check, level, mend) in cases {
             let verdicts = judge(&facts);
             let bad: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.level != Level::Fine).collect();
-            let verdict = bad.iter().find(|verdict| verdict.check == check).unwrap_or_else(|| panic!("{check} in {verdicts:?}"));
+            let verdict = bad
+                .iter()
+                .find(|verdict| verdict.check == check)
+                .unwrap_or_else(|| panic!("{check} in {verdicts:?}"));
             assert_eq!(verdict.level, level, "{check}");
-            assert!(verdict.mend.as_deref().unwrap_or_default().contains(mend), "{check}: {:?}", verdict.mend);
+            assert!(
+                verdict.mend.as_deref().unwrap_or_default().contains(mend),
+                "{check}: {:?}",
+                verdict.mend
+            );
         }
     }
 
     #[test]
     fn an_old_kernel_and_a_full_disk_stop_the_node() {
-        for facts in [Facts { kernel: Some((5, 4)), ..host() }, Facts { free_bytes: Some(1 << 20), ..host() }] {
+        for facts in [
+            Facts {
+                kernel: Some((5, 4)),
+                ..host()
+            },
+            Facts {
+                free_bytes: Some(1 << 20),
+                ..host()
+            },
+        ] {
             assert!(judge(&facts).iter().any(|verdict| verdict.level == Level::Error));
         }
     }

@@ -112,11 +112,20 @@ impl Facts {
             cgroups: cgroups(uid),
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             lingers: Path::new("/var/lib/systemd/linger").join(&user).exists(),
-            has_tun: fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok(),
+            has_tun: fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/net/tun")
+                .is_ok(),
             inotify_watches: sysctl("fs/inotify/max_user_watches"),
             inotify_instances: sysctl("fs/inotify/max_user_instances"),
-            free_bytes: space.as_ref().map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
-            free_inodes: space.as_ref().filter(|space| space.f_files > 0).map(|space| space.f_favail),
+            free_bytes: space
+                .as_ref()
+                .map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
+            free_inodes: space
+                .as_ref()
+                .filter(|space| space.f_files > 0)
+                .map(|space| space.f_favail),
             user,
         }
     }
@@ -125,12 +134,19 @@ impl Facts {
     #[must_use]
     pub fn own<'a>(&self, ranges: &'a [IdRange]) -> Vec<&'a IdRange> {
         let number = self.uid.to_string();
-        ranges.iter().filter(|range| range.owner == self.user || range.owner == number).collect()
+        ranges
+            .iter()
+            .filter(|range| range.owner == self.user || range.owner == number)
+            .collect()
     }
 }
 
 fn sysctl(name: &str) -> Option<u64> {
-    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+    fs::read_to_string(format!("/proc/sys/{name}"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The directory itself, or the nearest above it that is there.
@@ -143,13 +159,18 @@ fn user_name(uid: u32) -> String {
     let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut own = fields.filter(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string()));
     // Users of a directory service stand in no file; their session knows the name.
-    let name = own.next().and_then(|fields| fields.first().map(|name| (*name).to_owned()));
-    name.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| uid.to_string())
+    let name = own
+        .next()
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()));
+    name.or_else(|| std::env::var("USER").ok())
+        .unwrap_or_else(|| uid.to_string())
 }
 
 fn distribution() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let lines = release.lines().filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")));
+    let lines = release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")));
     lines.map(|value| value.trim_matches('"')).collect::<Vec<_>>().join(" ")
 }
 
@@ -163,19 +184,32 @@ fn ranges(text: &str) -> Vec<IdRange> {
     let range = |line: &str| {
         let mut fields = line.split(':');
         let (owner, first, count) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(IdRange { owner: owner.to_owned(), first: first.trim().parse().ok()?, count: count.trim().parse().ok()? })
+        Some(IdRange {
+            owner: owner.to_owned(),
+            first: first.trim().parse().ok()?,
+            count: count.trim().parse().ok()?,
+        })
     };
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(range).collect()
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(range)
+        .collect()
 }
 
 fn helper(name: &str) -> Helper {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Root's programs are not always in a user's path, and the node looks there too.
     let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into()]);
-    let Some(file) = places.map(|dir| dir.join(name)).find(|file| file.is_file()) else { return Helper::Missing };
+    let Some(file) = places.map(|dir| dir.join(name)).find(|file| file.is_file()) else {
+        return Helper::Missing;
+    };
     let is_set_uid = fs::metadata(&file).is_ok_and(|meta| meta.mode() & 0o4000 != 0 && meta.uid() == 0);
     let has_capabilities = rustix::fs::getxattr(&file, "security.capability", &mut [0_u8; 64]).is_ok();
-    if is_set_uid || has_capabilities { Helper::Usable } else { Helper::Powerless }
+    if is_set_uid || has_capabilities {
+        Helper::Usable
+    } else {
+        Helper::Powerless
+    }
 }
 
 fn worse(a: Helper, b: Helper) -> Helper {
@@ -191,15 +225,26 @@ fn worse(a: Helper, b: Helper) -> Helper {
 fn cgroups(uid: u32) -> Cgroups {
     let root = Path::new("/sys/fs/cgroup");
     if !root.join("cgroup.controllers").is_file() {
-        return if root.join("memory").is_dir() || root.join("pids").is_dir() { Cgroups::V1 } else { Cgroups::None };
+        return if root.join("memory").is_dir() || root.join("pids").is_dir() {
+            Cgroups::V1
+        } else {
+            Cgroups::None
+        };
     }
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
     let manager = format!("user.slice/user-{uid}.slice/user@{uid}.service");
     let is_ours = |dir: &PathBuf| rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
     let dir = [root.join(manager), root.join(own)].into_iter().find(is_ours);
-    let controllers = dir.and_then(|dir| fs::read_to_string(dir.join("cgroup.controllers")).ok()).unwrap_or_default();
-    Cgroups::V2 { delegated: controllers.split_whitespace().map(str::to_owned).collect() }
+    let controllers = dir
+        .and_then(|dir| fs::read_to_string(dir.join("cgroup.controllers")).ok())
+        .unwrap_or_default();
+    Cgroups::V2 {
+        delegated: controllers.split_whitespace().map(str::to_owned).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +254,11 @@ mod tests {
     #[test]
     fn ranges_and_kernels_are_read() {
         let read = ranges("# comment\nada:100000:65536\n1000:165536:10\nbroken\n");
-        let range = |owner: &str, first, count| IdRange { owner: owner.into(), first, count };
+        let range = |owner: &str, first, count| IdRange {
+            owner: owner.into(),
+            first,
+            count,
+        };
         assert_eq!(read, [range("ada", 100_000, 65_536), range("1000", 165_536, 10)]);
         assert_eq!(kernel("6.8.0-45-generic"), Some((6, 8)));
         assert_eq!(kernel("5.15.153.1-microsoft-standard-WSL2"), Some((5, 15)));
@@ -219,7 +268,10 @@ mod tests {
     #[test]
     fn looking_at_any_host_ends_with_a_judgement() {
         let tmp = tempfile::tempdir().expect("a temporary directory");
-        let facts = Facts { probe: Probe::default(), ..Facts::gather(&tmp.path().join("not/yet/there")) };
+        let facts = Facts {
+            probe: Probe::default(),
+            ..Facts::gather(&tmp.path().join("not/yet/there"))
+        };
         assert!(!super::super::judge(&facts).is_empty());
     }
 }

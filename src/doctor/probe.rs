@@ -35,7 +35,9 @@ pub fn run(directory: &Path) -> Probe {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
-    let answer = output.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
+    let answer = output
+        .ok()
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok());
     answer.unwrap_or_default()
 }
 
@@ -94,9 +96,20 @@ fn try_overlay(base: &Path) -> io::Result<()> {
     }
     fs::write(base.join("lower/file"), "below")?;
     let at = |name: &str| base.join(name).display().to_string();
-    let options = format!("lowerdir={},upperdir={},workdir={},userxattr", at("lower"), at("upper"), at("work"));
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr",
+        at("lower"),
+        at("upper"),
+        at("work")
+    );
     let options = std::ffi::CString::new(options)?;
-    mount("overlay", base.join("merged"), "overlay", MountFlags::empty(), options.as_c_str())?;
+    mount(
+        "overlay",
+        base.join("merged"),
+        "overlay",
+        MountFlags::empty(),
+        options.as_c_str(),
+    )?;
     // Copying up is where file systems that can't be an upper layer fail.
     fs::write(base.join("merged/file"), "above")?;
     match fs::read_to_string(base.join("upper/file"))?.as_str() {

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::BUILTIN_IMAGE;
 use super::digest::Digest;
-use super::disk::read_json;
+use super::disk::{Disk, read_json};
 use super::document::{ConfigFile, ImageConfig};
 use super::error::ImageError;
 use super::import::{commit, config_of, only_layer};
 use super::ingest::{Ingest, Intake};
+use super::layer::{self, Layer};
 use super::record;
 
 /// The binary's name in the image.
@@ -66,8 +67,14 @@ pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageErro
     }
     let key = Key::of(binary)?;
     let ingest = Ingest::begin(intake)?;
-    let (tar, _) = layer_tar(binary)?;
-    let layers = ingest.take_layers(&[only_layer("the built-in image", tar, false)])?;
+    let mut layers = take_layer(&ingest, binary)?;
+    if !layers.iter().all(|layer| is_whole(&intake.disk, &layer.short, &key)) {
+        let _removed_on_drop = layers
+            .iter()
+            .map(|layer| layer::set_aside(&intake.disk, &layer.short))
+            .collect::<Vec<_>>();
+        layers = take_layer(&ingest, binary)?;
+    }
     let config = ConfigFile {
         config: config(),
         ..config_of(&layers)
@@ -79,15 +86,42 @@ pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageErro
     Ok(id)
 }
 
-/// The image, if it was made from this binary and nobody removed it since.
+fn take_layer(ingest: &Ingest<'_>, binary: &Path) -> Result<Vec<Layer>, ImageError> {
+    let (tar, _) = layer_tar(binary)?;
+    ingest.take_layers(&[only_layer("the built-in image", tar, false)])
+}
+
+/// The image, if it was made from this binary, nobody removed it since, and no power cut took some of it.
 fn find(intake: &Intake, binary: &Path) -> Result<Option<Digest>, ImageError> {
     let Some(made) = read_json::<Made>(&intake.disk.path(MADE))? else {
         return Ok(None);
     };
-    let is_there = made.key == Key::of(binary)?
-        && record::look_up(&intake.disk, BUILTIN_IMAGE)?.is_some()
-        && record::read(&intake.disk, &made.id)?.is_some();
-    Ok(is_there.then_some(made.id))
+    if made.key != Key::of(binary)? || record::look_up(&intake.disk, BUILTIN_IMAGE)?.is_none() {
+        return Ok(None);
+    }
+    let Some(record) = record::read(&intake.disk, &made.id)? else {
+        return Ok(None);
+    };
+    let has_config = std::fs::metadata(intake.disk.blob(&made.id)).is_ok_and(|meta| meta.len() > 0);
+    let has_layers = record
+        .layers
+        .iter()
+        .all(|layer| is_whole(&intake.disk, &layer.short, &made.key));
+    Ok((has_config && has_layers).then_some(made.id))
+}
+
+/// Whether the files have their sizes. File systems write a new file's size after its data, so that what a power cut
+/// takes is missed here without reading it.
+fn is_whole(disk: &Disk, short: &str, key: &Key) -> bool {
+    let tree = layer::tree_path(disk, short);
+    let files = [
+        (PROGRAM, key.size),
+        ("etc/passwd", PASSWD.len() as u64),
+        ("etc/group", GROUP.len() as u64),
+    ];
+    files
+        .iter()
+        .all(|(path, size)| std::fs::metadata(tree.join(path)).is_ok_and(|meta| meta.len() == *size))
 }
 
 fn config() -> ImageConfig {

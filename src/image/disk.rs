@@ -142,15 +142,15 @@ impl Disk {
         }
     }
 
-    /// Writes a small file so that it is there whole or not at all, also after a power cut.
+    /// Writes a small file so that it is there whole or not at all, also after a power cut. Its directory is not
+    /// synced: journaling file systems keep the order of renames, and to lose the last of them is to have the old state.
     pub(super) fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), ImageError> {
         let bytes = serde_json::to_vec(value).map_err(|error| ImageError::io(path)(error.into()))?;
         let (mut file, temporary) = self.temporary_file()?;
         file.write_all(&bytes)
-            .and_then(|()| file.sync_all())
+            .and_then(|()| file.sync_data())
             .map_err(ImageError::io(&temporary.path))?;
-        temporary.move_to(path).map_err(ImageError::io(path))?;
-        sync_parent(path)
+        temporary.move_to(path).map_err(ImageError::io(path))
     }
 
     /// Writes everything to the disk that was made so far. One call for a whole image costs less than one for each of
@@ -184,13 +184,6 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<String>, ImageError> {
     let names = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
     let names: Vec<std::ffi::OsString> = names.map_err(ImageError::io(dir))?;
     Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
-}
-
-fn sync_parent(path: &Path) -> Result<(), ImageError> {
-    let parent = path.parent().unwrap_or(path);
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(ImageError::io(parent))
 }
 
 /// Something under a temporary name; it goes when this is dropped.

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use super::digest::Digest;
+use super::docker::keep_manifest;
 use super::document::{ConfigFile, ImageConfig, RootFs, this_architecture};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
 use super::layer::Layer;
-use super::load::keep_manifest;
 
 /// Takes the tar in and gives it a name. The same tar always makes the same image: its config says nothing of time.
 pub(super) fn import(ingest: &Ingest<'_>, rootfs: impl Read + Send, name: &str) -> Result<Digest, ImageError> {

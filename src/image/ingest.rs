@@ -3,15 +3,15 @@
 //! Whoever brings an image (an archive today, a registry as well) says which blobs there are and how to read them; here
 //! is decided what has to be read at all, and everything is measured while it streams by.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::claims::Claims;
 use super::digest::{Digest, Hasher};
 use super::disk::{Disk, Lock, Temporary};
 use super::document::{Descriptor, OCI_LAYER};
@@ -20,7 +20,7 @@ use super::inherit;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
 use super::limits::Limits;
 use super::record::{self, Record, RecordLayer};
-use super::unpack::{Measured, Owners, Source, Streamed, Unpacked, extract, open_root, stream};
+use super::unpack::{Measured, Owners, Source, Streamed, Unpacked, extract, merge, open_root, stream};
 
 /// Layers that are unpacked at once. Each takes some 5 MiB of queues and up to 8 MiB of a zstd window; three of them
 /// keep the whole under 40 MiB and more would only wait for the disk.
@@ -33,45 +33,6 @@ pub(super) struct Intake {
     pub limits: Limits,
     pub owners: Owners,
     pub claims: Claims,
-}
-
-/// The layers that are being unpacked just now, so that nobody unpacks one that another is about to have.
-#[derive(Debug, Default)]
-pub(super) struct Claims {
-    busy: Mutex<BTreeSet<String>>,
-    freed: Condvar,
-}
-
-/// The right to unpack a layer.
-pub(super) struct Claim<'c> {
-    claims: &'c Claims,
-    key: String,
-}
-
-impl Claims {
-    pub(super) fn wait_for(&self, key: &str) -> Claim<'_> {
-        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut busy = self
-            .freed
-            .wait_while(busy, |busy| busy.contains(key))
-            .unwrap_or_else(PoisonError::into_inner);
-        busy.insert(key.to_owned());
-        Claim {
-            claims: self,
-            key: key.to_owned(),
-        }
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.claims
-            .busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.key);
-        self.claims.freed.notify_all();
-    }
 }
 
 /// How a layer's bytes are had when they are needed.
@@ -126,7 +87,8 @@ impl<'i> Ingest<'i> {
     pub(super) fn keep_document(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
         let digest = Digest::of(bytes);
         let place = self.disk().blob(&digest);
-        if !place.exists() {
+        // One that a power cut emptied before an image named it is written again.
+        if !fs::metadata(&place).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
             let (mut file, temporary) = self.disk().temporary_file()?;
             file.write_all(bytes).map_err(ImageError::io(temporary.path()))?;
             temporary.move_to(&place).map_err(ImageError::io(&place))?;
@@ -166,7 +128,8 @@ impl<'i> Ingest<'i> {
         Ok(layers)
     }
 
-    /// Makes the image known: everything to disk, then its record, then its names.
+    /// Makes the image known: everything to disk, then its record, then its names. The built-in image, whose layer has
+    /// no blob, is not waited for: it is checked before use, and made again if a power cut took it.
     pub(super) fn commit(
         &self,
         id: Digest,
@@ -174,12 +137,7 @@ impl<'i> Ingest<'i> {
         layers: &[Layer],
         names: &[String],
     ) -> Result<Record, ImageError> {
-        let mut notes: Vec<String> = Vec::new();
-        for note in layers.iter().flat_map(|layer| &layer.info.notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
-        }
+        let notes = merge(layers.iter().flat_map(|layer| layer.info.notes.clone()));
         let record_layers = layers
             .iter()
             .map(|l| RecordLayer {
@@ -195,7 +153,9 @@ impl<'i> Ingest<'i> {
             size,
             notes,
         };
-        self.disk().sync()?;
+        if layers.iter().any(|layer| layer.info.blob.is_some()) {
+            self.disk().sync()?;
+        }
         let edit = self.disk().edit()?;
         record::write(self.disk(), &record, &edit)?;
         names

@@ -10,6 +10,7 @@ use super::digest::Digest;
 use super::disk::{Disk, Temporary, read_json};
 use super::document::Descriptor;
 use super::error::ImageError;
+use super::unpack::Note;
 
 /// Lengths of a layer's short name, in hexadecimal digits. Overlay takes its options in one page, so 127 layers must
 /// fit into 4 KiB; the longer ones are for layers whose beginnings collide, by chance or by intent.
@@ -29,7 +30,7 @@ pub(super) struct LayerInfo {
     /// Bytes of its files.
     pub size: u64,
     /// What could not be unpacked as the image wanted it.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// A layer in its place.
@@ -79,7 +80,10 @@ pub(super) fn find(disk: &Disk, key: &Digest) -> Result<Option<Layer>, ImageErro
 
 /// Puts an unpacked layer in its place, by one rename. If someone was faster, theirs is taken and this one goes.
 pub(super) fn commit(disk: &Disk, temporary: Temporary, info: LayerInfo) -> Result<Layer, ImageError> {
-    disk.write_json(&temporary.path().join("layer.json"), &info)?;
+    // Not synced by itself: it is with the tree, before a record names the layer.
+    let path = temporary.path().join("layer.json");
+    let json = serde_json::to_vec(&info).map_err(|error| ImageError::io(&path)(error.into()))?;
+    fs::write(&path, json).map_err(ImageError::io(&path))?;
     for length in SHORT {
         let short = &info.key.hex()[..length];
         let place = disk.path("layers").join(short);
@@ -105,6 +109,14 @@ pub(super) fn commit(disk: &Disk, temporary: Temporary, info: LayerInfo) -> Resu
     }
     let place = disk.path("layers").join(info.key.hex());
     Err(ImageError::io(&place)(ErrorKind::AlreadyExists.into()))
+}
+
+/// Moves a layer to where the drop of the returned directory removes it.
+pub(super) fn set_aside(disk: &Disk, short: &str) -> Result<Temporary, ImageError> {
+    let place = disk.path("layers").join(short);
+    let aside = disk.temporary_dir()?;
+    fs::rename(&place, aside.path().join("layer")).map_err(ImageError::io(&place))?;
+    Ok(aside)
 }
 
 #[cfg(test)]

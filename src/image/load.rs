@@ -1,17 +1,17 @@
-//! Images out of OCI layouts, OCI archives and docker archives.
+//! Images out of OCI layouts and OCI archives; docker archives are handed on.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use super::digest::Digest;
+use super::docker::load_docker;
 use super::document::{
-    CONTAINERD_NAME, ConfigFile, DOCKER_LIST, Descriptor, DockerImage, Manifest, ManifestOrIndex, OCI_CONFIG,
-    OCI_INDEX, OCI_LAYER, OCI_MANIFEST, REF_NAME, parse, plan_platform, this_architecture,
+    CONTAINERD_NAME, ConfigFile, DOCKER_CONFIG, DOCKER_LIST, Descriptor, ManifestOrIndex, OCI_CONFIG, OCI_INDEX,
+    OCI_MANIFEST, REF_NAME, parse, plan_platform, this_architecture,
 };
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
 use super::reference::Reference;
-use super::source::{Files, Opened};
+use super::source::Files;
 
 /// How deep indexes may nest; the deepest in the wild is two.
 const NESTED: usize = 4;
@@ -33,7 +33,7 @@ pub(super) fn load(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>)
     }
 }
 
-fn check_single(files: &Files, images: usize, name: Option<&Reference>) -> Result<(), ImageError> {
+pub(super) fn check_single(files: &Files, images: usize, name: Option<&Reference>) -> Result<(), ImageError> {
     match name {
         Some(name) if images != 1 => Err(ImageError::BadDocument {
             what: files.name.clone(),
@@ -111,38 +111,23 @@ fn plan_name(annotations: &BTreeMap<String, String>, stem: Option<&str>) -> Resu
     }
 }
 
+/// An image of a layout, its documents read and verified.
+struct Listed {
+    manifest: Descriptor,
+    manifest_bytes: Vec<u8>,
+    config: Descriptor,
+    config_bytes: Vec<u8>,
+    /// Each layer's packed form and the digest of its tar.
+    layers: Vec<(Descriptor, Digest)>,
+}
+
 fn load_entry(
     ingest: &Ingest<'_>,
     files: &Files,
     entry: &Descriptor,
     name: Option<&Reference>,
 ) -> Result<Digest, ImageError> {
-    let (descriptor, bytes, manifest) = find_manifest(ingest, files, entry)?;
-    let config = manifest
-        .config
-        .ok_or_else(|| not_an_image(&descriptor, "its manifest has no config"))?;
-    if config.media_type != OCI_CONFIG
-        && !config.media_type.is_empty()
-        && !config.media_type.contains("container.image")
-    {
-        return Err(not_an_image(
-            &descriptor,
-            &format!("its config is {}", config.media_type),
-        ));
-    }
-    let config_bytes = read_blob(ingest, files, "config", &config)?;
-    let config_file: ConfigFile = parse(&format!("config {}", config.digest), &config_bytes)?;
-    let blobs = manifest.layers.unwrap_or_default();
-    let diff_ids = config_file.rootfs.diff_ids;
-    if blobs.len() != diff_ids.len() {
-        let why = format!(
-            "the manifest has {} layers and the config {}",
-            blobs.len(),
-            diff_ids.len()
-        );
-        return Err(not_an_image(&descriptor, &why));
-    }
-    check_count("the number of layers", blobs.len(), ingest.limits().layers)?;
+    let listed = read_documents(ingest, files, entry)?;
     let wanted = |(blob, diff_id): (Descriptor, Digest)| WantedLayer {
         what: blob.digest.to_string(),
         diff_id: Some(diff_id),
@@ -157,18 +142,50 @@ fn load_entry(
             ..blob
         }),
     };
-    let layers = ingest.take_layers(&blobs.into_iter().zip(diff_ids).map(wanted).collect::<Vec<_>>())?;
-    ingest.keep_document(&bytes)?;
-    ingest.keep_document(&config_bytes)?;
+    let layers = ingest.take_layers(&listed.layers.into_iter().map(wanted).collect::<Vec<_>>())?;
+    ingest.keep_document(&listed.manifest_bytes)?;
+    ingest.keep_document(&listed.config_bytes)?;
     let by_digest = |digest: &Digest| name.map(|name| name.with_digest(digest).to_string());
     let names = [
         name.map(Reference::store_name),
         by_digest(&entry.digest),
-        by_digest(&descriptor.digest),
+        by_digest(&listed.manifest.digest),
     ];
     let names: Vec<String> = names.into_iter().flatten().collect();
+    Ok(ingest
+        .commit(listed.config.digest, listed.manifest, &layers, &names)?
+        .id)
+}
+
+fn read_documents(ingest: &Ingest<'_>, files: &Files, entry: &Descriptor) -> Result<Listed, ImageError> {
+    let (descriptor, manifest_bytes, document) = find_manifest(ingest, files, entry)?;
+    let config = document
+        .config
+        .ok_or_else(|| not_an_image(&descriptor, "its manifest has no config"))?;
+    let kind = config.media_type.as_str();
+    if !(kind.is_empty() || kind == OCI_CONFIG || kind == DOCKER_CONFIG) {
+        return Err(not_an_image(&descriptor, &format!("its config is {kind}")));
+    }
+    let config_bytes = read_blob(ingest, files, "config", &config)?;
+    let config_file: ConfigFile = parse(&format!("config {}", config.digest), &config_bytes)?;
+    let (blobs, diff_ids) = (document.layers.unwrap_or_default(), config_file.rootfs.diff_ids);
+    if blobs.len() != diff_ids.len() {
+        let why = format!(
+            "the manifest has {} layers and the config {}",
+            blobs.len(),
+            diff_ids.len()
+        );
+        return Err(not_an_image(&descriptor, &why));
+    }
+    check_count("the number of layers", blobs.len(), ingest.limits().layers)?;
     let manifest = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
-    Ok(ingest.commit(config.digest, manifest, &layers, &names)?.id)
+    Ok(Listed {
+        manifest,
+        manifest_bytes,
+        config,
+        config_bytes,
+        layers: blobs.into_iter().zip(diff_ids).collect(),
+    })
 }
 
 fn not_an_image(descriptor: &Descriptor, why: &str) -> ImageError {
@@ -238,109 +255,6 @@ fn read_blob(ingest: &Ingest<'_>, files: &Files, kind: &str, wanted: &Descriptor
         });
     }
     Ok(bytes)
-}
-
-fn load_docker(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
-    let bytes = files.read_document("manifest.json", ingest.limits())?;
-    let images: Vec<DockerImage> = parse("manifest.json", &bytes)?;
-    check_count("the number of images", images.len(), ingest.limits().images)?;
-    check_single(files, images.len(), name)?;
-    if images.is_empty() {
-        let why = "its manifest.json names no image".to_owned();
-        return Err(ImageError::UnknownFormat {
-            source_name: files.name.clone(),
-            why,
-        });
-    }
-    images
-        .into_iter()
-        .map(|image| load_docker_image(ingest, files, image, name))
-        .collect()
-}
-
-/// A docker archive has no manifest in OCI's sense, so one is made for what is kept.
-fn load_docker_image(
-    ingest: &Ingest<'_>,
-    files: &Files,
-    image: DockerImage,
-    name: Option<&Reference>,
-) -> Result<Digest, ImageError> {
-    let config_bytes = files.read_document(&image.config, ingest.limits())?;
-    let config_file: ConfigFile = parse(&image.config, &config_bytes)?;
-    let diff_ids = config_file.rootfs.diff_ids;
-    if image.layers.len() != diff_ids.len() {
-        let why = format!(
-            "the archive has {} layers and the config {}",
-            image.layers.len(),
-            diff_ids.len()
-        );
-        return Err(ImageError::BadDocument {
-            what: image.config,
-            why,
-        });
-    }
-    check_count("the number of layers", diff_ids.len(), ingest.limits().layers)?;
-    let names: Vec<String> = match name {
-        Some(name) => vec![name.store_name()],
-        None => image
-            .repo_tags
-            .iter()
-            .map(|tag| Ok(Reference::parse(tag)?.store_name()))
-            .collect::<Result<_, _>>()?,
-    };
-    let wanted = |(path, diff_id): (String, Digest)| WantedLayer {
-        what: path.clone(),
-        diff_id: Some(diff_id),
-        blob: None,
-        needs_end_mark: false,
-        keeps_blob: true,
-        open: Box::new(move || {
-            let Opened { reader, .. } = files.open_file(&path)?;
-            Ok(reader as Box<dyn Read + Send>)
-        }),
-    };
-    let layers = ingest.take_layers(&image.layers.into_iter().zip(diff_ids).map(wanted).collect::<Vec<_>>())?;
-    let id = ingest.keep_document(&config_bytes)?;
-    let manifest = keep_manifest(
-        ingest,
-        &id,
-        config_bytes.len() as u64,
-        layers.iter().map(|l| l.info.blob.clone()),
-    )?;
-    Ok(ingest.commit(id, manifest, &layers, &names)?.id)
-}
-
-/// Writes the manifest of an image that came without one.
-pub(super) fn keep_manifest(
-    ingest: &Ingest<'_>,
-    config: &Digest,
-    config_size: u64,
-    blobs: impl Iterator<Item = Option<Descriptor>>,
-) -> Result<Descriptor, ImageError> {
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: OCI_MANIFEST.to_owned(),
-        config: Descriptor::new(OCI_CONFIG, config.clone(), config_size),
-        layers: blobs.flatten().map(oci_layer).collect(),
-    };
-    let bytes = serde_json::to_vec(&manifest).map_err(|error| ImageError::BadDocument {
-        what: "manifest".to_owned(),
-        why: error.to_string(),
-    })?;
-    let digest = ingest.keep_document(&bytes)?;
-    Ok(Descriptor::new(OCI_MANIFEST, digest, bytes.len() as u64))
-}
-
-/// A layer that came with a Docker manifest keeps its own media type, which an OCI manifest must not have.
-fn oci_layer(blob: Descriptor) -> Descriptor {
-    if blob.media_type.starts_with(OCI_LAYER) {
-        return blob;
-    }
-    let suffix = ["gzip", "zstd"]
-        .into_iter()
-        .find(|kind| blob.media_type.ends_with(kind));
-    let media_type = suffix.map_or(OCI_LAYER.to_owned(), |kind| format!("{OCI_LAYER}+{kind}"));
-    Descriptor::new(&media_type, blob.digest, blob.size)
 }
 
 pub(super) fn check_count(what: &str, count: usize, limit: usize) -> Result<(), ImageError> {

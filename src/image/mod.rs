@@ -12,8 +12,10 @@
 //! owners can be kept; where ids cannot be mapped they become root's, and [`Image::notes`] says so.
 
 mod builtin;
+mod claims;
 mod digest;
 mod disk;
+mod docker;
 mod document;
 mod error;
 mod import;

@@ -8,6 +8,7 @@ use super::digest::Digest;
 use super::disk::{Disk, Lock, entries, read_json, remove_file};
 use super::document::Descriptor;
 use super::error::ImageError;
+use super::unpack::Note;
 
 /// `records/<hex>.json`. Written after everything it names is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub(super) struct Record {
     /// Bytes of the unpacked files.
     pub size: u64,
     /// What could not be unpacked as the image wanted it.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// A layer of an image.

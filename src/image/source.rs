@@ -10,11 +10,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
 use super::LoadSource;
 use super::disk::Disk;
 use super::error::ImageError;
 use super::limits::Limits;
-use super::unpack::{Compression, IndexedEntry, UnpackError, index, spool};
+use super::unpack::{Compression, IndexedEntry, UnpackError, index, open_root, spool};
 
 /// A file of the source, to be read from its beginning.
 pub(super) struct Opened<'s> {
@@ -43,11 +45,14 @@ impl Files {
     /// Opens a source; streams and compressed archives are unpacked to a temporary file on the store's disk.
     pub(super) fn open(source: LoadSource, disk: &Disk, limits: &Limits) -> Result<Files, ImageError> {
         match source {
-            LoadSource::Path(path) if path.is_dir() => Ok(Files {
-                name: path.display().to_string(),
-                stem: path.canonicalize().ok().as_deref().and_then(stem_of),
-                kind: Kind::Directory(path),
-            }),
+            LoadSource::Path(path) if path.is_dir() => {
+                let root = path.canonicalize().map_err(ImageError::io(&path))?;
+                Ok(Files {
+                    name: path.display().to_string(),
+                    stem: stem_of(&root),
+                    kind: Kind::Directory(root),
+                })
+            }
             LoadSource::Path(path) => {
                 let file = File::open(&path).map_err(ImageError::io(&path))?;
                 let (name, stem) = (path.display().to_string(), stem_of(&path));
@@ -112,20 +117,23 @@ impl Files {
         }
     }
 
-    /// Opens a file. `path` is a fixed name or made of a digest, or stays inside an archive: it leads nowhere else.
+    /// Opens a file. A docker archive names its files itself, and no name leads out of the source.
     pub(super) fn open_file(&self, path: &str) -> Result<Opened<'_>, ImageError> {
         let missing = || ImageError::MissingBlob(format!("{}: {path}", self.name));
         match &self.kind {
             Kind::Directory(root) => {
                 let full = root.join(path);
-                let file = match File::open(&full) {
+                let file = match open_beneath(root, path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
                     result => result.map_err(ImageError::io(&full))?,
                 };
-                let size = file.metadata().map_err(ImageError::io(&full))?.len();
+                let meta = file.metadata().map_err(ImageError::io(&full))?;
+                if !meta.is_file() {
+                    return Err(missing());
+                }
                 Ok(Opened {
                     reader: Box::new(file),
-                    size,
+                    size: meta.len(),
                 })
             }
             Kind::Archive { file, index } => {
@@ -179,6 +187,14 @@ fn find(index: &HashMap<String, IndexedEntry>, path: &str) -> Option<(u64, u64)>
         }
     }
     None
+}
+
+/// Without waiting for someone to write, should it be a pipe.
+fn open_beneath(root: &Path, path: &str) -> io::Result<File> {
+    let root = open_root(root)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(&root, path, flags, Mode::empty(), resolve)?.into())
 }
 
 fn spool_to_disk(name: &str, reader: impl Read + Send, disk: &Disk, limits: &Limits) -> Result<File, ImageError> {

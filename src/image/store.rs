@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+use super::claims::Claims;
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER};
 use super::document::ConfigFile;
 use super::error::ImageError;
 use super::import::import;
-use super::ingest::{Claims, Ingest, Intake};
+use super::ingest::{Ingest, Intake};
 use super::layer::tree_path;
 use super::limits::Limits;
 use super::load::load;
@@ -158,7 +159,7 @@ impl ImageStore {
             "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
             "GraphDriver": { "Name": "overlay", "Data": { "LowerDirs": layers } },
             "History": config.history,
-            "Notes": record.notes,
+            "Notes": record.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }))
     }
 
@@ -225,12 +226,11 @@ impl ImageStore {
     pub fn save(&self, references: &[&str], out: impl Write) -> Result<(), ImageError> {
         // Held so that no sweep takes away what is being read.
         let _work = self.disk().work()?;
-        let names = record::names(self.disk())?;
         let mut images: Vec<Saved> = Vec::new();
         for reference in references {
             let record = self.require(reference)?;
             let asked = Reference::parse(reference).ok().map(|reference| reference.store_name());
-            let tags = names_of(&names, &record.id).1;
+            let tags = names_of(&record::names(self.disk())?, &record.id).1;
             let own = tags
                 .iter()
                 .filter(|tag| Some(*tag) == asked.as_ref())
@@ -324,7 +324,7 @@ impl ImageStore {
             config: config.config,
             architecture: config.architecture,
             size: record.size,
-            notes: record.notes,
+            notes: record.notes.iter().map(ToString::to_string).collect(),
         })
     }
 

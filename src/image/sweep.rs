@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, EMPTY_LAYER, Temporary, entries};
+use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
+use super::layer;
 use super::record;
 
 /// Sweeps if nobody is loading, in this process or another; else whoever comes next does it. Tells whether it did.
@@ -22,7 +23,7 @@ pub(super) fn sweep(disk: &Disk) -> Result<bool, ImageError> {
     let mut aside = Vec::new();
     for short in entries(&disk.path("layers"))? {
         if short != EMPTY_LAYER && !layers.contains(&short) {
-            aside.push(set_aside(disk, &disk.path("layers").join(short))?);
+            aside.push(layer::set_aside(disk, &short)?);
         }
     }
     for hex in entries(&disk.path("blobs/sha256"))? {
@@ -51,13 +52,6 @@ fn needed(disk: &Disk) -> Result<(BTreeSet<String>, BTreeSet<String>), ImageErro
         }
     }
     Ok((layers, blobs))
-}
-
-/// Moves a layer to where the drop of a [`Temporary`] removes it.
-fn set_aside(disk: &Disk, path: &Path) -> Result<Temporary, ImageError> {
-    let aside = disk.temporary_dir()?;
-    fs::rename(path, aside.path().join("layer")).map_err(ImageError::io(path))?;
-    Ok(aside)
 }
 
 /// What cannot be removed (another user's, a broken disk) takes space and hurts nobody.

@@ -24,6 +24,9 @@ pub struct SourceSpec {
     pub documents: Option<String>,
     /// The source goes with whoever registered it.
     pub ephemeral: bool,
+    /// When it was last registered: each time it is read anew, whatever was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
     /// The process with which an ephemeral source goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_pid: Option<u32>,

@@ -31,6 +31,7 @@ use crate::store::{Store, StoreError};
 use crate::{applier, controller};
 
 use config::Config;
+use lock::LockError;
 use namespaces::Mode;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,11 +40,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// threads of its own.
 const WORKERS: usize = 2;
 
-/// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread.
-pub fn main() -> ExitCode {
+/// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread. In the background it
+/// yields to a node that runs already: several commands may have started one at the same moment.
+pub fn main(is_background: bool) -> ExitCode {
     namespaces::set_name("kubelocal-node");
     match prepare().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_background && matches!(error.downcast_ref(), Some(LockError::Held(_))) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -61,6 +61,19 @@ impl Refusal {
     }
 }
 
+/// Removes a pod's directory: its volumes, its logs, its own files of `/etc`. Whatever was mounted there was mounted for its
+/// supervisor only and went with it.
+pub(super) async fn remove_directory(path: PathBuf) {
+    let shown = path.display().to_string();
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+    match removed.map_err(std::io::Error::other).flatten() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = shown, %error, "a pod's directory can't be removed; the next start of the node tries again");
+        }
+        _ => {}
+    }
+}
+
 /// A pod while its plan is carried out.
 pub(super) struct Execution<'a> {
     pub(super) rooms: &'a Rooms,
@@ -85,6 +98,13 @@ impl Execution<'_> {
             .run_pod_sandbox(&config::sandbox_config(self.pod))
             .await
             .map_err(|e| failed(&e))
+    }
+
+    /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
+    /// attempts counted from 0 again.
+    pub(super) async fn end_is_durable(&self) {
+        let store = &self.rooms.store;
+        store.durable(store.resource_version()).await;
     }
 
     /// Tells a run to end. That it is already gone is fine.
@@ -165,8 +185,11 @@ impl Execution<'_> {
 
     /// Removes all that is left of a pod, its object last.
     pub(super) async fn finish(&self) {
-        if let Err(error) = self.rooms.runtime.remove_pod_sandbox(self.uid).await {
-            tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
+        match self.rooms.runtime.remove_pod_sandbox(self.uid).await {
+            Ok(()) => remove_directory(self.directory()).await,
+            Err(error) => {
+                tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
+            }
         }
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());

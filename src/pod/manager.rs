@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
+use super::execute::remove_directory;
 use super::worker::{Bell, Desired, Worker};
 use crate::event::EventKind;
 use crate::model::{self, Key, Kind, Object};
@@ -92,6 +93,17 @@ impl Manager {
 
     /// Takes all pods in and follows them from there.
     fn list(&mut self) -> Watcher {
+        loop {
+            let version = self.take_all();
+            // A burst of writes may have pushed even that out of the ring.
+            if let Ok(watcher) = self.rooms.store.watch(version) {
+                return watcher;
+            }
+        }
+    }
+
+    /// Takes all pods in; returns the version of which they are.
+    fn take_all(&mut self) -> u64 {
         let pods = self.rooms.store.list(pod_kind(), None);
         let present: BTreeSet<_> = pods.items.iter().map(|pod| PodUid(pod.uid().to_owned())).collect();
         for pod in &pods.items {
@@ -106,8 +118,7 @@ impl Manager {
         for uid in gone {
             self.entries[&uid].desired.send_modify(|desired| desired.is_gone = true);
         }
-        let watcher = self.rooms.store.watch(pods.resource_version);
-        watcher.expect("nothing that was just listed is forgotten, as no one else runs in between")
+        pods.resource_version
     }
 
     /// Ends sandboxes of pods that are not in the store: we died between their deletion and their end.
@@ -121,8 +132,21 @@ impl Manager {
                     tracing::info!(pod = %config.uid, name = %config.name, "removing what is left of a deleted pod");
                     self.want(&Arc::new(orphan(&config)), true);
                 }
+                self.remove_strays().await;
             }
             Err(error) => tracing::error!(%error, "the runtime can't list its sandboxes"),
+        }
+    }
+
+    /// Removes directories of pods that are neither in the store nor known to the runtime: we died while we removed them.
+    async fn remove_strays(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.rooms.host.pods_dir) else {
+            return;
+        };
+        let named = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_stray = |uid: &PodUid| !self.entries.contains_key(uid);
+        for uid in named.map(PodUid).filter(is_stray).collect::<Vec<_>>() {
+            remove_directory(self.rooms.host.pods_dir.join(uid.0)).await;
         }
     }
 

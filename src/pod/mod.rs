@@ -100,14 +100,30 @@ pub fn uid(pod: &Pod) -> PodUid {
 
 /// What is said of a container that waits to run again.
 pub fn back_off_message(pod: &Pod, container: &str, delay: std::time::Duration) -> String {
-    let metadata = &pod.metadata;
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (name, namespace, uid) = (text(&metadata.name), text(&metadata.namespace), text(&metadata.uid));
     let (minutes, seconds) = (delay.as_secs() / 60, delay.as_secs() % 60);
     let delay = if minutes > 0 {
         format!("{minutes}m{seconds}s")
     } else {
         format!("{seconds}s")
     };
-    format!("back-off {delay} restarting failed container={container} pod={name}_{namespace}({uid})")
+    format!(
+        "back-off {delay} restarting failed container={container} pod={}",
+        full_name(pod)
+    )
+}
+
+/// The event that goes with it.
+fn back_off_event(pod: &Pod, container: &str) -> String {
+    format!(
+        "Back-off restarting failed container {container} in pod {}",
+        full_name(pod)
+    )
+}
+
+/// Name, namespace and uid, as kubelet's messages have them (`format.Pod`).
+fn full_name(pod: &Pod) -> String {
+    let metadata = &pod.metadata;
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (name, namespace, uid) = (text(&metadata.name), text(&metadata.namespace), text(&metadata.uid));
+    format!("{name}_{namespace}({uid})")
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::back_off;
@@ -156,12 +156,14 @@ fn plan_end(facts: Facts<'_>) -> Plan {
     if !sandbox.containers.iter().any(|run| is_running(&run.state)) {
         return Plan::Finish;
     }
-    let wanted = facts.pod.metadata.deletion_timestamp.as_ref().map(|t| t.0);
-    let deadline = if facts.is_gone {
-        facts.now
-    } else {
-        wanted.unwrap_or(facts.now).max(facts.now)
-    };
+    // Counted from here and not to `deletionTimestamp`, which has lost its fraction of a second: the grace is theirs, whole.
+    let seconds = facts
+        .pod
+        .metadata
+        .deletion_grace_period_seconds
+        .filter(|_| !facts.is_gone);
+    let grace = SignedDuration::from_secs(seconds.unwrap_or(0));
+    let deadline = facts.now.saturating_add(grace).expect("no calendar units");
     match facts.stop_deadline {
         Some(told) if told <= deadline => {
             // When their time is up the supervisor kills them; if even that leaves something, the sandbox goes as a whole.

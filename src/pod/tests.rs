@@ -105,6 +105,7 @@ impl World {
     fn delete(&mut self, deadline: Timestamp) {
         let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(deadline);
         self.pod.metadata.deletion_timestamp = Some(time);
+        self.pod.metadata.deletion_grace_period_seconds = Some(deadline.duration_since(self.now).as_secs());
     }
 
     fn plan(&self) -> Plan {
@@ -368,11 +369,7 @@ fn a_changed_container_is_stopped_once_and_started_anew() {
     };
     check(vec![
         ("it is stopped", changed(), Plan::Converge(stop)),
-        (
-            "once",
-            changed().with(|w| w.stopping.extend([id("a", 0)])),
-            settled(),
-        ),
+        ("once", changed().with(|w| w.stopping.extend([id("a", 0)])), settled()),
         (
             "and started",
             changed().with(|w| w.run("a", 0, exited(143))),

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{Execution, Refusal, is_running};
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
-use super::{History, Rooms};
+use super::{History, Rooms, back_off_event};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
@@ -67,6 +67,8 @@ struct Memory {
     failures: BTreeMap<String, Failure>,
     stop_deadline: Option<Timestamp>,
     stopping: BTreeSet<ContainerId>,
+    /// Runs of which it has been told that the next one waits.
+    backing_off: BTreeSet<String>,
 }
 
 /// What a round of work came to.
@@ -179,10 +181,14 @@ impl Worker {
             pod,
             uid: &uid,
         };
+        if matches!(plan, Plan::StopAll { .. } | Plan::StopSandbox | Plan::Finish) {
+            execution.end_is_durable().await;
+        }
         match plan {
             Plan::Settled { recheck } => {
-                if observed.is_some_and(|s| s.alive) && !object.is_deleting() {
+                if observed.as_ref().is_some_and(|s| s.alive) && !object.is_deleting() {
                     execution.refresh_volumes();
+                    self.tell_back_off(&execution, observed.as_ref());
                 }
                 return Outcome::Sleep(recheck);
             }
@@ -255,6 +261,33 @@ impl Worker {
         });
     }
 
+    fn status_of(&self, pod: &Pod, observed: Option<&SandboxStatus>, now: Timestamp) -> PodStatus {
+        pod_status(StatusFacts {
+            pod,
+            observed,
+            failures: &self.memory.failures,
+            host_ips: &self.rooms.host.ips,
+            now,
+        })
+    }
+
+    /// Tells once of each run that the next one waits (kubelet `doBackOff`).
+    fn tell_back_off(&mut self, execution: &Execution<'_>, observed: Option<&SandboxStatus>) {
+        let pod = execution.pod;
+        let status = self.status_of(pod, observed, self.rooms.clock.now());
+        let lists = [status.init_container_statuses, status.container_statuses];
+        let waiting: Vec<ContainerStatus> = lists.into_iter().flatten().flatten().filter(is_backing_off).collect();
+        let is_new = |id: &Option<String>| id.as_ref().is_some_and(|id| !self.memory.backing_off.contains(id));
+        for container in waiting.iter().filter(|container| is_new(&container.container_id)) {
+            let message = back_off_event(pod, &container.name);
+            execution.event_of(Some(&container.name), EventKind::Warning, "BackOff", &message);
+        }
+        self.memory.backing_off = waiting
+            .into_iter()
+            .filter_map(|container| container.container_id)
+            .collect();
+    }
+
     /// Writes the status if it says anything new. It is made from the object in the store, which may be newer than the one at hand.
     fn write_status(&self, object: &Object, observed: Option<&SandboxStatus>) {
         let (uid, now) = (object.uid().to_owned(), self.rooms.clock.now());
@@ -264,20 +297,17 @@ impl Worker {
                 .ok()
                 .filter(|pod| pod.metadata.uid.as_ref() == Some(&uid));
             let Some(pod) = pod else { return };
-            let failures = &self.memory.failures;
-            let status = pod_status(StatusFacts {
-                pod: &pod,
-                observed,
-                failures,
-                host_ips: &self.rooms.host.ips,
-                now,
-            });
-            object.value_mut()["status"] =
-                serde_json::to_value(status).expect("Kubernetes types have string keys only");
+            object.value_mut()["status"] = serde_json::to_value(self.status_of(&pod, observed, now))
+                .expect("Kubernetes types have string keys only");
         };
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);
     }
+}
+
+fn is_backing_off(container: &ContainerStatus) -> bool {
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
 }
 
 fn grace_of(pod: &Pod) -> Duration {

@@ -21,6 +21,9 @@ use tokio::time::{Instant, timeout};
 /// Everything below happens in milliseconds; only a very busy machine needs more than a second.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Tells grounds, and containers, from others of this process.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
 /// Tells the test's second process what to do.
 pub const NODE_VARIABLE: &str = "KUBELOCAL_TEST_NODE";
 
@@ -35,25 +38,9 @@ pub struct Ground {
     pub options: RuntimeOptions,
     pub runtime: NativeRuntime,
     pub layer: PathBuf,
+    number: u32,
     changes: UnboundedReceiver<PodUid>,
     dir: Scratch,
-}
-
-/// The uid of the pod of this name in this process: control groups of tests that run at once must not meet.
-pub fn uid(name: &str) -> PodUid {
-    PodUid(format!("uid-of-{name}-{}", std::process::id()))
-}
-
-/// A plain pod.
-pub fn sandbox_config(name: &str) -> SandboxConfig {
-    SandboxConfig {
-        uid: uid(name),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        hostname: name.to_owned(),
-        host_network: false,
-        share_pid: false,
-    }
 }
 
 /// A temporary directory that shows what supervisors said if the test fails.
@@ -130,6 +117,7 @@ impl Ground {
             options,
             runtime,
             layer,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             changes,
             dir,
         }
@@ -137,14 +125,31 @@ impl Ground {
 
     /// A number that only this test's processes sleep for.
     pub fn word(&self) -> String {
-        format!("{}.25", 1_000_000 + std::process::id())
+        format!("{}.{:04}", 1_000_000 + std::process::id(), self.number)
+    }
+
+    /// The uid of the pod of this name; control groups of tests that run at once must not meet.
+    pub fn uid(&self, name: &str) -> PodUid {
+        PodUid(format!("uid-of-{name}-{}-{}", std::process::id(), self.number))
+    }
+
+    /// A plain pod.
+    pub fn sandbox_config(&self, name: &str) -> SandboxConfig {
+        SandboxConfig {
+            uid: self.uid(name),
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            hostname: name.to_owned(),
+            host_network: false,
+            share_pid: false,
+        }
     }
 
     /// Another node over the same directories, which begins a pod with this container.
     pub fn node_process(&self, name: &str, config: &ContainerConfig) -> std::process::Child {
-        let task = serde_json::to_string(&(&self.options, sandbox_config(name), config)).expect("they are JSON");
+        let task = serde_json::to_string(&(&self.options, self.sandbox_config(name), config)).expect("they are JSON");
         std::process::Command::new(std::env::current_exe().expect("it is known"))
-            .args(["--exact", "life::a_node_to_be_killed", "--ignored"])
+            .args(["--exact", "crash::a_node_to_be_killed", "--ignored"])
             .env(NODE_VARIABLE, task)
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -166,6 +171,7 @@ impl Ground {
             options,
             runtime,
             layer,
+            number,
             changes,
             dir,
         } = self;
@@ -176,6 +182,7 @@ impl Ground {
             options,
             runtime,
             layer,
+            number,
             changes,
             dir,
         }
@@ -186,7 +193,7 @@ impl Ground {
     }
 
     pub async fn sandbox_with(&self, name: &str, change: impl FnOnce(&mut SandboxConfig)) -> PodUid {
-        let mut config = sandbox_config(name);
+        let mut config = self.sandbox_config(name);
         change(&mut config);
         self.runtime.run_pod_sandbox(&config).await.expect("the sandbox runs");
         config.uid
@@ -198,7 +205,6 @@ impl Ground {
     }
 
     pub fn command(&self, name: &str, args: &[&str]) -> ContainerConfig {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         ContainerConfig {
             id: ContainerId(format!("{number:064x}")),

@@ -105,7 +105,7 @@ fn yaml_has_sorted_keys_and_no_managed_fields() {
     let text = yaml(&prepare(vec![object], false, false));
     assert_eq!(
         text,
-        "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    b: \"true\"\n    n: \"1\"\n    text: |\n      a\n      b\n  \
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    b: \"true\"\n    \"n\": \"1\"\n    text: |\n      a\n      b\n  \
          name: web\nspec:\n  containers:\n  - args: []\n    name: a\n"
     );
 }

@@ -14,7 +14,8 @@ pub fn yaml(value: &Value) -> String {
         Value::Object(fields) if !fields.is_empty() => write_map(fields, 0, &mut out),
         Value::Array(items) if !items.is_empty() => write_list(items, 0, &mut out),
         scalar => {
-            out.push_str(&inline(scalar, 0));
+            // Two blanks in, as a block's indentation indicator says.
+            out.push_str(&inline(scalar, 2));
             out.push('\n');
         }
     }
@@ -111,7 +112,11 @@ impl Form {
         // A blank before a line's end would be lost in a block.
         let has_blank_at_line_end = words.split('\n').rev().skip(1).any(|line| line.ends_with(' '));
         let has_indicator = chars.iter().enumerate().any(|(place, c)| match c {
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' if place == 0 => true,
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                if place == 0 =>
+            {
+                true
+            }
             '-' | '?' if place == 0 => is_blank_at(1),
             ':' => is_blank_at(place + 1),
             '#' => is_blank_at(place - 1),
@@ -121,7 +126,12 @@ impl Form {
         let (starts_blank, ends_blank) = (words.starts_with([' ', '\n']), words.ends_with([' ', '\n']));
         let is_fragile = is_special || has_blank_at_line_end;
         Self {
-            can_be_plain: !(words.is_empty() || is_fragile || has_indicator || is_document_mark || starts_blank || ends_blank),
+            can_be_plain: !(words.is_empty()
+                || is_fragile
+                || has_indicator
+                || is_document_mark
+                || starts_blank
+                || ends_blank),
             can_be_single_quoted: !is_fragile,
             can_be_block: !is_fragile && !words.ends_with(' '),
         }
@@ -138,9 +148,9 @@ fn is_printable(c: char) -> bool {
 /// Whether a plain text would be read as something else than text (`resolve`, `isBase60Float`).
 fn is_ambiguous(words: &str) -> bool {
     const WORDS: &[&str] = &[
-        "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no",
-        "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF", "+.inf",
-        "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
+        "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n",
+        "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf",
+        ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
     ];
     WORDS.contains(&words) || is_number(words) || is_timestamp(words) || is_base_60(words)
 }
@@ -157,7 +167,9 @@ fn is_number(words: &str) -> bool {
     };
     let is_signed_once = bare.len() - digits.len() <= 1;
     let is_float = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
         && digits.parse::<f64>().is_ok();
     is_signed_once && (is_float || is_radix(["0x", "0X"], 16) || is_radix(["0o", "0O"], 8) || is_radix(["0b", "0B"], 2))
 }
@@ -169,7 +181,8 @@ fn is_timestamp(words: &str) -> bool {
     let is_digits = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
     };
-    let is_date = matches!(parts.as_slice(), [y, m, d] if is_digits(y, 4..=4) && is_digits(m, 1..=2) && is_digits(d, 1..=2));
+    let is_date =
+        matches!(parts.as_slice(), [y, m, d] if is_digits(y, 4..=4) && is_digits(m, 1..=2) && is_digits(d, 1..=2));
     let rest = &words[date.len()..];
     is_date && (rest.is_empty() || rest[1..].starts_with(|c: char| c.is_ascii_digit()) && rest.contains(':'))
 }
@@ -178,7 +191,8 @@ fn is_timestamp(words: &str) -> bool {
 fn is_base_60(words: &str) -> bool {
     let mut parts = words.trim_start_matches(['+', '-']).split(':');
     let first = parts.next().unwrap_or_default();
-    let is_start = first.starts_with(|c: char| c.is_ascii_digit()) && first.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let is_start =
+        first.starts_with(|c: char| c.is_ascii_digit()) && first.chars().all(|c| c.is_ascii_digit() || c == '_');
     let rest: Vec<&str> = parts.collect();
     let is_sixtieth = |part: &str| part.parse::<u32>().is_ok_and(|n| n < 60) && part.len() <= 2;
     let is_last = |part: &str| is_sixtieth(part.split('.').next().unwrap_or_default());
@@ -340,13 +354,25 @@ mod tests {
 
     #[test]
     fn keys_that_look_like_something_else_are_quoted_too() {
-        assert_eq!(yaml(&json!({"1": "a", "true": "b", "a/b.c": "d", "x: y": 1})), "\"1\": a\na/b.c: d\n\"true\": b\n'x: y': 1\n");
+        assert_eq!(
+            yaml(&json!({"1": "a", "true": "b", "a/b.c": "d", "x: y": 1})),
+            "\"1\": a\na/b.c: d\n\"true\": b\n'x: y': 1\n"
+        );
     }
 
     fn values() -> impl Strategy<Value = Value> {
-        let text = prop_oneof!["[ -~]{0,12}", "[a:#\\- \n]{0,12}", any::<String>(), "[0-9.:_eExX+-]{0,8}"];
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
-            text.clone().prop_map(Value::from)];
+        let text = prop_oneof![
+            "[ -~]{0,12}",
+            "[a:#\\- \n]{0,12}",
+            any::<String>(),
+            "[0-9.:_eExX+-]{0,8}"
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text.clone().prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::{Node, Resource};
 use super::context::{Context, parse_duration, source_path};
-use super::down::{source_kind, unregister, wait_gone};
+use super::down::{Workloads, source_kind, unregister, wait_gone};
 use super::error::{CliError, ErrorKind, Result};
 use super::events::event_kind;
 use super::follow::{Change, changes};
@@ -92,8 +92,9 @@ pub async fn run(args: &WatchArgs, context: &Context) -> Result {
 /// What the watch made goes, whatever ended it. A second Ctrl-C ends the waiting, and the node goes on alone.
 async fn tear_down(node: &Node, source: &str) -> Result {
     let gone = async {
+        let workloads = Workloads::now(node).await?;
         let doomed = unregister(node, source).await?;
-        wait_gone(node, &doomed).await
+        wait_gone(node, &workloads, &doomed).await
     };
     tokio::select! {
         outcome = gone => outcome,

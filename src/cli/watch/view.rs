@@ -256,7 +256,7 @@ mod tests {
         let mut show = |wrong: &[Problem], lines: &[Line]| changed_lines(&mut told, &mut problems, wrong, lines);
         let pending = line("pod/web", "Pending", "the node to begin");
         assert_eq!(
-            show(&[], &[pending.clone()]),
+            show(&[], std::slice::from_ref(&pending)),
             "pod/web 0/1 Pending waiting for the node to begin\n"
         );
         assert_eq!(show(&[], &[pending]), "", "nothing changed");

@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::UnpackError;
-use super::notes::Notes;
+use super::notes::{Note, Notes};
 use super::owner::{Owner, Owners};
 use super::path::TreePath;
 use super::tarball::{Entry, Kind, Tarball, Time};
@@ -32,8 +32,8 @@ pub struct Unpacked {
     pub bytes: u64,
     /// Directories that exist only because something lies in them, parents first.
     pub implied: Vec<Vec<u8>>,
-    /// What could not be unpacked as the archive wanted it, in sentences.
-    pub notes: Vec<String>,
+    /// What could not be unpacked as the archive wanted it.
+    pub notes: Vec<Note>,
     /// Whether the archive was closed by its end mark.
     pub has_end_mark: bool,
 }
@@ -81,7 +81,7 @@ pub fn extract(
         entries,
         bytes,
         implied,
-        notes: notes.into_sentences(),
+        notes: notes.finish(),
         has_end_mark: tarball.has_end_mark(),
     })
 }

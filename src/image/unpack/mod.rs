@@ -20,6 +20,7 @@ pub(super) use compression::Compression;
 pub use error::UnpackError;
 pub(super) use extract::{Unpacked, extract};
 pub(super) use index::{IndexedEntry, index, spool};
+pub(super) use notes::{Note, merge};
 pub(super) use owner::Owners;
 pub(super) use stream::{Measured, Source, Streamed, stream};
 pub(super) use tree::{is_opaque, open_root};

@@ -175,7 +175,7 @@ async fn find_settled(dir: &PodDir) -> Option<Process> {
     let until = Instant::now() + BIRTH;
     loop {
         let found = Process::find(dir);
-        if found.is_some() || !matches!(dir.lock(), Ok(None)) || Instant::now() >= until {
+        if found.is_some() || !dir.is_locked() || Instant::now() >= until {
             return found;
         }
         sleep(Duration::from_millis(5)).await;

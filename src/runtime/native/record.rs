@@ -19,8 +19,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -99,15 +98,24 @@ impl PodDir {
         &self.0
     }
 
-    /// Takes the pod for one supervisor: the lock is held for as long as a process has the descriptor. `None` if another has
-    /// it.
-    pub fn lock(&self) -> io::Result<Option<OwnedFd>> {
-        let dir = OwnedFd::from(fs::File::open(&self.0)?);
-        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(dir)),
+    /// Opens the supervisor's log, and takes the pod for one supervisor by it: the lock is held for as long as any process has
+    /// this descriptor, which the supervisor gets as its standard error. `None` if another supervisor lives.
+    pub fn lock(&self) -> io::Result<Option<fs::File>> {
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.log())?;
+        match rustix::fs::flock(&log, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(log)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a supervisor lives, or is about to.
+    pub fn is_locked(&self) -> bool {
+        self.log().exists() && matches!(self.lock(), Ok(None))
     }
 
     pub fn sandbox(&self) -> PathBuf {

@@ -1,9 +1,9 @@
 //! Starting a supervisor, and knowing one again.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,7 +16,6 @@ use tokio::net::unix::pipe;
 
 use super::client::SocketPath;
 use super::record::{PodDir, SupervisorRecord, read_json};
-use super::sys;
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
 /// What earlier supervisors of the pod said is kept up to this size; one of them says less.
@@ -40,7 +39,7 @@ impl Process {
         }
         Some(Process {
             pid,
-            pidfd: sys::watch_readable(pidfd).ok()?,
+            pidfd: crate::os::watch_readable(pidfd).ok()?,
         })
     }
 
@@ -98,16 +97,15 @@ pub(super) async fn start(options: &RuntimeOptions, dir: &PodDir, config: &Sandb
 }
 
 fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::Result<(pipe::Receiver, Child)> {
-    let listener = listen(&options.run_dir, &config.uid)?;
-    let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(dir.log())?;
+    // Before anything else: from here to the supervisor's end, and whoever dies meanwhile, the pod is taken.
+    let Some(log) = dir.lock()? else {
+        return Err(io::Error::other("the pod has one already"));
+    };
     if log.metadata()?.len() > MAX_LOG {
         log.set_len(0)?;
     }
+    let listener = listen(&options.run_dir, &config.uid)?;
+    let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // Without pre-exec hooks, so that the standard library uses posix_spawn: forking a large process is slow.
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")
@@ -119,7 +117,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))
-        .stderr(Stdio::from(File::from(OwnedFd::from(log))))
+        .stderr(Stdio::from(log))
         .spawn()?;
     Ok((pipe::Receiver::from_owned_fd(birth)?, first))
 }

@@ -7,17 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The most descriptors that come with one message: standard input, output and error.
 const MAX_FDS: usize = 3;
-
-/// Watches a descriptor with tokio, for it to become readable.
-pub(super) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` keeps its descriptor open until it is dropped, which `AsyncFd` does after deregistering it.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
-}
 
 /// Which side of a fork this is.
 pub(super) enum Fork {

@@ -46,6 +46,8 @@ pub(super) struct Place {
     pub tty_group: bool,
     /// Whether processes may have supplementary groups: not where an unprivileged user mapped one id only.
     pub may_set_groups: bool,
+    /// What `hostname` says: containers find it in `HOSTNAME`, as containerd and CRI-O have it.
+    pub hostname: String,
 }
 
 /// Plans the config of a container with this root file system.
@@ -130,7 +132,7 @@ fn plan_process(
     };
     let mut process = ProcessBuilder::default()
         .args(config.args.clone())
-        .env(plan_env(config, &identity.home))
+        .env(plan_env(config, &identity.home, &place.hostname))
         .cwd(if config.cwd.is_empty() { "/" } else { &config.cwd })
         .terminal(config.tty)
         .user(
@@ -148,9 +150,10 @@ fn plan_process(
     Ok(process)
 }
 
-fn plan_env(config: &ContainerConfig, home: &str) -> Vec<String> {
+fn plan_env(config: &ContainerConfig, home: &str, hostname: &str) -> Vec<String> {
     let mut env = config.env.clone();
     add_missing(&mut env, DEFAULT_PATH);
+    add_missing(&mut env, &format!("HOSTNAME={hostname}"));
     add_missing(&mut env, &format!("HOME={home}"));
     if config.tty {
         add_missing(&mut env, "TERM=xterm");
@@ -239,6 +242,7 @@ pub(super) mod tests {
             oom_floor: 0,
             tty_group: true,
             may_set_groups: true,
+            hostname: "web-0".to_owned(),
         }
     }
 
@@ -287,13 +291,15 @@ pub(super) mod tests {
             serde_json::json!({"uid": 7, "gid": 8, "additionalGids": [9]})
         );
         assert_eq!(spec["process"]["cwd"], "/");
-        let env = serde_json::json!([DEFAULT_PATH, "HOME=/home/seven"]);
+        let env = serde_json::json!([DEFAULT_PATH, "HOSTNAME=web-0", "HOME=/home/seven"]);
         assert_eq!(spec["process"]["env"], env);
         let mut own = config();
-        own.env = vec!["PATH=/x".to_owned(), "HOME=/y".to_owned(), "PATHS=1".to_owned()];
+        own.env = ["PATH=/x", "HOSTNAME=z", "HOME=/y", "PATHS=1"]
+            .map(str::to_owned)
+            .to_vec();
         assert_eq!(
             planned(&own, &place())["process"]["env"],
-            serde_json::json!(["PATH=/x", "HOME=/y", "PATHS=1"])
+            serde_json::json!(["PATH=/x", "HOSTNAME=z", "HOME=/y", "PATHS=1"])
         );
     }
 

@@ -1,8 +1,8 @@
 //! How a supervisor comes into its namespaces, and is known to be there before it does anything.
 //!
 //! The process that the node starts only unshares and forks: the child is PID 1 of the new pid namespace. Before it goes on, its
-//! pid is on disk, so a node that dies at any moment of this leaves a supervisor that the next node finds, or none; and the pod is
-//! locked, so that it never has two.
+//! pid is on disk, so a node that dies at any moment of this leaves a supervisor that the next node finds, or none. That it
+//! never has two is the lock's matter, which the node took on what is this process's standard error.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,21 +13,11 @@ use rustix::thread::UnshareFlags;
 use super::super::record::{PodDir, SandboxRecord, SupervisorRecord, read_json, write_json};
 use super::super::sys;
 
-/// A supervisor in its namespaces.
-pub(super) struct Born {
-    pub dir: PodDir,
-    pub record: SandboxRecord,
-    /// Held for life, so that the pod never has two.
-    pub _lock: OwnedFd,
-}
-
 /// Forks into new namespaces; returns in the child.
 ///
 /// # Errors
 /// The text is for people.
-pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
-    let lock = dir.lock().map_err(|e| format!("lock: {e}"))?;
-    let lock = lock.ok_or("the pod has a supervisor already")?;
+pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<(PodDir, SandboxRecord), String> {
     let record: SandboxRecord = read_json(&dir.sandbox()).ok_or("sandbox.json cannot be read")?;
     let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if !record.config.host_network {
@@ -52,11 +42,9 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
             }
             // Away from the terminal and the process group of whoever started the node.
             rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
-            Ok(Born {
-                dir,
-                record,
-                _lock: lock,
-            })
+            // It was started as `/proc/self/exe`, which would be its name.
+            rustix::thread::set_name(c"kubelocal-pod").map_err(|e| format!("name: {e}"))?;
+            Ok((dir, record))
         }
     }
 }

@@ -30,11 +30,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::record::PodDir;
+use super::record::{PodDir, SandboxRecord};
 use super::spec::Place;
 use super::sys;
 use crate::runtime::ContainerId;
-use birth::Born;
 pub(super) use cgroup::remove_left as remove_left_cgroup;
 use container::{Container, Stage};
 use exits::Ended;
@@ -55,7 +54,7 @@ pub fn main(args: &[OsString]) -> ! {
         std::process::exit(2);
     };
     let born = birth::begin(PodDir::at(PathBuf::from(dir)), &birth);
-    match born.and_then(|born| Supervisor::new(born, listener)) {
+    match born.and_then(|(dir, record)| Supervisor::new(dir, record, listener)) {
         Ok(supervisor) => {
             birth::announce(birth, Ok(()));
             supervisor.run()
@@ -91,7 +90,8 @@ enum Watched {
 
 /// Everything a supervisor knows.
 struct Supervisor {
-    born: Born,
+    dir: PodDir,
+    record: SandboxRecord,
     place: Place,
     cgroup: Option<cgroup::PodCgroup>,
     poller: Poller<Watched>,
@@ -115,13 +115,14 @@ struct Leaving {
 }
 
 impl Supervisor {
-    fn new(born: Born, listener: OwnedFd) -> Result<Supervisor, String> {
+    fn new(dir: PodDir, record: SandboxRecord, listener: OwnedFd) -> Result<Supervisor, String> {
         let signals = sys::child_signals().map_err(|e| format!("signals: {e}"))?;
-        let (place, cgroup) = place::make(&born.dir, &born.record)?;
+        let (place, cgroup) = place::make(&dir, &record)?;
         let listener = UnixListener::from(listener);
         let poller = Poller::new().map_err(|e| format!("epoll: {e}"))?;
         let mut supervisor = Supervisor {
-            born,
+            dir,
+            record,
             place,
             cgroup,
             poller,

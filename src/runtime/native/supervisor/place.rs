@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
@@ -35,6 +36,9 @@ pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Optio
     if !record.config.host_network {
         set_up_network(&record.config.hostname)?;
     }
+    // As kubelet has it for the pause container. Only root may; an unprivileged user's supervisors are as likely to be killed
+    // as anything else of theirs.
+    let _ = fs::write("/proc/self/oom_score_adj", "-998");
     let cgroup = PodCgroup::make(dir, &host_mount, &own_group);
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
     let place = Place {
@@ -46,6 +50,7 @@ pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Optio
         oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
         may_set_groups: read("/proc/self/setgroups").trim() != "deny",
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
     Ok((place, cgroup))
 }
@@ -116,6 +121,11 @@ fn start_pause() -> Result<PathBuf, String> {
 /// Waits for ever. Orphans of the shared namespace become its children, and are reaped by the kernel.
 fn run_pause() -> ! {
     sys::ignore_children();
+    // Containers see this process; its memory, a copy of the supervisor's, is not theirs to read.
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if hidden.and_then(|()| rustix::thread::set_name(c"pause")).is_err() {
+        sys::exit_now(1);
+    }
     // Nothing of the supervisor's may be reached through this process, which containers can see.
     sys::close_all();
     sys::pause()

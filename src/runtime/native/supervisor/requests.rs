@@ -1,7 +1,7 @@
 //! What the node may ask, and how it is done.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -64,13 +64,13 @@ impl Supervisor {
         if self.leaving.is_some() {
             return Err(Fault::Create("the sandbox is being stopped".to_owned()));
         }
-        let dir = self.born.dir.container(&config.name, config.attempt);
+        let dir = self.dir.container(&config.name, config.attempt);
         let dir =
             dir.ok_or_else(|| Fault::Create(format!("container name {:?} cannot name a directory", config.name)))?;
         let bundle = Bundle {
             id: config.id.0.clone(),
             path: dir.bundle(),
-            state: self.born.dir.run().join("oci"),
+            state: self.dir.run().join("oci"),
             tty: config.tty,
             has_cgroup: self.cgroup.is_some(),
         };
@@ -118,7 +118,7 @@ impl Supervisor {
                 (streams.stdin, container.stdin) = (Some(input), Some(write));
             }
         }
-        let (bundle, program) = (container.bundle.clone(), self.born.record.oci_runtime.clone());
+        let (bundle, program) = (container.bundle.clone(), self.record.oci_runtime.clone());
         let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).run(&bundle)).map_err(io("fork"))?;
         for (source, fd) in outputs {
             self.read_output(id, source, fd).map_err(io("epoll"))?;
@@ -272,10 +272,13 @@ impl Supervisor {
             tty: exec.tty,
             ..container.bundle.clone()
         };
-        let process = write_process(&bundle, peer, exec).map_err(Fault::Start)?;
-        let program = self.born.record.oci_runtime.clone();
+        let process = bundle.path.join(format!("exec-{peer}.json"));
+        let program = self.record.oci_runtime.clone();
         let streams = exec_streams(exec, fds);
-        let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).exec(&bundle, &process));
+        let job = jobs::fork_job(streams, || {
+            write_process(&bundle, &process, exec)?;
+            oci::chosen(program.as_ref()).exec(&bundle, &process)
+        });
         let job = job.and_then(|job| {
             self.watch_job(
                 job,
@@ -373,11 +376,9 @@ fn exec_streams(exec: &ExecConfig, fds: Vec<OwnedFd>) -> Streams {
     }
 }
 
-/// Writes the description of a command's process beside the bundle's.
-fn write_process(bundle: &Bundle, peer: Token, exec: &ExecConfig) -> Result<PathBuf, String> {
+/// Writes the description of a command's process. In the job, because it takes reading the bundle's whole config.
+fn write_process(bundle: &Bundle, path: &Path, exec: &ExecConfig) -> Result<(), String> {
     let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
     let process = spec.process().as_ref().ok_or("the bundle's config has no process")?;
-    let path = bundle.path.join(format!("exec-{peer}.json"));
-    write_json(&path, &plan_exec(process, exec), false).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(path)
+    write_json(path, &plan_exec(process, exec), false).map_err(|e| format!("{}: {e}", path.display()))
 }

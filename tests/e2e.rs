@@ -1,0 +1,27 @@
+//! The program as a user drives it, with real rootless containers of the built-in image.
+//!
+//! Run as an unprivileged user with subordinate ids (`scripts/test` sees to that), or as root. Each test has a node of its own.
+
+#[path = "e2e/home.rs"]
+mod home;
+#[path = "e2e/manifest.rs"]
+mod manifest;
+
+#[path = "e2e/config.rs"]
+mod config;
+#[path = "e2e/confinement.rs"]
+mod confinement;
+#[path = "e2e/files.rs"]
+mod files;
+#[path = "e2e/images.rs"]
+mod images;
+#[path = "e2e/life.rs"]
+mod life;
+#[path = "e2e/node.rs"]
+mod node;
+#[path = "e2e/streams.rs"]
+mod streams;
+#[path = "e2e/verbs.rs"]
+mod verbs;
+#[path = "e2e/workloads.rs"]
+mod workloads;

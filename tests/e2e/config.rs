@@ -1,0 +1,223 @@
+//! What a container finds: environment, arguments, volumes.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::home::Home;
+use crate::manifest::{config_map, container, documents, job, pod, secret};
+
+#[test]
+fn the_environment_comes_from_everywhere_and_expands() {
+    let home = Home::new();
+    let from = |kind: &str, name: &str, key: &str| json!({kind: {"name": name, "key": key}});
+    let manifest = job("env", "env")
+        .with("/metadata/labels", json!({"app": "x"}))
+        .with(
+            "/spec/containers/0/resources",
+            json!({"requests": {"cpu": "250m"}, "limits": {"memory": "64Mi"}}),
+        )
+        .with(
+            "/spec/containers/0/envFrom",
+            json!([
+                {"configMapRef": {"name": "c"}, "prefix": "C_"},
+                {"secretRef": {"name": "s"}},
+                {"configMapRef": {"name": "absent", "optional": true}},
+            ]),
+        )
+        .with(
+            "/spec/containers/0/env",
+            json!([
+                {"name": "PLAIN", "value": "plain"},
+                {"name": "EXPANDED", "value": "$(PLAIN)-$(TOKEN)-$$(PLAIN)-$(UNKNOWN)"},
+                {"name": "ONE", "valueFrom": from("configMapKeyRef", "c", "color")},
+                {"name": "TWO", "valueFrom": from("secretKeyRef", "s", "TOKEN")},
+                {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "s", "key": "no", "optional": true}}},
+                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "ACCOUNT", "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}},
+                {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            ]),
+        );
+    let all = documents([
+        config_map("c", json!({"color": "blue"})),
+        secret("s", json!({"TOKEN": "t0"})),
+        manifest,
+    ]);
+    home.must(format!("apply -f {}", home.file("a.yaml", all)));
+    home.until_phase("env", "Succeeded");
+    let log = home.must("logs env");
+    for line in [
+        "PLAIN=plain",
+        "EXPANDED=plain-t0-$(PLAIN)-$(UNKNOWN)",
+        "ONE=blue",
+        "TWO=t0",
+        "TOKEN=t0",
+        "C_color=blue",
+        "NAME=env",
+        "LABEL=x",
+        "ACCOUNT=default",
+        "MEMORY=64",
+        "HOSTNAME=env",
+    ] {
+        assert!(log.lines().any(|found| found == line), "{line} is missing:\n{log}");
+    }
+    assert!(!log.contains("ABSENT"), "{log}");
+}
+
+#[test]
+fn arguments_expand_and_a_missing_key_is_a_config_error() {
+    let home = Home::new();
+    let echo =
+        job("echo", "echo $(WHO) $$(WHO)").with("/spec/containers/0/env", json!([{"name": "WHO", "value": "you"}]));
+    let broken = pod("broken", "env").with(
+        "/spec/containers/0/env",
+        json!([
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "k"}}},
+        ]),
+    );
+    home.must(format!("apply -f {}", home.file("a.yaml", documents([echo, broken]))));
+    home.until_phase("echo", "Succeeded");
+    assert_eq!(home.must("logs echo"), "you $(WHO)\n");
+    home.until_waiting("broken", "CreateContainerConfigError");
+    let waiting = home.text("pod broken", "/status/containerStatuses/0/state/waiting/message");
+    assert_eq!(waiting, "configmap \"late\" not found");
+    home.must(format!(
+        "apply -f {}",
+        home.file("late.yaml", config_map("late", json!({"k": "v"})))
+    ));
+    home.until_logged("broken", "A=v");
+}
+
+#[test]
+fn config_maps_and_secrets_are_files_that_follow_their_objects() {
+    let home = Home::new();
+    let manifest = pod("web", "cat /config/color --every 0.1")
+        .with("/spec/containers/0/volumeMounts", json!([
+            {"name": "config", "mountPath": "/config"},
+            {"name": "secret", "mountPath": "/secret", "readOnly": true},
+            {"name": "items", "mountPath": "/items"},
+            {"name": "optional", "mountPath": "/optional"},
+        ]))
+        .with("/spec/volumes", json!([
+            {"name": "config", "configMap": {"name": "c"}},
+            {"name": "secret", "secret": {"secretName": "s", "defaultMode": 256}},
+            {"name": "items", "configMap": {"name": "c", "items": [{"key": "color", "path": "deep/er", "mode": 448}]}},
+            {"name": "optional", "configMap": {"name": "absent", "optional": true}},
+        ]));
+    home.start(documents([
+        config_map("c", json!({"color": "blue", "size": "1"})),
+        secret("s", json!({"token": "t0"})),
+        manifest,
+    ]));
+    let see = |words: &str| home.must(format!("exec web -- /kubelocal demo {words}"));
+    assert_eq!(see("cat /config/size"), "1");
+    assert_eq!(see("cat /secret/token"), "t0");
+    assert_eq!(see("cat /items/deep/er"), "blue");
+    assert_eq!(see("ls /items/deep"), "er\n");
+    assert!(
+        see("ls /optional").lines().all(|name| name.starts_with("..")),
+        "{}",
+        see("ls /optional")
+    );
+    assert_eq!(see("readlink /config/color"), "..data/color\n");
+    assert!(
+        see("stat /secret/..data/token").contains("0400"),
+        "{}",
+        see("stat /secret/..data/token")
+    );
+    assert!(
+        see("stat /items/..data/deep/er").contains("0700"),
+        "{}",
+        see("stat /items/..data/deep/er")
+    );
+    let ids = home.container_ids();
+    home.must(format!(
+        "apply -f {}",
+        home.file("b.yaml", config_map("c", json!({"color": "green"})))
+    ));
+    let log = home.until_logged("web", "green");
+    assert!(
+        log.lines().all(|line| line == "blue" || line == "green"),
+        "the swap is atomic: {log}"
+    );
+    assert_eq!(home.container_ids(), ids);
+    home.until("the removed key is gone", || !see("ls /config").contains("size"));
+}
+
+#[test]
+fn two_containers_share_an_empty_dir_and_sub_paths_are_parts_of_it() {
+    let home = Home::new();
+    let mut reader = container("reader", "sleep forever");
+    reader["volumeMounts"] = json!([{"name": "v", "mountPath": "/all"}]);
+    let mut writer = container("main", "sleep forever");
+    writer["volumeMounts"] = json!([{"name": "v", "mountPath": "/part", "subPath": "a/b"}]);
+    let manifest = pod("web", "sleep forever")
+        .with("/spec/containers", json!([writer, reader]))
+        .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
+    home.start(manifest);
+    home.must([
+        "exec",
+        "web",
+        "-c",
+        "main",
+        "--",
+        "/kubelocal",
+        "demo",
+        "write",
+        "/part/f",
+        "shared text",
+    ]);
+    let read = home.must("exec web -c reader -- /kubelocal demo cat /all/a/b/f");
+    assert_eq!(read, "shared text\n");
+    let uid = home.text("pod web", "/metadata/uid");
+    home.must("delete pod web");
+    home.until("its files are gone", || !home.path("pods").join(&uid).exists());
+}
+
+#[test]
+fn a_host_path_is_the_hosts_and_its_type_is_checked() {
+    let home = Home::new();
+    let dir = home.path("../files/shared");
+    fs::create_dir_all(&dir).expect("a directory");
+    fs::write(dir.join("in"), "from the host").expect("writes");
+    let dir = dir.canonicalize().expect("is there").display().to_string();
+    let with = |name: &str, kind: &str, path: &str| {
+        pod(name, "sleep forever")
+            .with(
+                "/spec/containers/0/volumeMounts",
+                json!([{"name": "h", "mountPath": "/h"}]),
+            )
+            .with(
+                "/spec/volumes",
+                json!([{"name": "h", "hostPath": {"path": path, "type": kind}}]),
+            )
+    };
+    let all = [with("web", "Directory", &dir), with("wrong", "File", &dir)];
+    home.must(format!("apply -f {}", home.file("a.yaml", documents(all))));
+    home.until_ready("web");
+    assert_eq!(home.must("exec web -- /kubelocal demo cat /h/in"), "from the host");
+    home.must("exec web -- /kubelocal demo write /h/out back");
+    assert_eq!(fs::read_to_string(format!("{dir}/out")).expect("written"), "back\n");
+    home.until("the wrong type is told", || {
+        home.must("events --for pod/wrong")
+            .contains("hostPath type check failed")
+    });
+}
+
+#[test]
+fn a_pod_has_its_own_loopback_or_with_host_network_the_hosts() {
+    let home = Home::new();
+    let shared = pod("shared", "sleep forever").with("/spec/hostNetwork", json!(true));
+    home.must(format!(
+        "watch --once {}",
+        home.file("a.yaml", documents([pod("own", "serve"), shared]))
+    ));
+    let devices = |pod: &str| home.must(format!("exec {pod} -- /kubelocal demo cat /proc/net/dev"));
+    let host = fs::read_to_string("/proc/net/dev").expect("reads");
+    assert_eq!(devices("own").lines().count(), 3, "{}", devices("own"));
+    assert_eq!(devices("shared").lines().count(), host.lines().count());
+    home.must("exec own -- /kubelocal demo connect 127.0.0.1:8080");
+    let ip = home.text("pod shared", "/status/podIP");
+    assert_eq!(ip, home.text("pod shared", "/status/hostIP"));
+}

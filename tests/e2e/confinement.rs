@@ -1,0 +1,127 @@
+//! What a container may do, as seen from inside.
+
+use serde_json::{Value, json};
+
+use crate::home::Home;
+use crate::manifest::{documents, job, pod};
+
+const STATUS: &str = "cat /proc/self/status";
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {status}")).trim()
+}
+
+fn security(name: &str, args: &str, context: Value) -> crate::manifest::Manifest {
+    job(name, args).with("/spec/containers/0/securityContext", context)
+}
+
+#[test]
+fn containers_are_confined_unless_they_ask_for_more() {
+    let home = Home::new();
+    home.must(format!(
+        "apply -f {}",
+        home.file(
+            "a.yaml",
+            documents([
+                job("default", STATUS),
+                security(
+                    "confined",
+                    STATUS,
+                    json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
+                ),
+                security(
+                    "more",
+                    STATUS,
+                    json!({"capabilities": {"add": ["NET_ADMIN"], "drop": ["CHOWN"]}})
+                ),
+            ])
+        )
+    ));
+    for name in ["default", "confined", "more"] {
+        home.until_phase(name, "Succeeded");
+    }
+    let status = home.must("logs default");
+    // The fourteen capabilities that container runtimes give by default.
+    assert_eq!(field(&status, "CapEff"), "00000000a80425fb");
+    assert_eq!(field(&status, "CapBnd"), "00000000a80425fb");
+    assert_eq!(field(&status, "Seccomp"), "2");
+    let status = home.must("logs confined");
+    assert_eq!(field(&status, "CapEff"), "0000000000000000");
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    let status = home.must("logs more");
+    assert_eq!(field(&status, "CapEff"), "00000000a80435fa");
+}
+
+#[test]
+fn kernel_files_are_masked_or_read_only() {
+    let home = Home::new();
+    home.must(format!("watch --once {}", home.file("a.yaml", pod("web", "serve"))));
+    let mounts = home.must("exec web -- /kubelocal demo mounts");
+    let options = |at: &str| {
+        let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some(at));
+        line.and_then(|line| line.split(' ').nth(5))
+            .unwrap_or_else(|| panic!("no {at} in {mounts}"))
+    };
+    for path in ["/sys", "/sys/fs/cgroup", "/proc/sys", "/proc/irq"] {
+        assert!(options(path).starts_with("ro"), "{path}: {}", options(path));
+    }
+    let keys = home.must("exec web -- /kubelocal demo stat /proc/keys");
+    assert!(keys.contains("char"), "/dev/null lies over it: {keys}");
+    let said = home.run("exec web -- /kubelocal demo write /proc/sys/kernel/hostname x");
+    assert_eq!(said.code, 1, "{}", said.stdout);
+}
+
+#[test]
+fn a_read_only_root_file_system_can_not_be_written() {
+    let home = Home::new();
+    home.must(format!(
+        "apply -f {}",
+        home.file(
+            "a.yaml",
+            documents([
+                job("writable", "write /file x"),
+                security("read-only", "write /file x", json!({"readOnlyRootFilesystem": true})),
+            ])
+        )
+    ));
+    home.until_phase("writable", "Succeeded");
+    home.until_phase("read-only", "Failed");
+    assert!(home.must("logs read-only").contains("Read-only file system"));
+}
+
+#[test]
+fn users_and_groups_are_what_was_asked_for() {
+    let home = Home::new();
+    let user = security("user", "id", json!({"runAsUser": 1234, "runAsGroup": 2345})).with(
+        "/spec/securityContext",
+        json!({"supplementalGroups": [5, 6], "runAsUser": 1}),
+    );
+    let root = pod("root", "serve").with("/spec/securityContext", json!({"runAsNonRoot": true}));
+    let other = security("other", "id", json!({"runAsNonRoot": true, "runAsUser": 7}));
+    home.must(format!(
+        "apply -f {}",
+        home.file("a.yaml", documents([user, root, other]))
+    ));
+    home.until_phase("user", "Succeeded");
+    assert!(
+        home.must("logs user").starts_with("uid=1234 gid=2345 groups=5,6"),
+        "{}",
+        home.must("logs user")
+    );
+    home.until_phase("other", "Succeeded");
+    assert!(home.must("logs other").starts_with("uid=7 "));
+    home.until("the reason is told", || {
+        let waiting = home.field("pod root", "/status/containerStatuses/0/state/waiting");
+        waiting["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with("CreateContainer")
+            && waiting["message"]
+                .as_str()
+                .unwrap_or_default()
+                .contains("container has runAsNonRoot and image will run as root")
+    });
+}

@@ -1,0 +1,207 @@
+//! The node and the supervisors may die; containers, status and logs must bear it.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+
+use crate::home::Home;
+use crate::manifest::{documents, pod};
+
+#[test]
+fn a_killed_node_leaves_containers_alone_and_the_next_one_tells_the_truth_at_once() {
+    let home = Home::new();
+    home.must(format!(
+        "watch --once {}",
+        home.file(
+            "a.yaml",
+            documents([pod("web", "serve"), pod("count", "count --interval 20")])
+        )
+    ));
+    let ids = home.container_ids();
+    let uid = home.text("pod web", "/metadata/uid");
+    home.kill_node();
+    assert_eq!(
+        home.processes().len(),
+        4,
+        "two supervisors and what they run: {:?}",
+        home.processes()
+    );
+    let start = Instant::now();
+    let table = home.must("get pods --no-headers");
+    let took = start.elapsed();
+    let shown: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().take(4).collect())
+        .collect();
+    assert_eq!(
+        shown,
+        [["count", "1/1", "Running", "0"], ["web", "1/1", "Running", "0"]]
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(home.container_ids(), ids);
+    assert_eq!(home.text("pod web", "/metadata/uid"), uid);
+    home.must("exec web -- /kubelocal demo echo alive");
+}
+
+#[test]
+fn what_ended_while_no_node_ran_is_told_by_the_next_one() {
+    let home = Home::new();
+    let once = pod("once", "exit 5 --after 1").with("/spec/restartPolicy", json!("Never"));
+    home.must(format!(
+        "apply -f {}",
+        home.file("a.yaml", documents([once, pod("web", "serve")]))
+    ));
+    home.until_phase("once", "Running");
+    let supervisor = home
+        .supervisor_pid(&home.text("pod web", "/metadata/uid"))
+        .expect("it runs");
+    home.kill_node();
+    kill_process(supervisor, Signal::KILL).expect("it is ours");
+    home.until_ended(supervisor);
+    home.until("the process of once has ended", || {
+        !home.processes().iter().any(|(_, words)| words.contains("demo exit"))
+    });
+    home.must("get nodes");
+    home.until_phase("once", "Failed");
+    assert_eq!(
+        home.field("pod once", "/status/containerStatuses/0/state/terminated/exitCode"),
+        5
+    );
+    home.until("web runs again", || {
+        let status = home.field("pod web", "/status/containerStatuses/0");
+        status["restartCount"] == 1 && status["ready"] == true
+    });
+}
+
+#[test]
+fn logs_written_while_no_node_ran_are_there() {
+    let home = Home::new();
+    home.must(format!(
+        "watch --once {}",
+        home.file("a.yaml", pod("count", "count --interval 10"))
+    ));
+    home.kill_node();
+    let files = crate::home::files_below(&home.path("pods"));
+    let log = files
+        .iter()
+        .find(|path| path.ends_with("logs/main/0.log"))
+        .expect("a log")
+        .clone();
+    let size = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+    let before = size();
+    assert!(
+        crate::home::within(crate::home::DEADLINE, || size() > before + 2000),
+        "it goes on writing"
+    );
+    let log = home.must("logs count");
+    let numbers: Vec<u64> = log.lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(numbers.len() > 40);
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_second_node_is_refused() {
+    let home = Home::new();
+    home.must("get nodes");
+    let pid = home.node_pid().expect("a node runs");
+    let said = home.fails("node");
+    assert!(
+        said.contains(&format!("a node is running already (pid {})", pid.as_raw_nonzero())),
+        "{said}"
+    );
+    assert_eq!(home.node_pid(), Some(pid));
+}
+
+#[test]
+fn many_first_commands_start_one_node() {
+    let home = Home::new();
+    let calls: Vec<_> = (0..8)
+        .map(|_| home.spawn(&mut home.command("get nodes --no-headers")))
+        .collect();
+    for call in calls {
+        let answer = call.wait_with_output().expect("it ends");
+        assert!(answer.status.success(), "{answer:?}");
+    }
+    let nodes = home.processes();
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+}
+
+#[test]
+fn the_containers_of_a_killed_supervisor_die_with_it_and_the_pod_restarts() {
+    let home = Home::new();
+    home.must(format!(
+        "watch --once {}",
+        home.file(
+            "a.yaml",
+            documents([pod("web", "serve"), pod("other", "sleep forever")])
+        )
+    ));
+    let other = home.field("pod other", "/status/containerStatuses/0/containerID");
+    let uid = home.text("pod web", "/metadata/uid");
+    let supervisor = home.supervisor_pid(&uid).expect("it runs");
+    let container = home
+        .processes()
+        .into_iter()
+        .find(|(_, words)| words.contains("demo serve"))
+        .expect("it runs")
+        .0;
+    kill_process(supervisor, Signal::KILL).expect("it is ours");
+    home.until_ended(container);
+    home.until("the pod runs again", || {
+        let status = home.field("pod web", "/status/containerStatuses/0");
+        status["restartCount"] == 1 && status["ready"] == true
+    });
+    assert_eq!(home.text("pod web", "/metadata/uid"), uid);
+    assert_eq!(
+        home.field("pod other", "/status/containerStatuses/0/containerID"),
+        other
+    );
+    home.until("the node, two supervisors and two containers are all", || {
+        home.processes().len() == 5
+    });
+}
+
+#[test]
+fn stop_leaves_pods_and_stop_pods_ends_them() {
+    let home = Home::new();
+    home.must(format!(
+        "watch --once {}",
+        home.file("a.yaml", documents([pod("web", "serve"), pod("count", "count")]))
+    ));
+    let ids = home.container_ids();
+    let stopped = home.run("stop");
+    assert_eq!(stopped.stdout, "stopped\n");
+    assert!(
+        stopped.stderr.contains("2 pods run on without the node"),
+        "{}",
+        stopped.stderr
+    );
+    assert_eq!(home.processes().len(), 4);
+    assert_eq!(home.run("status").code, 1);
+    assert_eq!(home.container_ids(), ids);
+    assert_eq!(home.must("stop --pods"), "stopped\n");
+    assert!(
+        crate::home::within(crate::home::DEADLINE, || home.processes().is_empty()),
+        "{:?}",
+        home.processes()
+    );
+    // They stay wanted: the next node starts them again.
+    home.must("get nodes");
+    home.until_ready("web");
+}
+
+#[test]
+fn a_node_in_the_foreground_ends_with_sigterm() {
+    let home = Home::new();
+    let mut node = home.spawn(
+        home.command("node")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null()),
+    );
+    home.until("it answers", || home.run("status").code == 0);
+    home.must(format!("watch --once {}", home.file("a.yaml", pod("web", "serve"))));
+    kill_process(rustix::process::Pid::from_child(&node), Signal::TERM).expect("it runs");
+    assert!(node.wait().expect("it ends").success());
+    assert_eq!(home.processes().len(), 2, "the pod goes on");
+}

@@ -1,0 +1,346 @@
+//! The whole node in one process on the fake runtime: files go in, and what a real `kube` client sees comes out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kubelocal::api::{NodeFacts, serve};
+use kubelocal::event::EventRecorder;
+use kubelocal::image::ImageStore;
+use kubelocal::model::{Clock, SystemClock};
+use kubelocal::pod::{Host, Rooms};
+use kubelocal::runtime::PodUid;
+use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
+use kubelocal::store::Store;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Everything below takes milliseconds; only a very busy machine needs more than a second.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A node with an image `test:1` and a directory of manifests.
+struct Node {
+    dir: TempDir,
+    runtime: FakeRuntime,
+    client: kube::Client,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("manifests")).expect("makes it");
+        let images = ImageStore::open(&path("images")).expect("opens");
+        let image = images.clone();
+        let imported = tokio::task::spawn_blocking(move || image.import(rootfs().as_slice(), "test:1")).await;
+        imported.expect("does not panic").expect("imports");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Store::in_memory(clock.clone());
+        let runtime = FakeRuntime::new(Timestamp::now());
+        let recorder = EventRecorder::new(store.clone(), clock.clone(), "test");
+        let stop = CancellationToken::new();
+        let rooms = Rooms {
+            store: store.clone(),
+            runtime: Arc::new(runtime.clone()),
+            images: images.clone(),
+            recorder: recorder.clone(),
+            clock: clock.clone(),
+            host: host(path("pods")),
+        };
+        let (bells, pods) = kubelocal::pod::run(Arc::new(rooms), stop.clone());
+        let api = kubelocal::api::Api {
+            store: store.clone(),
+            runtime: Arc::new(runtime.clone()),
+            images,
+            bells,
+            clock: clock.clone(),
+            facts: facts(dir.path().to_owned()),
+            end: watch::channel(None).0,
+        };
+        let listener = UnixListener::bind(path("api.sock")).expect("binds");
+        let tasks = vec![
+            tokio::spawn(pods),
+            tokio::spawn(kubelocal::applier::run(
+                store.clone(),
+                clock.clone(),
+                path("manifests"),
+                stop.clone(),
+            )),
+            tokio::spawn(kubelocal::controller::run(store, recorder, clock, stop.clone())),
+            tokio::spawn(serve(Arc::new(api), listener, stop.clone())),
+        ];
+        let client = kubelocal::cli::transport::client(&path("api.sock"), "default");
+        Self {
+            dir,
+            runtime,
+            client,
+            stop,
+            tasks,
+        }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.expect("no task panics");
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.dir.path().join("manifests").join(file), text).expect("writes");
+    }
+
+    fn remove(&self, file: &str) {
+        std::fs::remove_file(self.dir.path().join("manifests").join(file)).expect("removes");
+    }
+
+    async fn pods(&self) -> Vec<Pod> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");
+        api.list(&ListParams::default()).await.expect("lists").items
+    }
+
+    /// Waits until the pods are as wanted, and shows them if they never are.
+    async fn until(&self, what: &str, is_so: impl Fn(&[Pod]) -> bool) -> Vec<Pod> {
+        let start = Instant::now();
+        loop {
+            let pods = self.pods().await;
+            if is_so(&pods) {
+                return pods;
+            }
+            assert!(start.elapsed() < DEADLINE, "never: {what}; last seen: {pods:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn starts(&self) -> usize {
+        self.runtime
+            .calls()
+            .iter()
+            .filter(|call| call.verb == Verb::Start)
+            .count()
+    }
+}
+
+fn rootfs() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o755);
+    header.set_cksum();
+    tar.append_data(&mut header, "program", &b"x"[..]).expect("appends");
+    tar.into_inner().expect("ends")
+}
+
+fn host(pods_dir: PathBuf) -> Host {
+    Host {
+        node_name: "test".into(),
+        ips: vec!["127.0.0.1".into()],
+        cpus: 2,
+        memory: 1 << 30,
+        pods_dir,
+    }
+}
+
+fn facts(home: PathBuf) -> NodeFacts {
+    NodeFacts {
+        home,
+        mode: "test".into(),
+        runtime: "fake".into(),
+        cgroups: "none".into(),
+        started_at: Timestamp::now(),
+        warnings: Vec::new(),
+    }
+}
+
+fn deployment(replicas: u32, word: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: web}}}}\n  \
+         template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      containers: [{{name: web, image: \"test:1\", command: [\"{word}\"]}}]\n"
+    )
+}
+
+fn pod(word: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: one}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+         containers: [{{name: main, image: \"test:1\", command: [\"{word}\"]}}]\n"
+    )
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.filter(|c| c.type_ == "Ready").any(|c| c.status == "True") && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn commands(pods: &[Pod]) -> Vec<String> {
+    let command = |pod: &Pod| pod.spec.as_ref()?.containers[0].command.as_ref()?.first().cloned();
+    pods.iter().filter_map(command).collect()
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.metadata.uid.clone().expect("stored objects have one")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_becomes_pods_and_takes_them_away_again() {
+    let node = Node::start().await;
+    node.write("web.yaml", &deployment(3, "a"));
+    node.until("three ready", |pods| pods.len() == 3 && pods.iter().all(is_ready))
+        .await;
+    node.remove("web.yaml");
+    node.until("none", <[Pod]>::is_empty).await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_rolls_and_an_equal_file_touches_nothing() {
+    let node = Node::start().await;
+    node.write("web.yaml", &deployment(2, "a"));
+    node.until("two ready", |pods| pods.len() == 2 && pods.iter().all(is_ready))
+        .await;
+    let starts = node.starts();
+    node.write("web.yaml", &format!("# a comment more\n{}", deployment(2, "a")));
+    node.write(
+        "other.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n",
+    );
+    let maps: Api<ConfigMap> = Api::namespaced(node.client.clone(), "default");
+    let start = Instant::now();
+    while maps.get_opt("seen").await.expect("answers").is_none() {
+        assert!(start.elapsed() < DEADLINE, "the later file was never read");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.starts(), starts, "a comment starts nothing");
+    node.write("web.yaml", &deployment(2, "b"));
+    let rolled = |pods: &[Pod]| pods.len() == 2 && pods.iter().all(is_ready) && commands(pods) == ["b", "b"];
+    node.until("both new", rolled).await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_file_keeps_its_last_good_objects() {
+    let node = Node::start().await;
+    node.write("one.yaml", &pod("a"));
+    let before = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    node.write("one.yaml", &pod("a").replace("containers", "containrs"));
+    node.write("two.yaml", &pod("b").replace("name: one", "name: two"));
+    let after = node
+        .until("the other came", |pods| pods.len() == 2 && pods.iter().all(is_ready))
+        .await;
+    assert!(
+        after.iter().any(|pod| uid(pod) == uid(&before[0])),
+        "the first is still the same"
+    );
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_pod_is_replaced_when_what_changed_is_fixed() {
+    let node = Node::start().await;
+    node.write("one.yaml", &pod("a"));
+    let before = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    node.write("one.yaml", &pod("b"));
+    let replaced = |pods: &[Pod]| commands(pods) == ["b"] && pods.iter().all(is_ready);
+    let after = node.until("a new one runs", replaced).await;
+    assert_ne!(uid(&before[0]), uid(&after[0]));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_is_shown_and_counted() {
+    let node = Node::start().await;
+    node.runtime.script(
+        "main",
+        Script {
+            exit: Some((Duration::ZERO, 3)),
+            ..Script::default()
+        },
+    );
+    node.write("one.yaml", &pod("a"));
+    let waiting = |pods: &[Pod]| {
+        let statuses = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+        statuses.into_iter().any(|s| {
+            let reason = s.state.as_ref().and_then(|s| s.waiting.as_ref()?.reason.clone());
+            let code = s
+                .last_state
+                .as_ref()
+                .and_then(|s| Some(s.terminated.as_ref()?.exit_code));
+            (reason.as_deref(), code, s.restart_count) == (Some("CrashLoopBackOff"), Some(3), 1)
+        })
+    };
+    node.until("back-off after the first restart", waiting).await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_supervisor_is_followed_by_a_new_one() {
+    let node = Node::start().await;
+    node.write("one.yaml", &pod("a"));
+    let pods = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    node.runtime.kill_supervisor(&PodUid(uid(&pods[0])));
+    let restarted = |pods: &[Pod]| {
+        let restarts = |pod: &Pod| Some(pod.status.as_ref()?.container_statuses.as_ref()?.first()?.restart_count);
+        pods.iter().all(is_ready) && pods.iter().filter_map(restarts).eq([1])
+    };
+    let after = node.until("it runs again", restarted).await;
+    assert_eq!(uid(&after[0]), uid(&pods[0]), "the pod is the same");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_applies_owns_fields_and_deletes() {
+    let node = Node::start().await;
+    let deployments: Api<Deployment> = Api::namespaced(node.client.clone(), "default");
+    let apply = |manager: &'static str, replicas: i32| {
+        let config = serde_json::json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "test:1"}]}}},
+        });
+        let deployments = deployments.clone();
+        async move {
+            deployments
+                .patch("api", &PatchParams::apply(manager), &Patch::Apply(config))
+                .await
+        }
+    };
+    // The image names no command, so its pods can't start: that is told, and the rest works all the same.
+    apply("one", 1).await.expect("applies");
+    let conflict = apply("two", 2).await.expect_err("another manager owns the field");
+    assert!(conflict.to_string().contains("conflict with \"one\""), "{conflict}");
+    let told = |pods: &[Pod]| {
+        let statuses = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+        let reasons = statuses.filter_map(|s| s.state.as_ref()?.waiting.as_ref()?.reason.clone());
+        reasons.eq(["CreateContainerConfigError".to_owned()])
+    };
+    node.until("its pod says why it waits", told).await;
+    deployments
+        .delete("api", &DeleteParams::default())
+        .await
+        .expect("deletes");
+    node.until("its pods went with it", <[Pod]>::is_empty).await;
+    let unknown = deployments.get("api").await.expect_err("it is gone");
+    assert!(
+        unknown.to_string().contains("deployments.apps \"api\" not found"),
+        "{unknown}"
+    );
+    node.end().await;
+}
