@@ -57,7 +57,7 @@ def main():
         verb, count = json.loads(line)
         if verb == "start":
             bundle = os.path.join(directory, "bundle-")
-            commands = [crun + ["run", "-d", "-b", f"{bundle}{n}", f"bench-{n}"] for n in range(count)]
+            commands = [crun + ["run", "-d", "--no-new-keyring", "-b", f"{bundle}{n}", f"bench-{n}"] for n in range(count)]
         else:
             commands = [crun + ["delete", "-f", f"bench-{n}"] for n in range(count)]
         print(json.dumps(all_at_once(commands)), flush=True)

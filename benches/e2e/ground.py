@@ -76,7 +76,7 @@ def run(command, env, timeout, check=True):
         output.seek(0)
         text = output.read().decode(errors="replace")
     if check and process.returncode != 0:
-        raise Failed(f"{' '.join(command)}: exit {process.returncode}\n{text[-2000:]}")
+        raise Failed(f"{' '.join(command)}: exit {process.returncode}\n{text[:1000]}")
     return Run(seconds, usage.ru_maxrss, text)
 
 

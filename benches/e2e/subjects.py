@@ -72,13 +72,17 @@ class Podman:
     HELPERS = {"conmon", "catatonit", "slirp4netns", "pasta", "pasta.avx2", "aardvark-dns", "rootlessport", "exe", "podman"}
 
     def __init__(self, directory, env, _root, archive, most, network="none"):
-        self.directory, self.env = directory, env
+        self.directory = directory
         self.before = {pid for pid, _, _ in ground.processes()}
         self.network = ["--network", network] if network else []
         state = os.path.join(directory, "podman")
         self.podman = ["podman", "--root", state, "--runroot", os.path.join(env["XDG_RUNTIME_DIR"], "podman"),
                        "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
         self.state, self.peak = state, 0
+        # A keyring per container meets the quota of 200 keys that users have; keys are freed late.
+        self.env = dict(env, CONTAINERS_CONF=os.path.join(directory, "containers.conf"))
+        with open(self.env["CONTAINERS_CONF"], "w") as file:
+            file.write("[containers]\nkeyring = false\n")
         self.run("import", archive, ground.IMAGE)
 
     def run(self, *arguments, check=True):
