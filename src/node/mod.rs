@@ -112,6 +112,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
     let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime)).await?);
     let host = report::host(paths.pods.clone());
+    controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
     let rooms = Rooms {
         store: store.clone(),
