@@ -66,6 +66,7 @@ impl Births {
             config: config.clone(),
             created_at: Timestamp::now(),
             oci_runtime: self.oci_runtime.clone(),
+            seccomp_cache: self.living.options.run_dir.join("seccomp"),
         };
         let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
         written.map_err(|source| RuntimeError::Io {

@@ -39,6 +39,8 @@ pub(super) struct SandboxRecord {
     pub created_at: Timestamp,
     /// Which OCI runtime the pod's containers use for all of its life; `None` is the embedded one.
     pub oci_runtime: Option<Program>,
+    /// Where translated seccomp profiles are kept, for all pods of the node.
+    pub seccomp_cache: PathBuf,
 }
 
 /// `supervisor.json`: which process it is. A pid alone may have been reused, and after a reboot a start time too.

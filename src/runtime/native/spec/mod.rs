@@ -20,6 +20,8 @@ use oci_spec::runtime::{
 
 pub(super) use capabilities::CapabilitySet;
 use capabilities::plan_capabilities;
+#[cfg(test)]
+pub(super) use seccomp::default_profile;
 
 use super::users::Identity;
 use crate::runtime::{ContainerConfig, ExecConfig, Seccomp};

@@ -71,6 +71,7 @@ impl Supervisor {
             id: config.id.0.clone(),
             path: dir.bundle(),
             state: self.dir.run().join("oci"),
+            seccomp_cache: self.record.seccomp_cache.clone(),
             tty: config.tty,
             has_cgroup: self.cgroup.is_some(),
         };
