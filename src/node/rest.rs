@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::Store;
 
 /// So long without a change is rest. Longer than the pauses within a rollout, shorter than people wait before they look at `top`.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(2);
 
 /// Gives memory back whenever the node comes to rest, until `stop`. Wakes nobody otherwise.
 pub(super) async fn run(store: Store, stop: CancellationToken) {

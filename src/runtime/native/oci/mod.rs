@@ -36,6 +36,11 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
+    /// Where its root file system is mounted.
+    pub fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
     /// What the runtime keeps of this container.
     pub fn state_dir(&self) -> PathBuf {
         self.state.join(&self.id)

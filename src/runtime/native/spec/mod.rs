@@ -221,7 +221,6 @@ pub(super) mod tests {
             env: Vec::new(),
             cwd: String::new(),
             user: String::new(),
-            non_root: false,
             supplemental_groups: Vec::new(),
             mounts: Vec::new(),
             log_path: PathBuf::from("/logs/0.log"),
