@@ -141,6 +141,10 @@ impl ScriptedNode {
 
 async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
+    // Every command asks first whether anybody is there.
+    if parts.uri.path() == "/livez" {
+        return Ok(Response::new(Full::from("ok")));
+    }
     let accept = parts.headers.get("accept").map_or(&b""[..], |accept| accept.as_bytes());
     let table = if accept.starts_with(b"application/json;as=Table") {
         " as Table"

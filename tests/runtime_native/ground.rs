@@ -161,6 +161,15 @@ impl Ground {
         self.options.pods_dir.join(&pod.0)
     }
 
+    /// What pods have in the directory of sockets, without what they share.
+    pub fn run_entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.options.run_dir).expect("it stays").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|name| name != "mount-points" && name != "seccomp")
+            .collect()
+    }
+
     /// A path as the pod's supervisor sees it: its `run` is mounted for itself only.
     pub fn seen_by_supervisor(&self, pod: &PodUid, path: &Path) -> PathBuf {
         let pid = self.runtime.supervisor_pid(pod).expect("it lives");

@@ -59,7 +59,8 @@ pub(super) fn mount_overlay(layers: &[&Path], run: &RunDir, rootfs: &Path, links
     let made = mount_overlay_io(layers, run, rootfs, links);
     // Links were needed for the call only.
     let _ = fs::remove_dir_all(links);
-    made.map_err(|e| format!("overlay of {} layers: {e}", layers.len()))
+    // The lowest is ours and no part of the image.
+    made.map_err(|e| format!("overlay of {} layers: {e}", layers.len().saturating_sub(1)))
 }
 
 fn mount_overlay_io(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path) -> io::Result<()> {
