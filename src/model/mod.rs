@@ -8,6 +8,7 @@ mod object;
 mod paths;
 mod quantity;
 mod selector;
+mod signal;
 
 pub use clock::{Clock, ManualClock, SystemClock, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};
@@ -19,3 +20,4 @@ pub use object::{Key, Object, OwnerRef, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use selector::{LabelSelector, Requirement, SelectorError};
+pub use signal::signal_number;

@@ -14,7 +14,7 @@ use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
 use crate::image::{Image, ImageError};
 use crate::model::{Lookup, Object};
-use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
 use crate::volume;
 
 /// A failure before it is dated and counted.
@@ -107,10 +107,8 @@ impl Execution<'_> {
         store.durable(store.resource_version()).await;
     }
 
-    /// Tells a run to end. That it is already gone is fine.
+    /// Sends a run the signal to end. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
-        let message = format!("Stopping container {}", run.name);
-        self.event_of(Some(&run.name), EventKind::Normal, "Killing", &message);
         let stop = Stop {
             signal: super::stop_signal_of(run),
             grace,
@@ -129,12 +127,16 @@ impl Execution<'_> {
         }
     }
 
+    /// One of the pod's containers, if it still has one of that name.
+    pub(super) fn container(&self, name: &str) -> Option<&Container> {
+        let mut all = init_containers(self.pod).iter().chain(containers(self.pod));
+        all.find(|c| c.name == name)
+    }
+
     /// Starts one run of a container.
-    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<(), Refusal> {
-        let all = init_containers(self.pod).iter().chain(containers(self.pod));
-        let container = all
-            .into_iter()
-            .find(|c| c.name == start.name)
+    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<ContainerId, Refusal> {
+        let container = self
+            .container(&start.name)
             .expect("plans name the pod's own containers");
         let image = self.image(container).await?;
         let volumes = self.set_up_volumes(container)?;
@@ -173,7 +175,7 @@ impl Execution<'_> {
             "Started",
             &format!("Started container {}", container.name),
         );
-        Ok(())
+        Ok(id)
     }
 
     /// Brings the files of ConfigMaps and Secrets up to date in a pod that runs.
@@ -262,11 +264,6 @@ impl Execution<'_> {
             allocatable: &allocatable,
         })
     }
-}
-
-/// Whether this run is one that a stop is for.
-pub(super) fn is_running(run: &ContainerStatus) -> bool {
-    matches!(run.state, ContainerState::Running { .. })
 }
 
 /// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).

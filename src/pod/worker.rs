@@ -11,8 +11,11 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Execution, Refusal, is_running};
+use super::ending::Ending;
+use super::execute::{Execution, Refusal};
+use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
+use super::tasks::Tasks;
 use super::{History, Rooms, back_off_event};
 use crate::event::EventKind;
 use crate::model::Object;
@@ -58,15 +61,20 @@ pub(super) struct Worker {
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
     pub(super) stop: CancellationToken,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// What a worker remembers beyond what it can observe. Losing it costs a repeated try and nothing else.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     failures: BTreeMap<String, Failure>,
-    stop_deadline: Option<Timestamp>,
-    stopping: BTreeSet<ContainerId>,
+    pub(super) health: Health,
+    /// The containers' names of runs that run.
+    pub(super) names: BTreeMap<ContainerId, String>,
+    pub(super) endings: BTreeMap<ContainerId, Ending>,
+    pub(super) tasks: Tasks,
+    /// It has been told that the pod's time is over.
+    pub(super) is_late: bool,
     /// Runs of which it has been told that the next one waits.
     backing_off: BTreeSet<String>,
 }
@@ -122,12 +130,16 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = timer => {}
-            () = self.bell.rung.notified() => {}
-            // An error means that the manager is gone, and then `stop` is near.
-            _ = self.desired.changed() => {}
-            () = self.stop.cancelled() => {}
+        let mut timer = std::pin::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => break,
+                () = self.bell.rung.notified() => break,
+                // An error means that the manager is gone, and then `stop` is near.
+                _ = self.desired.changed() => break,
+                heard = self.memory.tasks.next() => if self.hear(heard) { break },
+                () = self.stop.cancelled() => break,
+            }
         }
         if self.bell.has_inputs.swap(false, Ordering::AcqRel) {
             self.memory.failures.clear();
@@ -155,20 +167,27 @@ impl Worker {
             }
         };
         self.forget_settled_failures(observed.as_ref());
+        self.forget_ended_runs(observed.as_ref());
+        while let Some(heard) = self.memory.tasks.waiting() {
+            self.hear(heard);
+        }
+        let now = self.rooms.clock.now();
         let facts = Facts {
             pod: &pod,
             is_gone,
             observed: observed.as_ref(),
             failures: &self.memory.failures,
-            stop_deadline: self.memory.stop_deadline,
-            stopping: &self.memory.stopping,
-            now: self.rooms.clock.now(),
+            health: &self.memory.health,
+            endings: &self.memory.endings,
+            now,
         };
         let plan = plan_pod(facts);
         tracing::debug!(pod = %self.uid, ?plan, "planned");
         if !is_gone {
             self.write_status(&object, observed.as_ref());
         }
+        self.tell_deadline(&object, &pod, observed.as_ref());
+        self.ask_probes(&pod, observed.as_ref(), is_gone, now);
         self.carry_out(plan, &object, &pod, observed).await
     }
 
@@ -181,7 +200,7 @@ impl Worker {
             pod,
             uid: &uid,
         };
-        if matches!(plan, Plan::StopAll { .. } | Plan::StopSandbox | Plan::Finish) {
+        if matches!(plan, Plan::End(_) | Plan::StopSandbox | Plan::Finish) {
             execution.end_is_durable().await;
         }
         match plan {
@@ -200,8 +219,8 @@ impl Worker {
                 self.converge(&execution, steps, &observed.expect("converging needs a sandbox"))
                     .await
             }
-            Plan::StopAll { deadline } => {
-                self.stop_all(&execution, deadline, &observed.expect("what is stopped was seen"))
+            Plan::End(steps) => {
+                self.end(&execution, &steps, &observed.expect("what is ended was seen"))
                     .await;
             }
             Plan::StopSandbox => {
@@ -219,27 +238,17 @@ impl Worker {
     }
 
     async fn converge(&mut self, execution: &Execution<'_>, steps: Converge, sandbox: &SandboxStatus) {
-        let grace = grace_of(execution.pod);
-        for run in sandbox.containers.iter().filter(|run| steps.stop.contains(&run.id)) {
-            execution.stop(run, grace).await;
-            self.memory.stopping.insert(run.id.clone());
-        }
+        self.end(execution, &steps.end, sandbox).await;
         execution.forget(&steps.forget).await;
         for start in &steps.start {
             match execution.start(sandbox, start).await {
-                Ok(()) => drop(self.memory.failures.remove(&start.name)),
+                Ok(run) => {
+                    self.memory.failures.remove(&start.name);
+                    self.begin_post_start(execution, &start.name, run);
+                }
                 Err(refusal) => self.remember(execution, &start.name, refusal),
             }
         }
-    }
-
-    async fn stop_all(&mut self, execution: &Execution<'_>, deadline: Timestamp, sandbox: &SandboxStatus) {
-        let now = self.rooms.clock.now();
-        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-        for run in sandbox.containers.iter().filter(|run| is_running(run)) {
-            execution.stop(run, grace).await;
-        }
-        self.memory.stop_deadline = Some(deadline);
     }
 
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
@@ -266,6 +275,7 @@ impl Worker {
             pod,
             observed,
             failures: &self.memory.failures,
+            health: &self.memory.health,
             host_ips: &self.rooms.host.ips,
             now,
         })
@@ -308,13 +318,4 @@ impl Worker {
 fn is_backing_off(container: &ContainerStatus) -> bool {
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
     waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
-}
-
-fn grace_of(pod: &Pod) -> Duration {
-    let seconds = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.termination_grace_period_seconds)
-        .unwrap_or(30);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
 }

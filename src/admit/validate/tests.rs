@@ -211,6 +211,16 @@ fn pods_are_refused_with_upstreams_words() {
             "spec.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
         ),
         (
+            container(json!({"lifecycle": {"stopSignal": "SIGTERM"}})),
+            "spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`",
+        ),
+        (
+            pod(
+                json!({"os": {"name": "linux"}, "containers": [{"name": "c", "image": "i", "lifecycle": {"stopSignal": "TERM"}}]}),
+            ),
+            "spec.containers[0].lifecycle.stopSignal: Invalid value: \"TERM\": must be the name of a signal, such as SIGTERM",
+        ),
+        (
             pod(json!({"initContainers": [{"name": "i", "image": "i", "lifecycle": {}}]})),
             "spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always",
         ),
