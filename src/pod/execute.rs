@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::plan::{Failure, Start};
-use super::{Rooms, containers, init_containers};
+use super::{Rooms, containers, init_containers, message};
 use crate::event::EventKind;
 use crate::image::{Image, ImageError};
 use crate::model::{Lookup, Object};
@@ -83,7 +83,8 @@ pub(super) struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    fn directory(&self) -> PathBuf {
+    /// Where all that belongs to the pod lies.
+    pub(super) fn directory(&self) -> PathBuf {
         self.rooms.host.pods_dir.join(&self.uid.0)
     }
 
@@ -140,6 +141,9 @@ impl Execution<'_> {
             .expect("plans name the pod's own containers");
         let image = self.image(container).await?;
         let volumes = self.set_up_volumes(container)?;
+        let message = message::prepare(&self.directory(), container, start.attempt);
+        let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
+        let files: Vec<_> = pod_files(&self.directory()).into_iter().chain([message]).collect();
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -152,7 +156,7 @@ impl Execution<'_> {
             sandbox,
             image: &image,
             volumes: &volumes,
-            files: &pod_files(&self.directory()),
+            files: &files,
             logs: &self.directory().join("logs"),
             id: id.clone(),
         };

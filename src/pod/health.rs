@@ -1,5 +1,5 @@
-//! What is known of runs beyond what the runtime sees: what their probes came to and where their postStart hooks are; and which
-//! probes are to be asked. Pure.
+//! What is known of runs beyond what the runtime sees: what their probes came to, where their postStart hooks are, what they said at
+//! their end; and which probes are to be asked. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,10 +29,12 @@ pub struct Health {
     pub results: Results,
     /// Runs whose postStart hook has not succeeded. Those of a former node count as done, for hooks are not run twice.
     pub post_start: BTreeMap<ContainerId, PostStart>,
+    /// What runs said when they ended; read again by another node.
+    pub messages: BTreeMap<ContainerId, String>,
 }
 
 impl Health {
-    /// Forgets runs.
+    /// Keeps these runs' probes and hooks, and forgets others'.
     pub fn retain(&mut self, mut keep: impl FnMut(&ContainerId) -> bool) {
         self.results.retain(&mut keep);
         self.post_start.retain(|run, _| keep(run));

@@ -21,6 +21,7 @@ mod execute;
 mod health;
 mod history;
 mod manager;
+mod message;
 mod plan;
 mod qos;
 mod tasks;

@@ -16,7 +16,7 @@ use super::execute::{Execution, Refusal};
 use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::tasks::Tasks;
-use super::{History, Rooms, back_off_event};
+use super::{History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
@@ -168,6 +168,8 @@ impl Worker {
         };
         self.forget_settled_failures(observed.as_ref());
         self.forget_ended_runs(observed.as_ref());
+        let directory = self.rooms.host.pods_dir.join(&self.uid.0);
+        message::read_all(&directory, &pod, observed.as_ref(), &mut self.memory.health.messages);
         while let Some(heard) = self.memory.tasks.waiting() {
             self.hear(heard);
         }

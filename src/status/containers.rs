@@ -114,7 +114,7 @@ fn states(
 ) -> (ApiState, ApiState) {
     let before = history
         .previous_exit()
-        .map(|(run, exit)| terminated(run, exit))
+        .map(|(run, exit)| terminated(facts, run, exit))
         .unwrap_or_default();
     match &run.state {
         // Until its postStart hook is done it does not count as running.
@@ -129,9 +129,9 @@ fn states(
                     waiting: Some(waiting),
                     ..ApiState::default()
                 },
-                terminated(run, exit),
+                terminated(facts, run, exit),
             ),
-            None => (terminated(run, exit), before),
+            None => (terminated(facts, run, exit), before),
         },
     }
 }
@@ -187,13 +187,25 @@ fn running(started_at: jiff::Timestamp) -> ApiState {
     }
 }
 
-fn terminated(run: &ContainerStatus, exit: &Exit) -> ApiState {
+fn terminated(facts: StatusFacts<'_>, run: &ContainerStatus, exit: &Exit) -> ApiState {
+    // The runtime's word first, then the container's own.
+    let said = facts
+        .health
+        .messages
+        .get(&run.id)
+        .map(String::as_str)
+        .unwrap_or_default();
+    let words = [exit.message.as_str(), said]
+        .into_iter()
+        .filter(|text| !text.is_empty());
+    let message = words.collect::<Vec<_>>().join(": ");
+
     let terminated = ContainerStateTerminated {
         container_id: Some(container_id(run)),
         exit_code: exit.code,
         signal: exit.signal,
         reason: Some(exit.reason.clone()),
-        message: Some(exit.message.clone()).filter(|m| !m.is_empty()),
+        message: Some(message).filter(|m| !m.is_empty()),
         started_at: exit.started_at.map(|t| Time(whole_second(t))),
         finished_at: Some(Time(whole_second(exit.finished_at))),
     };

@@ -215,3 +215,29 @@ fn a_pod_whose_time_is_over_fails() {
     );
     home.until("nothing but the node runs", || home.processes().len() == 1);
 }
+
+#[test]
+fn a_termination_message_is_what_the_container_wrote_or_the_end_of_its_log() {
+    let home = Home::new();
+    let wrote = job("wrote", "write /dev/termination-log because");
+    let other = job("other", "write /why elsewhere").with("/spec/containers/0/terminationMessagePath", json!("/why"));
+    let failed = job("failed", "cat /nowhere").with(
+        "/spec/containers/0/terminationMessagePolicy",
+        json!("FallbackToLogsOnError"),
+    );
+    home.must(format!(
+        "apply -f {}",
+        home.file("a.yaml", documents([wrote, other, failed]))
+    ));
+    let said = |name: &str| {
+        home.text(
+            &format!("pod {name}"),
+            "/status/containerStatuses/0/state/terminated/message",
+        )
+    };
+    home.until("all have ended", || {
+        said("wrote") + &said("other") == "because\nelsewhere\n"
+    });
+    home.until_phase("failed", "Failed");
+    assert!(said("failed").contains("No such file"), "{}", said("failed"));
+}

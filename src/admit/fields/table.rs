@@ -226,8 +226,8 @@ const CONTAINER: Entries = &[
     ("resources.claims", Refuse("devices can't be claimed here")),
     ("resizePolicy", Moot),
     ("restartPolicyRules", Warn("not honoured yet")),
-    ("terminationMessagePath", OneOf(&["/dev/termination-log"], &NO_MESSAGE)),
-    ("terminationMessagePolicy", OneOf(&["File"], &NO_MESSAGE)),
+    ("terminationMessagePath", Honoured),
+    ("terminationMessagePolicy", Honoured),
     ("securityContext.runAsUser", Honoured),
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
@@ -243,8 +243,6 @@ const CONTAINER: Entries = &[
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
-
-const NO_MESSAGE: Say = Warn("not honoured yet: termination messages are not read");
 
 const INIT_CONTAINER: Entries = &[(
     "restartPolicy",

@@ -31,7 +31,7 @@ fn what_is_honoured_or_moot_is_quiet() {
             "name": "a", "image": "b", "command": ["c"], "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
             "ports": [{"containerPort": 80}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}],
             "securityContext": {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationMessagePath": "/dev/termination-log", "resources": {},
+            "terminationMessagePath": "/why", "terminationMessagePolicy": "FallbackToLogsOnError", "resources": {},
             "livenessProbe": {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 1},
             "readinessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "a", "value": "b"}]}},
             "startupProbe": {"grpc": {"port": 80, "service": "s"}},

@@ -519,3 +519,22 @@ fn a_pod_whose_time_is_over_has_failed() {
     assert_eq!(limited(100).status()["phase"], "Running");
     assert_eq!(limited(150).status()["reason"], Value::Null);
 }
+
+#[test]
+fn what_a_container_said_at_its_end_stands_in_its_status() {
+    let said = |world: World| {
+        let a = world.status()["containerStatuses"][0].clone();
+        let of = |state: &str| a[state]["terminated"]["message"].as_str().unwrap_or("-").to_owned();
+        (of("state"), of("lastState"))
+    };
+    let ended = || {
+        World::running().with(|w| {
+            w.policy("Never");
+            w.run("a", 0, exited(1));
+            w.health.messages.insert(id("a", 0), "no disk".to_owned());
+        })
+    };
+    assert_eq!(said(ended()), ("no disk".into(), "-".into()));
+    let again = ended().with(|w| w.run("a", 1, running()));
+    assert_eq!(said(again), ("-".into(), "no disk".into()));
+}
