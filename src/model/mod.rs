@@ -1,6 +1,7 @@
 //! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
 
 mod clock;
+pub mod downward;
 mod kinds;
 mod lookup;
 mod manifest_source;

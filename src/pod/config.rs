@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, VolumeMount,
+    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 
 use super::env::{ConfigError, Environment};
@@ -308,10 +308,12 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     })
 }
 
-/// ConfigMaps and Secrets are written by the node alone: containers get them read-only, whatever the mount says.
+/// Files that come from objects are written by the node alone: containers get them read-only, whatever the mount says.
 fn is_written_by_us(pod: &Pod, volume: &str) -> bool {
     let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.any(|v| v.name == volume && (v.config_map.is_some() || v.secret.is_some()))
+    let is_ours =
+        |v: &Volume| v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
+    volumes.any(|v| v.name == volume && is_ours(v))
 }
 
 #[cfg(test)]

@@ -252,6 +252,7 @@ const INIT_CONTAINER: Entries = &[(
     ),
 )];
 
+const NO_SOURCE: Say = Refuse("there are no service accounts and no certificates to take this from here");
 const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
 
 const VOLUME: Entries = &[
@@ -270,8 +271,11 @@ const VOLUME: Entries = &[
     ("configMap.items[].user", NO_FILE_OWNER),
     ("secret.defaultUser", NO_FILE_OWNER),
     ("secret.items[].user", NO_FILE_OWNER),
-    ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
-    ("projected", Refuse("volumes of this kind can't be mounted here yet")),
+    ("downwardAPI", Honoured),
+    ("projected", Honoured),
+    ("projected.sources[].serviceAccountToken", NO_SOURCE),
+    ("projected.sources[].clusterTrustBundle", NO_SOURCE),
+    ("projected.sources[].podCertificate", NO_SOURCE),
     (
         "persistentVolumeClaim",
         Refuse("claims are not bound yet, so they can't be mounted"),

@@ -39,7 +39,9 @@ fn what_is_honoured_or_moot_is_quiet() {
         }],
         "initContainers": [{"name": "s", "restartPolicy": "Always", "readinessProbe": {"tcpSocket": {"port": 1}}}],
         "readinessGates": [{"conditionType": "a/b"}], "activeDeadlineSeconds": 5,
-        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}}],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}},
+            {"name": "d", "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+            {"name": "p", "projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}],
         "nodeSelector": {"disk": "ssd"}, "hostPID": false, "dnsPolicy": "ClusterFirst",
     });
     assert_eq!(said(pod(spec)), Vec::<String>::new());
@@ -71,12 +73,13 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
 fn what_would_be_dangerous_to_leave_out_is_refused() {
     let spec = json!({
         "containers": [{"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}],
-        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}}],
+        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}},
+            {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
         "hostPID": true,
     });
     let said = said(pod(spec));
     assert!(said.iter().all(|note| note.starts_with("error ")), "{said:#?}");
-    assert_eq!(said.len(), 5, "{said:#?}");
+    assert_eq!(said.len(), 6, "{said:#?}");
 }
 
 #[test]
