@@ -1,6 +1,7 @@
 //! Does what a plan says.
 
 use super::plan::{Plan, Step, Write};
+use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
 use crate::store::{DeleteOptions, Precondition, Store, StoreError};
@@ -33,9 +34,21 @@ pub(super) fn execute(
     Ok(())
 }
 
+/// What a controller makes passes the gate as what people write does: a pod gets the defaults that are no template's.
+fn admitted(object: Object) -> Object {
+    match admit::admit(object.value(), None) {
+        Ok(whole) => whole,
+        Err(refused) => {
+            // Its template passed the gate, so this is a rule for pods that templates do not have.
+            tracing::warn!(object = %object.key(), %refused, "made as its owner asks, though the gate would refuse it");
+            object
+        }
+    }
+}
+
 fn execute_write(store: &Store, write: Write) -> Result<(), StoreError> {
     match write {
-        Write::Create(object) => store.create(object).map(drop),
+        Write::Create(object) => store.create(admitted(object)).map(drop),
         // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
         Write::Update(wanted) => {
             let key = wanted.key().clone();

@@ -14,7 +14,7 @@ use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
 use crate::image::{Image, ImageError};
 use crate::model::{Lookup, Object};
-use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
 /// A failure before it is dated and counted.
@@ -136,8 +136,10 @@ impl Execution<'_> {
             .into_iter()
             .find(|c| c.name == start.name)
             .expect("plans name the pod's own containers");
+        // Upstream waits for volumes before it looks for the image.
+        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
         let image = self.image(container).await?;
-        let volumes = self.set_up_volumes(container)?;
+        self.make_sub_paths(container, &image, &volumes)?;
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -183,16 +185,13 @@ impl Execution<'_> {
         }
     }
 
-    /// Removes all that is left of a pod, its object last.
-    pub(super) async fn finish(&self) {
-        match self.rooms.runtime.remove_pod_sandbox(self.uid).await {
-            Ok(()) => remove_directory(self.directory()).await,
-            Err(error) => {
-                tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
-            }
-        }
+    /// Removes all that is left of a pod, its object last: for as long as something of it may run, its name is taken.
+    pub(super) async fn finish(&self) -> Result<(), RuntimeError> {
+        self.rooms.runtime.remove_pod_sandbox(self.uid).await?;
+        remove_directory(self.directory()).await;
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
+        Ok(())
     }
 
     /// Tells everyone who looks at the pod's events.
@@ -231,16 +230,21 @@ impl Execution<'_> {
         }
     }
 
-    fn set_up_volumes(&self, container: &Container) -> Result<BTreeMap<String, PathBuf>, Refusal> {
-        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        for mount in container.volume_mounts.iter().flatten() {
-            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
-            if let Some((volume, sub_path)) = volumes.get(&mount.name).zip(sub_path) {
-                let made = volume::make_sub_path(&mount.name, volume, sub_path);
+    fn make_sub_paths(
+        &self,
+        container: &Container,
+        image: &Image,
+        volumes: &BTreeMap<String, PathBuf>,
+    ) -> Result<(), Refusal> {
+        let sub_paths = self.with_lookup(|lookup| config::sub_paths(self.pod, container, image, lookup));
+        for (name, sub_path) in sub_paths.map_err(|e| Refusal::new("CreateContainerConfigError", e))? {
+            // A volume that the pod does not have is told when the mount is planned.
+            if let Some(volume) = volumes.get(&name) {
+                let made = volume::make_sub_path(&name, volume, &sub_path);
                 made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
             }
         }
-        Ok(volumes)
+        Ok(())
     }
 
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {

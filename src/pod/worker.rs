@@ -145,13 +145,7 @@ impl Worker {
             Ok(observed) => observed,
             Err(error) => {
                 tracing::warn!(pod = %self.uid, %error, "its state can't be read");
-                let again = self
-                    .rooms
-                    .clock
-                    .now()
-                    .saturating_add(RUNTIME_PATIENCE)
-                    .expect("no calendar units");
-                return Outcome::Sleep(Some(again));
+                return self.sleep_a_moment();
             }
         };
         self.forget_settled_failures(observed.as_ref());
@@ -170,6 +164,12 @@ impl Worker {
             self.write_status(&object, observed.as_ref());
         }
         self.carry_out(plan, &object, &pod, observed).await
+    }
+
+    /// What the runtime did not do now it may do soon.
+    fn sleep_a_moment(&self) -> Outcome {
+        let now = self.rooms.clock.now();
+        Outcome::Sleep(Some(now.saturating_add(RUNTIME_PATIENCE).expect("no calendar units")))
     }
 
     async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {
@@ -207,13 +207,16 @@ impl Worker {
             Plan::StopSandbox => {
                 if let Err(error) = rooms.runtime.stop_pod_sandbox(&uid).await {
                     tracing::warn!(pod = %uid, %error, "its sandbox can't be stopped");
-                    return Outcome::Sleep(None);
+                    return self.sleep_a_moment();
                 }
             }
-            Plan::Finish => {
-                execution.finish().await;
-                return Outcome::Done;
-            }
+            Plan::Finish => match execution.finish().await {
+                Ok(()) => return Outcome::Done,
+                Err(error) => {
+                    tracing::warn!(pod = %uid, %error, "its sandbox can't be removed");
+                    return self.sleep_a_moment();
+                }
+            },
         }
         Outcome::Again
     }
@@ -244,7 +247,8 @@ impl Worker {
 
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
         let (reason, message) = refusal.event();
-        let container = (name != SANDBOX_FAILURE).then_some(name);
+        // Volumes are the pod's, whichever container waits for them.
+        let container = (name != SANDBOX_FAILURE && reason != "FailedMount").then_some(name);
         execution.event_of(container, EventKind::Warning, reason, &message);
         let failure = refusal.follow(name, &self.memory.failures, self.rooms.clock.now());
         self.memory.failures.insert(name.to_owned(), failure);

@@ -83,13 +83,22 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
     }
 }
 
+/// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream.
+fn failure(facts: StatusFacts<'_>, name: &str) -> Option<ContainerStateWaiting> {
+    let failure = facts
+        .failures
+        .get(name)
+        .filter(|failure| failure.reason != "FailedMount")?;
+    Some(ContainerStateWaiting {
+        reason: Some(failure.reason.into()),
+        message: Some(failure.message.clone()),
+    })
+}
+
 /// Why a container without a run waits.
 fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
-    if let Some(failure) = facts.failures.get(&container.name) {
-        return ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        };
+    if let Some(failure) = failure(facts, &container.name) {
+        return failure;
     }
     let has_init = !pod::init_containers(facts.pod).is_empty();
     let reason = if has_init {
@@ -146,11 +155,8 @@ fn back_off(
     };
     let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
     let run = history.latest().filter(|_| restarts && !is_ending)?;
-    if let Some(failure) = facts.failures.get(&run.name) {
-        return Some(ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        });
+    if let Some(failure) = failure(facts, &run.name) {
+        return Some(failure);
     }
     let (_, delay) = pod::next_start(history)?;
     let message = pod::back_off_message(facts.pod, &run.name, delay);

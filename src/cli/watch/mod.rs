@@ -84,9 +84,22 @@ pub async fn run(args: &WatchArgs, context: &Context) -> Result {
             );
             Ok(())
         }
-        End::Failed(reasons) => Err(CliError::new(ErrorKind::NotReached, reasons.join("\nerror: "))),
-        End::TimedOut => Err(CliError::new(ErrorKind::NotReached, watch.unready())),
+        End::Failed(reasons) => Err(not_reached(&reasons.join("\nerror: "), args)),
+        End::TimedOut => Err(not_reached(&watch.unready(), args)),
     }
+}
+
+/// Failing ends the view and not the source, which people may not expect.
+fn not_reached(why: &str, args: &WatchArgs) -> CliError {
+    let error = CliError::new(ErrorKind::NotReached, why);
+    if args.rm || args.paths == [Path::new("-")] {
+        return error;
+    }
+    let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+    error.with_hint(format!(
+        "it stays watched; `kubelocal down {}` ends it",
+        paths.join(" ")
+    ))
 }
 
 /// What the watch made goes, whatever ended it. A second Ctrl-C ends the waiting, and the node goes on alone.
