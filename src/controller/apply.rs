@@ -1,6 +1,7 @@
 //! Does what a plan says.
 
 use super::plan::{Plan, Step, Write};
+use super::pods::kind_of_pods;
 use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
@@ -34,8 +35,12 @@ pub(super) fn execute(
     Ok(())
 }
 
-/// What a controller makes passes the gate as what people write does: a pod gets the defaults that are no template's.
+/// A pod that a controller makes passes the gate as what people write does, for it gets the defaults that are no template's. A
+/// ReplicaSet has its template from a Deployment that passed it.
 fn admitted(object: Object) -> Object {
+    if object.kind() != kind_of_pods() {
+        return object;
+    }
     match admit::admit(object.value(), None) {
         Ok(whole) => whole,
         Err(refused) => {
