@@ -238,6 +238,12 @@ impl Node {
         Self { tag: Tag::Seq, ..Self::new(Data::Sequence(items.into_iter().collect())) }
     }
 
+    /// The same node with this tag.
+    pub fn with_tag(mut self, tag: Tag) -> Self {
+        self.tag = tag;
+        self
+    }
+
     /// The same node with this presentation.
     pub fn with_form(mut self, form: Form) -> Self {
         self.style.form = form;
