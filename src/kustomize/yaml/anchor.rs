@@ -95,11 +95,17 @@ fn count(node: &Node) -> usize {
 
 /// Merges the value of the merge key, if there is one, into the mapping that holds it.
 fn merge_keys(entries: &mut Vec<Entry>) -> Result<(), YamlError> {
-    let Some(at) = entries.iter().position(|entry| entry.key.tag == Tag::Merge) else { return Ok(()) };
-    if let Some(second) = entries[at + 1..].iter().find(|entry| entry.key.tag == Tag::Merge) {
+    let mut merge_values = entries.iter().filter(|entry| entry.key.tag == Tag::Merge);
+    let value = merge_values.next().map(|entry| entry.value.clone());
+    if let Some(second) = merge_values.next() {
         return Err(Problem::DuplicateMergeKey.at(second.key.pos));
     }
-    let merged = mappings_of(entries.remove(at).value)?;
+    // The key is removed by its text, so that one in quotes goes, too, though it merges nothing.
+    if let Some(at) = entries.iter().position(|entry| entry.key.text() == "<<") {
+        entries.remove(at);
+    }
+    let Some(value) = value else { return Ok(()) };
+    let merged = mappings_of(value)?;
     let own: Vec<Entry> = entries.clone();
     for entry in merged.into_iter().flatten().chain(own) {
         match entries.iter_mut().find(|there| there.key.text() == entry.key.text()) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::compose::compose;
 use super::error::{Problem, YamlError};
-use super::node::{Data, Entry, Form, Node, Pos, Tag};
+use super::node::{Data, Document, Entry, Form, Node, Pos, Tag};
 use super::resolve::{Dialect, Scalar, is_base60, resolve};
 use super::scan::Origin;
 use super::typed::{scalar_of, scalar_to_json};
@@ -29,6 +29,40 @@ pub fn to_json(root: &Node) -> Result<Value> {
         return convert_root(&expanded);
     }
     convert_root(root)
+}
+
+/// The JSON value of a document, as the reference's `MarshalJSON` yields it.
+///
+/// It differs from its root's in one case: a block that keeps its empty lines (`|+`) and ends the document gains one if
+/// the document ends with a comment, because the printer sets that comment apart by an empty line.
+///
+/// # Errors
+/// As [`to_json`].
+pub fn document_to_json(document: &Document) -> Result<Value> {
+    if !document.comments.foot.is_empty() {
+        let mut root = document.root.clone();
+        if let Some(text) = kept_block_at_end(&mut root) {
+            text.push('\n');
+            return to_json(&root);
+        }
+    }
+    to_json(&document.root)
+}
+
+fn kept_block_at_end(node: &mut Node) -> Option<&mut String> {
+    if node.style.form == Form::Flow {
+        return None;
+    }
+    let form = node.style.form;
+    match &mut node.data {
+        Data::Mapping(entries) => kept_block_at_end(&mut entries.last_mut()?.value),
+        Data::Sequence(items) => kept_block_at_end(items.last_mut()?),
+        Data::Scalar(text) => {
+            let is_block = matches!(print::form_of(text, form, false), Form::Literal | Form::Folded);
+            (is_block && (text.ends_with("\n\n") || text == "\n")).then_some(text)
+        }
+        Data::Alias(_) => None,
+    }
 }
 
 fn has_aliases(node: &Node) -> bool {
@@ -83,6 +117,11 @@ fn key_scalar(key: &Node, in_flow: bool) -> Result<Scalar> {
     }
 }
 
+/// Whether the tag makes the key something else than a string, though its value is one.
+fn has_foreign_tag(key: &Node) -> bool {
+    matches!(key.tag, Tag::Binary | Tag::Seq | Tag::Map | Tag::Merge | Tag::Other(_))
+}
+
 fn text_of(node: &Node, scalar: Scalar) -> Result<String> {
     match scalar_to_json(scalar, node)? {
         Value::String(text) => Ok(text),
@@ -106,7 +145,7 @@ fn convert(node: &Node, in_flow: bool) -> Result<Value> {
             let mut fields = Map::new();
             for entry in entries {
                 let key = match key_scalar(&entry.key, in_flow)? {
-                    Scalar::Str => text_of(&entry.key, Scalar::Str)?,
+                    Scalar::Str if !has_foreign_tag(&entry.key) => entry.key.text().to_owned(),
                     _ => return Err(Problem::NonStringKey(entry.key.text().to_owned()).at(entry.key.pos)),
                 };
                 fields.insert(key, convert(&entry.value, in_flow)?);

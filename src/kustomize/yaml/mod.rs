@@ -32,7 +32,7 @@ mod typed;
 pub use anchor::{expand, expand_aliases};
 pub use error::{Problem, YamlError};
 pub use gojson::{Html, go_json, go_json_pretty};
-pub use json::{from_json, to_json};
+pub use json::{document_to_json, from_json, to_json};
 pub use legacy::legacy_to_json;
 pub use node::{Comments, Data, Document, Entry, FileId, Form, Kind, Node, Pos, Style, Tag};
 pub use print::{compare_keys, print_document, print_node, print_value};
