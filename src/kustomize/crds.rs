@@ -35,6 +35,10 @@ pub fn load_crds(world: &mut World<'_>, loader: &Loader, entries: &[Entry]) -> R
             }
         };
         for (name, definition) in &definitions {
+            if !definition.is_object() && !definition.is_null() {
+                let why = format!("unable to parse open API definition from '{}': {name} is no object", entry.text);
+                return Err(Error::kustomization(why).at(entry.pos));
+            }
             let is_type = ["kind", "apiVersion", "metadata"].iter().all(|field| properties(definition).is_some_and(|p| p.contains_key(*field)));
             if is_type {
                 let kind = name.rsplit('.').next().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::yaml::{Pos, YamlError};
+use super::yaml::{FileId, Pos, YamlError};
 
 /// A result of the engine.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -100,7 +100,8 @@ impl Error {
     /// The same error at a place, unless a place nearer to the cause is known already.
     #[must_use]
     pub fn at(mut self, pos: Pos) -> Self {
-        if self.pos.is_none() && pos.is_known() {
+        // File zero is a text inside a text, which the user knows by what it is in.
+        if self.pos.is_none() && pos.is_known() && pos.file != FileId::default() {
             self.pos = Some(pos);
         }
         self

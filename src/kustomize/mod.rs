@@ -61,7 +61,7 @@ use self::transformer::{TextsTransformer, Transform, add_hashes, fix_references,
 use self::world::World;
 
 /// The version that `managedByLabel` writes, as kubectl 1.37 does.
-const MANAGED_BY: &str = "kustomize-(devel)";
+const MANAGED_BY: &str = "kustomize-v5.8.1";
 
 /// What the user allows.
 #[derive(Debug, Clone, PartialEq, Eq)]

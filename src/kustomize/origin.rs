@@ -1,9 +1,11 @@
 //! `buildMetadata`: where objects come from and what changed them, as annotations.
 
+use serde_json::Value;
+
 use super::paths;
 use super::remote::RepoSpec;
 use super::resid::ResId;
-use super::yaml::{Node, print_node};
+use super::yaml::{Node, from_json, print_node};
 
 /// Where something comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,7 +60,9 @@ impl Origin {
         let mut node = Node::mapping();
         let set = |node: &mut Node, name: &str, text: &str| {
             if !text.is_empty() {
-                node.set(name, Node::string(text));
+                // In quotes where a YAML 1.1 reader would take it for something else.
+                let text = from_json(&Value::from(text)).unwrap_or_else(|_| Node::string(text));
+                node.set(name, text);
             }
         };
         set(&mut node, "path", &self.path);

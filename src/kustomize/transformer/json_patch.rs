@@ -1,5 +1,5 @@
 //! JSON patches (RFC 6902) on JSON values, with the liberties of the library that the reference uses: indices from the end,
-//! missing values that are null, and tests of what is not there against null.
+//! missing values that are null, fields that are replaced without being there, and tests of what is not there against null.
 
 use serde_json::{Map, Value};
 
@@ -57,20 +57,13 @@ fn apply(operation: &Map<String, Value>, value: &mut Value) -> Result<()> {
             *value = new();
             Ok(())
         }
-        "replace" => {
-            let target = place(value, path()?, kind)?;
-            let missing = Error::object(format!("replace operation does not apply: doc is missing key: {}: missing value", path()?));
-            *target.get()?.ok_or(missing)? = new();
-            Ok(())
-        }
+        "replace" => place(value, path()?, kind)?.set(new()),
         "move" => {
             let moved = place(value, from()?, kind)?.remove()?;
             place(value, path()?, kind)?.add(moved)
         }
         "copy" => {
-            let copied = place(value, from()?, kind)?.get()?.cloned();
-            let missing = Error::object(format!("copy operation does not apply: doc is missing key: {}: missing value", from()?));
-            let copied = copied.ok_or(missing)?;
+            let copied = place(value, from()?, kind)?.get()?.cloned().unwrap_or(Value::Null);
             place(value, path()?, kind)?.add(copied)
         }
         "test" => {
@@ -168,6 +161,21 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
+    /// Sets what may not be there in an object, but must be in a list.
+    fn set(self, value: Value) -> Result<()> {
+        match self.parent {
+            Value::Object(fields) => {
+                fields.insert(self.key, value);
+            }
+            Value::Array(items) => {
+                let at = index(&self.key, items.len())?;
+                items[at] = value;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn remove(self) -> Result<Value> {
         match self.parent {
             Value::Object(fields) => fields.remove(&self.key).ok_or_else(|| {
@@ -220,7 +228,7 @@ mod tests {
             json!([{"op": "add", "path": "/a/5", "value": 1}]),
             json!([{"op": "add", "path": "/a/x", "value": 1}]),
             json!([{"op": "remove", "path": "/none"}]),
-            json!([{"op": "replace", "path": "/none", "value": 1}]),
+            json!([{"op": "replace", "path": "/a/1", "value": 1}]),
             json!([{"op": "test", "path": "/a/0", "value": 2}]),
             json!([{"op": "shuffle", "path": "/a"}]),
             json!([{"op": "add", "value": 1}]),
