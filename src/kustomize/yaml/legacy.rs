@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 
 use super::anchor;
 use super::error::{Problem, YamlError};
-use super::node::{Data, Entry, Form, Node, Tag};
+use super::node::{Data, Entry, FileId, Form, Node, Tag};
 use super::number;
-use super::resolve::{Dialect, Scalar};
+use super::reader::parse_document;
+use super::resolve::{Dialect, Scalar, resolve};
 use super::typed::{binary_text, scalar_of, scalar_to_json};
 
 type Result<T> = std::result::Result<T, YamlError>;
@@ -22,6 +23,25 @@ pub fn legacy_to_json(root: &Node) -> Result<Value> {
     let mut expanded = root.clone();
     anchor::expand_aliases(&mut expanded)?;
     convert(&expanded)
+}
+
+/// Whether a text, as a document of its own, is something else than a string to the older reader (`IsYaml1_1NonString`).
+///
+/// A text of several lines or none counts as a string, and so does one that cannot be read.
+pub fn is_legacy_non_string(text: &str) -> bool {
+    if text.is_empty() || text.contains('\n') {
+        return false;
+    }
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
+    if is_word && !text.starts_with(['-', '.']) {
+        return !matches!(resolve(text, Dialect::Legacy), Scalar::Str | Scalar::Timestamp(_));
+    }
+    match parse_document(text, FileId::default()) {
+        Ok(Some(document)) => legacy_to_json(&document.root).is_ok_and(|value| !value.is_string()),
+        // Nothing but a comment is a null.
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 fn convert(node: &Node) -> Result<Value> {
@@ -82,5 +102,43 @@ fn typed(node: &Node) -> Result<Scalar> {
     match node.style.form {
         Form::Default | Form::Flow => scalar_of(&Tag::None, node, Dialect::Legacy),
         Form::DoubleQuoted | Form::SingleQuoted | Form::Literal | Form::Folded => Ok(Scalar::Str),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Value> {
+        legacy_to_json(&parse_document(text, FileId::default())?.expect("the test's text holds a document").root)
+    }
+
+    #[test]
+    fn a_text_is_no_string_if_the_older_reader_takes_it_for_something_else() {
+        for text in ["yes", "12", "~", "1e3", "a: b", "[a]", "- a", "# only a comment", "null", ".5", "!!int 1", "-"] {
+            assert!(is_legacy_non_string(text), "{text}");
+        }
+        for text in ["", "a", "2001-01-01", "a\nb", "a: b: c", "\"1\"", "1:30", "*unknown", "v1.2"] {
+            assert!(!is_legacy_non_string(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_become_strings_and_later_fields_win() {
+        let value = read("{yes: 1, 010: a, 1.50: b, a: 1, a: 2}").expect("valid");
+        assert_eq!(value, serde_json::json!({"true": 1, "8": "a", "1.5": "b", "a": 2}));
+    }
+
+    #[test]
+    fn a_merged_field_wins_over_what_stands_before_it() {
+        let value = read("k: &k {a: 1, b: 1}\nm:\n  a: 2\n  <<: *k\n  b: 2\n").expect("valid");
+        assert_eq!(value["m"], serde_json::json!({"a": 1, "b": 2}));
+    }
+
+    #[test]
+    fn a_time_stays_a_string_and_a_null_is_no_key() {
+        assert_eq!(read("a: 2001-01-01").expect("valid"), serde_json::json!({"a": "2001-01-01"}));
+        let error = read("a:\n  ~: 1").expect_err("null is no key");
+        assert_eq!((error.problem, error.pos.line, error.pos.column), (Problem::NonStringKey("~".into()), 2, 3));
     }
 }

@@ -199,12 +199,6 @@ pub fn is_base60(text: &str) -> bool {
     true
 }
 
-/// Whether a text, standing alone and unquoted, is read by the legacy reader as something else than a string.
-/// Documents that are collections are decided by the caller.
-pub fn is_legacy_non_string(text: &str) -> bool {
-    resolve(text, Dialect::Legacy) != Scalar::Str
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,7 +51,7 @@ impl Composer<'_> {
     }
 
     fn block_mapping_value(&mut self) -> Result<Node> {
-        if *self.peek()? != TokenKind::Value {
+        if self.peek()? != TokenKind::Value {
             return Ok(self.empty(self.mark()));
         }
         self.block_mapping_key()
@@ -64,7 +64,7 @@ impl Composer<'_> {
         loop {
             match self.peek()? {
                 TokenKind::BlockEntry => {
-                    let ends_item = |kind: &TokenKind| matches!(kind, TokenKind::BlockEntry | TokenKind::BlockEnd);
+                    let ends_item = |kind: TokenKind| matches!(kind, TokenKind::BlockEntry | TokenKind::BlockEnd);
                     items.push(self.block_item(ends_item)?);
                 }
                 TokenKind::BlockEnd => break,
@@ -78,7 +78,7 @@ impl Composer<'_> {
 
     pub(super) fn indentless_sequence(&mut self, node: &mut Node) -> Result<()> {
         let mut items = Vec::new();
-        while *self.peek()? == TokenKind::BlockEntry {
+        while self.peek()? == TokenKind::BlockEntry {
             items.push(self.block_item(|kind| {
                 matches!(kind, TokenKind::BlockEntry | TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd)
             })?);
@@ -87,7 +87,7 @@ impl Composer<'_> {
         Ok(())
     }
 
-    fn block_item(&mut self, ends_item: impl Fn(&TokenKind) -> bool) -> Result<Node> {
+    fn block_item(&mut self, ends_item: impl Fn(TokenKind) -> bool) -> Result<Node> {
         let end = self.end_mark();
         let head_before = self.held.head.len();
         self.take();

@@ -8,9 +8,9 @@ impl Composer<'_> {
     pub(super) fn flow_sequence(&mut self, node: &mut Node) -> Result<()> {
         let head = self.begin_flow(node);
         let mut items = Vec::new();
-        while *self.peek()? != TokenKind::FlowSequenceEnd {
+        while self.peek()? != TokenKind::FlowSequenceEnd {
             if !items.is_empty() {
-                if *self.peek()? != TokenKind::FlowEntry {
+                if self.peek()? != TokenKind::FlowEntry {
                     return self.fail("did not find expected ',' or ']'", self.mark());
                 }
                 self.take();
@@ -48,10 +48,10 @@ impl Composer<'_> {
     pub(super) fn flow_mapping(&mut self, node: &mut Node) -> Result<()> {
         let head = self.begin_flow(node);
         let mut entries = Vec::new();
-        let ends_value = |kind: &TokenKind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowMappingEnd);
-        while *self.peek()? != TokenKind::FlowMappingEnd {
+        let ends_value = |kind: TokenKind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowMappingEnd);
+        while self.peek()? != TokenKind::FlowMappingEnd {
             if !entries.is_empty() {
-                if *self.peek()? != TokenKind::FlowEntry {
+                if self.peek()? != TokenKind::FlowEntry {
                     return self.fail("did not find expected ',' or '}'", self.mark());
                 }
                 self.take();
@@ -61,7 +61,7 @@ impl Composer<'_> {
                 TokenKind::Key => {
                     self.take();
                     let kind = self.peek()?;
-                    let key = if *kind == TokenKind::Value || ends_value(kind) {
+                    let key = if kind == TokenKind::Value || ends_value(kind) {
                         self.empty(self.mark())
                     } else {
                         self.node(false, false)?
@@ -81,8 +81,8 @@ impl Composer<'_> {
         Ok(())
     }
 
-    fn flow_value(&mut self, ends_value: impl Fn(&TokenKind) -> bool) -> Result<Node> {
-        if *self.peek()? == TokenKind::Value {
+    fn flow_value(&mut self, ends_value: impl Fn(TokenKind) -> bool) -> Result<Node> {
+        if self.peek()? == TokenKind::Value {
             self.take();
             if !ends_value(self.peek()?) {
                 return self.node(false, false);

@@ -13,7 +13,7 @@ use super::MAX_DEPTH;
 use super::error::{Problem, YamlError};
 use super::node::{Comments, Data, Document, Form, Node, Pos, Tag};
 use super::resolve::plain_tag;
-use super::scan::{Mark, Origin, Scanner, Side, TokenKind};
+use super::scan::{Mark, Origin, Scanner, Side, Token, TokenKind};
 use super::tag;
 
 type Result<T> = std::result::Result<T, YamlError>;
@@ -27,6 +27,7 @@ pub fn compose(text: &str, origin: Origin) -> Result<Option<Document>> {
         anchors: HashSet::new(),
         tag_handles: Vec::new(),
         depth: 0,
+        peeked: None,
     };
     composer.document()
 }
@@ -41,6 +42,8 @@ struct Composer<'a> {
     /// Handles and prefixes of `%TAG`, and the two that always are.
     tag_handles: Vec<(String, String)>,
     depth: usize,
+    /// The token at hand, if it is known and its comments are taken in.
+    peeked: Option<TokenKind>,
 }
 
 /// What stands before a value.
@@ -60,14 +63,16 @@ impl Properties {
 
 impl Composer<'_> {
     /// Makes the next token known and takes in the comments before it.
-    fn peek(&mut self) -> Result<&TokenKind> {
+    fn peek(&mut self) -> Result<TokenKind> {
+        if let Some(kind) = self.peeked {
+            return Ok(kind);
+        }
         self.scanner.peek()?;
-        let token = self.scanner.current();
-        let (start, is_block_end) = (token.start, token.kind == TokenKind::BlockEnd);
+        let (start, kind) = (self.mark(), self.scanner.current().kind);
         while let Some(comment) = self.scanner.peek_comment(start) {
             let held = match comment.side {
                 // An end has no head: the comment waits for what follows.
-                Side::Head if is_block_end => break,
+                Side::Head if kind == TokenKind::BlockEnd => break,
                 Side::Head => &mut self.held.head,
                 Side::Line => &mut self.held.line,
                 Side::Foot => &mut self.held.foot,
@@ -77,11 +82,13 @@ impl Composer<'_> {
             }
             held.push_str(&self.scanner.take_comment());
         }
-        Ok(&self.scanner.current().kind)
+        self.peeked = Some(kind);
+        Ok(kind)
     }
 
-    fn take(&mut self) -> TokenKind {
-        self.scanner.take().kind
+    fn take(&mut self) -> Token {
+        self.peeked = None;
+        self.scanner.take()
     }
 
     fn mark(&self) -> Mark {
@@ -111,9 +118,9 @@ impl Composer<'_> {
         let mut comments = Comments::default();
         let root = match self.peek()? {
             TokenKind::StreamEnd => return Ok(None),
-            TokenKind::VersionDirective { .. } | TokenKind::TagDirective { .. } | TokenKind::DocumentStart => {
+            TokenKind::VersionDirective | TokenKind::TagDirective | TokenKind::DocumentStart => {
                 self.directives()?;
-                if *self.peek()? != TokenKind::DocumentStart {
+                if self.peek()? != TokenKind::DocumentStart {
                     return self.fail("did not find expected <document start>", self.mark());
                 }
                 self.take();
@@ -133,8 +140,8 @@ impl Composer<'_> {
 
     fn document_content(&mut self) -> Result<Node> {
         match self.peek()? {
-            TokenKind::VersionDirective { .. }
-            | TokenKind::TagDirective { .. }
+            TokenKind::VersionDirective
+            | TokenKind::TagDirective
             | TokenKind::DocumentStart
             | TokenKind::DocumentEnd
             | TokenKind::StreamEnd => Ok(self.empty(self.mark())),
@@ -160,26 +167,22 @@ impl Composer<'_> {
         let mut has_version = false;
         loop {
             match self.peek()? {
-                TokenKind::VersionDirective { major, minor } => {
-                    let is_known = (*major, *minor) == (1, 1);
+                TokenKind::VersionDirective => {
+                    let token = self.take();
                     if has_version {
-                        return self.fail("found duplicate %YAML directive", self.mark());
+                        return self.fail("found duplicate %YAML directive", token.start);
                     }
-                    if !is_known {
-                        return self.fail("found incompatible YAML document", self.mark());
+                    if token.text != "1.1" {
+                        return self.fail("found incompatible YAML document", token.start);
                     }
                     has_version = true;
-                    self.take();
                 }
-                TokenKind::TagDirective { .. } => {
-                    let mark = self.mark();
-                    let TokenKind::TagDirective { handle, prefix } = self.take() else {
-                        unreachable!("the token was just peeked at")
-                    };
-                    if self.tag_handles.iter().any(|(known, _)| *known == handle) {
-                        return self.fail("found duplicate %TAG directive", mark);
+                TokenKind::TagDirective => {
+                    let token = self.take();
+                    if self.tag_handles.iter().any(|(known, _)| *known == token.text) {
+                        return self.fail("found duplicate %TAG directive", token.start);
                     }
-                    self.tag_handles.push((handle, prefix));
+                    self.tag_handles.push((token.text, token.rest.into()));
                 }
                 _ => break,
             }
@@ -203,15 +206,14 @@ impl Composer<'_> {
     }
 
     fn node_here(&mut self, block: bool, indentless: bool) -> Result<Node> {
-        if let TokenKind::Alias(_) = self.peek()? {
+        if self.peek()? == TokenKind::Alias {
             return self.alias();
         }
         let properties = self.properties()?;
         let start = properties.start.unwrap_or(self.mark());
-        let kind = self.peek()?;
-        let data = match kind {
+        let data = match self.peek()? {
             TokenKind::BlockEntry if indentless => Data::Sequence(Vec::new()),
-            TokenKind::Scalar { .. } => return self.scalar(properties, start),
+            TokenKind::Scalar(form) => return Ok(self.scalar(form, properties, start)),
             TokenKind::FlowSequenceStart => Data::Sequence(Vec::new()),
             TokenKind::FlowMappingStart => Data::Mapping(Vec::new()),
             TokenKind::BlockSequenceStart if block => Data::Sequence(Vec::new()),
@@ -243,7 +245,7 @@ impl Composer<'_> {
     fn alias(&mut self) -> Result<Node> {
         let pos = self.pos(self.mark());
         let comments = self.take_comments();
-        let TokenKind::Alias(name) = self.take() else { unreachable!("the caller peeked at an alias") };
+        let name = self.take().text;
         if !self.anchors.contains(&name) {
             return Err(Problem::UnknownAnchor(name).at(pos));
         }
@@ -258,23 +260,23 @@ impl Composer<'_> {
         let (mut has_anchor, mut has_tag) = (false, false);
         loop {
             match self.peek()? {
-                TokenKind::Anchor(_) if !has_anchor => has_anchor = true,
-                TokenKind::Tag { .. } if !has_tag => has_tag = true,
+                TokenKind::Anchor if !has_anchor => has_anchor = true,
+                TokenKind::Tag if !has_tag => has_tag = true,
                 _ => return Ok(properties),
             }
-            let mark = self.mark();
-            let start = *properties.start.get_or_insert(mark);
-            match self.take() {
-                TokenKind::Anchor(name) => properties.anchor = name,
-                TokenKind::Tag { handle, suffix } => properties.tag = self.whole_tag(&handle, suffix, start)?,
-                _ => unreachable!("the token was just peeked at"),
+            let token = self.take();
+            let start = *properties.start.get_or_insert(token.start);
+            if token.kind == TokenKind::Anchor {
+                properties.anchor = token.text;
+            } else {
+                properties.tag = self.whole_tag(&token.text, &token.rest, start)?;
             }
         }
     }
 
-    fn whole_tag(&self, handle: &str, suffix: String, start: Mark) -> Result<String> {
+    fn whole_tag(&self, handle: &str, suffix: &str, start: Mark) -> Result<String> {
         if handle.is_empty() {
-            return Ok(suffix);
+            return Ok(suffix.to_owned());
         }
         match self.tag_handles.iter().find(|(known, _)| known == handle) {
             Some((_, prefix)) => Ok(format!("{prefix}{suffix}")),
@@ -282,9 +284,9 @@ impl Composer<'_> {
         }
     }
 
-    fn scalar(&mut self, properties: Properties, start: Mark) -> Result<Node> {
+    fn scalar(&mut self, form: Form, properties: Properties, start: Mark) -> Node {
         let comments = self.take_comments();
-        let TokenKind::Scalar { text, form } = self.take() else { unreachable!("the caller peeked at a scalar") };
+        let text = self.take().text;
         let default_tag = match form {
             Form::Default if text == "<<" => Tag::Merge,
             Form::Default if properties.tag.len() <= 1 => plain_tag(&text),
@@ -293,7 +295,7 @@ impl Composer<'_> {
         let mut node = Node::scalar(text).with_form(form).at(self.pos(start));
         node.set_comments(comments);
         self.apply(properties, &mut node, default_tag);
-        Ok(node)
+        node
     }
 
     /// Gives a node its anchor and its tag. The tag `!` alone asks for the default.

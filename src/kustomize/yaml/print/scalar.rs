@@ -2,7 +2,7 @@
 
 use super::super::node::Form;
 use super::analysis::{analyze, is_break, is_printable};
-use super::writer::{INDENT, Printer, Writer};
+use super::writer::{INDENT, MAX_WIDTH, Printer, Writer};
 
 impl Writer {
     /// The way in which a scalar is written: the one that was asked for, or the next that reads back the same.
@@ -54,6 +54,12 @@ impl Writer {
 
     /// Words of a plain or single-quoted scalar; a break is written twice, because one alone would read as a space.
     fn write_words(&mut self, text: &str, may_break: bool, is_quoted: bool) {
+        let is_short = !may_break || self.printer == Printer::Tree || self.column + text.len() <= MAX_WIDTH;
+        if is_short && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\'') {
+            self.put_all(text);
+            self.is_indentation = false;
+            return;
+        }
         let (mut after_space, mut after_break) = (false, false);
         let mut characters = text.char_indices();
         while let Some((at, character)) = characters.next() {

@@ -6,6 +6,9 @@ use super::analysis::is_break;
 /// Lines are indented by this.
 pub const INDENT: isize = 2;
 
+/// A line of a build's output ends before the first word that begins behind this column.
+pub const MAX_WIDTH: usize = 80;
+
 /// Which of the reference's two printers to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Printer {
@@ -60,7 +63,7 @@ impl Writer {
     pub fn is_beyond_width(&self) -> bool {
         match self.printer {
             Printer::Tree => false,
-            Printer::Build => self.column > 80,
+            Printer::Build => self.column > MAX_WIDTH,
         }
     }
 

@@ -20,15 +20,15 @@ impl Scanner<'_> {
         self.cursor.skip();
         let (chomping, increment) = self.scan_block_indicators(start)?;
         self.scan_block_header_end(start)?;
-        let outer = usize::try_from(self.indent).unwrap_or(0);
+        let outer = u32::try_from(self.indent).unwrap_or(0);
         let (text, end) = self.scan_block_text(start, form, chomping, increment.map(|by| outer + by))?;
-        self.push(TokenKind::Scalar { text, form }, start);
+        self.push_text(TokenKind::Scalar(form), start, text);
         self.tokens.back_mut().expect("just pushed").end = end;
         Ok(())
     }
 
     /// Chomping and indentation, in either order, each at most once.
-    fn scan_block_indicators(&mut self, start: Mark) -> Result<(Chomping, Option<usize>)> {
+    fn scan_block_indicators(&mut self, start: Mark) -> Result<(Chomping, Option<u32>)> {
         let (mut chomping, mut increment) = (None, None);
         for _ in 0..2 {
             match self.cursor.at(0) {
@@ -37,7 +37,7 @@ impl Scanner<'_> {
                 b'0' if increment.is_none() => {
                     return self.fail("found an indentation indicator equal to 0", start);
                 }
-                digit @ b'1'..=b'9' if increment.is_none() => increment = Some(usize::from(digit - b'0')),
+                digit @ b'1'..=b'9' if increment.is_none() => increment = Some(u32::from(digit - b'0')),
                 _ => break,
             }
             self.cursor.skip();
@@ -63,7 +63,7 @@ impl Scanner<'_> {
         start: Mark,
         form: Form,
         chomping: Chomping,
-        indent: Option<usize>,
+        indent: Option<u32>,
     ) -> Result<(String, Mark)> {
         let mut text = String::new();
         let mut last_break = "";
@@ -83,7 +83,7 @@ impl Scanner<'_> {
             more_breaks.clear();
             last_began_blank = begins_blank;
 
-            let line = self.cursor.mark.index;
+            let line = self.cursor.mark;
             self.cursor.skip_to_break();
             text.push_str(self.cursor.since(line));
             last_break = self.cursor.read_break();
@@ -102,18 +102,16 @@ impl Scanner<'_> {
     /// the header did not.
     fn scan_block_breaks(
         &mut self,
-        indent: Option<usize>,
+        indent: Option<u32>,
         breaks: &mut String,
         start: Mark,
         end: &mut Mark,
-    ) -> Result<usize> {
+    ) -> Result<u32> {
         *end = self.cursor.mark;
         let mut deepest = 0;
         loop {
-            let is_indentation = |column: usize| indent.is_none_or(|indent| column < indent);
-            while is_indentation(self.cursor.mark.column) && self.cursor.at(0) == b' ' {
-                self.cursor.skip();
-            }
+            let is_indentation = |column: u32| indent.is_none_or(|indent| column < indent);
+            self.cursor.skip_spaces_below(indent.unwrap_or(u32::MAX));
             deepest = deepest.max(self.cursor.mark.column);
             if is_indentation(self.cursor.mark.column) && self.cursor.at(0) == b'\t' {
                 return self.fail("found a tab character where an indentation space is expected", start);
@@ -124,7 +122,7 @@ impl Scanner<'_> {
             breaks.push_str(self.cursor.read_break());
             *end = self.cursor.mark;
         }
-        let least = usize::try_from(self.indent + 1).unwrap_or(0).max(1);
+        let least = u32::try_from(self.indent + 1).unwrap_or(0).max(1);
         Ok(indent.unwrap_or(deepest.max(least)))
     }
 }

@@ -21,16 +21,16 @@ struct Run {
     /// The first character of `text`.
     start: Mark,
     text: String,
-    line: usize,
-    column: usize,
+    line: u32,
+    column: u32,
     /// No empty line was seen so far.
     before_first_empty: bool,
     /// The line before was empty.
     after_empty: bool,
     /// The line where a foot must start.
-    foot_line: Option<usize>,
+    foot_line: Option<u32>,
     /// A comment further to the left than this is no foot of the token before.
-    next_indent: usize,
+    next_indent: u32,
     follows_value_indicator: bool,
 }
 
@@ -56,7 +56,7 @@ impl Scanner<'_> {
         self.cursor.skip_to_break();
         self.comments.push(Comment {
             side: Side::Line,
-            text: self.cursor.since(start.index).to_owned(),
+            text: self.cursor.since(start).to_owned(),
             scan: Mark::default(),
             token,
             start,
@@ -113,7 +113,7 @@ impl Scanner<'_> {
             ahead += 1;
         }
         if !run.text.is_empty() {
-            let end = run.mark(self.cursor.mark.index + ahead - 1);
+            let end = run.mark(self.cursor.mark, ahead - 1);
             self.comments.push(Comment {
                 side: Side::Head,
                 text: run.text,
@@ -134,7 +134,7 @@ impl Scanner<'_> {
         };
         let (mark, newlines) = (self.cursor.mark, self.cursor.newlines);
         let foot_line = (scan.line > 0).then(|| {
-            let behind_content = usize::from(newlines == 0 && mark.column > 1);
+            let behind_content = u32::from(newlines == 0 && mark.column > 1);
             mark.line + 1 + behind_content - newlines
         });
         Run {
@@ -152,8 +152,8 @@ impl Scanner<'_> {
         }
     }
 
-    fn next_indent(&self) -> usize {
-        usize::try_from(self.indent).unwrap_or(0)
+    fn next_indent(&self) -> u32 {
+        u32::try_from(self.indent).unwrap_or(0)
     }
 
     /// Decides about the comment read so far by a character that is no blank.
@@ -185,7 +185,7 @@ impl Scanner<'_> {
             return Next::Stop;
         }
         if run.text.is_empty() {
-            run.start = run.mark(self.cursor.mark.index + ahead);
+            run.start = run.mark(self.cursor.mark, ahead);
         } else {
             run.text.push('\n');
         }
@@ -201,7 +201,7 @@ impl Scanner<'_> {
         if may_be_unrelated && run.start.column - 1 < run.next_indent {
             run.token = run.start;
         }
-        let end = run.mark(self.cursor.mark.index + ahead);
+        let end = run.mark(self.cursor.mark, ahead);
         self.comments.push(Comment {
             side: Side::Foot,
             text: std::mem::take(&mut run.text),
@@ -216,15 +216,15 @@ impl Scanner<'_> {
 
     /// Moves to the `#` that is so far ahead and over its line, up to the break.
     fn read_comment(&mut self, run: &mut Run, ahead: usize) {
-        let first = self.cursor.mark.index + ahead;
-        while self.cursor.mark.index < first {
+        let first = run.mark(self.cursor.mark, ahead);
+        while self.cursor.mark.index < first.index {
             if self.cursor.is_break_at(0) {
                 self.cursor.read_break();
             } else {
                 self.cursor.skip();
             }
         }
-        let start = self.cursor.mark.index;
+        let start = self.cursor.mark;
         self.cursor.skip_to_break();
         run.text.push_str(self.cursor.since(start));
         run.column = 0;
@@ -234,8 +234,9 @@ impl Scanner<'_> {
 }
 
 impl Run {
-    fn mark(&self, index: usize) -> Mark {
-        Mark { index, line: self.line, column: self.column }
+    /// The mark so many bytes ahead of another, which are no more than [`MAX_LOOK_AHEAD`].
+    fn mark(&self, now: Mark, ahead: usize) -> Mark {
+        Mark { index: now.index + ahead as u32, line: self.line, column: self.column }
     }
 
     fn is_foot(&self) -> bool {

@@ -10,7 +10,7 @@ pub struct Cursor<'a> {
     text: &'a str,
     pub mark: Mark,
     /// Line breaks since the last character that was neither blank nor a break.
-    pub newlines: usize,
+    pub newlines: u32,
 }
 
 impl<'a> Cursor<'a> {
@@ -18,19 +18,23 @@ impl<'a> Cursor<'a> {
         Self { text, mark: Mark::default(), newlines: 0 }
     }
 
+    fn index(&self) -> usize {
+        self.mark.index as usize
+    }
+
     /// The byte so many bytes ahead; NUL behind the end.
     #[inline]
     pub fn at(&self, ahead: usize) -> u8 {
-        self.text.as_bytes().get(self.mark.index + ahead).copied().unwrap_or(0)
+        self.text.as_bytes().get(self.index() + ahead).copied().unwrap_or(0)
     }
 
     /// The text between a former position and this one.
-    pub fn since(&self, start: usize) -> &'a str {
-        &self.text[start..self.mark.index]
+    pub fn since(&self, start: Mark) -> &'a str {
+        &self.text[start.index as usize..self.index()]
     }
 
     pub fn is_end(&self) -> bool {
-        self.mark.index >= self.text.len()
+        self.index() >= self.text.len()
     }
 
     pub fn is_blank_at(&self, ahead: usize) -> bool {
@@ -80,6 +84,41 @@ impl<'a> Cursor<'a> {
         self.mark.column += 1;
     }
 
+    /// Moves over all characters up to the first for which `ends` holds; it is asked about ASCII bytes only, and never
+    /// about letters and digits. Other characters end at a line break.
+    #[inline]
+    pub fn skip_until(&mut self, ends: impl Fn(&Self, u8) -> bool) {
+        let bytes = self.text.as_bytes();
+        let start = self.mark;
+        while let Some(byte) = bytes.get(self.index()).copied() {
+            if byte.is_ascii_alphanumeric() {
+                self.mark.index += 1;
+            } else if byte < 0x80 {
+                if ends(self, byte) {
+                    break;
+                }
+                self.mark.index += 1;
+            } else {
+                if self.is_break_at(0) {
+                    break;
+                }
+                self.mark.index += width(byte);
+            }
+            self.mark.column += 1;
+        }
+        if self.since(start).bytes().any(|byte| !matches!(byte, b' ' | b'\t')) {
+            self.newlines = 0;
+        }
+    }
+
+    /// Moves over spaces while the column is less than this.
+    pub fn skip_spaces_below(&mut self, column: u32) {
+        while self.mark.column < column && self.at(0) == b' ' {
+            self.mark.index += 1;
+            self.mark.column += 1;
+        }
+    }
+
     /// Moves over so many one-byte characters.
     pub fn skip_ascii(&mut self, count: usize) {
         for _ in 0..count {
@@ -95,9 +134,7 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the next break or the end.
     pub fn skip_to_break(&mut self) {
-        while !self.is_break_or_end_at(0) {
-            self.skip();
-        }
+        self.skip_until(|_, byte| matches!(byte, b'\n' | b'\r'));
     }
 
     /// Moves over a line break, if there is one, and says what it means in a scalar: all but LS and PS mean LF.
@@ -120,7 +157,7 @@ impl<'a> Cursor<'a> {
 
 /// How many bytes a character has, by its first.
 #[inline]
-pub fn width(first: u8) -> usize {
+pub fn width(first: u8) -> u32 {
     match first {
         0x00..=0x7F => 1,
         0x80..=0xDF => 2,

@@ -5,7 +5,7 @@ use super::token::{Mark, Token, TokenKind};
 use super::{Result, Scanner, signed};
 
 /// How many characters a key may have that no `?` announces; YAML's own number.
-const MAX_SIMPLE_KEY: usize = 1024;
+const MAX_SIMPLE_KEY: u32 = 1024;
 
 /// A place where a key may have begun, one for each flow level.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Scanner<'_> {
 
     /// Puts a token without text before the token of that number.
     fn insert(&mut self, token: usize, kind: TokenKind, mark: Mark) {
-        self.tokens.insert(token - self.taken, Token { kind, start: mark, end: mark });
+        self.tokens.insert(token - self.taken, Token::bare(kind, mark));
     }
 
     /// Opens a block collection if the mark is further to the right than the innermost one; its token goes before the
@@ -135,7 +135,7 @@ impl Scanner<'_> {
     ///
     /// Their ends are put before comments that were found on the way here and stand at the closing collection's own
     /// indentation, so that those become its parents' feet.
-    pub(super) fn unroll_indent(&mut self, column: isize, scan: Mark) {
+    pub(super) fn unroll_indent(&mut self, column: i64, scan: Mark) {
         if self.flow_level > 0 {
             return;
         }
@@ -154,7 +154,7 @@ impl Scanner<'_> {
                 }
                 stop = comment.scan.index;
             }
-            self.tokens.push_back(Token { kind: TokenKind::BlockEnd, start: mark, end: mark });
+            self.tokens.push_back(Token::bare(TokenKind::BlockEnd, mark));
             self.indent = self.outer_indents.pop().expect("every indentation was pushed on the one before it");
         }
     }

@@ -36,10 +36,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The place of a mark. Texts are shorter than [`super::MAX_TEXT`], so that every number fits.
+    /// The place of a mark.
     pub fn pos(&self, mark: Mark) -> Pos {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Pos { file: self.file, line: self.lines_before + number(mark.line) + 1, column: number(mark.column) + 1 }
+        Pos { file: self.file, line: self.lines_before + mark.line + 1, column: mark.column + 1 }
     }
 }
 
@@ -56,8 +55,8 @@ pub struct Scanner<'a> {
     comments: Vec<Comment>,
     comments_taken: usize,
     /// The column of the innermost block collection; minus one outside of all.
-    indent: isize,
-    outer_indents: Vec<isize>,
+    indent: i64,
+    outer_indents: Vec<i64>,
     flow_level: usize,
     /// One for each flow level, the block context's first.
     simple_keys: Vec<SimpleKey>,
@@ -67,11 +66,10 @@ pub struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub fn new(text: &'a str, origin: Origin) -> Self {
         let cursor = Cursor::new(text);
-        let start = Token { kind: TokenKind::StreamStart, start: cursor.mark, end: cursor.mark };
         Self {
+            tokens: VecDeque::from([Token::bare(TokenKind::StreamStart, cursor.mark)]),
             cursor,
             origin,
-            tokens: VecDeque::from([start]),
             taken: 0,
             comments: Vec::new(),
             comments_taken: 0,
@@ -128,14 +126,18 @@ impl<'a> Scanner<'a> {
     }
 
     fn push(&mut self, kind: TokenKind, start: Mark) {
-        self.tokens.push_back(Token { kind, start, end: self.cursor.mark });
+        self.push_text(kind, start, String::new());
+    }
+
+    fn push_text(&mut self, kind: TokenKind, start: Mark, text: String) {
+        self.tokens.push_back(Token { kind, start, end: self.cursor.mark, text, rest: Box::default() });
     }
 
     fn last(&self) -> Option<&Token> {
         self.tokens.back()
     }
 
-    fn column(&self) -> isize {
+    fn column(&self) -> i64 {
         signed(self.cursor.mark.column)
     }
 
@@ -207,6 +209,7 @@ impl<'a> Scanner<'a> {
     fn skip_to_next_token(&mut self) {
         let scan = self.cursor.mark;
         loop {
+            self.cursor.skip_spaces_below(u32::MAX);
             while self.cursor.at(0) == b' '
                 || (self.cursor.at(0) == b'\t' && (self.flow_level > 0 || !self.simple_key_allowed))
             {
@@ -298,6 +301,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn signed(column: usize) -> isize {
-    isize::try_from(column).expect("no text is longer than memory")
+/// A column beside the indentation outside of all, which is minus one.
+fn signed(column: u32) -> i64 {
+    i64::from(column)
 }

@@ -14,9 +14,9 @@ impl Scanner<'_> {
         let mut text = String::new();
         let mut gap = Gap::default();
         while !self.cursor.is_document_indicator() && self.cursor.at(0) != b'#' {
-            let word = self.cursor.mark.index;
+            let word = self.cursor.mark;
             self.skip_plain_word();
-            if self.cursor.mark.index > word {
+            if self.cursor.mark.index > word.index {
                 gap.flush(&mut text);
                 text.push_str(self.cursor.since(word));
                 end = self.cursor.mark;
@@ -29,7 +29,7 @@ impl Scanner<'_> {
                 break;
             }
         }
-        self.push(TokenKind::Scalar { text, form: Form::Default }, start);
+        self.push_text(TokenKind::Scalar(Form::Default), start, text);
         self.tokens.back_mut().expect("just pushed").end = end;
         // Behind a line break a key may begin.
         if gap.has_break {
@@ -39,17 +39,13 @@ impl Scanner<'_> {
     }
 
     fn skip_plain_word(&mut self) {
-        while !self.cursor.is_white_at(0) {
-            let ends = match self.cursor.at(0) {
-                b':' => self.cursor.is_white_at(1),
-                b',' | b'?' | b'[' | b']' | b'{' | b'}' => self.flow_level > 0,
-                _ => false,
-            };
-            if ends {
-                return;
-            }
-            self.cursor.skip();
-        }
+        let in_flow = self.flow_level > 0;
+        self.cursor.skip_until(|cursor, byte| match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => true,
+            b':' => cursor.is_white_at(1),
+            b',' | b'?' | b'[' | b']' | b'{' | b'}' => in_flow,
+            _ => false,
+        });
     }
 
     fn skip_plain_gap(&mut self, gap: &mut Gap) -> Result<()> {

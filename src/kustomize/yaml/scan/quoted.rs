@@ -86,17 +86,15 @@ impl Scanner<'_> {
             gap.flush(&mut text);
         }
         self.cursor.skip();
-        self.push(TokenKind::Scalar { text, form }, start);
+        self.push_text(TokenKind::Scalar(form), start, text);
         Ok(())
     }
 
     /// Reads up to a blank, a break, or the closing quote.
     fn scan_quoted_word(&mut self, quote: u8, text: &mut String, gap: &mut Gap) -> Result<()> {
         loop {
-            let run = self.cursor.mark.index;
-            while !self.cursor.is_white_at(0) && self.cursor.at(0) != quote && self.cursor.at(0) != b'\\' {
-                self.cursor.skip();
-            }
+            let run = self.cursor.mark;
+            self.cursor.skip_until(|_, byte| byte == quote || matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\\'));
             text.push_str(self.cursor.since(run));
             match (self.cursor.at(0), quote) {
                 (b'\'', b'\'') if self.cursor.at(1) == b'\'' => {

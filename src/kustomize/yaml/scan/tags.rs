@@ -1,6 +1,6 @@
 //! Anchors, aliases, tags and directives.
 
-use super::token::{Mark, TokenKind};
+use super::token::{Mark, Token, TokenKind};
 use super::{Result, Scanner};
 
 impl Scanner<'_> {
@@ -16,13 +16,13 @@ impl Scanner<'_> {
         if name.is_empty() || !ends_well {
             return self.fail("did not find expected alphabetic or numeric character", start);
         }
-        self.push(if indicator == b'*' { TokenKind::Alias(name) } else { TokenKind::Anchor(name) }, start);
+        self.push_text(if indicator == b'*' { TokenKind::Alias } else { TokenKind::Anchor }, start, name);
         Ok(())
     }
 
     /// Letters, digits, `_` and `-`.
     fn scan_word(&mut self) -> String {
-        let start = self.cursor.mark.index;
+        let start = self.cursor.mark;
         while is_word(self.cursor.at(0)) {
             self.cursor.skip();
         }
@@ -48,8 +48,12 @@ impl Scanner<'_> {
         if !self.cursor.is_white_at(0) {
             return self.fail("did not find expected whitespace or line break", start);
         }
-        self.push(TokenKind::Tag { handle, suffix }, start);
+        self.push_pair(TokenKind::Tag, start, handle, suffix);
         Ok(())
+    }
+
+    fn push_pair(&mut self, kind: TokenKind, start: Mark, text: String, rest: String) {
+        self.tokens.push_back(Token { kind, start, end: self.cursor.mark, text, rest: rest.into() });
     }
 
     fn scan_short_tag(&mut self, start: Mark) -> Result<(String, String)> {
@@ -125,12 +129,11 @@ impl Scanner<'_> {
             return self.fail("found unexpected non-alphabetical character", start);
         }
         self.cursor.skip_blanks();
-        let kind = match name.as_str() {
+        match name.as_str() {
             "YAML" => self.scan_version(start)?,
             "TAG" => self.scan_tag_directive(start)?,
             _ => return self.fail("found unknown directive name", start),
-        };
-        self.push(kind, start);
+        }
         self.cursor.skip_blanks();
         if self.cursor.at(0) == b'#' {
             self.cursor.skip_to_break();
@@ -142,14 +145,15 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn scan_version(&mut self, start: Mark) -> Result<TokenKind> {
+    fn scan_version(&mut self, start: Mark) -> Result<()> {
         let major = self.scan_version_number(start)?;
         if self.cursor.at(0) != b'.' {
             return self.fail("did not find expected digit or '.' character", start);
         }
         self.cursor.skip();
         let minor = self.scan_version_number(start)?;
-        Ok(TokenKind::VersionDirective { major, minor })
+        self.push_text(TokenKind::VersionDirective, start, format!("{major}.{minor}"));
+        Ok(())
     }
 
     fn scan_version_number(&mut self, start: Mark) -> Result<u8> {
@@ -169,7 +173,7 @@ impl Scanner<'_> {
         Ok(value)
     }
 
-    fn scan_tag_directive(&mut self, start: Mark) -> Result<TokenKind> {
+    fn scan_tag_directive(&mut self, start: Mark) -> Result<()> {
         let handle = self.scan_tag_handle(true, start)?;
         if !self.cursor.is_blank_at(0) {
             return self.fail("did not find expected whitespace", start);
@@ -179,7 +183,8 @@ impl Scanner<'_> {
         if !self.cursor.is_white_at(0) {
             return self.fail("did not find expected whitespace or line break", start);
         }
-        Ok(TokenKind::TagDirective { handle, prefix })
+        self.push_pair(TokenKind::TagDirective, start, handle, prefix);
+        Ok(())
     }
 }
 

@@ -2,15 +2,15 @@
 
 use super::super::node::Form;
 
-/// A place in the text.
+/// A place in the text, which is shorter than 2^32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
     /// Bytes from the start of the text.
-    pub index: usize,
+    pub index: u32,
     /// Lines from the start, from zero.
-    pub line: usize,
+    pub line: u32,
     /// Characters from the start of the line, from zero.
-    pub column: usize,
+    pub column: u32,
 }
 
 /// A token and the marks around it.
@@ -19,14 +19,25 @@ pub struct Token {
     pub kind: TokenKind,
     pub start: Mark,
     pub end: Mark,
+    /// A scalar's text; the name of an anchor or an alias; the handle of a tag or `%TAG`; the version of `%YAML`.
+    pub text: String,
+    /// The suffix of a tag; the prefix of `%TAG`.
+    pub rest: Box<str>,
 }
 
-#[derive(Debug, PartialEq)]
+impl Token {
+    /// A token without text.
+    pub fn bare(kind: TokenKind, mark: Mark) -> Self {
+        Self { kind, start: mark, end: mark, text: String::new(), rest: Box::default() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     StreamStart,
     StreamEnd,
-    VersionDirective { major: u8, minor: u8 },
-    TagDirective { handle: String, prefix: String },
+    VersionDirective,
+    TagDirective,
     DocumentStart,
     DocumentEnd,
     BlockSequenceStart,
@@ -40,10 +51,10 @@ pub enum TokenKind {
     FlowEntry,
     Key,
     Value,
-    Alias(String),
-    Anchor(String),
-    Tag { handle: String, suffix: String },
-    Scalar { text: String, form: Form },
+    Alias,
+    Anchor,
+    Tag,
+    Scalar(Form),
 }
 
 /// Which side of its neighbours a comment belongs to.
