@@ -194,8 +194,8 @@ fn check_block(text: &str, form: Form, pos: Pos) -> Result<()> {
 /// What a folded scalar is when it was printed and read again.
 fn fold_and_unfold(text: &str) -> Result<String> {
     let printed = print::print_node(&Node::string(text).with_form(Form::Folded));
-    let document = compose(&printed, Origin::default())?;
-    Ok(document.map_or_else(String::new, |document| document.root.text().to_owned()))
+    let read = compose(&printed, Origin::default())?;
+    Ok(read.map_or_else(String::new, |(document, _)| document.root.text().to_owned()))
 }
 
 /// # Errors

@@ -45,10 +45,10 @@ pub fn decode(bytes: &[u8], file: FileId) -> Result<Cow<'_, str>, YamlError> {
 /// # Errors
 /// If the text is not YAML, too long or too deep.
 pub fn parse_document(text: &str, file: FileId) -> Result<Option<Document>, YamlError> {
-    parse_part(text, Origin { file, lines_before: 0 })
+    Ok(parse_part(text, Origin { file, lines_before: 0 })?.map(|(document, _)| document))
 }
 
-fn parse_part(text: &str, origin: Origin) -> Result<Option<Document>, YamlError> {
+fn parse_part(text: &str, origin: Origin) -> Result<Option<(Document, bool)>, YamlError> {
     if text.len() > MAX_TEXT {
         return Err(Problem::TooLong(text.len()).at(Pos { file: origin.file, ..Pos::default() }));
     }
@@ -66,9 +66,11 @@ pub fn parse_documents(text: &str, file: FileId) -> Result<Vec<Document>, YamlEr
     let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
     let mut documents = Vec::new();
     for (part, lines_before) in split_documents(&text, file)? {
-        let Some(mut document) = parse_part(part, Origin { file, lines_before })? else { continue };
+        let Some((mut document, needs_expansion)) = parse_part(part, Origin { file, lines_before })? else { continue };
         if !document.root.is_null() {
-            anchor::expand(&mut document.root)?;
+            if needs_expansion {
+                anchor::expand(&mut document.root)?;
+            }
             documents.push(document);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::node::{Comments, Data, Entry, Node};
 use super::super::scan::TokenKind;
-use super::{Composer, Result};
+use super::{Composer, Result, set_foot, take_foot};
 
 impl Composer<'_> {
     pub(super) fn block_mapping(&mut self, node: &mut Node) -> Result<()> {
@@ -16,17 +16,12 @@ impl Composer<'_> {
                 _ => return self.fail("did not find expected key", self.mark()),
             }
             let mut key = self.block_mapping_key()?;
-            let mut value_foot = take_foot(&mut key);
-            if let (Some(last), false) = (entries.last_mut(), value_foot.is_empty()) {
+            if let Some(last) = entries.last_mut() {
                 // Below the value before and to the left of it.
-                set_foot(&mut last.key, std::mem::take(&mut value_foot));
+                set_foot(&mut last.key, take_foot(&mut key));
             }
-            let mut value = self.block_mapping_value()?;
-            if value_foot.is_empty() {
-                value_foot = take_foot(&mut value);
-            }
-            set_foot(&mut key, value_foot);
-            entries.push(Entry { key, value });
+            let value = self.block_mapping_value()?;
+            entries.push(self.entry(key, value));
         }
         let end = self.take_comments();
         self.take();
@@ -109,20 +104,5 @@ impl Composer<'_> {
         self.held.head.truncate(head_before);
         self.stem = std::mem::replace(&mut self.held.head, rest);
         Ok(())
-    }
-}
-
-fn take_foot(node: &mut Node) -> String {
-    let Some(comments) = node.comments().filter(|comments| !comments.foot.is_empty()) else { return String::new() };
-    let mut comments = comments.clone();
-    let foot = std::mem::take(&mut comments.foot);
-    node.set_comments(comments);
-    foot
-}
-
-fn set_foot(node: &mut Node, foot: String) {
-    if !foot.is_empty() {
-        let comments = node.comments().cloned().unwrap_or_default();
-        node.set_comments(Comments { foot, ..comments });
     }
 }

@@ -1,6 +1,6 @@
 //! Collections in brackets.
 
-use super::super::node::{Comments, Data, Entry, Form, Node, Tag};
+use super::super::node::{Comments, Data, Form, Node, Tag};
 use super::super::scan::TokenKind;
 use super::{Composer, Result};
 
@@ -41,7 +41,7 @@ impl Composer<'_> {
         };
         let value = self.flow_value(|kind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowSequenceEnd))?;
         self.peek()?;
-        let mapping = Node::new(Data::Mapping(vec![entry(key, value)]));
+        let mapping = Node::new(Data::Mapping(vec![self.entry(key, value)]));
         Ok(mapping.with_tag(Tag::Map).with_form(Form::Flow).at(pos))
     }
 
@@ -67,12 +67,13 @@ impl Composer<'_> {
                         self.node(false, false)?
                     };
                     let value = self.flow_value(ends_value)?;
-                    entries.push(entry(key, value));
+                    entries.push(self.entry(key, value));
                 }
                 _ => {
                     let key = self.node(false, false)?;
                     self.peek()?;
-                    entries.push(entry(key, self.empty(self.mark())));
+                    let value = self.empty(self.mark());
+                    entries.push(self.entry(key, value));
                 }
             }
         }
@@ -103,16 +104,4 @@ impl Composer<'_> {
         self.take();
         node.set_comments(Comments { head, ..end });
     }
-}
-
-/// A field whose value's foot is its key's.
-fn entry(mut key: Node, mut value: Node) -> Entry {
-    let of = |node: &Node| node.comments().cloned().unwrap_or_default();
-    let (mut of_key, mut of_value) = (of(&key), of(&value));
-    if of_key.foot.is_empty() && !of_value.foot.is_empty() {
-        of_key.foot = std::mem::take(&mut of_value.foot);
-        key.set_comments(of_key);
-        value.set_comments(of_value);
-    }
-    Entry { key, value }
 }

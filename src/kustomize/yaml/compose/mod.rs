@@ -11,15 +11,16 @@ use std::collections::HashSet;
 
 use super::MAX_DEPTH;
 use super::error::{Problem, YamlError};
-use super::node::{Comments, Data, Document, Form, Node, Pos, Tag};
+use super::node::{Comments, Data, Document, Entry, Form, Node, Pos, Tag};
 use super::resolve::plain_tag;
 use super::scan::{Mark, Origin, Scanner, Side, Token, TokenKind};
 use super::tag;
 
 type Result<T> = std::result::Result<T, YamlError>;
 
-/// The first document of a text; `None` if there is nothing but white space and comments.
-pub fn compose(text: &str, origin: Origin) -> Result<Option<Document>> {
+/// The first document of a text, and whether it has anything that [`super::expand`] would change; `None` if there is
+/// nothing but white space and comments.
+pub fn compose(text: &str, origin: Origin) -> Result<Option<(Document, bool)>> {
     let mut composer = Composer {
         scanner: Scanner::new(text, origin),
         held: Comments::default(),
@@ -28,8 +29,11 @@ pub fn compose(text: &str, origin: Origin) -> Result<Option<Document>> {
         tag_handles: Vec::new(),
         depth: 0,
         peeked: None,
+        has_odd_key: false,
     };
-    composer.document()
+    let document = composer.document()?;
+    let needs_expansion = composer.has_odd_key || !composer.anchors.is_empty();
+    Ok(document.map(|document| (document, needs_expansion)))
 }
 
 struct Composer<'a> {
@@ -44,6 +48,8 @@ struct Composer<'a> {
     depth: usize,
     /// The token at hand, if it is known and its comments are taken in.
     peeked: Option<TokenKind>,
+    /// A merge key, or one that is null, was seen.
+    has_odd_key: bool,
 }
 
 /// What stands before a value.
@@ -308,8 +314,32 @@ impl Composer<'_> {
         }
     }
 
+    /// A field. Its value's foot is its key's.
+    fn entry(&mut self, mut key: Node, mut value: Node) -> Entry {
+        self.has_odd_key |= key.is_null() || key.text() == "<<";
+        if key.comments().is_none_or(|comments| comments.foot.is_empty()) {
+            set_foot(&mut key, take_foot(&mut value));
+        }
+        Entry { key, value }
+    }
+
     /// A value that was not written.
     fn empty(&self, mark: Mark) -> Node {
         Node::scalar("").with_tag(Tag::Null).at(self.pos(mark))
+    }
+}
+
+fn take_foot(node: &mut Node) -> String {
+    let Some(comments) = node.comments().filter(|comments| !comments.foot.is_empty()) else { return String::new() };
+    let mut comments = comments.clone();
+    let foot = std::mem::take(&mut comments.foot);
+    node.set_comments(comments);
+    foot
+}
+
+fn set_foot(node: &mut Node, foot: String) {
+    if !foot.is_empty() {
+        let comments = node.comments().cloned().unwrap_or_default();
+        node.set_comments(Comments { foot, ..comments });
     }
 }
