@@ -4,6 +4,8 @@
 //! `kubectl kustomize` 1.37 printed: `-- output --` and `-- warnings --`, or `-- refused --` and its reason. A line
 //! `build: DIR` before the files says which directory is built, `no place` that a refusal has no place in a file.
 //!
+//! Overlays made at random are compared for a bounded time (`KUBELOCAL_TEST_RANDOM_SECONDS`, 20 if it is not set).
+//!
 //! Where a kubectl with Kustomize 5.8 is installed (or `KUBELOCAL_TEST_KUBECTL` names one) the records are checked against
 //! it, and `KUBELOCAL_TEST_RECORD=1` writes them anew.
 
@@ -12,8 +14,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use kubelocal::kustomize::{MemoryFiles, NoTools, Options, build};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+mod random;
 
 /// The directory that cases are in while they are built here.
 const ROOT: &str = "/case";
@@ -248,4 +254,33 @@ fn the_records_are_what_the_installed_kubectl_prints() {
         }
     }
     assert!(records || stale.is_empty(), "the reference prints something else for {stale:#?}");
+}
+
+#[test]
+fn overlays_made_at_random_build_as_the_installed_kubectl_builds_them() {
+    let Some(program) = kubectl() else {
+        eprintln!("SKIPPED: no kubectl with Kustomize 5.8 here; random overlays were not compared with it");
+        return;
+    };
+    let seconds = env::var("KUBELOCAL_TEST_RANDOM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut runner = TestRunner::new(Config {
+        cases: 1_000_000,
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    });
+    let outcome = runner.run(&random::overlay(), |case| {
+        if Instant::now() > end {
+            return Ok(());
+        }
+        let recorded = theirs(&program, &case);
+        match difference(&case, &recorded) {
+            None => Ok(()),
+            Some(difference) => Err(TestCaseError::fail(difference)),
+        }
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
 }

@@ -14,6 +14,7 @@
 
 mod crds;
 mod decode;
+mod disk;
 mod error;
 mod fieldspec;
 mod fs;
@@ -28,6 +29,7 @@ mod order;
 mod origin;
 mod paths;
 mod plugin;
+mod programs;
 mod read;
 mod remote;
 mod resid;
@@ -43,9 +45,11 @@ mod transformer;
 mod world;
 pub mod yaml;
 
+pub use self::disk::Disk;
 pub use self::error::Why;
 pub use self::fs::{FileSystem, MemoryFiles, Resolved};
 pub use self::kustomization::FILE_NAMES;
+pub use self::programs::Programs;
 pub use self::remote::RepoSpec;
 pub use self::result::{Build, Built, Failure, Place};
 pub use self::tools::{HelmRun, NoTools, Tools};

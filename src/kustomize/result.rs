@@ -7,7 +7,7 @@ use super::error::{Error, Result, Why};
 use super::graph::{Graph, Id};
 use super::resmap::ResMap;
 use super::world::World;
-use super::yaml::{Pos, print_value};
+use super::yaml::{FileId, Pos, parse_document, print_value};
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +81,29 @@ impl Build {
         text
     }
 
+    /// Where a line of the whole output comes from.
+    pub fn place_of_line(&self, line: u32) -> Option<Place> {
+        let mut left = line;
+        for (at, document) in self.documents.iter().enumerate() {
+            let lines = u32::try_from(document.text.lines().count()).ok()?;
+            if left <= lines {
+                return self.place_of_line_in(at, left);
+            }
+            // One more for the line between documents.
+            left = left.checked_sub(lines + 1)?;
+        }
+        None
+    }
+
+    /// Where a line of a document comes from.
+    pub fn place_of_line_in(&self, document: usize, line: u32) -> Option<Place> {
+        let path = match line {
+            0 | 1 => Vec::new(),
+            _ => path_of_line(&self.documents.get(document)?.text, line),
+        };
+        self.place_of(document, &path)
+    }
+
     /// Where a field of a document comes from: base, patch, generator or kustomization. `path` has names of fields and numbers
     /// of items; where nothing is known of a field, what contains it counts.
     pub fn place_of<S: AsRef<str>>(&self, document: usize, path: &[S]) -> Option<Place> {
@@ -107,6 +130,30 @@ impl Build {
         }
         place(&self.names, best)
     }
+}
+
+/// The field that stands on a line of a printed document.
+fn path_of_line(text: &str, line: u32) -> Vec<String> {
+    let document = parse_document(text, FileId::default()).ok().flatten();
+    let mut path = Vec::new();
+    let mut at = document.as_ref().map(|document| &document.root);
+    while let Some(node) = at {
+        // The last thing that begins on the line or before it is the one that the line is in.
+        let fields = node.entries().iter().rev().find(|entry| entry.key.pos.line <= line);
+        let items = node.items().iter().enumerate().rev().find(|(_, item)| item.pos.line <= line);
+        at = match (fields, items) {
+            (Some(entry), _) => {
+                path.push(entry.key.text().to_owned());
+                Some(&entry.value).filter(|_| entry.key.pos.line < line || entry.value.pos.line == line)
+            }
+            (None, Some((index, item))) => {
+                path.push(index.to_string());
+                Some(item)
+            }
+            (None, None) => None,
+        };
+    }
+    path
 }
 
 /// Prints objects.

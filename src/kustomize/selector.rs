@@ -5,7 +5,7 @@ use super::gopattern::Pattern;
 use super::graph::{Graph, Id};
 use super::kustomization::Selector;
 use super::resid::{Gvk, ResId};
-use crate::model::selector::LabelSelector;
+use crate::model::LabelSelector;
 
 /// A compiled selector.
 #[derive(Debug, Clone)]

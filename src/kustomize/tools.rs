@@ -34,7 +34,7 @@ pub trait Tools {
     /// In words for the user.
     fn repository(&self, repository: &RepoSpec) -> Result<String, String> {
         let url = repository.clone_url();
-        Err(format!("'{url}' is in a remote repository, and fetching those is off; see `remoteBases` in the settings"))
+        Err(format!("'{url}' is in a remote repository, and fetching those is off"))
     }
 
     /// Downloads a file.
@@ -42,7 +42,7 @@ pub trait Tools {
     /// # Errors
     /// In words for the user.
     fn download(&self, url: &str) -> Result<Vec<u8>, String> {
-        Err(format!("'{url}' is remote, and fetching remote files is off; see `remoteBases` in the settings"))
+        Err(format!("'{url}' is remote, and single files are not fetched: fetch it, or name the repository that it is in"))
     }
 }
 
