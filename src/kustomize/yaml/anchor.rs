@@ -26,7 +26,12 @@ struct Expander {
 
 impl Expander {
     fn new(merges: bool) -> Self {
-        Self { anchors: HashMap::new(), copied: 0, depth: 0, merges }
+        Self {
+            anchors: HashMap::new(),
+            copied: 0,
+            depth: 0,
+            merges,
+        }
     }
 }
 
@@ -64,7 +69,8 @@ impl Expander {
         if !anchor.is_empty() {
             let size = Size::of(node);
             self.spend(size, node.pos)?;
-            self.anchors.insert(anchor, Anchored::Value(Box::new(node.clone()), size));
+            self.anchors
+                .insert(anchor, Anchored::Value(Box::new(node.clone()), size));
         }
         Ok(())
     }
@@ -99,7 +105,11 @@ impl Expander {
 
     fn spend(&mut self, size: Size, pos: Pos) -> Result<(), YamlError> {
         self.copied += size.weight;
-        if self.copied > MAX_EXPANDED_NODES { Err(Problem::ExcessiveAliasing.at(pos)) } else { Ok(()) }
+        if self.copied > MAX_EXPANDED_NODES {
+            Err(Problem::ExcessiveAliasing.at(pos))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -116,8 +126,14 @@ impl Size {
     const TEXT: usize = 64;
 
     fn of(node: &Node) -> Self {
-        let mut size = Self { weight: 1 + node.text().len() / Self::TEXT, height: 1 };
-        let parts = node.items().iter().chain(node.entries().iter().flat_map(|entry| [&entry.key, &entry.value]));
+        let mut size = Self {
+            weight: 1 + node.text().len() / Self::TEXT,
+            height: 1,
+        };
+        let parts = node
+            .items()
+            .iter()
+            .chain(node.entries().iter().flat_map(|entry| [&entry.key, &entry.value]));
         for part in parts.map(Self::of) {
             size.weight += part.weight;
             size.height = size.height.max(part.height + 1);

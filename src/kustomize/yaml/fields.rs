@@ -57,7 +57,9 @@ impl Node {
 
     /// The text of a field that is a scalar and not null.
     pub fn get_text(&self, name: &str) -> Option<&str> {
-        self.get(name).filter(|value| value.is_scalar() && !value.is_null()).map(Node::text)
+        self.get(name)
+            .filter(|value| value.is_scalar() && !value.is_null())
+            .map(Node::text)
     }
 
     /// Sets a field's value, or appends the field with an undecided key. A node that is not a mapping stays as it is.
@@ -67,7 +69,10 @@ impl Node {
             return Some(std::mem::replace(there, value));
         }
         if let Some(entries) = self.entries_mut() {
-            entries.push(Entry { key: Node::scalar(name), value });
+            entries.push(Entry {
+                key: Node::scalar(name),
+                value,
+            });
         }
         None
     }
@@ -79,7 +84,10 @@ impl Node {
         let at = match entries.iter().position(|entry| entry.key.text() == name) {
             Some(at) => at,
             None => {
-                entries.push(Entry { key: Node::scalar(name), value: make() });
+                entries.push(Entry {
+                    key: Node::scalar(name),
+                    value: make(),
+                });
                 entries.len() - 1
             }
         };

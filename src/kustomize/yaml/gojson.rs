@@ -15,14 +15,22 @@ pub enum Html {
 
 /// Prints a value without white space.
 pub fn go_json(value: &Value, html: Html) -> String {
-    let mut printer = Printer { out: String::new(), html, indent: None };
+    let mut printer = Printer {
+        out: String::new(),
+        html,
+        indent: None,
+    };
     printer.value(value);
     printer.out
 }
 
 /// Prints a value with two spaces for each level, as `json.MarshalIndent`.
 pub fn go_json_pretty(value: &Value) -> String {
-    let mut printer = Printer { out: String::new(), html: Html::Escaped, indent: Some(0) };
+    let mut printer = Printer {
+        out: String::new(),
+        html: Html::Escaped,
+        indent: Some(0),
+    };
     printer.value(value);
     printer.out
 }
@@ -117,6 +125,9 @@ mod tests {
             "{\"A\":[],\"a\":\"\\u003c\\u0001\\u2028\u{7f}é\\\"\\\\\\n\\u003e\",\"b\":[1,2.5,1e+21,{}]}"
         );
         assert_eq!(go_json(&serde_json::json!("<&>"), Html::AsIs), "\"<&>\"");
-        assert_eq!(go_json_pretty(&serde_json::json!({"a": [1, {"b": []}]})), "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ]\n}");
+        assert_eq!(
+            go_json_pretty(&serde_json::json!({"a": [1, {"b": []}]})),
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ]\n}"
+        );
     }
 }

@@ -49,8 +49,11 @@ pub fn document_to_json(document: &Document) -> Result<Value> {
     to_json(&document.root)
 }
 
+/// The text of such a block, if no other comment stands between it and the document's.
 fn kept_block_at_end(node: &mut Node) -> Option<&mut String> {
-    if node.style.form == Form::Flow {
+    let has_foot = |node: &Node| node.comments().is_some_and(|comments| !comments.foot.is_empty());
+    if node.style.form == Form::Flow || has_foot(node) || node.entries().last().is_some_and(|last| has_foot(&last.key))
+    {
         return None;
     }
     let form = node.style.form;
@@ -132,14 +135,16 @@ fn text_of(node: &Node, scalar: Scalar) -> Result<String> {
 fn convert(node: &Node, in_flow: bool) -> Result<Value> {
     let in_flow = in_flow || node.style.form == Form::Flow;
     match &node.data {
-        Data::Scalar(text) if node.style.form == Form::Folded && !in_flow => {
-            match read_back(node, in_flow)? {
-                Scalar::Str if node.tag != Tag::Binary => Ok(Value::String(fold_and_unfold(text)?)),
-                scalar => scalar_to_json(scalar, node),
-            }
-        }
+        Data::Scalar(text) if node.style.form == Form::Folded && !in_flow => match read_back(node, in_flow)? {
+            Scalar::Str if node.tag != Tag::Binary => Ok(Value::String(fold_and_unfold(text)?)),
+            scalar => scalar_to_json(scalar, node),
+        },
         Data::Scalar(_) => scalar_to_json(read_back(node, in_flow)?, node),
-        Data::Sequence(items) => items.iter().map(|item| convert(item, in_flow)).collect::<Result<_>>().map(Value::Array),
+        Data::Sequence(items) => items
+            .iter()
+            .map(|item| convert(item, in_flow))
+            .collect::<Result<_>>()
+            .map(Value::Array),
         Data::Mapping(entries) => {
             check_unique(entries)?;
             let mut fields = Map::new();
@@ -213,7 +218,10 @@ fn check_unique(entries: &[Entry]) -> Result<()> {
     let mut seen = HashSet::new();
     for entry in entries {
         if !seen.insert((entry.key.kind(), entry.key.text())) {
-            let first = entries.iter().find(|first| is_same_key(&first.key, &entry.key)).unwrap_or(entry);
+            let first = entries
+                .iter()
+                .find(|first| is_same_key(&first.key, &entry.key))
+                .unwrap_or(entry);
             return Err(duplicate(first, entry));
         }
     }
@@ -225,7 +233,11 @@ fn is_same_key(a: &Node, b: &Node) -> bool {
 }
 
 fn duplicate(first: &Entry, second: &Entry) -> YamlError {
-    Problem::DuplicateKey { key: second.key.text().to_owned(), line: first.key.pos.line }.at(second.key.pos)
+    Problem::DuplicateKey {
+        key: second.key.text().to_owned(),
+        line: first.key.pos.line,
+    }
+    .at(second.key.pos)
 }
 
 /// A tree of a JSON value, with sorted keys and the styles that the reference gives it.
@@ -253,9 +265,14 @@ pub fn from_json(value: &Value) -> Result<Node> {
             let mut sorted: Vec<(&str, &Value)> = fields.iter().map(|(key, value)| (key.as_str(), value)).collect();
             print::sort_keys(&mut sorted);
             let entries = sorted.into_iter().map(|(key, value)| {
-                Ok(Entry { key: string_from_json(key, true)?, value: from_json(value)? })
+                Ok(Entry {
+                    key: string_from_json(key, true)?,
+                    value: from_json(value)?,
+                })
             });
-            Node::new(Data::Mapping(entries.collect::<Result<_>>()?)).with_tag(Tag::Map).with_form(form)
+            Node::new(Data::Mapping(entries.collect::<Result<_>>()?))
+                .with_tag(Tag::Map)
+                .with_form(form)
         }
     })
 }

@@ -32,7 +32,9 @@ pub fn is_legacy_non_string(text: &str) -> bool {
     if text.is_empty() || text.contains('\n') {
         return false;
     }
-    let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
+    let is_word = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     if is_word && !text.starts_with(['-', '.']) {
         return !matches!(resolve(text, Dialect::Legacy), Scalar::Str | Scalar::Timestamp(_));
     }
@@ -84,7 +86,9 @@ fn merge(fields: &mut Map<String, Value>, value: &Node) -> Result<()> {
 }
 
 fn key(node: &Node) -> Result<String> {
-    let Data::Scalar(text) = &node.data else { return Err(Problem::CollectionAsKey.at(node.pos)) };
+    let Data::Scalar(text) = &node.data else {
+        return Err(Problem::CollectionAsKey.at(node.pos));
+    };
     match typed(node)? {
         Scalar::Str if node.tag == Tag::Binary => binary_text(node),
         Scalar::Str | Scalar::Timestamp(_) => Ok(text.clone()),
@@ -110,15 +114,42 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Value> {
-        legacy_to_json(&parse_document(text, FileId::default())?.expect("the test's text holds a document").root)
+        legacy_to_json(
+            &parse_document(text, FileId::default())?
+                .expect("the test's text holds a document")
+                .root,
+        )
     }
 
     #[test]
     fn a_text_is_no_string_if_the_older_reader_takes_it_for_something_else() {
-        for text in ["yes", "12", "~", "1e3", "a: b", "[a]", "- a", "# only a comment", "null", ".5", "!!int 1", "-"] {
+        for text in [
+            "yes",
+            "12",
+            "~",
+            "1e3",
+            "a: b",
+            "[a]",
+            "- a",
+            "# only a comment",
+            "null",
+            ".5",
+            "!!int 1",
+            "-",
+        ] {
             assert!(is_legacy_non_string(text), "{text}");
         }
-        for text in ["", "a", "2001-01-01", "a\nb", "a: b: c", "\"1\"", "1:30", "*unknown", "v1.2"] {
+        for text in [
+            "",
+            "a",
+            "2001-01-01",
+            "a\nb",
+            "a: b: c",
+            "\"1\"",
+            "1:30",
+            "*unknown",
+            "v1.2",
+        ] {
             assert!(!is_legacy_non_string(text), "{text}");
         }
     }
@@ -137,8 +168,14 @@ mod tests {
 
     #[test]
     fn a_time_stays_a_string_and_a_null_is_no_key() {
-        assert_eq!(read("a: 2001-01-01").expect("valid"), serde_json::json!({"a": "2001-01-01"}));
+        assert_eq!(
+            read("a: 2001-01-01").expect("valid"),
+            serde_json::json!({"a": "2001-01-01"})
+        );
         let error = read("a:\n  ~: 1").expect_err("null is no key");
-        assert_eq!((error.problem, error.pos.line, error.pos.column), (Problem::NonStringKey("~".into()), 2, 3));
+        assert_eq!(
+            (error.problem, error.pos.line, error.pos.column),
+            (Problem::NonStringKey("~".into()), 2, 3)
+        );
     }
 }

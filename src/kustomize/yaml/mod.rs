@@ -43,9 +43,12 @@ pub use resolve::{Dialect, Scalar, is_base60, resolve};
 /// megabytes.
 pub const MAX_TEXT: usize = 32 << 20;
 
-/// How deep collections may lie in each other. Schemas in custom resource definitions reach about fifty; the reference
-/// allows ten thousand and recurses, for which a thread here has no stack.
-pub const MAX_DEPTH: usize = 256;
+/// How deep collections may lie in each other. Schemas in custom resource definitions reach about fifty, and other readers
+/// of JSON stop here, too; the reference allows ten thousand and recurses, for which a thread here has no stack.
+pub const MAX_DEPTH: usize = 128;
 
 /// How many nodes aliases may add to a document. At four hundred thousand, the reference's own limit begins to shrink.
 pub const MAX_EXPANDED_NODES: usize = 400_000;
+
+#[cfg(test)]
+mod tests;

@@ -191,14 +191,23 @@ pub struct Document {
 impl Document {
     /// A document that holds this value and no comment of its own.
     pub fn new(root: Node) -> Self {
-        Self { root, comments: Comments::default() }
+        Self {
+            root,
+            comments: Comments::default(),
+        }
     }
 }
 
 impl Node {
     /// A node of this value, with no tag, style, place or comment.
     pub fn new(data: Data) -> Self {
-        Self { data, tag: Tag::None, style: Style::default(), pos: Pos::default(), extras: None }
+        Self {
+            data,
+            tag: Tag::None,
+            style: Style::default(),
+            pos: Pos::default(),
+            extras: None,
+        }
     }
 
     /// A scalar whose text decides what it is: `scalar("1")` is a number.
@@ -209,33 +218,56 @@ impl Node {
     /// A string, whatever its text looks like; written as a block when it has several lines.
     pub fn string(text: impl Into<String>) -> Self {
         let text = text.into();
-        let form = if text.contains('\n') { Form::Literal } else { Form::Default };
-        Self { tag: Tag::Str, style: Style::of(form), ..Self::scalar(text) }
+        let form = if text.contains('\n') {
+            Form::Literal
+        } else {
+            Form::Default
+        };
+        Self {
+            tag: Tag::Str,
+            style: Style::of(form),
+            ..Self::scalar(text)
+        }
     }
 
     /// An integer.
     pub fn int(value: i64) -> Self {
-        Self { tag: Tag::Int, ..Self::scalar(value.to_string()) }
+        Self {
+            tag: Tag::Int,
+            ..Self::scalar(value.to_string())
+        }
     }
 
     /// `true` or `false`.
     pub fn bool(value: bool) -> Self {
-        Self { tag: Tag::Bool, ..Self::scalar(if value { "true" } else { "false" }) }
+        Self {
+            tag: Tag::Bool,
+            ..Self::scalar(if value { "true" } else { "false" })
+        }
     }
 
     /// `null`, spelled out.
     pub fn null() -> Self {
-        Self { tag: Tag::Null, ..Self::scalar("null") }
+        Self {
+            tag: Tag::Null,
+            ..Self::scalar("null")
+        }
     }
 
     /// A mapping without fields.
     pub fn mapping() -> Self {
-        Self { tag: Tag::Map, ..Self::new(Data::Mapping(Vec::new())) }
+        Self {
+            tag: Tag::Map,
+            ..Self::new(Data::Mapping(Vec::new()))
+        }
     }
 
     /// A sequence of these items.
     pub fn sequence(items: impl IntoIterator<Item = Node>) -> Self {
-        Self { tag: Tag::Seq, ..Self::new(Data::Sequence(items.into_iter().collect())) }
+        Self {
+            tag: Tag::Seq,
+            ..Self::new(Data::Sequence(items.into_iter().collect()))
+        }
     }
 
     /// The same node with this tag.
@@ -353,7 +385,10 @@ impl Node {
 
     /// The comments, if there are any.
     pub fn comments(&self) -> Option<&Comments> {
-        self.extras.as_ref().map(|extras| &extras.comments).filter(|comments| !comments.is_empty())
+        self.extras
+            .as_ref()
+            .map(|extras| &extras.comments)
+            .filter(|comments| !comments.is_empty())
     }
 
     /// Sets all comments at once.
@@ -367,9 +402,11 @@ impl Node {
     pub fn merge_comments(&mut self, from: &Node) {
         let Some(from) = from.comments() else { return };
         let to = &mut self.extras.get_or_insert_default().comments;
-        for (to, from) in
-            [(&mut to.head, &from.head), (&mut to.line, &from.line), (&mut to.foot, &from.foot)]
-        {
+        for (to, from) in [
+            (&mut to.head, &from.head),
+            (&mut to.line, &from.line),
+            (&mut to.foot, &from.foot),
+        ] {
             if !from.is_empty() {
                 to.clone_from(from);
             }
@@ -388,7 +425,9 @@ impl Node {
             }
             (Data::Mapping(a), Data::Mapping(b)) => {
                 a.len() == b.len()
-                    && a.iter().zip(b).all(|(a, b)| a.key.same_value(&b.key) && a.value.same_value(&b.value))
+                    && a.iter()
+                        .zip(b)
+                        .all(|(a, b)| a.key.same_value(&b.key) && a.value.same_value(&b.value))
             }
             _ => false,
         }

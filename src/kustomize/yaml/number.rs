@@ -21,7 +21,11 @@ impl Digits {
         let (mantissa, exponent) = text.split_once('e').expect("scientific notation has an exponent");
         let is_negative = mantissa.starts_with('-');
         let digits = mantissa.chars().filter(char::is_ascii_digit).collect();
-        Self { is_negative, digits, exponent: exponent.parse().expect("an exponent is a small integer") }
+        Self {
+            is_negative,
+            digits,
+            exponent: exponent.parse().expect("an exponent is a small integer"),
+        }
     }
 
     fn sign(&self) -> &'static str {
@@ -33,12 +37,18 @@ impl Digits {
         let point = if rest.is_empty() { "" } else { "." };
         let sign = if self.exponent < 0 { '-' } else { '+' };
         let exponent = self.exponent.unsigned_abs();
-        format!("{}{first}{point}{rest}e{sign}{exponent:0least_exponent_digits$}", self.sign())
+        format!(
+            "{}{first}{point}{rest}e{sign}{exponent:0least_exponent_digits$}",
+            self.sign()
+        )
     }
 
     fn positional(&self) -> String {
         let digits = &self.digits;
-        let (sign, count) = (self.sign(), i32::try_from(digits.len()).expect("a number has at most 17 digits"));
+        let (sign, count) = (
+            self.sign(),
+            i32::try_from(digits.len()).expect("a number has at most 17 digits"),
+        );
         let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
         if self.exponent < 0 {
             format!("{sign}0.{}{digits}", zeros(-self.exponent - 1))
@@ -52,7 +62,11 @@ impl Digits {
 
     /// Go's `%g`: scientific below 10⁻⁴ and, with the fewest digits, from 10⁶ on.
     fn general(&self) -> String {
-        if self.exponent < -4 || self.exponent >= 6 { self.scientific(2) } else { self.positional() }
+        if self.exponent < -4 || self.exponent >= 6 {
+            self.scientific(2)
+        } else {
+            self.positional()
+        }
     }
 }
 
@@ -68,17 +82,28 @@ pub fn in_yaml(value: f64) -> String {
 }
 
 /// A number that is a key in a kustomization file, which the reference prints with single precision.
-#[expect(clippy::cast_possible_truncation, reason = "single precision is what the reference prints")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "single precision is what the reference prints"
+)]
 pub fn as_legacy_key(value: f64) -> String {
     let single = value as f32;
-    if single.is_finite() { Digits::of_single(single).general() } else { in_yaml(f64::from(single)) }
+    if single.is_finite() {
+        Digits::of_single(single).general()
+    } else {
+        in_yaml(f64::from(single))
+    }
 }
 
 /// A finite number in a JSON text.
 pub fn in_json(value: f64) -> String {
     let magnitude = value.abs();
     let digits = Digits::of(value);
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) { digits.scientific(1) } else { digits.positional() }
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        digits.scientific(1)
+    } else {
+        digits.positional()
+    }
 }
 
 #[cfg(test)]

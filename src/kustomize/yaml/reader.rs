@@ -17,13 +17,18 @@ pub fn decode(bytes: &[u8], file: FileId) -> Result<Cow<'_, str>, YamlError> {
         return Err(Problem::TooLong(bytes.len()).at(Pos { file, ..Pos::default() }));
     }
     let units = |of: fn([u8; 2]) -> u16| -> Result<Cow<'_, str>, YamlError> {
-        let here = Pos { file, line: 1, column: 1 };
+        let here = Pos {
+            file,
+            line: 1,
+            column: 1,
+        };
         let (pairs, rest) = bytes[2..].as_chunks::<2>();
         if !rest.is_empty() {
             return Err(Problem::Encoding("incomplete UTF-16 character").at(here));
         }
         let text = char::decode_utf16(pairs.iter().map(|pair| of(*pair))).collect::<Result<String, _>>();
-        text.map(Cow::Owned).map_err(|_| Problem::Encoding("unexpected low surrogate area").at(here))
+        text.map(Cow::Owned)
+            .map_err(|_| Problem::Encoding("unexpected low surrogate area").at(here))
     };
     match bytes {
         [0xFF, 0xFE, ..] => units(u16::from_le_bytes),
@@ -50,7 +55,10 @@ pub fn parse_document(text: &str, file: FileId) -> Result<Option<Document>, Yaml
 
 fn parse_part(text: &str, origin: Origin) -> Result<Option<(Document, bool)>, YamlError> {
     if text.len() > MAX_TEXT {
-        return Err(Problem::TooLong(text.len()).at(Pos { file: origin.file, ..Pos::default() }));
+        return Err(Problem::TooLong(text.len()).at(Pos {
+            file: origin.file,
+            ..Pos::default()
+        }));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_characters(text, origin)?;
@@ -63,10 +71,16 @@ fn parse_part(text: &str, origin: Origin) -> Result<Option<(Document, bool)>, Ya
 /// If the text is not YAML, too long, too deep or multiplied too often by aliases, or if a line begins with `---` and
 /// goes on with something else than a comment.
 pub fn parse_documents(text: &str, file: FileId) -> Result<Vec<Document>, YamlError> {
-    let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    let text = if text.contains("\r\n") {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    };
     let mut documents = Vec::new();
     for (part, lines_before) in split_documents(&text, file)? {
-        let Some((mut document, needs_expansion)) = parse_part(part, Origin { file, lines_before })? else { continue };
+        let Some((mut document, needs_expansion)) = parse_part(part, Origin { file, lines_before })? else {
+            continue;
+        };
         if !document.root.is_null() {
             if needs_expansion {
                 anchor::expand(&mut document.root)?;
@@ -90,7 +104,11 @@ fn split_documents(text: &str, file: FileId) -> Result<Vec<(&str, u32)>, YamlErr
         let behind = separator[3..].trim();
         if !behind.is_empty() && !behind.starts_with('#') {
             let problem = Problem::Separator(separator.trim().to_owned());
-            return Err(problem.at(Pos { file, line: line + 1, column: 1 }));
+            return Err(problem.at(Pos {
+                file,
+                line: line + 1,
+                column: 1,
+            }));
         }
         parts.push((&text[start..=at], lines_before));
         (start, from, lines_before) = (line_end + 1, line_end + 1, line + 1);
@@ -105,7 +123,10 @@ fn count_lines(text: &str) -> u32 {
 
 fn check_characters(text: &str, origin: Origin) -> Result<(), YamlError> {
     // Nearly every text is plain ASCII without control characters; that is known in one pass that compiles to vectors.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+    if text
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r'))
+    {
         return Ok(());
     }
     match text.char_indices().find(|(_, character)| !is_allowed(*character)) {
@@ -122,6 +143,12 @@ fn is_allowed(character: char) -> bool {
 
 fn place_behind(text: &str, origin: Origin) -> Pos {
     let last_line = text.rsplit('\n').next().unwrap_or("");
-    let column = u32::try_from(last_line.chars().count()).unwrap_or(u32::MAX).saturating_add(1);
-    Pos { file: origin.file, line: origin.lines_before + count_lines(text) + 1, column }
+    let column = u32::try_from(last_line.chars().count())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    Pos {
+        file: origin.file,
+        line: origin.lines_before + count_lines(text) + 1,
+        column,
+    }
 }

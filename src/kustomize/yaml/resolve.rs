@@ -57,7 +57,9 @@ pub fn plain_tag(text: &str) -> Tag {
 
 /// The value of an untagged plain scalar.
 pub fn resolve(text: &str, dialect: Dialect) -> Scalar {
-    let Some(first) = text.as_bytes().first() else { return Scalar::Null };
+    let Some(first) = text.as_bytes().first() else {
+        return Scalar::Null;
+    };
     match first {
         b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => resolve_word(text, dialect),
         b'.' => resolve_dotted(text),
@@ -105,8 +107,8 @@ fn resolve_dotted(text: &str) -> Scalar {
 fn without_go_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
-    let misplaced = (0..bytes.len())
-        .any(|at| bytes[at] == b'_' && !(is_digit(at.checked_sub(1)) && is_digit(Some(at + 1))));
+    let misplaced =
+        (0..bytes.len()).any(|at| bytes[at] == b'_' && !(is_digit(at.checked_sub(1)) && is_digit(Some(at + 1))));
     (!misplaced).then(|| text.replace('_', ""))
 }
 
@@ -152,7 +154,11 @@ fn parse_prefixed(text: &str) -> Option<Scalar> {
 fn parse_digits(digits: &str, radix: u32) -> Option<u64> {
     // `from_str_radix` would take a sign.
     let starts_with_digit = digits.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
-    if starts_with_digit { u64::from_str_radix(digits, radix).ok() } else { None }
+    if starts_with_digit {
+        u64::from_str_radix(digits, radix).ok()
+    } else {
+        None
+    }
 }
 
 /// The reference retries what follows `0b` and `0o` with a sign of its own, so that `0b-1` is minus one.

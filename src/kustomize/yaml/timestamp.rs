@@ -82,7 +82,16 @@ impl Rest<'_> {
         self.byte(b'-')?;
         let day = self.one_or_two_digits()?;
         let is_valid = (1..=12).contains(&month) && (1..=days_in(month, year)).contains(&day);
-        is_valid.then_some(Timestamp { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0, offset: 0 })
+        is_valid.then_some(Timestamp {
+            year,
+            month,
+            day,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            nanos: 0,
+            offset: 0,
+        })
     }
 
     fn clock(&mut self, time: &mut Timestamp) -> Option<()> {
@@ -147,7 +156,16 @@ fn days_in(month: u32, year: u32) -> u32 {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { year, month, day, hour, minute, second, nanos, offset } = *self;
+        let Self {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            nanos,
+            offset,
+        } = *self;
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if nanos != 0 {
             let digits = format!("{nanos:09}");
@@ -176,7 +194,11 @@ mod tests {
             ("2001-01-02 03:04:05,5", "2001-01-02T03:04:05.5Z"),
             ("2000-02-29", "2000-02-29T00:00:00Z"),
         ] {
-            assert_eq!(parse(text).map(|time| time.to_string()).as_deref(), Some(expected), "{text}");
+            assert_eq!(
+                parse(text).map(|time| time.to_string()).as_deref(),
+                Some(expected),
+                "{text}"
+            );
         }
     }
 

@@ -11,8 +11,10 @@ use super::number;
 use super::resolve::{Dialect, Scalar, resolve};
 
 /// Go's decoder, which does not mind what the unused bits of the last character are.
-const BASE64: GeneralPurpose =
-    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// The value of a scalar whose tag is decided.
 ///
@@ -30,8 +32,16 @@ pub fn scalar_of(tag: &Tag, node: &Node, dialect: Dialect) -> Result<Scalar, Yam
         (tag, found) if found.tag() == *tag => Ok(found),
         (tag, found) => {
             // A time is looked for only where no tag or its own asks for it.
-            let is = if matches!(found, Scalar::Timestamp(_)) { Tag::Str } else { found.tag() };
-            let problem = Problem::WrongTag { is: is.to_string(), text: text.to_owned(), tag: tag.to_string() };
+            let is = if matches!(found, Scalar::Timestamp(_)) {
+                Tag::Str
+            } else {
+                found.tag()
+            };
+            let problem = Problem::WrongTag {
+                is: is.to_string(),
+                text: text.to_owned(),
+                tag: tag.to_string(),
+            };
             Err(problem.at(node.pos))
         }
     }
@@ -47,8 +57,14 @@ fn as_float(value: i64) -> f64 {
 /// # Errors
 /// If the text is no base64.
 pub fn binary_text(node: &Node) -> Result<String, YamlError> {
-    let encoded: Vec<u8> = node.text().bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
-    let bytes = BASE64.decode(encoded).map_err(|_| Problem::InvalidBase64.at(node.pos))?;
+    let encoded: Vec<u8> = node
+        .text()
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+        .collect();
+    let bytes = BASE64
+        .decode(encoded)
+        .map_err(|_| Problem::InvalidBase64.at(node.pos))?;
     Ok(replace_invalid(&bytes))
 }
 
@@ -97,7 +113,11 @@ fn float_to_json(value: f64) -> Result<Number, Problem> {
 
 fn timestamp_to_json(time: String) -> Result<String, Problem> {
     // The zone stands at the end as +hh:mm.
-    let hours = time.len().checked_sub(5).filter(|_| !time.ends_with('Z')).and_then(|at| time.get(at..at + 2));
+    let hours = time
+        .len()
+        .checked_sub(5)
+        .filter(|_| !time.ends_with('Z'))
+        .and_then(|at| time.get(at..at + 2));
     if hours.is_some_and(|hours| hours >= "24") {
         return Err(Problem::TimeZone);
     }

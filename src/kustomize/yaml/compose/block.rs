@@ -7,7 +7,10 @@ use super::{Composer, Result, set_foot, take_foot};
 impl Composer<'_> {
     pub(super) fn block_mapping(&mut self, node: &mut Node) -> Result<()> {
         self.take();
-        node.set_comments(Comments { head: std::mem::take(&mut self.stem), ..Comments::default() });
+        node.set_comments(Comments {
+            head: std::mem::take(&mut self.stem),
+            ..Comments::default()
+        });
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             match self.peek()? {
@@ -54,7 +57,10 @@ impl Composer<'_> {
 
     pub(super) fn block_sequence(&mut self, node: &mut Node) -> Result<()> {
         self.take();
-        node.set_comments(Comments { head: std::mem::take(&mut self.stem), ..Comments::default() });
+        node.set_comments(Comments {
+            head: std::mem::take(&mut self.stem),
+            ..Comments::default()
+        });
         let mut items = Vec::new();
         loop {
             match self.peek()? {
@@ -75,7 +81,10 @@ impl Composer<'_> {
         let mut items = Vec::new();
         while self.peek()? == TokenKind::BlockEntry {
             items.push(self.block_item(|kind| {
-                matches!(kind, TokenKind::BlockEntry | TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd)
+                matches!(
+                    kind,
+                    TokenKind::BlockEntry | TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+                )
             })?);
         }
         node.data = Data::Sequence(items);
@@ -96,7 +105,10 @@ impl Composer<'_> {
     /// The head comment of an item that is itself a collection is the collection's, not its first key's.
     fn split_stem(&mut self, head_before: usize) -> Result<()> {
         if head_before == 0
-            || !matches!(self.peek()?, TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart)
+            || !matches!(
+                self.peek()?,
+                TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart
+            )
         {
             return Ok(());
         }

@@ -163,7 +163,9 @@ impl Composer<'_> {
             head.clear();
             return document;
         }
-        let Some(at) = head.rfind("\n\n") else { return String::new() };
+        let Some(at) = head.rfind("\n\n") else {
+            return String::new();
+        };
         let document = head[..at].to_owned();
         head.drain(..at + 2);
         document
@@ -235,7 +237,11 @@ impl Composer<'_> {
     }
 
     fn collection(&mut self, data: Data, properties: Properties, start: Mark) -> Result<Node> {
-        let default_tag = if matches!(data, Data::Sequence(_)) { Tag::Seq } else { Tag::Map };
+        let default_tag = if matches!(data, Data::Sequence(_)) {
+            Tag::Seq
+        } else {
+            Tag::Map
+        };
         let mut node = Node::new(data).at(self.pos(start));
         self.apply(properties, &mut node, default_tag);
         match self.scanner.current().kind {
@@ -307,7 +313,11 @@ impl Composer<'_> {
     /// Gives a node its anchor and its tag. The tag `!` alone asks for the default.
     fn apply(&mut self, properties: Properties, node: &mut Node, default_tag: Tag) {
         node.style.tagged = !matches!(properties.tag.as_str(), "" | "!");
-        node.tag = if node.style.tagged { tag::from_long(&properties.tag) } else { default_tag };
+        node.tag = if node.style.tagged {
+            tag::from_long(&properties.tag)
+        } else {
+            default_tag
+        };
         if !properties.anchor.is_empty() {
             self.anchors.insert(properties.anchor.clone());
             node.set_anchor(properties.anchor);
@@ -330,7 +340,9 @@ impl Composer<'_> {
 }
 
 fn take_foot(node: &mut Node) -> String {
-    let Some(comments) = node.comments().filter(|comments| !comments.foot.is_empty()) else { return String::new() };
+    let Some(comments) = node.comments().filter(|comments| !comments.foot.is_empty()) else {
+        return String::new();
+    };
     let mut comments = comments.clone();
     let foot = std::mem::take(&mut comments.foot);
     node.set_comments(comments);

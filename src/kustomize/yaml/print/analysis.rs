@@ -54,7 +54,9 @@ pub fn analyze(text: &str, tab_is_special: bool) -> Analysis {
 fn is_simple_word(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes[0].is_ascii_alphanumeric()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
 }
 
 fn conclude(found: &Findings, tab_is_special: bool) -> Analysis {

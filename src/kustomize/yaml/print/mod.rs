@@ -19,7 +19,11 @@ use writer::{Printer, Writer};
 
 /// The form in which a tree's printer writes a scalar outside of brackets that was asked for in another.
 pub fn form_of(text: &str, asked: Form, is_key: bool) -> Form {
-    let asked = if matches!(asked, Form::Default | Form::Flow) && text.contains('\n') { Form::Literal } else { asked };
+    let asked = if matches!(asked, Form::Default | Form::Flow) && text.contains('\n') {
+        Form::Literal
+    } else {
+        asked
+    };
     // Most scalars are plain, and most plain ones are so simple that nothing needs to be looked at.
     Writer::new(Printer::Tree, 0).choose_form(text, asked, is_key)
 }

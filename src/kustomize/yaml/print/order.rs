@@ -13,7 +13,10 @@ pub fn compare_keys(a: &str, b: &str) -> Ordering {
         return a.len().cmp(&b.len());
     }
     // Back to the start of a character that both share the first bytes of.
-    let at = (0..=common).rev().find(|at| a.is_char_boundary(*at) && b.is_char_boundary(*at)).unwrap_or(0);
+    let at = (0..=common)
+        .rev()
+        .find(|at| a.is_char_boundary(*at) && b.is_char_boundary(*at))
+        .unwrap_or(0);
     compare_from(a, b, at)
 }
 
@@ -29,7 +32,11 @@ fn compare_from(a: &str, b: &str, at: usize) -> Ordering {
     }
     // Zeros count if the number has begun before with another digit.
     let has_begun = (a_char == '0' || b_char == '0')
-        && a[..at].chars().rev().take_while(char::is_ascii_digit).any(|digit| digit != '0');
+        && a[..at]
+            .chars()
+            .rev()
+            .take_while(char::is_ascii_digit)
+            .any(|digit| digit != '0');
     let number = |text: &str| {
         let digits = text.bytes().take_while(u8::is_ascii_digit);
         let value = digits.fold(i64::from(has_begun), |value, digit| {
@@ -43,7 +50,9 @@ fn compare_from(a: &str, b: &str, at: usize) -> Ordering {
 /// Sorts by [`compare_keys`]. A merge sort of our own, because the standard library's may panic on an order that is not
 /// total.
 pub fn sort_keys<T>(items: &mut Vec<(&str, T)>) {
-    let is_sorted = items.windows(2).all(|pair| compare_keys(pair[0].0, pair[1].0) != Ordering::Greater);
+    let is_sorted = items
+        .windows(2)
+        .all(|pair| compare_keys(pair[0].0, pair[1].0) != Ordering::Greater);
     if is_sorted {
         return;
     }
@@ -53,7 +62,11 @@ pub fn sort_keys<T>(items: &mut Vec<(&str, T)>) {
     let left = std::mem::take(items);
     let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
     while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-        let next = if compare_keys(a.0, b.0) == Ordering::Greater { right.next() } else { left.next() };
+        let next = if compare_keys(a.0, b.0) == Ordering::Greater {
+            right.next()
+        } else {
+            left.next()
+        };
         items.extend(next);
     }
     items.extend(left);
@@ -66,7 +79,10 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_by_letters_and_by_the_value_of_numbers() {
-        let sorted = ["", "-a", ".x", "0", "00", "1", "2", "10", "A", "B", "a", "a-b", "a.b", "a0", "a1", "a9", "a10", "ab", "aB1", "é"];
+        let sorted = [
+            "", "-a", ".x", "0", "00", "1", "2", "10", "A", "B", "a", "a-b", "a.b", "a0", "a1", "a9", "a10", "ab",
+            "aB1", "é",
+        ];
         let mut items: Vec<(&str, ())> = sorted.iter().rev().map(|key| (*key, ())).collect();
         sort_keys(&mut items);
         let keys: Vec<&str> = items.into_iter().map(|(key, ())| key).collect();

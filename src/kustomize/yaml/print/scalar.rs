@@ -9,11 +9,19 @@ impl Writer {
     pub fn choose_form(&self, text: &str, asked: Form, is_simple_key: bool) -> Form {
         let can = analyze(text, self.printer == Printer::Build);
         let in_flow = self.flow_level > 0;
-        let mut form = if is_simple_key && can.is_multiline { Form::DoubleQuoted } else { asked };
+        let mut form = if is_simple_key && can.is_multiline {
+            Form::DoubleQuoted
+        } else {
+            asked
+        };
         if matches!(form, Form::Default | Form::Flow) {
             let allowed = if in_flow { can.plain_in_flow } else { can.plain_in_block };
             let is_lost = text.is_empty() && (in_flow || is_simple_key);
-            form = if allowed && !is_lost { Form::Default } else { Form::SingleQuoted };
+            form = if allowed && !is_lost {
+                Form::Default
+            } else {
+                Form::SingleQuoted
+            };
         }
         match form {
             Form::SingleQuoted if !can.single_quoted => Form::DoubleQuoted,

@@ -339,13 +339,20 @@ impl<'n> WrittenTag<'n> {
                 (Data::Scalar(text), tag) => {
                     let resolved = plain_tag(text);
                     if resolved == *tag || *tag == Tag::Str {
-                        return Self { forces_quotes: resolved != *tag, ..Self::default() };
+                        return Self {
+                            forces_quotes: resolved != *tag,
+                            ..Self::default()
+                        };
                     }
                 }
                 (Data::Sequence(_) | Data::Mapping(_), _) => {}
             }
         }
         let (handle, suffix) = tag::split(node.tag.as_str());
-        Self { handle, suffix, forces_quotes: false }
+        Self {
+            handle,
+            suffix,
+            forces_quotes: false,
+        }
     }
 }

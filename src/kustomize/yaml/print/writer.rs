@@ -75,7 +75,11 @@ impl Writer {
     /// Writes a text without line breaks.
     pub fn put_all(&mut self, text: &str) {
         self.out.push_str(text);
-        self.column += if text.is_ascii() { text.len() } else { text.chars().count() };
+        self.column += if text.is_ascii() {
+            text.len()
+        } else {
+            text.chars().count()
+        };
     }
 
     pub fn put_break(&mut self) {

@@ -21,7 +21,7 @@ impl Scanner<'_> {
         let (chomping, increment) = self.scan_block_indicators(start)?;
         self.scan_block_header_end(start)?;
         let outer = u32::try_from(self.indent).unwrap_or(0);
-        let (text, end) = self.scan_block_text(start, form, chomping, increment.map(|by| outer + by))?;
+        let (text, end) = self.scan_block_text(form, chomping, increment.map(|by| outer + by))?;
         self.push_text(TokenKind::Scalar(form), start, text);
         self.tokens.back_mut().expect("just pushed").end = end;
         Ok(())
@@ -58,18 +58,12 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn scan_block_text(
-        &mut self,
-        start: Mark,
-        form: Form,
-        chomping: Chomping,
-        indent: Option<u32>,
-    ) -> Result<(String, Mark)> {
+    fn scan_block_text(&mut self, form: Form, chomping: Chomping, indent: Option<u32>) -> Result<(String, Mark)> {
         let mut text = String::new();
         let mut last_break = "";
         let mut more_breaks = String::new();
         let mut end = self.cursor.mark;
-        let indent = self.scan_block_breaks(indent, &mut more_breaks, start, &mut end)?;
+        let indent = self.scan_block_breaks(indent, &mut more_breaks, &mut end)?;
         let mut last_began_blank = false;
         while self.cursor.mark.column == indent && !self.cursor.is_end() {
             let begins_blank = self.cursor.is_blank_at(0);
@@ -87,7 +81,7 @@ impl Scanner<'_> {
             self.cursor.skip_to_break();
             text.push_str(self.cursor.since(line));
             last_break = self.cursor.read_break();
-            self.scan_block_breaks(Some(indent), &mut more_breaks, start, &mut end)?;
+            self.scan_block_breaks(Some(indent), &mut more_breaks, &mut end)?;
         }
         if chomping != Chomping::Strip {
             text.push_str(last_break);
@@ -100,13 +94,7 @@ impl Scanner<'_> {
 
     /// Moves over indentation and empty lines. Returns the indentation, which the first line with content decides if
     /// the header did not.
-    fn scan_block_breaks(
-        &mut self,
-        indent: Option<u32>,
-        breaks: &mut String,
-        start: Mark,
-        end: &mut Mark,
-    ) -> Result<u32> {
+    fn scan_block_breaks(&mut self, indent: Option<u32>, breaks: &mut String, end: &mut Mark) -> Result<u32> {
         *end = self.cursor.mark;
         let mut deepest = 0;
         loop {
@@ -114,7 +102,10 @@ impl Scanner<'_> {
             self.cursor.skip_spaces_below(indent.unwrap_or(u32::MAX));
             deepest = deepest.max(self.cursor.mark.column);
             if is_indentation(self.cursor.mark.column) && self.cursor.at(0) == b'\t' {
-                return self.fail("found a tab character where an indentation space is expected", start);
+                return self.fail(
+                    "found a tab character where an indentation space is expected",
+                    self.cursor.mark,
+                );
             }
             if !self.cursor.is_break_at(0) {
                 break;

@@ -47,7 +47,9 @@ impl Scanner<'_> {
         if self.cursor.newlines > 0 {
             return;
         }
-        let blanks = (0..MAX_LOOK_AHEAD).take_while(|ahead| self.cursor.is_blank_at(*ahead)).count();
+        let blanks = (0..MAX_LOOK_AHEAD)
+            .take_while(|ahead| self.cursor.is_blank_at(*ahead))
+            .count();
         if blanks == MAX_LOOK_AHEAD || self.cursor.at(blanks) != b'#' {
             return;
         }
@@ -236,7 +238,11 @@ impl Scanner<'_> {
 impl Run {
     /// The mark so many bytes ahead of another, which are no more than [`MAX_LOOK_AHEAD`].
     fn mark(&self, now: Mark, ahead: usize) -> Mark {
-        Mark { index: now.index + ahead as u32, line: self.line, column: self.column }
+        Mark {
+            index: now.index + ahead as u32,
+            line: self.line,
+            column: self.column,
+        }
     }
 
     fn is_foot(&self) -> bool {

@@ -15,7 +15,11 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { text, mark: Mark::default(), newlines: 0 }
+        Self {
+            text,
+            mark: Mark::default(),
+            newlines: 0,
+        }
     }
 
     fn index(&self) -> usize {
@@ -69,7 +73,10 @@ impl<'a> Cursor<'a> {
     /// Whether `---` or `...` stands alone at the start of this line.
     pub fn is_document_indicator(&self) -> bool {
         self.mark.column == 0
-            && matches!([self.at(0), self.at(1), self.at(2)], [b'-', b'-', b'-'] | [b'.', b'.', b'.'])
+            && matches!(
+                [self.at(0), self.at(1), self.at(2)],
+                [b'-', b'-', b'-'] | [b'.', b'.', b'.']
+            )
             && self.is_white_at(3)
     }
 

@@ -21,7 +21,11 @@ pub struct SimpleKey {
 impl Scanner<'_> {
     /// Whether this token may turn out to begin a key.
     pub(super) fn may_begin_key(&mut self, token: usize) -> Result<bool> {
-        match self.simple_keys.iter().rposition(|key| key.possible && key.token == token) {
+        match self
+            .simple_keys
+            .iter()
+            .rposition(|key| key.possible && key.token == token)
+        {
             Some(level) => self.is_simple_key_valid(level),
             None => Ok(false),
         }
@@ -71,7 +75,9 @@ impl Scanner<'_> {
     }
 
     fn innermost_key(&mut self) -> &mut SimpleKey {
-        self.simple_keys.last_mut().expect("the block context's entry is never removed")
+        self.simple_keys
+            .last_mut()
+            .expect("the block context's entry is never removed")
     }
 
     /// `?`
@@ -155,7 +161,10 @@ impl Scanner<'_> {
                 stop = comment.scan.index;
             }
             self.tokens.push_back(Token::bare(TokenKind::BlockEnd, mark));
-            self.indent = self.outer_indents.pop().expect("every indentation was pushed on the one before it");
+            self.indent = self
+                .outer_indents
+                .pop()
+                .expect("every indentation was pushed on the one before it");
         }
     }
 }

@@ -38,7 +38,11 @@ pub struct Origin {
 impl Origin {
     /// The place of a mark.
     pub fn pos(&self, mark: Mark) -> Pos {
-        Pos { file: self.file, line: self.lines_before + mark.line + 1, column: mark.column + 1 }
+        Pos {
+            file: self.file,
+            line: self.lines_before + mark.line + 1,
+            column: mark.column + 1,
+        }
     }
 }
 
@@ -99,12 +103,16 @@ impl<'a> Scanner<'a> {
     /// Takes the token that was peeked at.
     pub fn take(&mut self) -> Token {
         self.taken += 1;
-        self.tokens.pop_front().expect("a token is taken only after it was peeked at")
+        self.tokens
+            .pop_front()
+            .expect("a token is taken only after it was peeked at")
     }
 
     /// The next comment that belongs to a token starting at this mark or before it.
     pub fn peek_comment(&self, token: Mark) -> Option<&Comment> {
-        self.comments.get(self.comments_taken).filter(|comment| comment.token.index <= token.index)
+        self.comments
+            .get(self.comments_taken)
+            .filter(|comment| comment.token.index <= token.index)
     }
 
     /// Takes the text of the comment that was peeked at.
@@ -130,7 +138,13 @@ impl<'a> Scanner<'a> {
     }
 
     fn push_text(&mut self, kind: TokenKind, start: Mark, text: String) {
-        self.tokens.push_back(Token { kind, start, end: self.cursor.mark, text, rest: Box::default() });
+        self.tokens.push_back(Token {
+            kind,
+            start,
+            end: self.cursor.mark,
+            text,
+            rest: Box::default(),
+        });
     }
 
     fn last(&self) -> Option<&Token> {
@@ -153,11 +167,19 @@ impl<'a> Scanner<'a> {
             return self.fetch_directive();
         }
         if self.cursor.is_document_indicator() {
-            let kind = if self.cursor.at(0) == b'-' { TokenKind::DocumentStart } else { TokenKind::DocumentEnd };
+            let kind = if self.cursor.at(0) == b'-' {
+                TokenKind::DocumentStart
+            } else {
+                TokenKind::DocumentEnd
+            };
             return self.fetch_document_indicator(kind);
         }
         let first = self.cursor.at(0);
-        let belongs_to_last = if self.flow_level == 0 { first == b':' } else { first == b',' };
+        let belongs_to_last = if self.flow_level == 0 {
+            first == b':'
+        } else {
+            first == b','
+        };
         let comment_mark = match self.last() {
             Some(last) if belongs_to_last => last.start,
             _ => self.cursor.mark,
@@ -284,7 +306,10 @@ impl<'a> Scanner<'a> {
     fn fetch_block_entry(&mut self) -> Result<()> {
         if self.flow_level == 0 {
             if !self.simple_key_allowed {
-                return self.fail("block sequence entries are not allowed in this context", self.cursor.mark);
+                return self.fail(
+                    "block sequence entries are not allowed in this context",
+                    self.cursor.mark,
+                );
             }
             self.roll_indent(self.cursor.mark, None, TokenKind::BlockSequenceStart)?;
         }

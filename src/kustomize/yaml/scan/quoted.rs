@@ -94,7 +94,8 @@ impl Scanner<'_> {
     fn scan_quoted_word(&mut self, quote: u8, text: &mut String, gap: &mut Gap) -> Result<()> {
         loop {
             let run = self.cursor.mark;
-            self.cursor.skip_until(|_, byte| byte == quote || matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\\'));
+            self.cursor
+                .skip_until(|_, byte| byte == quote || matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\\'));
             text.push_str(self.cursor.since(run));
             match (self.cursor.at(0), quote) {
                 (b'\'', b'\'') if self.cursor.at(1) == b'\'' => {

@@ -11,12 +11,20 @@ impl Scanner<'_> {
         let start = self.cursor.mark;
         self.cursor.skip();
         let name = self.scan_word();
-        let ends_well =
-            self.cursor.is_white_at(0) || matches!(self.cursor.at(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
+        let ends_well = self.cursor.is_white_at(0)
+            || matches!(self.cursor.at(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
         if name.is_empty() || !ends_well {
             return self.fail("did not find expected alphabetic or numeric character", start);
         }
-        self.push_text(if indicator == b'*' { TokenKind::Alias } else { TokenKind::Anchor }, start, name);
+        self.push_text(
+            if indicator == b'*' {
+                TokenKind::Alias
+            } else {
+                TokenKind::Anchor
+            },
+            start,
+            name,
+        );
         Ok(())
     }
 
@@ -53,7 +61,13 @@ impl Scanner<'_> {
     }
 
     fn push_pair(&mut self, kind: TokenKind, start: Mark, text: String, rest: String) {
-        self.tokens.push_back(Token { kind, start, end: self.cursor.mark, text, rest: rest.into() });
+        self.tokens.push_back(Token {
+            kind,
+            start,
+            end: self.cursor.mark,
+            text,
+            rest: rest.into(),
+        });
     }
 
     fn scan_short_tag(&mut self, start: Mark) -> Result<(String, String)> {
@@ -64,7 +78,11 @@ impl Scanner<'_> {
         }
         // It was no handle but the start of the suffix.
         let suffix = self.scan_tag_uri(&handle, start)?;
-        if suffix.is_empty() { Ok((suffix, "!".to_owned())) } else { Ok(("!".to_owned(), suffix)) }
+        if suffix.is_empty() {
+            Ok((suffix, "!".to_owned()))
+        } else {
+            Ok(("!".to_owned(), suffix))
+        }
     }
 
     fn scan_tag_handle(&mut self, is_directive: bool, start: Mark) -> Result<String> {

@@ -28,7 +28,13 @@ pub struct Token {
 impl Token {
     /// A token without text.
     pub fn bare(kind: TokenKind, mark: Mark) -> Self {
-        Self { kind, start: mark, end: mark, text: String::new(), rest: Box::default() }
+        Self {
+            kind,
+            start: mark,
+            end: mark,
+            text: String::new(),
+            rest: Box::default(),
+        }
     }
 }
 
