@@ -29,15 +29,15 @@ mod tag;
 mod timestamp;
 mod typed;
 
-pub use anchor::{expand, expand_aliases};
+pub use anchor::expand_aliases;
 pub use error::{Problem, YamlError};
 pub use gojson::{Html, go_json, go_json_pretty};
 pub use json::{document_to_json, from_json, to_json};
 pub use legacy::{is_legacy_non_string, legacy_to_json};
 pub use node::{Comments, Data, Document, Entry, FileId, Form, Kind, Node, Pos, Style, Tag};
-pub use print::{compare_keys, print_document, print_node, print_value};
+pub use print::{print_document, print_node, print_value};
 pub use reader::{decode, parse_document, parse_documents};
-pub use resolve::{Dialect, Scalar, is_base60, resolve};
+pub use resolve::{Dialect, Scalar, resolve};
 
 /// The longest text that is read, in bytes. The largest bundles of custom resource definitions in use have about ten
 /// megabytes.

@@ -111,11 +111,6 @@ impl Style {
     pub fn is_default(self) -> bool {
         self == Self::default()
     }
-
-    /// Whether the value stands in quotes of either kind.
-    pub fn is_quoted(self) -> bool {
-        matches!(self.form, Form::DoubleQuoted | Form::SingleQuoted)
-    }
 }
 
 /// The comments that belong to a node, each with its `#` and without the last line break.
@@ -230,14 +225,6 @@ impl Node {
         }
     }
 
-    /// An integer.
-    pub fn int(value: i64) -> Self {
-        Self {
-            tag: Tag::Int,
-            ..Self::scalar(value.to_string())
-        }
-    }
-
     /// `true` or `false`.
     pub fn bool(value: bool) -> Self {
         Self {
@@ -303,28 +290,12 @@ impl Node {
         self.kind() == Kind::Scalar
     }
 
-    /// Whether it is a mapping.
-    pub fn is_mapping(&self) -> bool {
-        self.kind() == Kind::Mapping
-    }
-
-    /// Whether it is a sequence.
-    pub fn is_sequence(&self) -> bool {
-        self.kind() == Kind::Sequence
-    }
-
     /// A scalar's text, or an alias's name; empty for collections, as in the reference.
     pub fn text(&self) -> &str {
         match &self.data {
             Data::Scalar(text) | Data::Alias(text) => text,
             Data::Mapping(_) | Data::Sequence(_) => "",
         }
-    }
-
-    /// Sets a scalar's text and nothing else: tag and style stay, so an integer may become a contradiction that
-    /// [`super::to_json`] reports. A collection becomes a scalar.
-    pub fn set_text(&mut self, text: impl Into<String>) {
-        self.data = Data::Scalar(text.into());
     }
 
     /// The tag, or where there is none what the value's text resolves to.
@@ -349,11 +320,6 @@ impl Node {
         self.tag == Tag::Null
     }
 
-    /// Whether it is a scalar that is a string or has no decided type (the reference's `IsYNodeString`).
-    pub fn is_string(&self) -> bool {
-        self.is_scalar() && matches!(self.tag, Tag::Str | Tag::None)
-    }
-
     /// Whether it is a mapping without fields.
     pub fn is_empty_mapping(&self) -> bool {
         matches!(&self.data, Data::Mapping(entries) if entries.is_empty())
@@ -362,12 +328,6 @@ impl Node {
     /// Whether it is a sequence without items.
     pub fn is_empty_sequence(&self) -> bool {
         matches!(&self.data, Data::Sequence(items) if items.is_empty())
-    }
-
-    /// Whether it is null or a collection without content (the reference's `IsYNodeNilOrEmpty`; an empty string is
-    /// neither).
-    pub fn is_null_or_empty(&self) -> bool {
-        self.is_null() || self.is_empty_mapping() || self.is_empty_sequence()
     }
 
     /// The anchor's name, or the empty string.
@@ -396,52 +356,5 @@ impl Node {
         if !comments.is_empty() || self.extras.is_some() {
             self.extras.get_or_insert_default().comments = comments;
         }
-    }
-
-    /// Takes over those comments that the other node has, as a merge does with a patch's comments.
-    pub fn merge_comments(&mut self, from: &Node) {
-        let Some(from) = from.comments() else { return };
-        let to = &mut self.extras.get_or_insert_default().comments;
-        for (to, from) in [
-            (&mut to.head, &from.head),
-            (&mut to.line, &from.line),
-            (&mut to.foot, &from.foot),
-        ] {
-            if !from.is_empty() {
-                to.clone_from(from);
-            }
-        }
-    }
-
-    /// Whether both say the same: same kinds, types and texts, whatever their comments, styles, anchors and places.
-    pub fn same_value(&self, other: &Node) -> bool {
-        if self.short_tag() != other.short_tag() {
-            return false;
-        }
-        match (&self.data, &other.data) {
-            (Data::Scalar(a), Data::Scalar(b)) | (Data::Alias(a), Data::Alias(b)) => a == b,
-            (Data::Sequence(a), Data::Sequence(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_value(b))
-            }
-            (Data::Mapping(a), Data::Mapping(b)) => {
-                a.len() == b.len()
-                    && a.iter()
-                        .zip(b)
-                        .all(|(a, b)| a.key.same_value(&b.key) && a.value.same_value(&b.value))
-            }
-            _ => false,
-        }
-    }
-}
-
-impl From<&str> for Node {
-    fn from(text: &str) -> Self {
-        Self::string(text)
-    }
-}
-
-impl From<String> for Node {
-    fn from(text: String) -> Self {
-        Self::string(text)
     }
 }

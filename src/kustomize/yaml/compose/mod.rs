@@ -18,7 +18,7 @@ use super::tag;
 
 type Result<T> = std::result::Result<T, YamlError>;
 
-/// The first document of a text, and whether it has anything that [`super::expand`] would change; `None` if there is
+/// The first document of a text, and whether it has anything that [`super::anchor::expand`] would change; `None` if there is
 /// nothing but white space and comments.
 pub fn compose(text: &str, origin: Origin) -> Result<Option<(Document, bool)>> {
     let mut composer = Composer {

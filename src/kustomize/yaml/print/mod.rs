@@ -12,7 +12,7 @@ mod value;
 mod writer;
 
 use super::node::Form;
-pub use order::{compare_keys, sort_keys};
+pub use order::sort_keys;
 pub use tree::{print_document, print_node};
 pub use value::print_value;
 use writer::{Printer, Writer};

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 ///
 /// This is no total order in the mathematical sense: around numbers of more digits than 64 bits hold, it may run in
 /// circles. Sort with [`sort_keys`], which ends whatever it is given.
-pub fn compare_keys(a: &str, b: &str) -> Ordering {
+fn compare_keys(a: &str, b: &str) -> Ordering {
     let (a_bytes, b_bytes) = (a.as_bytes(), b.as_bytes());
     let common = a_bytes.iter().zip(b_bytes).take_while(|(a, b)| a == b).count();
     if common == a.len() || common == b.len() {

@@ -128,12 +128,13 @@ impl Scanner<'_> {
     }
 
     fn begin_run(&self, scan: Mark) -> Run {
-        let count = self.tokens.len();
-        let last = match self.tokens.back() {
-            Some(token) if token.kind == TokenKind::FlowEntry && count > 1 => &self.tokens[count - 2],
-            Some(token) => token,
-            None => unreachable!("the parser never takes the last token before another is known"),
-        };
+        let mut tokens = self.tokens.iter().rev();
+        let mut last = tokens
+            .next()
+            .expect("the parser never takes a token before two more are known");
+        if last.kind == TokenKind::FlowEntry {
+            last = tokens.next().unwrap_or(last);
+        }
         let (mark, newlines) = (self.cursor.mark, self.cursor.newlines);
         let foot_line = (scan.line > 0).then(|| {
             let behind_content = u32::from(newlines == 0 && mark.column > 1);

@@ -71,7 +71,9 @@ fn our_build(fields: &str) -> Option<String> {
 
 fn our_tree(text: &str) -> Option<String> {
     let mut document = parse_document(text, FileId::default()).ok()??;
-    document.root.get_mut("zz")?.set_text("V");
+    let mut value = document.root.get("zz")?.clone();
+    value.data = Data::Scalar("V".to_owned());
+    document.root.set("zz", value);
     Some(print_document(&document).trim().to_owned())
 }
 
