@@ -73,6 +73,7 @@ impl Node {
                 store.clone(),
                 clock.clone(),
                 path("manifests"),
+                kubelocal::source::Overlays::default(),
                 stop.clone(),
             )),
             tokio::spawn(kubelocal::controller::run(store, recorder, clock, stop.clone())),

@@ -98,6 +98,9 @@ pub struct SourceRequest {
     /// The namespace of namespaced objects that name none; `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Overlays are built by an installed kustomize or kubectl, for what is not run in-process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
     /// The source, and all it made, goes when its owner goes.
     #[serde(default)]
     pub ephemeral: bool,

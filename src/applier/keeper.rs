@@ -16,7 +16,7 @@ use super::combine::{combine, problem};
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
 use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus};
-use crate::source::{self, Applied, Listing, RunningSource, SourceId, SourcedObject, plan_source, rank};
+use crate::source::{self, Applied, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank};
 use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
 
 /// One source's keeper.
@@ -26,6 +26,7 @@ pub(super) struct Keeper {
     key: Key,
     uid: String,
     spec: SourceSpec,
+    overlays: Overlays,
     stop: CancellationToken,
     /// What was applied and is to stay as applied.
     applied: BTreeMap<Key, Applied>,
@@ -45,6 +46,7 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         source: &Object,
         spec: SourceSpec,
+        overlays: Overlays,
         stop: CancellationToken,
     ) -> Self {
         let (key, uid) = (source.key().clone(), source.uid().to_owned());
@@ -54,6 +56,7 @@ impl Keeper {
             key,
             uid,
             spec,
+            overlays,
             stop,
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -105,8 +108,17 @@ impl Keeper {
         let at = |spec: source::SourceSpec| {
             let namespace = Some(self.spec.namespace.clone()).filter(|n| !n.is_empty());
             let namespace = namespace.unwrap_or_else(|| crate::admit::DEFAULT_NAMESPACE.to_owned());
+            let overlays = Overlays {
+                external: self.spec.external,
+                ..self.overlays.clone()
+            };
+            let spec = source::SourceSpec {
+                namespace,
+                overlays,
+                ..spec
+            };
             source::spawn(
-                source::SourceSpec { namespace, ..spec },
+                spec,
                 self.clock.clone(),
                 self.stop.clone(),
             )

@@ -5,12 +5,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::source::Overlays;
+
 /// Settings of a node. Everything has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Config {
     /// The OCI runtime: `embedded` (the default), or the name or path of `crun`, `runc` or `youki`.
     pub runtime: Option<String>,
+    /// Overlays may name repositories, which git fetches once and which stay as they are until `cache/repositories` is
+    /// emptied.
+    pub remote_bases: bool,
+    /// Overlays may name charts, which an installed helm renders.
+    pub helm: bool,
 }
 
 /// Why the settings can't be used.
@@ -42,6 +49,16 @@ impl Config {
         parsed
             .map(Option::unwrap_or_default)
             .map_err(|e| ConfigError::Invalid(path.to_owned(), e.to_string()))
+    }
+
+    /// What overlays may do; `home` is where fetched repositories are kept.
+    pub fn overlays(&self, home: &Path) -> Overlays {
+        let helm = || super::namespaces::find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
+        Overlays {
+            external: false,
+            helm: self.helm.then(helm),
+            repositories: self.remote_bases.then(|| home.join("cache/repositories")),
+        }
     }
 
     /// The external OCI runtime, if one is chosen.
@@ -78,6 +95,15 @@ mod tests {
     #[test]
     fn an_empty_file_is_all_defaults() {
         assert_eq!(read("").expect("reads"), Config::default());
+    }
+
+    #[test]
+    fn overlays_run_no_programs_unless_that_is_allowed() {
+        let home = Path::new("/home");
+        assert_eq!(Config::default().overlays(home), Overlays::default());
+        let allowed = read("remoteBases: true\nhelm: true\n").expect("reads").overlays(home);
+        assert_eq!(allowed.repositories, Some(home.join("cache/repositories")));
+        assert!(allowed.helm.is_some());
     }
 
     #[test]

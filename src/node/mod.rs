@@ -28,6 +28,7 @@ use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
+use crate::source::Overlays;
 use crate::store::{Store, StoreError};
 use crate::{applier, controller};
 
@@ -125,7 +126,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
-    let tasks = spawn_all(rooms, facts, &paths, end, &stop)?;
+    let tasks = spawn_all(rooms, facts, &paths, config.overlays(&paths.home), end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -170,6 +171,7 @@ fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
+    overlays: Overlays,
     end: watch::Sender<Option<bool>>,
     stop: &CancellationToken,
 ) -> Result<[JoinHandle<()>; 5], Failure> {
@@ -194,7 +196,7 @@ fn spawn_all(
         ..rooms
     };
     let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
-    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
+    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), overlays, stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let api = Api {

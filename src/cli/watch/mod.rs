@@ -46,6 +46,9 @@ pub struct WatchArgs {
     /// Remove all of it on exit
     #[arg(long)]
     rm: bool,
+    /// Have an installed kustomize or kubectl build overlays, for functions and programs in them
+    #[arg(long)]
+    external: bool,
     /// Give up after this time
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -118,6 +121,7 @@ async fn tear_down(node: &Node, source: &str) -> Result {
 fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
     let mut request = SourceRequest {
         namespace: context.namespace.clone(),
+        external: args.external,
         ephemeral: args.rm,
         owner_pid: args.rm.then(std::process::id),
         ..SourceRequest::default()
