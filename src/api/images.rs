@@ -138,7 +138,7 @@ fn platform(architecture: &str) -> String {
     }
 }
 
-fn info(image: Image) -> ImageInfo {
+pub(super) fn info(image: Image) -> ImageInfo {
     let platform = platform(&image.architecture);
     ImageInfo {
         id: image.id,

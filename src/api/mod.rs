@@ -12,6 +12,7 @@ mod log;
 mod node;
 pub mod own;
 mod pods;
+mod pulls;
 mod read;
 mod request;
 mod sources;
@@ -32,7 +33,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::model::Clock;
 use crate::pod::Bells;
 use crate::runtime::Runtime;
@@ -54,6 +55,8 @@ pub struct Api {
     pub runtime: Arc<dyn Runtime>,
     /// Images.
     pub images: ImageStore,
+    /// Pulls images.
+    pub puller: Puller,
     /// Wakes pods that wait for an image.
     pub bells: Bells,
     /// The time.
@@ -184,6 +187,8 @@ impl Api {
             (&Method::GET, paths::IMAGES) => self.list_images().await,
             (&Method::DELETE, paths::IMAGES) => self.remove_image(&query).await,
             (&Method::GET, paths::IMAGES_INSPECT) => self.inspect_image(&query).await,
+            (&Method::POST, paths::IMAGES_PULL) => self.pull_image(request).await,
+            (&Method::GET, paths::IMAGES_PULLS) => Ok(self.watch_pulls()),
             (&Method::POST, paths::IMAGES_LOAD) => self.load_images(&query, request).await,
             (&Method::POST, paths::IMAGES_IMPORT) => self.import_image(&query, request).await,
             (&Method::POST, paths::IMAGES_TAG) => self.tag_image(request).await,

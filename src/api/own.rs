@@ -11,6 +11,8 @@
 //! | `DELETE sources?name=N` | | [`SourceRemoved`] |
 //! | `GET images` | | [`ImageList`] |
 //! | `GET images/inspect?name=N` | | any JSON |
+//! | `POST images/pull` | [`PullImage`] | a stream of [`PullUpdate`], one JSON a line |
+//! | `GET images/pulls` | | a stream of lists of [`PullState`], one JSON a line: pulls under way, whenever they moved |
 //! | `POST images/load` | archive stream | [`ImageList`]: what was loaded |
 //! | `POST images/import?name=N` | tar stream | [`ImageList`]: the one image |
 //! | `POST images/tag` | [`TagRequest`] | `{}` |
@@ -21,6 +23,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
+
+pub use crate::image::{LayerPhase, LayerState, PullState};
 
 /// The paths of the endpoints.
 pub mod path {
@@ -34,6 +38,10 @@ pub mod path {
     pub const IMAGES: &str = "/kubelocal/v1/images";
     /// One image in full: `GET ?name=`.
     pub const IMAGES_INSPECT: &str = "/kubelocal/v1/images/inspect";
+    /// Pull an image: `POST`.
+    pub const IMAGES_PULL: &str = "/kubelocal/v1/images/pull";
+    /// What is being pulled: `GET`.
+    pub const IMAGES_PULLS: &str = "/kubelocal/v1/images/pulls";
     /// Load an OCI or docker archive: `POST`.
     pub const IMAGES_LOAD: &str = "/kubelocal/v1/images/load";
     /// Make an image of a root file system: `POST ?name=`.
@@ -171,6 +179,37 @@ pub struct ImageInfo {
     /// `linux/amd64` …
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub platform: String,
+}
+
+/// Pulls an image from its registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullImage {
+    /// Its name.
+    pub name: String,
+    /// A file of credentials, in place of those where podman and docker keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_file: Option<PathBuf>,
+}
+
+/// A line of what `images/pull` answers; the last is one of the latter two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PullUpdate {
+    /// It goes on.
+    Progress(PullState),
+    /// The image is here.
+    Pulled {
+        /// It.
+        image: ImageInfo,
+        /// Whether it was here before.
+        was_here: bool,
+    },
+    /// It can't be had.
+    Failed {
+        /// Why.
+        message: String,
+    },
 }
 
 /// Gives an image another name.

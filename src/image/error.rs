@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::registry::RegistryError;
 use super::unpack::UnpackError;
 
 /// An image could not be named, read, unpacked, kept or written.
@@ -95,6 +96,17 @@ pub enum ImageError {
         what: String,
         /// The limit, with its unit.
         limit: String,
+    },
+    /// A registry could not be asked, or refused.
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
+    /// The disk is too full for what the image needs at least.
+    #[error("the image needs {needed} bytes and the disk has {free} left")]
+    NoSpace {
+        /// Bytes that are to come, packed and unpacked.
+        needed: u64,
+        /// Bytes that are free for us.
+        free: u64,
     },
     /// A layer could not be unpacked.
     #[error("layer {layer}: {source}")]

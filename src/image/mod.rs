@@ -24,8 +24,14 @@ mod inherit;
 mod layer;
 mod limits;
 mod load;
+mod manifest;
+mod partial;
+mod progress;
+mod pull;
+mod receive;
 mod record;
 mod reference;
+mod registry;
 mod save;
 mod source;
 mod store;
@@ -42,8 +48,11 @@ pub use digest::Digest;
 pub use document::ImageConfig;
 pub use error::ImageError;
 pub use limits::Limits;
+pub use progress::{LayerPhase, LayerState};
+pub use pull::{Pull, PullRequest, PullState, Pulled, Puller};
 pub use reference::Reference;
-pub use store::ImageStore;
+pub use registry::{Credential, HostSettings, Keyring, Login, LoginFiles, RegistryError, RegistrySettings};
+pub use store::{ImageStore, StoreOptions};
 pub use unpack::UnpackError;
 
 /// The built-in image, made from the running binary: it serves the demo and the tests with no registry.

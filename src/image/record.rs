@@ -41,6 +41,9 @@ pub(super) struct Name {
     pub name: String,
     /// The image it points at.
     pub id: Digest,
+    /// Whether a registry says so. Otherwise it was given here, by a load, an import, a build or by hand.
+    #[serde(default)]
+    pub is_pulled: bool,
 }
 
 impl Name {
@@ -74,9 +77,9 @@ pub(super) fn read(disk: &Disk, id: &Digest) -> Result<Option<Record>, ImageErro
     read_json(&record_path(disk, id))
 }
 
-/// The id that a name points at.
-pub(super) fn look_up(disk: &Disk, name: &str) -> Result<Option<Digest>, ImageError> {
-    Ok(read_json::<Name>(&name_path(disk, name))?.map(|found| found.id))
+/// A name, if there is one.
+pub(super) fn look_up(disk: &Disk, name: &str) -> Result<Option<Name>, ImageError> {
+    read_json::<Name>(&name_path(disk, name))
 }
 
 /// All ids.
@@ -105,15 +108,9 @@ pub(super) fn write(disk: &Disk, record: &Record, _edit: &Lock) -> Result<(), Im
     disk.write_json(&record_path(disk, &record.id), record)
 }
 
-/// Points a name at an image; the lock is [`Disk::edit`]'s.
-pub(super) fn point(disk: &Disk, name: &str, id: &Digest, _edit: &Lock) -> Result<(), ImageError> {
-    disk.write_json(
-        &name_path(disk, name),
-        &Name {
-            name: name.to_owned(),
-            id: id.clone(),
-        },
-    )
+/// Points a name at its image; the lock is [`Disk::edit`]'s.
+pub(super) fn point(disk: &Disk, name: &Name, _edit: &Lock) -> Result<(), ImageError> {
+    disk.write_json(&name_path(disk, &name.name), name)
 }
 
 /// Takes a name away; the lock is [`Disk::edit`]'s.

@@ -1,9 +1,12 @@
 //! `config.yaml`: the user's settings.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::image::{HostSettings, RegistrySettings, StoreOptions};
 
 /// Settings of a node. Everything has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -11,6 +14,10 @@ use serde::Deserialize;
 pub struct Config {
     /// The OCI runtime: `embedded` (the default), or the name or path of `crun`, `runc` or `youki`.
     pub runtime: Option<String>,
+    /// Registries by host: mirrors, certificate authorities, insecure ones.
+    pub registries: BTreeMap<String, HostSettings>,
+    /// What names without a registry mean.
+    pub short_names: BTreeMap<String, String>,
 }
 
 /// Why the settings can't be used.
@@ -38,10 +45,31 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(ConfigError::Read(path.to_owned(), error)),
         };
-        let parsed: Result<Option<Self>, _> = serde_yaml::from_str(&text);
-        parsed
-            .map(Option::unwrap_or_default)
-            .map_err(|e| ConfigError::Invalid(path.to_owned(), e.to_string()))
+        let invalid = |why: String| ConfigError::Invalid(path.to_owned(), why);
+        let parsed: Option<Self> = serde_yaml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        let mut config = parsed.unwrap_or_default();
+        // A path without a root is beside this file.
+        let beside = path.parent().unwrap_or(Path::new("/"));
+        for ca in config.registries.values_mut().filter_map(|host| host.ca.as_mut()) {
+            *ca = beside.join(&ca);
+        }
+        config.registry_settings().check().map_err(invalid)?;
+        Ok(config)
+    }
+
+    fn registry_settings(&self) -> RegistrySettings {
+        RegistrySettings {
+            hosts: self.registries.clone(),
+            short_names: self.short_names.clone(),
+        }
+    }
+
+    /// What the image store is told.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            registries: self.registry_settings(),
+            ..StoreOptions::default()
+        }
     }
 
     /// The external OCI runtime, if one is chosen.
@@ -86,5 +114,18 @@ mod tests {
             .expect_err("a misspelt setting")
             .to_string();
         assert!(error.contains("runtim") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn registries_are_checked_when_the_file_is_read() {
+        let text = "registries:\n  docker.io: {mirrors: [mirror.corp]}\n  mirror.corp: {ca: corp.pem, insecure: true}\nshortNames: {pg: quay.io/a/b}\n";
+        let config = read(text).expect("reads");
+        assert_eq!(config.registries["docker.io"].mirrors, ["mirror.corp"]);
+        let ca = config.registries["mirror.corp"].ca.clone().expect("is set");
+        assert!(ca.is_absolute() && ca.ends_with("corp.pem"), "{ca:?}");
+        let error = read("registries: {docker.io: {mirrors: [\"http://x\"]}}\n")
+            .expect_err("no host")
+            .to_string();
+        assert!(error.contains("http://x") && error.contains("config.yaml"), "{error}");
     }
 }

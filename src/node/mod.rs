@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
@@ -114,10 +114,15 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let host = report::host(paths.pods.clone());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let images = ImageStore::open_with(&paths.images, config.store_options())?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        images: ImageStore::open(&paths.images)?,
+        puller: Puller::new(
+            images.clone(),
+            LoginFiles::plan(|name| std::env::var_os(name).map(PathBuf::from)),
+        ),
+        images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
         host,
@@ -176,14 +181,16 @@ fn spawn_all(
         store,
         runtime,
         images,
+        puller,
         recorder,
         clock,
         ..
     } = &rooms;
-    let (store, runtime, images, recorder, clock) = (
+    let (store, runtime, images, puller, recorder, clock) = (
         store.clone(),
         runtime.clone(),
         images.clone(),
+        puller.clone(),
         recorder.clone(),
         clock.clone(),
     );
@@ -199,6 +206,7 @@ fn spawn_all(
         store,
         runtime,
         images,
+        puller,
         bells,
         clock,
         facts,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::event::EventRecorder;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
 use crate::runtime::{PodUid, Runtime};
 use crate::store::Store;
@@ -51,6 +51,8 @@ pub struct Rooms {
     pub runtime: Arc<dyn Runtime>,
     /// Where images are.
     pub images: ImageStore,
+    /// What fetches those that are not.
+    pub puller: Puller,
     /// Where events go.
     pub recorder: EventRecorder,
     /// What time it is.

@@ -151,7 +151,15 @@ impl Room {
     }
 
     fn open(dir: &Path, limits: Limits) -> ImageStore {
-        ImageStore::open_with(&dir.join("images"), &dir.join("binary"), limits).expect("a store")
+        ImageStore::open_with(
+            &dir.join("images"),
+            StoreOptions {
+                binary: dir.join("binary"),
+                limits,
+                ..StoreOptions::default()
+            },
+        )
+        .expect("a store")
     }
 
     fn path(&self, relative: &str) -> PathBuf {
