@@ -134,15 +134,9 @@ impl Object {
         T::deserialize(&self.value)
     }
 
-    /// The value at a JSON pointer such as `/spec/replicas`, without escapes: fields of types have names that need none.
-    /// `Value::pointer` allocates twice for every step, and this is asked of every pod at every turn.
+    /// The value at a JSON pointer such as `/spec/replicas`; as [`value_at`].
     pub fn at(&self, pointer: &str) -> Option<&Value> {
-        let mut steps = pointer.split('/').skip(1);
-        steps.try_fold(&self.value, |value, step| match value {
-            Value::Object(fields) => fields.get(step),
-            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        })
+        value_at(&self.value, pointer)
     }
 
     /// Text at a JSON pointer; empty when it is not there.
@@ -221,6 +215,18 @@ impl Object {
         let metadata = self.value.get_mut("metadata").and_then(Value::as_object_mut);
         metadata.expect("an object has metadata: checked when it was made")
     }
+}
+
+/// The value at a JSON pointer such as `/spec/replicas`, without escapes: fields of types have names that need none.
+/// `Value::pointer` allocates twice for every step, and this is asked of every pod at every turn.
+#[must_use]
+pub fn value_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut steps = pointer.split('/').skip(1);
+    steps.try_fold(value, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
 }
 
 impl OwnerRef {

@@ -4,6 +4,7 @@ mod config;
 mod lock;
 mod namespaces;
 mod report;
+mod rest;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -169,14 +170,14 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
     }
 }
 
-/// Starts what works side by side until `stop`: pods, sources, controllers, the API.
+/// Starts what works side by side until `stop`: pods, sources, controllers, the memory's keeper, the API.
 fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
     end: watch::Sender<Option<bool>>,
     stop: &CancellationToken,
-) -> Result<[JoinHandle<()>; 4], Failure> {
+) -> Result<[JoinHandle<()>; 5], Failure> {
     let Rooms {
         store,
         runtime,
@@ -202,6 +203,7 @@ fn spawn_all(
     let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
     let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
+    let rest = rest::run(store.clone(), stop.clone());
     let api = Api {
         store,
         runtime,
@@ -216,6 +218,7 @@ fn spawn_all(
         tokio::spawn(pods),
         tokio::spawn(sources),
         tokio::spawn(controllers),
+        tokio::spawn(rest),
         tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
     ])
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -186,14 +186,11 @@ impl Watch {
             let tick = next_show.or_else(|| self.view.is_ticking().then(|| Instant::now() + Duration::from_secs(1)));
             tokio::select! {
                 change = self.incoming.next() => {
-                    let Some((topic, change)) = change else {
-                        return Err(CliError::new(ErrorKind::NoNode, "the node ended the connection"));
-                    };
-                    let change = change?;
-                    if matches!(change, Change::Listed(_)) {
-                        unlisted = unlisted.saturating_sub(1);
+                    unlisted = unlisted.saturating_sub(self.take(change)?);
+                    // Changes come in bursts: all that are there are learned before anything is judged.
+                    while let Some(change) = self.incoming.next().now_or_never() {
+                        unlisted = unlisted.saturating_sub(self.take(change)?);
                     }
-                    self.learn(topic, change);
                     next_show.get_or_insert_with(|| Instant::now() + GATHER);
                     if unlisted > 0 {
                         continue;
@@ -216,12 +213,19 @@ impl Watch {
         }
     }
 
-    fn learn(&mut self, topic: Topic, change: Change) {
+    /// Takes in what came; returns how many collections it lists.
+    fn take(&mut self, incoming: Option<(Topic, Result<Change>)>) -> Result<usize> {
+        let Some((topic, change)) = incoming else {
+            return Err(CliError::new(ErrorKind::NoNode, "the node ended the connection"));
+        };
+        let change = change?;
+        let listed = usize::from(matches!(change, Change::Listed(_)));
         match topic {
             Topic::Source => self.world.learn_source(change),
             Topic::Objects(kind) => self.world.learn_objects(kind.kind, change),
             Topic::Events => self.world.learn_events(change),
         }
+        Ok(listed)
     }
 
     /// With `--once` the world decides; without, only the end of the source does.
@@ -229,8 +233,10 @@ impl Watch {
         if !self.world.has_source() {
             return Some(End::Failed(vec!["the source was taken down".to_owned()]));
         }
+        if !args.once {
+            return None;
+        }
         match self.world.verdict(Timestamp::now()) {
-            _ if !args.once => None,
             Verdict::Ready => Some(End::Ready),
             Verdict::Failed(reasons) => Some(End::Failed(reasons)),
             Verdict::Waiting => None,
