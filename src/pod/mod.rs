@@ -18,6 +18,7 @@ mod execute;
 mod history;
 mod manager;
 mod plan;
+mod pull;
 mod qos;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
 };
+pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
 
 /// What workers need of the node.

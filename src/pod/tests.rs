@@ -22,6 +22,7 @@ struct World {
     failures: BTreeMap<String, Failure>,
     stop_deadline: Option<Timestamp>,
     stopping: BTreeSet<ContainerId>,
+    pulling: BTreeSet<String>,
     is_gone: bool,
     now: Timestamp,
 }
@@ -38,6 +39,7 @@ impl World {
             failures: BTreeMap::new(),
             stop_deadline: None,
             stopping: BTreeSet::new(),
+            pulling: BTreeSet::new(),
             is_gone: false,
             now: at(100),
         };
@@ -116,6 +118,7 @@ impl World {
             failures: &self.failures,
             stop_deadline: self.stop_deadline,
             stopping: &self.stopping,
+            pulling: &self.pulling,
             now: self.now,
         })
     }
