@@ -70,7 +70,7 @@ async fn a_layer_that_is_not_what_the_config_says_is_refused() {
         packed,
         ..Layer::gzip(b"x")
     };
-    refused(&Image::new(vec![layer]), "damaged archive", |_, _| None).await;
+    refused(&Image::new(vec![layer]), "the archive is truncated", |_, _| None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -252,7 +252,14 @@ async fn one_bad_layer_ends_the_others() {
         .collect();
     layers[1].diff_id = digest(b"something else");
     let image = Image::new(layers);
-    refused(&image, "unpacked: digest is", |_, _| None).await;
+    let registry = Scripted::serving(&[("1", &image)]);
+    let ground = Ground::new();
+    let said = ground.pull(&registry.name("app:1")).await.expect_err("one is bad");
+    assert!(said.contains("unpacked: digest is"), "its own error is told: {said}");
+    assert_eq!(ground.entries("records"), [""; 0]);
+    assert_eq!(ground.entries("tmp"), [""; 0]);
+    // Layers that were whole wait for the next try, and go with the next sweep.
+    assert!(ground.entries("layers").len() < 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -265,8 +265,16 @@ async fn what_an_earlier_pull_left_is_not_sent_again() {
     let pulled = ground.pull(&whole.name("app:1")).await.expect("pulls");
     assert_eq!(fs::read(pulled.image.layers[0].join("data")).expect("a file"), data);
     let asked = whole.asked(&image.layers[0].packed_digest());
+    let range = asked[0]
+        .headers
+        .get("range")
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+    let from: usize = range.and_then(|from| from.parse().ok()).expect("a range");
     let half = image.layers[0].packed.len() / 2;
-    assert_eq!(asked[0].headers.get("range"), Some(&format!("bytes={half}-")));
+    assert!(
+        from <= half && from + (128 << 10) > half,
+        "{from} of {half}: what was written is kept, a chunk may be lost"
+    );
     assert_eq!(ground.entries("partial"), [""; 0]);
 }
 

@@ -1,6 +1,5 @@
 //! What registries answer and networks do, in words for people.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 
 use reqwest::StatusCode;
@@ -101,16 +100,7 @@ impl RegistryError {
         let is_connecting = error.is_connect();
         let is_timeout = error.is_timeout() && !is_connecting;
         let error = error.without_url();
-        let mut why = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !why.contains(&cause_text) {
-                why = format!("{why}: {cause_text}");
-            }
-            source = cause.source();
-        }
-        let (host, why) = (host.to_owned(), why + &hint);
+        let (host, why) = (host.to_owned(), causes(&error) + &hint);
         match is_timeout {
             true => RegistryError::Stalled { host, why },
             false => RegistryError::Connection { host, why },
@@ -133,6 +123,31 @@ impl RegistryError {
             | RegistryError::Cancelled => false,
         }
     }
+}
+
+/// An error and its causes, without those that only say that there is a cause.
+fn causes(error: &reqwest::Error) -> String {
+    const EMPTY: [&str; 5] = [
+        "error sending request",
+        "client error (",
+        "error decoding response body",
+        "error following redirect",
+        "request or response body error",
+    ];
+    let mut said: Vec<String> = Vec::new();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if text.contains("no records found") {
+            return "no name server knows this name".to_owned();
+        }
+        let is_empty = EMPTY.iter().any(|empty| text.starts_with(empty)) && cause.source().is_some();
+        if !is_empty && !said.iter().any(|before| before.contains(&text)) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    said.join(": ")
 }
 
 /// Bytes of an error's body that are read: the specification's errors are one line.
