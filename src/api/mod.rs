@@ -5,6 +5,7 @@
 //! The room decides nothing about pods: it writes what is wanted and shows what is.
 
 mod body;
+mod disk;
 mod error;
 mod fields;
 mod images;
@@ -189,6 +190,9 @@ impl Api {
             (&Method::GET, paths::IMAGES_INSPECT) => self.inspect_image(&query).await,
             (&Method::POST, paths::IMAGES_PULL) => self.pull_image(request).await,
             (&Method::GET, paths::IMAGES_PULLS) => Ok(self.watch_pulls()),
+            (&Method::POST, paths::IMAGES_PUSH) => self.push_image(request).await,
+            (&Method::POST, paths::IMAGES_PRUNE) => self.prune_images(&query).await,
+            (&Method::GET, paths::DF) => self.disk_usage().await,
             (&Method::POST, paths::IMAGES_LOAD) => self.load_images(&query, request).await,
             (&Method::POST, paths::IMAGES_IMPORT) => self.import_image(&query, request).await,
             (&Method::POST, paths::IMAGES_TAG) => self.tag_image(request).await,

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::body::{self, Answer, Body};
 use super::error::ApiError;
 use super::images::info;
-use super::own::{PullImage, PullState, PullUpdate};
+use super::own::{PullImage, PullState, PullUpdate, PushImage, PushUpdate};
 use super::{Api, write};
-use crate::image::{LoginFiles, Pull, PullRequest, Puller};
+use crate::image::{LoginFiles, Pull, PullRequest, Puller, Push, PushRequest};
 use crate::pod::Bells;
 
 /// How often a client learns how far a pull is: as smooth as bars need to be.
@@ -21,7 +21,11 @@ const PACE: Duration = Duration::from_millis(100);
 
 impl Api {
     pub(super) async fn pull_image(&self, request: Request<Incoming>) -> Answer {
-        let PullImage { name, auth_file } = write::read_json(request).await?;
+        let PullImage {
+            name,
+            auth_file,
+            packed,
+        } = write::read_json(request).await?;
         self.images
             .reference(&name)
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
@@ -29,8 +33,23 @@ impl Api {
             name,
             keyrings: Vec::new(),
             logins: auth_file.map(LoginFiles::only),
+            is_packed: packed,
         });
         Ok(lines(updates(pull, self.bells.clone())))
+    }
+
+    pub(super) async fn push_image(&self, request: Request<Incoming>) -> Answer {
+        let PushImage {
+            name,
+            target,
+            auth_file,
+        } = write::read_json(request).await?;
+        let push = self.puller.push(PushRequest {
+            name,
+            target,
+            logins: auth_file.map(LoginFiles::only),
+        });
+        Ok(lines(sent(push)))
     }
 
     pub(super) fn watch_pulls(&self) -> Response<Body> {
@@ -71,6 +90,32 @@ fn updates(pull: Pull, bells: Bells) -> impl Stream<Item = PullUpdate> {
                         if told.as_ref() != Some(&now) {
                             return Some((PullUpdate::Progress(now.clone()), Some((pull, Some(now)))));
                         }
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// How a push goes, whenever it moved, and how it ends. A client that goes ends it.
+fn sent(push: Push) -> impl Stream<Item = PushUpdate> {
+    let state = push.watch();
+    let run = Box::pin(push.run());
+    stream::unfold(Some((run, state, None::<PullState>)), |at| async move {
+        let (mut run, state, told) = at?;
+        loop {
+            tokio::select! {
+                outcome = run.as_mut() => {
+                    let last = match outcome {
+                        Ok(digest) => PushUpdate::Pushed { digest },
+                        Err(error) => PushUpdate::Failed { message: error.to_string() },
+                    };
+                    return Some((last, None));
+                }
+                () = tokio::time::sleep(PACE) => {
+                    let now = state();
+                    if told.as_ref() != Some(&now) {
+                        return Some((PushUpdate::Progress(now.clone()), Some((run, state, Some(now)))));
                     }
                 }
             }

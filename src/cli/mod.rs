@@ -17,6 +17,7 @@ mod context;
 mod cp;
 mod delete;
 mod describe;
+mod df;
 mod diff;
 mod doctor;
 mod down;
@@ -79,6 +80,7 @@ enum Verb {
     Wait(wait::WaitArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
+    Df(df::DfArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Stop(stop::StopArgs),
@@ -149,6 +151,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Events(args) => events::run(args, context).await,
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
+        Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),
         Verb::Stop(args) => stop::run(args).await,

@@ -168,6 +168,12 @@ impl Disk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Bytes of the whole file system.
+    pub(super) fn size(&self) -> Result<u64, ImageError> {
+        let stat = rustix::fs::statvfs(&self.root).map_err(ImageError::errno(&self.root))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     /// Writes everything to the disk that was made so far. One call for a whole image costs less than one for each of
     /// its files, and without it a power cut could leave a record of files that are empty.
     pub(super) fn sync(&self) -> Result<(), ImageError> {

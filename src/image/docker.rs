@@ -82,6 +82,7 @@ fn plan_layers(files: &Files, image: DockerImage, diff_ids: Vec<Digest>) -> Resu
         needs_end_mark: false,
         keeps_blob: true,
         resumes: false,
+        needs_packed: true,
         progress: None,
         open: Box::new(move |_| Ok(files.open_file(&path)?.reader)),
     };

@@ -97,6 +97,11 @@ pub enum ImageError {
         /// The limit, with its unit.
         limit: String,
     },
+    /// Only the unpacked layers are here: the image came from another store, or its layers were here before it.
+    #[error(
+        "the packed layers of {0} are not here, so it can be run but neither saved nor pushed: `kubelocal image pull --packed` or `image load` brings them"
+    )]
+    NotPacked(String),
     /// A registry could not be asked, or refused.
     #[error("{0}")]
     Registry(#[from] RegistryError),

@@ -28,6 +28,7 @@ pub(super) fn only_layer<'r>(what: &str, reader: impl Read + Send + 'r, keeps_bl
         needs_end_mark: true,
         keeps_blob,
         resumes: false,
+        needs_packed: true,
         progress: None,
         open: Box::new(move |_| {
             let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -64,8 +64,10 @@ pub(super) struct WantedLayer<'s> {
     pub needs_end_mark: bool,
     /// Whether the packed form is kept.
     pub keeps_blob: bool,
-    /// Whether it comes from far: then what came is kept if it breaks off, and nothing comes of which the tree is here.
+    /// Whether it comes from far, so that what came is kept if it breaks off.
     pub resumes: bool,
+    /// Whether the packed form has to be had though the tree is here.
+    pub needs_packed: bool,
     /// Where is told how far it is.
     pub progress: Option<Arc<LayerProgress>>,
     /// Reads it; from its beginning, if it does not resume.
@@ -83,6 +85,7 @@ impl WantedLayer<'_> {
             needs_end_mark: false,
             keeps_blob: true,
             resumes: false,
+            needs_packed: true,
             progress: None,
             open: Box::new(move |_| Err(ImageError::MissingBlob(what.clone()))),
         }
@@ -293,7 +296,7 @@ impl<'i> Ingest<'i> {
             (None, Some(own)) => Ok(is_kept(own).then_some(layer)),
             (None, None) => Ok(None),
             (Some(blob), _) => {
-                if !is_kept(blob) && !wanted.resumes {
+                if !is_kept(blob) && wanted.needs_packed {
                     self.keep_blob(wanted, blob)?;
                 }
                 layer.info.blob = Some(blob.clone());

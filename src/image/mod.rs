@@ -13,6 +13,7 @@
 
 mod builtin;
 mod claims;
+mod collect;
 mod digest;
 mod disk;
 mod docker;
@@ -28,6 +29,7 @@ mod manifest;
 mod partial;
 mod progress;
 mod pull;
+mod push;
 mod receive;
 mod record;
 mod reference;
@@ -44,12 +46,14 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use collect::{Collected, ImageUsage, Mark, Marks, Prune, Reclaimed};
 pub use digest::Digest;
 pub use document::ImageConfig;
 pub use error::ImageError;
 pub use limits::Limits;
 pub use progress::{LayerPhase, LayerState};
 pub use pull::{Pull, PullRequest, PullState, Pulled, Puller};
+pub use push::{Push, PushRequest};
 pub use reference::Reference;
 pub use registry::{Credential, HostSettings, Keyring, Login, LoginFiles, RegistryError, RegistrySettings};
 pub use store::{ImageStore, StoreOptions};

@@ -35,6 +35,8 @@ pub struct PullRequest {
     pub keyrings: Vec<Keyring>,
     /// Where the user's own are, if not where they always are.
     pub logins: Option<LoginFiles>,
+    /// Whether the packed layers are wanted too, where only the unpacked ones are here.
+    pub is_packed: bool,
 }
 
 /// An image that was asked for and is here.
@@ -166,6 +168,11 @@ impl Puller {
         self.inner.begun.subscribe()
     }
 
+    /// What a push needs of it.
+    pub(super) fn parts(&self) -> (ImageStore, LoginFiles, Duration) {
+        (self.inner.images.clone(), self.inner.logins.clone(), self.inner.stall)
+    }
+
     /// Where it pulls into.
     #[must_use]
     pub fn images(&self) -> &ImageStore {
@@ -219,4 +226,18 @@ fn key_of(request: &PullRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
     request.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Runs what blocks on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            // A panic is a bug; it goes on here instead of being lost.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(RegistryError::Cancelled.into()),
+        },
+    }
 }

@@ -1,6 +1,7 @@
 //! What the store knows of an image beside its blobs: a record by id, and the names that point at it.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,19 @@ pub(super) fn write(disk: &Disk, record: &Record, _edit: &Lock) -> Result<(), Im
 /// Points a name at its image; the lock is [`Disk::edit`]'s.
 pub(super) fn point(disk: &Disk, name: &Name, _edit: &Lock) -> Result<(), ImageError> {
     disk.write_json(&name_path(disk, &name.name), name)
+}
+
+/// When the image was last used, or came.
+pub(super) fn used(disk: &Disk, id: &Digest) -> Option<SystemTime> {
+    std::fs::metadata(record_path(disk, id))
+        .and_then(|meta| meta.modified())
+        .ok()
+}
+
+/// Notes that the image is used now, as the time of its record.
+pub(super) fn touch(disk: &Disk, id: &Digest) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(record_path(disk, id))?;
+    file.set_modified(SystemTime::now())
 }
 
 /// Takes a name away; the lock is [`Disk::edit`]'s.

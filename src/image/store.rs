@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER};
@@ -39,6 +40,8 @@ struct Inner {
     registries: RegistrySettings,
     /// Someone removed an image while others were loading: the last of them sweeps.
     is_sweep_due: AtomicBool,
+    /// How often something was added.
+    grown: watch::Sender<u64>,
 }
 
 /// What a store may be told. All of it has a default.
@@ -83,6 +86,7 @@ impl ImageStore {
             binary: options.binary,
             registries: options.registries,
             is_sweep_due: AtomicBool::new(false),
+            grown: watch::Sender::new(0),
         };
         Ok(ImageStore { inner: Arc::new(inner) })
     }
@@ -173,10 +177,23 @@ impl ImageStore {
             "Size": record.size,
             "Config": config.config,
             "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+            "Layers": self.layer_rows(&record, &config)?,
             "GraphDriver": { "Name": "overlay", "Data": { "LowerDirs": layers } },
             "History": config.history,
             "Notes": record.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }))
+    }
+
+    /// What each layer is and takes, the lowest first.
+    fn layer_rows(&self, record: &Record, config: &ConfigFile) -> Result<Vec<serde_json::Value>, ImageError> {
+        let layers = record.layers.iter().zip(&config.rootfs.diff_ids);
+        layers
+            .map(|(layer, diff_id)| {
+                let size = super::layer::size(self.disk(), &layer.short)?;
+                let packed = layer.blob.as_ref().map(|blob| (&blob.digest, blob.size)).unzip();
+                Ok(serde_json::json!({"DiffID": diff_id, "Size": size, "Digest": packed.0, "PackedSize": packed.1}))
+            })
+            .collect()
     }
 
     /// Takes a name away, and with the last name the image. By id, all its names and the image. `in_use` is asked with
@@ -295,6 +312,12 @@ impl ImageStore {
         Ok(record::look_up(self.disk(), &name)?.is_some_and(|name| name.is_pulled))
     }
 
+    /// Changes whenever something was added.
+    #[must_use]
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.inner.grown.subscribe()
+    }
+
     /// What was set about registries.
     pub(super) fn registries(&self) -> &RegistrySettings {
         &self.inner.registries
@@ -320,6 +343,7 @@ impl ImageStore {
         let mut ingest = Ingest::begin(self.intake())?;
         let result = take(&mut ingest);
         drop(ingest);
+        self.inner.grown.send_modify(|grown| *grown += 1);
         if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) && !sweep(self.disk())? {
             self.inner.is_sweep_due.store(true, Ordering::Relaxed);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::image::{HostSettings, RegistrySettings, StoreOptions};
+use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 
 /// Settings of a node. Everything has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -18,6 +18,18 @@ pub struct Config {
     pub registries: BTreeMap<String, HostSettings>,
     /// What names without a registry mean.
     pub short_names: BTreeMap<String, String>,
+    /// How much of the disk images may take.
+    pub images: ImageSettings,
+}
+
+/// How much of the disk images may take: `25%` of the file system, or `30Gi`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ImageSettings {
+    /// From here on unused images go,
+    pub high_mark: Option<String>,
+    /// until no more is taken than this.
+    pub low_mark: Option<String>,
 }
 
 /// Why the settings can't be used.
@@ -54,7 +66,13 @@ impl Config {
             *ca = beside.join(&ca);
         }
         config.registry_settings().check().map_err(invalid)?;
+        config.images.marks().map_err(invalid)?;
         Ok(config)
+    }
+
+    /// How much images may take.
+    pub fn marks(&self) -> Marks {
+        self.images.marks().expect("was checked when it was read")
     }
 
     fn registry_settings(&self) -> RegistrySettings {
@@ -89,6 +107,25 @@ impl Config {
         found
             .map(Some)
             .ok_or_else(|| ConfigError::NoRuntime(path.to_owned(), name.to_owned()))
+    }
+}
+
+impl ImageSettings {
+    fn marks(&self) -> Result<Marks, String> {
+        let mark = |name: &str, text: &Option<String>, default: Mark| match text {
+            None => Ok(default),
+            Some(text) => Mark::parse(text)
+                .ok_or_else(|| format!("images: {name}: {text:?} is neither a percentage nor a quantity as in 30Gi")),
+        };
+        let default = Marks::default();
+        let high = mark("highMark", &self.high_mark, default.high)?;
+        let low = match (&self.low_mark, high) {
+            // Without a word of its own the low mark keeps its distance.
+            (None, Mark::Percent(high)) => Mark::Percent(high / 5 * 4),
+            (None, Mark::Bytes(high)) => Mark::Bytes(high / 5 * 4),
+            (Some(_), _) => mark("lowMark", &self.low_mark, default.low)?,
+        };
+        Ok(Marks { high, low })
     }
 }
 
@@ -127,5 +164,22 @@ mod tests {
             .expect_err("no host")
             .to_string();
         assert!(error.contains("http://x") && error.contains("config.yaml"), "{error}");
+    }
+
+    #[test]
+    fn the_low_mark_follows_the_high_one() {
+        for (text, high, low) in [
+            ("", Mark::Percent(25), Mark::Percent(20)),
+            ("images: {highMark: 50%}", Mark::Percent(50), Mark::Percent(40)),
+            (
+                "images: {highMark: 10Gi, lowMark: 5%}",
+                Mark::Bytes(10 << 30),
+                Mark::Percent(5),
+            ),
+        ] {
+            assert_eq!(read(text).expect("reads").marks(), Marks { high, low }, "{text}");
+        }
+        let error = read("images: {highMark: much}").expect_err("is no mark").to_string();
+        assert!(error.contains("highMark") && error.contains("much"), "{error}");
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
-use crate::image::{ImageStore, LoginFiles, Puller};
+use crate::image::{ImageStore, LoginFiles, Marks, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
@@ -130,7 +130,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
-    let tasks = spawn_all(rooms, facts, &paths, end, &stop)?;
+    let tasks = spawn_all(rooms, facts, &paths, config.marks(), end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -175,9 +175,10 @@ fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
+    marks: Marks,
     end: watch::Sender<Option<bool>>,
     stop: &CancellationToken,
-) -> Result<[JoinHandle<()>; 5], Failure> {
+) -> Result<[JoinHandle<()>; 6], Failure> {
     let Rooms {
         store,
         runtime,
@@ -202,6 +203,7 @@ fn spawn_all(
     };
     let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
     let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), stop.clone());
+    let collector = pod::run_collector(store.clone(), images.clone(), marks, stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let api = Api {
@@ -218,6 +220,7 @@ fn spawn_all(
         tokio::spawn(pods),
         tokio::spawn(sources),
         tokio::spawn(controllers),
+        tokio::spawn(collector),
         tokio::spawn(rest),
         tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
     ])

@@ -16,6 +16,7 @@ mod config;
 mod env;
 mod execute;
 mod history;
+mod images;
 mod manager;
 mod plan;
 mod pull;
@@ -38,6 +39,7 @@ use crate::store::Store;
 pub use back_off::next_start;
 pub use env::ConfigError;
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash};
+pub use images::{images_in_use, run_collector};
 pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,

@@ -126,6 +126,7 @@ impl Pulls {
             name: image.clone(),
             keyrings: keyrings(execution),
             logins: None,
+            is_packed: false,
         });
         let begun = execution.rooms.clock.now();
         let waiting = Waiting {
@@ -223,6 +224,7 @@ async fn find(execution: &Execution<'_>, name: &str) -> Result<(Option<Image>, P
         let Some(image) = images.resolve(&wanted)? else {
             return Ok((None, Presence::Missing));
         };
+        images.mark_used(&image.id);
         let presence = match images.is_pulled(&wanted)? {
             true => Presence::Pulled,
             false => Presence::MadeHere,

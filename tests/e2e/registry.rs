@@ -75,7 +75,10 @@ fn a_pod_that_waits_for_its_image_can_be_deleted_at_once() {
         };
         request.path.ends_with(&path).then_some(stalled)
     });
-    home.must(format!("apply -f {}", home.file("a.yaml", pod("web", &registry.name("app:1")))));
+    home.must(format!(
+        "apply -f {}",
+        home.file("a.yaml", pod("web", &registry.name("app:1")))
+    ));
     home.until("the layer is asked for", || {
         !registry.asked(&image.layers[0].packed_digest()).is_empty()
     });
@@ -106,7 +109,10 @@ fn an_image_that_can_not_be_had_is_told_and_tried_again_when_a_credential_comes(
     home.until_waiting("web", "ImagePullBackOff");
     let message = home.text("pod web", "/status/containerStatuses/0/state/waiting/message");
     let beginning = format!("Back-off pulling image {name:?}: ErrImagePull: ");
-    assert!(message.starts_with(&beginning) && message.contains("denies access"), "{message}");
+    assert!(
+        message.starts_with(&beginning) && message.contains("denies access"),
+        "{message}"
+    );
     let told = events(&home);
     for words in [
         "Unable to retrieve some image pull secrets (login); attempting to pull the image may not succeed.",
@@ -129,7 +135,10 @@ fn an_image_that_can_not_be_had_is_told_and_tried_again_when_a_credential_comes(
 #[test]
 fn always_asks_the_registry_and_takes_what_the_tag_means_today() {
     let (home, old) = (Home::new(), busybox());
-    let layers = vec![Layer::gzip(&busybox_layer()), Layer::gzip(&crate::image::tar(&[("new", b"new")]))];
+    let layers = vec![
+        Layer::gzip(&busybox_layer()),
+        Layer::gzip(&crate::image::tar(&[("new", b"new")])),
+    ];
     let diff_ids: Vec<&String> = layers.iter().map(|layer| &layer.diff_id).collect();
     let config = json!({
         "architecture": ARCHITECTURE, "os": "linux",

@@ -49,6 +49,7 @@ async fn given_credentials_are_tried_one_after_the_other_and_then_the_users() {
             name: registry.name("app:1"),
             keyrings: vec![keyring("first"), keyring("second")],
             logins: None,
+            is_packed: false,
         };
         ground.puller.pull(request).done().await.expect(right);
     }
@@ -109,6 +110,7 @@ async fn a_password_does_not_follow_a_redirect_to_another_host() {
         name: registry.name("app:1"),
         keyrings: vec![Keyring::single(&registry.host, password("ann"), "a Secret")],
         logins: None,
+        is_packed: false,
     };
     ground.puller.pull(request).done().await.expect("pulls");
     let asked = storage.asked("/blobs/");

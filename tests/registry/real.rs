@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use kubelocal::image::{HostSettings, LoginFiles, RegistrySettings};
+use kubelocal::image::{HostSettings, LoginFiles, PushRequest, RegistrySettings};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::json;
@@ -82,6 +82,49 @@ async fn a_registry_with_a_password_wants_the_right_one() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_pushed_with_tokens_and_pulled_by_others() {
+    if is_missing(&TOOLS) {
+        return;
+    }
+    let (registry, _server) = registry_with_tokens();
+    let (source, image) = (Debian::plain(), some_image());
+    source.push(&image, "app:1", None);
+    let files = logins(registry.dir.path(), &registry.host, "secret");
+    let ground = Ground::with(RegistrySettings::default(), files.clone());
+    ground.pull(&source.name("app:1")).await.expect("pulls");
+    let push = |name: &str| PushRequest {
+        name: name.to_owned(),
+        target: Some(registry.name("copy:2")),
+        logins: None,
+    };
+    let from = source.name("app:1");
+    let digest = ground.puller.push(push(&from)).run().await.expect("pushes");
+    assert_eq!(digest, image.manifest_digest());
+    let again = ground.puller.push(push(&from)).run().await;
+    assert!(again.is_ok(), "what is there is not sent again: {again:?}");
+    let other = Ground::with(RegistrySettings::default(), files);
+    let pulled = other.pull(&registry.name("copy:2")).await.expect("pulls");
+    assert_eq!(pulled.image.id, image.config);
+    let anonymous = Ground::new();
+    anonymous.pull(&from).await.expect("pulls");
+    let said = anonymous
+        .puller
+        .push(push(&from))
+        .run()
+        .await
+        .expect_err("has no password");
+    assert!(said.to_string().contains("denies access without credentials"), "{said}");
+    let builtin = push(kubelocal::image::BUILTIN_IMAGE);
+    let said = ground
+        .puller
+        .push(builtin)
+        .run()
+        .await
+        .expect_err("has no packed layer");
+    assert!(said.to_string().contains("packed layers"), "{said}");
+}
+
 /// Gives tokens as a token server does (distribution's `jwt` specification) to whoever has the password.
 fn token_server(key: &rcgen::KeyPair, certificate: &rcgen::Certificate) -> Scripted {
     let signer = EcdsaKeyPair::from_pkcs8(
@@ -124,11 +167,8 @@ fn token_server(key: &rcgen::KeyPair, certificate: &rcgen::Certificate) -> Scrip
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registry_with_tokens_sends_to_its_token_server() {
-    if is_missing(&TOOLS) {
-        return;
-    }
+/// A registry and the token server that it sends to.
+fn registry_with_tokens() -> (Debian, Scripted) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate =
         rcgen::CertificateParams::new(vec!["issuer".to_owned()]).and_then(|params| params.self_signed(&key));
@@ -142,7 +182,15 @@ async fn a_registry_with_tokens_sends_to_its_token_server() {
             dir.display()
         )
     };
-    let (registry, image) = (Debian::with(auth, ""), some_image());
+    (Debian::with(auth, ""), server)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_with_tokens_sends_to_its_token_server() {
+    if is_missing(&TOOLS) {
+        return;
+    }
+    let ((registry, _server), image) = (registry_with_tokens(), some_image());
     registry.push(&image, "app:1", Some("ann:secret"));
     let files = logins(registry.dir.path(), &registry.host, "secret");
     let ground = Ground::with(RegistrySettings::default(), files);

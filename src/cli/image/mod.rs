@@ -10,9 +10,12 @@ use super::error::Result;
 use super::{node, print};
 use crate::api::own::path;
 
+mod history;
 mod load;
 mod ls;
+mod prune;
 mod pull;
+mod push;
 mod rm;
 mod save;
 
@@ -24,6 +27,8 @@ const CHUNK: usize = 256 << 10;
 pub enum ImageVerb {
     /// Pull an image from its registry
     Pull(pull::PullArgs),
+    /// Push an image to a registry
+    Push(push::PushArgs),
     /// Load images from an OCI or docker archive, or an OCI layout directory
     Load(load::LoadArgs),
     /// Make an image of a tar of a root file system
@@ -32,8 +37,12 @@ pub enum ImageVerb {
     Ls(ls::LsArgs),
     /// Show an image's configuration and layers
     Inspect(NameArgs),
+    /// Show how an image was made
+    History(history::HistoryArgs),
     /// Remove images
     Rm(rm::RmArgs),
+    /// Remove images that nothing uses
+    Prune(prune::PruneArgs),
     /// Write an image as an OCI archive
     Save(save::SaveArgs),
     /// Give an image another name
@@ -55,6 +64,9 @@ pub async fn run(verb: &ImageVerb) -> Result {
     let node = node::connect().await?;
     match verb {
         ImageVerb::Pull(args) => pull::pull(&node, args).await,
+        ImageVerb::Push(args) => push::push(&node, args).await,
+        ImageVerb::History(args) => history::history(&node, args).await,
+        ImageVerb::Prune(args) => prune::prune(&node, args).await,
         ImageVerb::Load(args) => load::load(&node, args).await,
         ImageVerb::Import(args) => load::import(&node, args).await,
         ImageVerb::Ls(args) => ls::list(&node, args).await,

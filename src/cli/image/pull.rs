@@ -9,7 +9,7 @@ use crate::api::own::{LayerPhase, LayerState, PullImage, PullState, PullUpdate, 
 use crate::cli::client::Node;
 use crate::cli::context::{Failures, write};
 use crate::cli::error::{CliError, Result};
-use crate::cli::print::{bar, human_size};
+use crate::cli::print::{bar, human_size, progress_line};
 use crate::cli::terminal;
 
 /// Arguments of `image pull`.
@@ -21,6 +21,9 @@ pub struct PullArgs {
     /// A file of credentials, in place of those that podman and docker use
     #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
     authfile: Option<PathBuf>,
+    /// Bring the packed layers too, where only the unpacked ones are here: to save or push what another store gave
+    #[arg(long)]
+    packed: bool,
     /// Say nothing but the ids of the images
     #[arg(short, long)]
     quiet: bool,
@@ -34,8 +37,9 @@ pub(super) async fn pull(node: &Node, args: &PullArgs) -> Result {
         let request = PullImage {
             name: name.clone(),
             auth_file: auth_file.clone(),
+            packed: args.packed,
         };
-        let mut view = View::for_output(args.quiet);
+        let mut view = View::for_output("pulling", args.quiet);
         match follow(node, &request, &mut view).await {
             Ok(told) => write(&told)?,
             Err(error) => failures.add(error),
@@ -74,46 +78,50 @@ async fn follow(node: &Node, request: &PullImage, view: &mut View) -> Result<Str
     )))
 }
 
-/// How a pull is shown.
+/// How a pull or a push is shown.
 #[derive(Debug)]
-enum View {
+pub(super) enum View {
     /// Bars that are drawn again in place; so many lines stand there.
-    Bars(usize),
+    Bars {
+        verb: &'static str,
+        drawn: usize,
+    },
     /// A line for the image when its layers are known.
     Lines {
+        verb: &'static str,
         is_told: bool,
     },
     Quiet,
 }
 
 impl View {
-    fn for_output(is_quiet: bool) -> View {
+    pub(super) fn for_output(verb: &'static str, is_quiet: bool) -> View {
         if is_quiet {
             View::Quiet
         } else if rustix::termios::isatty(std::io::stdout()) {
-            View::Bars(0)
+            View::Bars { verb, drawn: 0 }
         } else {
-            View::Lines { is_told: false }
+            View::Lines { verb, is_told: false }
         }
     }
 
-    fn show(&mut self, state: &PullState) -> String {
+    pub(super) fn show(&mut self, state: &PullState) -> String {
         match self {
-            View::Bars(drawn) => {
+            View::Bars { verb, drawn } => {
                 let size = terminal::size().map_or((80, 24), |size| (size.width.into(), size.height.into()));
-                let lines = bars(state, size);
+                let lines = bars(verb, state, size);
                 let back = erase(*drawn);
                 *drawn = lines.len();
                 format!("{back}{}\n", lines.join("\n"))
             }
-            View::Lines { is_told } => {
+            View::Lines { verb, is_told } => {
                 if *is_told || state.layers.is_empty() {
                     return String::new();
                 }
                 *is_told = true;
                 let size = state.layers.iter().map(|layer| layer.size).sum();
                 format!(
-                    "Pulling {}: {} layers, {}\n",
+                    "{verb} {}: {} layers, {}\n",
                     state.name,
                     state.layers.len(),
                     human_size(size)
@@ -124,9 +132,9 @@ impl View {
     }
 
     /// Takes the bars away: what remains is one line that says how it ended.
-    fn clear(&mut self) -> String {
+    pub(super) fn clear(&mut self) -> String {
         match self {
-            View::Bars(drawn) => erase(std::mem::take(drawn)),
+            View::Bars { drawn, .. } => erase(std::mem::take(drawn)),
             View::Lines { .. } | View::Quiet => String::new(),
         }
     }
@@ -140,11 +148,8 @@ fn erase(lines: usize) -> String {
 }
 
 /// A line for the image and one for each layer that is not here yet, as many as fit.
-fn bars(state: &PullState, (width, height): (usize, usize)) -> Vec<String> {
-    let mut lines = vec![match sums(&state.layers) {
-        _ if state.layers.is_empty() => format!("Pulling {}", state.name),
-        (done, total) => format!("Pulling {} {}", state.name, bar(done, total)),
-    }];
+fn bars(verb: &str, state: &PullState, (width, height): (usize, usize)) -> Vec<String> {
+    let mut lines = vec![progress_line(verb, state)];
     let pulling = state.layers.iter().filter(|layer| layer.phase == LayerPhase::Pulling);
     // The last line of the terminal is where the cursor stands.
     lines.extend(pulling.take(height.saturating_sub(2)).map(layer_line));
@@ -157,12 +162,6 @@ fn bars(state: &PullState, (width, height): (usize, usize)) -> Vec<String> {
 fn layer_line(layer: &LayerState) -> String {
     let id: String = layer.digest.trim_start_matches("sha256:").chars().take(12).collect();
     format!("  {id} {}", bar(layer.received, layer.size))
-}
-
-/// Bytes that are here and bytes in all.
-pub(in crate::cli) fn sums(layers: &[LayerState]) -> (u64, u64) {
-    let add = |sum: (u64, u64), layer: &LayerState| (sum.0 + layer.received, sum.1 + layer.size);
-    layers.iter().fold((0, 0), add)
 }
 
 #[cfg(test)]
@@ -189,25 +188,28 @@ mod tests {
             ],
         };
         assert_eq!(
-            bars(&state, (80, 24)),
+            bars("pulling", &state, (80, 24)),
             [
-                "Pulling nginx [==========>             ] 1.2kB/3.0kB",
+                "pulling nginx [==========>             ] 1.2kB/3.0kB",
                 "  abababababab [======>                 ] 250B/1.0kB",
             ]
         );
-        assert_eq!(bars(&state, (10, 2)), ["Pulling ng"]);
+        assert_eq!(bars("pulling", &state, (10, 2)), ["pulling ng"]);
     }
 
     #[test]
     fn a_pipe_gets_one_line_when_the_layers_are_known() {
-        let mut view = View::Lines { is_told: false };
+        let mut view = View::Lines {
+            verb: "pulling",
+            is_told: false,
+        };
         let mut state = PullState {
             name: "nginx".into(),
             layers: Vec::new(),
         };
         assert_eq!(view.show(&state), "");
         state.layers = vec![layer(0, LayerPhase::Waiting)];
-        assert_eq!(view.show(&state), "Pulling nginx: 1 layers, 1.0kB\n");
+        assert_eq!(view.show(&state), "pulling nginx: 1 layers, 1.0kB\n");
         assert_eq!(view.show(&state), "");
     }
 }

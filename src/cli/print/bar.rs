@@ -1,6 +1,7 @@
 //! Bars of how far something is.
 
 use super::human_size;
+use crate::api::own::{LayerState, PullState};
 
 /// Columns of a bar between its brackets.
 const WIDTH: usize = 24;
@@ -18,6 +19,22 @@ pub fn bar(done: u64, total: u64) -> String {
     };
     let sizes = format!("{}/{}", human_size(done), human_size(total));
     format!("[{}{head}{}] {sizes}", "=".repeat(filled), " ".repeat(rest))
+}
+
+/// `pulling nginx [====>   ] 12.3MB/40.1MB`.
+#[must_use]
+pub fn progress_line(verb: &str, state: &PullState) -> String {
+    match sums(&state.layers) {
+        _ if state.layers.is_empty() => format!("{verb} {}", state.name),
+        (done, total) => format!("{verb} {} {}", state.name, bar(done, total)),
+    }
+}
+
+/// Bytes that are here and bytes in all.
+fn sums(layers: &[LayerState]) -> (u64, u64) {
+    let add =
+        |sum: (u64, u64), layer: &LayerState| (sum.0.saturating_add(layer.received), sum.1.saturating_add(layer.size));
+    layers.iter().fold((0, 0), add)
 }
 
 #[cfg(test)]

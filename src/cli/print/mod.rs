@@ -11,7 +11,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub use bar::bar;
+pub use bar::{bar, progress_line};
 pub use columns::CustomColumns;
 pub use elastic::elastic;
 pub use objects::{full_name, json, name_line, prepare};

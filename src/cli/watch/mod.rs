@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{AsyncBufReadExt, FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use http::Method;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use super::error::{CliError, ErrorKind, Result};
 use super::events::event_kind;
 use super::follow::{Change, changes};
 use super::node;
-use crate::api::own::{SourceRegistered, SourceRequest, path};
+use crate::api::own::{PullState, SourceRegistered, SourceRequest, path};
 use crate::model::{Kind, kind};
 
 mod view;
@@ -127,6 +127,23 @@ fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
     Ok(request)
 }
 
+/// Images on their way, whenever that changes.
+fn pulls(node: Node) -> impl Stream<Item = Vec<PullState>> {
+    let lines = async move {
+        Ok(node
+            .stream(path::IMAGES_PULLS, &[])
+            .await?
+            .lines()
+            .map_err(CliError::from))
+    };
+    let states = lines
+        .try_flatten_stream()
+        .map_ok(|line| serde_json::from_str(&line).unwrap_or_default());
+    states
+        .take_while(|states| future::ready(states.is_ok()))
+        .filter_map(|states| future::ready(states.ok()))
+}
+
 /// What a change is about.
 #[derive(Debug, Clone, Copy)]
 enum Topic {
@@ -139,6 +156,8 @@ struct Watch {
     world: World,
     view: View,
     incoming: stream::SelectAll<stream::BoxStream<'static, (Topic, Result<Change>)>>,
+    /// Images on their way. It ends with the node, as the others do, and is not missed.
+    pulls: stream::BoxStream<'static, Vec<PullState>>,
 }
 
 impl Watch {
@@ -173,6 +192,7 @@ impl Watch {
             world: World::default(),
             view,
             incoming: stream::select_all(incoming),
+            pulls: pulls(node.clone()).boxed(),
         }
     }
 
@@ -199,6 +219,10 @@ impl Watch {
                         self.view.show(&self.world, Timestamp::now())?;
                         return Ok(end);
                     }
+                }
+                Some(pulls) = self.pulls.next() => {
+                    self.world.learn_pulls(pulls);
+                    next_show.get_or_insert_with(|| Instant::now() + GATHER);
                 }
                 () = sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() && unlisted == 0 => {
                     self.view.show(&self.world, Timestamp::now())?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PullRequest, Pulled};
+use super::{PullRequest, Pulled, blocking};
 use crate::image::digest::Digest;
 use crate::image::document::Descriptor;
 use crate::image::error::ImageError;
@@ -39,7 +39,7 @@ impl Work {
     pub(super) async fn run(self) -> Result<Pulled, ImageError> {
         let reference = self.images.reference(&self.request.name)?;
         let here = self.resolve().await?;
-        if let Some(image) = here.filter(|_| is_settled(&reference)) {
+        if let Some(image) = here.filter(|_| is_settled(&reference) && !self.request.is_packed) {
             return Ok(Pulled { image, was_here: true });
         }
         let work = Arc::new(self);
@@ -116,6 +116,7 @@ impl Work {
         };
         // To look costs little, and registries that count pulls do not count it.
         if reference.digest().is_none()
+            && !self.request.is_packed
             && let Some(digest) = self.look_up(&session, &wanted).await?
             && self.is_here(reference, &digest).await?
         {
@@ -217,6 +218,7 @@ impl Work {
                     let runtime = runtime.clone();
                     WantedLayer {
                         resumes: true,
+                        needs_packed: self.request.is_packed,
                         progress: Some(progress[at].clone()),
                         open: Box::new(move |from| {
                             let _runtime = runtime.enter();
@@ -236,17 +238,4 @@ impl Work {
 /// Whether the name can mean nothing else than what is here: a digest, or the image that is made from this program.
 fn is_settled(reference: &Reference) -> bool {
     reference.digest().is_some() || reference.store_name() == BUILTIN_IMAGE
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ImageError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            // A panic is a bug; it goes on here instead of being lost.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(RegistryError::Cancelled.into()),
-        },
-    }
 }

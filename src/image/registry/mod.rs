@@ -19,6 +19,7 @@ mod login_files;
 mod session;
 mod settings;
 mod transfer;
+mod upload;
 
 pub use access::Access;
 pub use credential::{Credential, Keyring, Login};

@@ -1,5 +1,6 @@
 //! The room as its callers see it: archives made here go in, trees and answers come out.
 
+mod collect;
 mod hostile;
 mod store;
 mod trees;
