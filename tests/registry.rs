@@ -4,6 +4,8 @@
 
 #[path = "registry/debian.rs"]
 mod debian;
+#[path = "registry/forms.rs"]
+mod forms;
 #[path = "registry/image.rs"]
 mod image;
 #[path = "registry/scripted.rs"]

@@ -14,7 +14,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{self, Answer};
 use super::error::ApiError;
-use super::own::{ImageInfo, ImageList, ImageRemoved, TagRequest};
+use super::own::{Adopted, ImageInfo, ImageList, ImageRemoved, TagRequest};
 use super::request::Query;
 use super::{Api, write};
 use crate::image::{Image, ImageError, ImageStore, ImageSummary, LoadSource};
@@ -41,6 +41,17 @@ impl Api {
         self.bells.images_changed();
         answer(&ImageList {
             images: loaded.into_iter().map(info).collect(),
+        })
+    }
+
+    pub(super) async fn adopt_image(&self, query: &Query) -> Answer {
+        let name = query.text("name").to_owned();
+        let adopted = self.with_images(move |images| images.adopt(&name)).await?;
+        if adopted.is_some() {
+            self.bells.images_changed();
+        }
+        answer(&Adopted {
+            image: adopted.map(info),
         })
     }
 

@@ -193,6 +193,7 @@ impl Api {
             (&Method::POST, paths::IMAGES_PUSH) => self.push_image(request).await,
             (&Method::POST, paths::IMAGES_PRUNE) => self.prune_images(&query).await,
             (&Method::GET, paths::DF) => self.disk_usage().await,
+            (&Method::POST, paths::IMAGES_ADOPT) => self.adopt_image(&query).await,
             (&Method::POST, paths::IMAGES_LOAD) => self.load_images(&query, request).await,
             (&Method::POST, paths::IMAGES_IMPORT) => self.import_image(&query, request).await,
             (&Method::POST, paths::IMAGES_TAG) => self.tag_image(request).await,

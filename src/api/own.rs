@@ -16,6 +16,7 @@
 //! | `POST images/prune?all=B` | | [`Reclaimed`] |
 //! | `GET df` | | [`DiskUsage`] |
 //! | `GET images/pulls` | | a stream of lists of [`PullState`], one JSON a line: pulls under way, whenever they moved |
+//! | `POST images/adopt?name=N` | | [`Adopted`] |
 //! | `POST images/load` | archive stream | [`ImageList`]: what was loaded |
 //! | `POST images/import?name=N` | tar stream | [`ImageList`]: the one image |
 //! | `POST images/tag` | [`TagRequest`] | `{}` |
@@ -51,6 +52,8 @@ pub mod path {
     pub const DF: &str = "/kubelocal/v1/df";
     /// What is being pulled: `GET`.
     pub const IMAGES_PULLS: &str = "/kubelocal/v1/images/pulls";
+    /// Share an image that podman or buildah has: `POST ?name=`.
+    pub const IMAGES_ADOPT: &str = "/kubelocal/v1/images/adopt";
     /// Load an OCI or docker archive: `POST`.
     pub const IMAGES_LOAD: &str = "/kubelocal/v1/images/load";
     /// Make an image of a root file system: `POST ?name=`.
@@ -268,6 +271,15 @@ pub enum PullUpdate {
         /// Why.
         message: String,
     },
+}
+
+/// What became of an image that another store has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopted {
+    /// The image; absent if it is not there, or its files can't be shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageInfo>,
 }
 
 /// Gives an image another name.

@@ -11,6 +11,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod apply;
 mod attach;
+mod build;
+mod builder;
 mod client;
 mod completion;
 mod context;
@@ -80,6 +82,7 @@ enum Verb {
     Wait(wait::WaitArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
+    Build(build::BuildArgs),
     Df(df::DfArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -151,6 +154,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Events(args) => events::run(args, context).await,
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
+        Verb::Build(args) => build::run(args).await,
         Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),

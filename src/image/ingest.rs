@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::claims::{Claims, Places};
+use super::claims::{Claim, Claims, Places};
 use super::digest::Digest;
 use super::disk::{Disk, Lock, Temporary};
 use super::document::Descriptor;
@@ -121,6 +121,11 @@ impl<'i> Ingest<'i> {
 
     pub(super) fn limits(&self) -> &'i Limits {
         &self.intake.limits
+    }
+
+    /// The right to make the layer with this digest.
+    pub(super) fn claim(&self, diff_id: &Digest) -> Claim<'i> {
+        self.intake.claims.wait_for(diff_id.hex())
     }
 
     pub(super) fn owners(&self) -> &'i Owners {

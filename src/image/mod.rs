@@ -35,6 +35,7 @@ mod record;
 mod reference;
 mod registry;
 mod save;
+mod share;
 mod source;
 mod store;
 mod sweep;

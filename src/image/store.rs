@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::claims::Claim;
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER};
 use super::document::ConfigFile;
@@ -38,6 +39,7 @@ struct Inner {
     /// The binary that the built-in image is made from.
     binary: PathBuf,
     registries: RegistrySettings,
+    shared: Vec<PathBuf>,
     /// Someone removed an image while others were loading: the last of them sweeps.
     is_sweep_due: AtomicBool,
     /// How often something was added.
@@ -53,6 +55,8 @@ pub struct StoreOptions {
     pub limits: Limits,
     /// Short names, and where images are pulled from.
     pub registries: RegistrySettings,
+    /// Directories of containers-storage (podman, buildah, skopeo) whose images are found too.
+    pub shared: Vec<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -61,6 +65,7 @@ impl Default for StoreOptions {
             binary: PathBuf::from("/proc/self/exe"),
             limits: Limits::default(),
             registries: RegistrySettings::default(),
+            shared: Vec::new(),
         }
     }
 }
@@ -85,6 +90,7 @@ impl ImageStore {
             intake: Intake::new(disk, options.limits),
             binary: options.binary,
             registries: options.registries,
+            shared: options.shared,
             is_sweep_due: AtomicBool::new(false),
             grown: watch::Sender::new(0),
         };
@@ -321,6 +327,16 @@ impl ImageStore {
     /// What was set about registries.
     pub(super) fn registries(&self) -> &RegistrySettings {
         &self.inner.registries
+    }
+
+    /// The right to do something that is done once at a time.
+    pub(super) fn claim(&self, key: &str) -> Claim<'_> {
+        self.inner.intake.claims.wait_for(key)
+    }
+
+    /// Other stores whose images are found too.
+    pub(super) fn shared(&self) -> &[PathBuf] {
+        &self.inner.shared
     }
 
     pub(super) fn limits(&self) -> &Limits {

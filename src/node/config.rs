@@ -30,6 +30,8 @@ pub struct ImageSettings {
     pub high_mark: Option<String>,
     /// until no more is taken than this.
     pub low_mark: Option<String>,
+    /// Whether images that podman and buildah have are found too; yes if nothing is said.
+    pub share: Option<bool>,
 }
 
 /// Why the settings can't be used.
@@ -82,10 +84,12 @@ impl Config {
         }
     }
 
-    /// What the image store is told.
-    pub fn store_options(&self) -> StoreOptions {
+    /// What the image store is told. `is_root` is whether the node is real root's.
+    pub fn store_options(&self, is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> StoreOptions {
+        let shares = self.images.share.unwrap_or(true);
         StoreOptions {
             registries: self.registry_settings(),
+            shared: plan_storage(is_root, variable).into_iter().filter(|_| shares).collect(),
             ..StoreOptions::default()
         }
     }
@@ -108,6 +112,15 @@ impl Config {
             .map(Some)
             .ok_or_else(|| ConfigError::NoRuntime(path.to_owned(), name.to_owned()))
     }
+}
+
+/// Where podman, buildah and skopeo keep images if nobody told them otherwise (containers-storage.conf(5)).
+fn plan_storage(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if is_root {
+        return Some(PathBuf::from("/var/lib/containers/storage"));
+    }
+    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    Some(data?.join("containers/storage"))
 }
 
 impl ImageSettings {
@@ -181,5 +194,14 @@ mod tests {
         }
         let error = read("images: {highMark: much}").expect_err("is no mark").to_string();
         assert!(error.contains("highMark") && error.contains("much"), "{error}");
+    }
+
+    #[test]
+    fn other_stores_are_where_podman_keeps_its_own() {
+        let variable = |name: &str| (name == "HOME").then(|| PathBuf::from("/h"));
+        let shared = |text: &str, is_root| read(text).expect("reads").store_options(is_root, variable).shared;
+        assert_eq!(shared("", false), [PathBuf::from("/h/.local/share/containers/storage")]);
+        assert_eq!(shared("", true), [PathBuf::from("/var/lib/containers/storage")]);
+        assert_eq!(shared("images: {share: false}", false), [PathBuf::new(); 0]);
     }
 }

@@ -115,7 +115,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let host = report::host(paths.pods.clone());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
-    let images = ImageStore::open_with(&paths.images, config.store_options())?;
+    let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -148,6 +148,13 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
+}
+
+/// A variable of the environment that names a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Timestamp) -> NodeFacts {

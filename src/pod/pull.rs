@@ -101,7 +101,7 @@ impl Pulls {
             Some(_) | None => {}
         }
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        let (image, presence) = find(execution, &name).await?;
+        let (image, presence) = find(execution, &name, policy).await?;
         match (plan_verdict(policy, presence), image) {
             (Verdict::Use, Some(image)) => {
                 let message = format!("Container image {name:?} already present on machine");
@@ -218,10 +218,20 @@ fn image_of(pod: &Pod, container: &str) -> String {
 }
 
 /// What is in the store. The name by which an image is found says who gave it.
-async fn find(execution: &Execution<'_>, name: &str) -> Result<(Option<Image>, Presence), Refusal> {
+async fn find(execution: &Execution<'_>, name: &str, policy: &str) -> Result<(Option<Image>, Presence), Refusal> {
+    let is_always = policy == "Always";
     let (images, wanted) = (execution.rooms.images.clone(), name.to_owned());
     let look = move || {
-        let Some(image) = images.resolve(&wanted)? else {
+        let here = images.resolve(&wanted)?;
+        let is_pulled = here.is_some() && images.is_pulled(&wanted)?;
+        // What podman or its kin have on this machine is as good as here. No registry knows what was made here, but
+        // they may have made it anew.
+        let image = match (here, is_always && !is_pulled) {
+            (None, _) => images.adopt(&wanted)?,
+            (here, true) => images.adopt(&wanted)?.or(here),
+            (here, false) => here,
+        };
+        let Some(image) = image else {
             return Ok((None, Presence::Missing));
         };
         images.mark_used(&image.id);

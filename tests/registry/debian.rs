@@ -76,7 +76,7 @@ impl Debian {
 
     /// Fills it with skopeo.
     pub fn push(&self, image: &Image, name: &str, credentials: Option<&str>) {
-        let layout = tempfile::tempdir().expect("a directory");
+        let layout = tempfile::tempdir_in(self.dir.path()).expect("a directory");
         image.write_layout(layout.path());
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);

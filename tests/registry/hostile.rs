@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::image::{Image, Layer, OCI_MANIFEST, digest, noise, tar};
+use crate::forms::noise;
+use crate::image::{Image, Layer, OCI_MANIFEST, digest, tar};
 use crate::pulls::Ground;
 use crate::scripted::{Answer, Request, Scripted};
 

@@ -7,7 +7,8 @@ use kubelocal::image::{ImageStore, LoginFiles, PullRequest, Pulled, Puller, Regi
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::image::{ARCHITECTURE, Image, Layer, noise, tar};
+use crate::forms::noise;
+use crate::image::{ARCHITECTURE, Image, Layer, tar};
 use crate::scripted::{Answer, Scripted, blob};
 
 /// Short enough for tests of stalls, long enough for a busy machine.

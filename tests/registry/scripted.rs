@@ -62,12 +62,7 @@ struct Content {
 }
 
 impl Scripted {
-    /// Serves images by tag, well-behaved.
-    pub fn serving(images: &[(&str, &Image)]) -> Scripted {
-        Scripted::scripted(images, |_, _| None)
-    }
-
-    /// The same, but the script may answer first. It is told how often the same has been asked before.
+    /// Serves images by tag; the script may answer first. It is told how often the same has been asked before.
     pub fn scripted(
         images: &[(&str, &Image)],
         script: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::CHUNK;
 use crate::api::own::{ImageList, path};
+use crate::cli::builder::{Theirs, bring};
 use crate::cli::client::Node;
 use crate::cli::context::write;
 use crate::cli::error::{CliError, Result};
@@ -18,8 +19,11 @@ use crate::cli::error::{CliError, Result};
 #[derive(Debug, Args)]
 pub struct LoadArgs {
     /// The archive or layout, or - for standard input
-    #[arg(value_name = "FILE|-")]
-    file: PathBuf,
+    #[arg(value_name = "FILE|-", required_unless_present = "from")]
+    file: Option<PathBuf>,
+    /// An image that podman, buildah or docker has on this machine
+    #[arg(long, value_name = "TOOL:NAME", conflicts_with = "file")]
+    from: Option<Theirs>,
 }
 
 /// Arguments of `image import`.
@@ -34,11 +38,15 @@ pub struct ImportArgs {
 
 /// Runs `image load`.
 pub(super) async fn load(node: &Node, args: &LoadArgs) -> Result {
-    let file = args.file.as_path();
+    if let Some(theirs) = &args.from {
+        return tell_loaded("Loaded", &bring(node, theirs).await?);
+    }
+    let file = args.file.as_deref().unwrap_or(Path::new("-"));
     let answer: ImageList = if file.is_dir() {
-        node.upload(path::IMAGES_LOAD, &[], body_of(packed(file)?)).await?
+        node.upload(path::IMAGES_LOAD, &[], archive_body(packed(file)?)).await?
     } else {
-        node.upload(path::IMAGES_LOAD, &[], body_of(open(file).await?)).await?
+        node.upload(path::IMAGES_LOAD, &[], archive_body(open(file).await?))
+            .await?
     };
     tell_loaded("Loaded", &answer)
 }
@@ -47,7 +55,7 @@ pub(super) async fn load(node: &Node, args: &LoadArgs) -> Result {
 pub(super) async fn import(node: &Node, args: &ImportArgs) -> Result {
     let query = [("name", args.name.clone())];
     let answer: ImageList = node
-        .upload(path::IMAGES_IMPORT, &query, body_of(open(&args.file).await?))
+        .upload(path::IMAGES_IMPORT, &query, archive_body(open(&args.file).await?))
         .await?;
     tell_loaded("Imported", &answer)
 }
@@ -87,7 +95,8 @@ fn packed(directory: &Path) -> Result<tokio::net::unix::pipe::Receiver> {
     Ok(tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into())?)
 }
 
-fn body_of(
+/// An archive as a request's body.
+pub(in crate::cli) fn archive_body(
     reader: impl AsyncRead + Send + Unpin + 'static,
 ) -> impl hyper::body::Body<Data = Bytes, Error = std::io::Error> + Send + 'static {
     let frames = futures::stream::try_unfold(reader, |mut reader| async move {

@@ -19,6 +19,8 @@ mod push;
 mod rm;
 mod save;
 
+pub(super) use load::archive_body;
+
 /// How much of an archive travels at once.
 const CHUNK: usize = 256 << 10;
 

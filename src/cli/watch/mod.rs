@@ -11,11 +11,13 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::build::build_beside;
 use super::client::{Node, Resource};
 use super::context::{Context, parse_duration, source_path};
 use super::down::{Workloads, source_kind, unregister, wait_gone};
 use super::error::{CliError, ErrorKind, Result};
 use super::events::event_kind;
+use super::files::Files;
 use super::follow::{Change, changes};
 use super::node;
 use crate::api::own::{PullState, SourceRegistered, SourceRequest, path};
@@ -46,6 +48,9 @@ pub struct WatchArgs {
     /// Remove all of it on exit
     #[arg(long)]
     rm: bool,
+    /// First build the images that are directories with a Containerfile beside the manifests
+    #[arg(long)]
+    build: bool,
     /// Give up after this time
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -66,6 +71,9 @@ enum End {
 pub async fn run(args: &WatchArgs, context: &Context) -> Result {
     let request = request(args, context)?;
     let node = node::connect().await?;
+    if args.build {
+        build(&node, args, context).await?;
+    }
     let started = Instant::now();
     let registered: SourceRegistered = node.own(Method::POST, path::SOURCES, &[], Some(&request)).await?;
     let mut watch = Watch::new(&node, &registered.name, args);
@@ -87,6 +95,14 @@ pub async fn run(args: &WatchArgs, context: &Context) -> Result {
         End::Failed(reasons) => Err(CliError::new(ErrorKind::NotReached, reasons.join("\nerror: "))),
         End::TimedOut => Err(CliError::new(ErrorKind::NotReached, watch.unready())),
     }
+}
+
+async fn build(node: &Node, args: &WatchArgs, context: &Context) -> Result {
+    let mut manifests = Vec::new();
+    for path in &args.paths {
+        manifests.extend(Files::of_path(path).read(context.namespace())?);
+    }
+    build_beside(node, &manifests).await
 }
 
 /// What the watch made goes, whatever ended it. A second Ctrl-C ends the waiting, and the node goes on alone.

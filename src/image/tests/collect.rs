@@ -106,5 +106,9 @@ fn pruning_takes_what_has_no_name_or_all_that_nothing_uses() {
     );
     assert_eq!(names(store), ["docker.io/t/b:1"]);
     let after = store.usage(&used(&["t/b:1"])).expect("readable");
-    assert_eq!((after.images, after.reclaimable), (2, 0), "one that is used and the built-in one");
+    assert_eq!(
+        (after.images, after.reclaimable),
+        (2, 0),
+        "one that is used and the built-in one"
+    );
 }
