@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::plan::{Failure, Start};
+use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
-use crate::image::{Image, ImageError};
+use crate::image::Image;
 use crate::model::{Lookup, Object};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
@@ -25,7 +26,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: &'static str, message: impl ToString) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl ToString) -> Self {
         Self {
             reason,
             message: message.to_string(),
@@ -55,6 +56,8 @@ impl Refusal {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
                 format!("Error: {}", self.message)
             }
+            // The registry's words were told by the pull.
+            PULL_FAILURE => format!("Error: {PULL_FAILURE}"),
             _ => self.message.clone(),
         };
         (reason, message)
@@ -129,17 +132,18 @@ impl Execution<'_> {
         }
     }
 
+    /// One of the pod's containers.
+    pub(super) fn container(&self, name: &str) -> &Container {
+        let mut all = init_containers(self.pod).iter().chain(containers(self.pod));
+        all.find(|c| c.name == name)
+            .expect("plans name the pod's own containers")
+    }
+
     /// Starts one run of a container.
-    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<(), Refusal> {
-        let all = init_containers(self.pod).iter().chain(containers(self.pod));
-        let container = all
-            .into_iter()
-            .find(|c| c.name == start.name)
-            .expect("plans name the pod's own containers");
-        // Upstream waits for volumes before it looks for the image.
+    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start, image: &Image) -> Result<(), Refusal> {
+        let container = self.container(&start.name);
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        let image = self.image(container).await?;
-        self.make_sub_paths(container, &image, &volumes)?;
+        self.make_sub_paths(container, image, &volumes)?;
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -150,7 +154,7 @@ impl Execution<'_> {
             container,
             start,
             sandbox,
-            image: &image,
+            image,
             volumes: &volumes,
             files: &pod_files(&self.directory()),
             logs: &self.directory().join("logs"),
@@ -202,32 +206,6 @@ impl Execution<'_> {
         self.rooms
             .recorder
             .event_at(self.object, path.as_deref(), kind, reason, message);
-    }
-
-    async fn image(&self, container: &Container) -> Result<Image, Refusal> {
-        let name = container.image.clone().unwrap_or_default();
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        let (images, wanted) = (self.rooms.images.clone(), name.clone());
-        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted))
-            .await
-            .expect("resolving does not panic");
-        match found {
-            Ok(Some(image)) => {
-                let message = format!("Container image {name:?} already present on machine");
-                self.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
-                Ok(image)
-            }
-            Ok(None) if policy == "Never" => {
-                let message = format!("Container image {name:?} is not present with pull policy of Never");
-                Err(Refusal::new("ErrImageNeverPull", message))
-            }
-            Ok(None) => {
-                let message = format!("image {name:?} is not here: load it with `kubelocal image load`");
-                Err(Refusal::new("ErrImagePull", message))
-            }
-            Err(error @ ImageError::InvalidImageName { .. }) => Err(Refusal::new("InvalidImageName", error)),
-            Err(error) => Err(Refusal::new("ImageInspectError", error)),
-        }
     }
 
     fn make_sub_paths(

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
 use crate::model::whole_second;
-use crate::pod::{self, History, RestartPolicy};
+use crate::pod::{self, Failure, History, RestartPolicy};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
@@ -84,20 +84,17 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
 }
 
 /// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream.
-fn failure(facts: StatusFacts<'_>, name: &str) -> Option<ContainerStateWaiting> {
+fn failure(facts: StatusFacts<'_>, name: &str, image: &str) -> Option<ContainerStateWaiting> {
     let failure = facts
         .failures
         .get(name)
         .filter(|failure| failure.reason != "FailedMount")?;
-    Some(ContainerStateWaiting {
-        reason: Some(failure.reason.into()),
-        message: Some(failure.message.clone()),
-    })
+    Some(failed(facts, failure, image))
 }
 
 /// Why a container without a run waits.
 fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
-    if let Some(failure) = failure(facts, &container.name) {
+    if let Some(failure) = failure(facts, &container.name, container.image.as_deref().unwrap_or_default()) {
         return failure;
     }
     let has_init = !pod::init_containers(facts.pod).is_empty();
@@ -109,6 +106,25 @@ fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiti
     ContainerStateWaiting {
         reason: Some(reason.into()),
         message: None,
+    }
+}
+
+/// What could not be started, and why. A failed pull is shown as that first and then as waiting for its next try.
+fn failed(facts: StatusFacts<'_>, failure: &Failure, image: &str) -> ContainerStateWaiting {
+    let (reason, message) = if pod::is_pull_backing_off(failure, facts.now) {
+        let message = format!(
+            "{}: {}: {}",
+            pod::pull_back_off_message(image),
+            failure.reason,
+            failure.message
+        );
+        ("ImagePullBackOff", message)
+    } else {
+        (failure.reason, failure.message.clone())
+    };
+    ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: Some(message),
     }
 }
 
@@ -155,7 +171,7 @@ fn back_off(
     };
     let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
     let run = history.latest().filter(|_| restarts && !is_ending)?;
-    if let Some(failure) = failure(facts, &run.name) {
+    if let Some(failure) = failure(facts, &run.name, &run.image) {
         return Some(failure);
     }
     let (_, delay) = pod::next_start(history)?;
