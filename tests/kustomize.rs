@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use kubelocal::kustomize::{MemoryFiles, NoTools, Options, build};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
+#[path = "kustomize/random.rs"]
 mod random;
 
 /// The directory that cases are in while they are built here.

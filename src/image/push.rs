@@ -62,7 +62,6 @@ impl Puller {
 
 impl Push {
     /// How far it is; a copy that can be asked while the push is awaited.
-    #[must_use]
     pub fn watch(&self) -> impl Fn() -> PullState + Send + use<> {
         let (name, progress) = (self.request.name.clone(), self.progress.clone());
         move || PullState {

@@ -15,6 +15,9 @@ use super::unpack::{Keep, Measured, Source, Streamed, UnpackError, Unpacked, ext
 /// What comes of unpacking: the packed form if it is kept, then the tar's digest and the tree.
 pub(super) type Kept = (Option<Descriptor>, (Measured, Unpacked));
 
+/// Where packed bytes come from, and the file that takes them meanwhile.
+type Fed<'w> = (Source<Box<dyn Read + Send + 'w>>, Option<KeptAs>);
+
 /// The packed form while it is not known to be right.
 enum KeptAs {
     Temporary(Temporary),
@@ -86,7 +89,7 @@ impl Ingest<'_> {
         let (source, kept_as) = self.source(wanted).map_err(fresh)?;
         let is_resumed = source.keep.as_ref().is_some_and(|keep| keep.already > 0);
         let streamed = stream(source, self.limits(), |data| {
-            extract(data, root, &self.owners(), self.limits())
+            extract(data, root, self.owners(), self.limits())
         });
         let streamed = match streamed {
             Ok(streamed) => streamed,
@@ -110,10 +113,7 @@ impl Ingest<'_> {
     }
 
     /// Where the packed bytes come from, and the file that takes them meanwhile.
-    fn source<'w>(
-        &self,
-        wanted: &'w WantedLayer<'_>,
-    ) -> Result<(Source<Box<dyn Read + Send + 'w>>, Option<KeptAs>), ImageError> {
+    fn source<'w>(&self, wanted: &'w WantedLayer<'_>) -> Result<Fed<'w>, ImageError> {
         let max_size = wanted.blob.as_ref().map_or(self.limits().unpacked, |blob| blob.size);
         let source = |reader: Box<dyn Read + Send + 'w>, keep| Source { reader, max_size, keep };
         let blob = wanted.blob.as_ref();

@@ -96,11 +96,11 @@ pub fn build(
     tools: &dyn Tools,
     directory: &str,
     options: &Options,
-) -> std::result::Result<Build, Failure> {
+) -> std::result::Result<Build, Box<Failure>> {
     let mut world = World::new(files, tools, options);
     match accumulate(&mut world, directory).and_then(|map| result::print(&world, &map)) {
         Ok(built) => Ok(Build::new(world, built)),
-        Err(error) => Err(Failure::new(world, error)),
+        Err(error) => Err(Box::new(Failure::new(world, error))),
     }
 }
 

@@ -164,7 +164,7 @@ impl Target {
             };
             let is_of_content =
                 as_file.pos.is_some() || matches!(as_file.why, Why::Forbidden(_) | Why::Limit(_) | Why::Resources(_));
-            if is_of_content && !RepoSpec::parse(&entry.text).is_some() {
+            if is_of_content && RepoSpec::parse(&entry.text).is_none() {
                 return Err(as_file.at(entry.pos));
             }
             let loader = self.loader.below(world, &entry.text);

@@ -227,6 +227,6 @@ mod tests {
         let shared = |text: &str, is_root| read(text).expect("reads").store_options(is_root, variable).shared;
         assert_eq!(shared("", false), [PathBuf::from("/h/.local/share/containers/storage")]);
         assert_eq!(shared("", true), [PathBuf::from("/var/lib/containers/storage")]);
-        assert_eq!(shared("images: {share: false}", false), [PathBuf::new(); 0]);
+        assert!(shared("images: {share: false}", false).is_empty());
     }
 }

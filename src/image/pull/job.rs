@@ -31,7 +31,7 @@ pub(super) struct Work {
 enum Found {
     /// The image that the name has here.
     Same,
-    Documents(Arc<Session>, Documents),
+    Documents(Arc<Session>, Box<Documents>),
 }
 
 impl Work {
@@ -74,7 +74,7 @@ impl Work {
                 let image = image.ok_or_else(|| ImageError::NotFound(self.request.name.clone()))?;
                 Ok(Pulled { image, was_here: true })
             }
-            Found::Documents(session, documents) => self.take(session, documents, reference.clone()).await,
+            Found::Documents(session, documents) => self.take(session, *documents, reference.clone()).await,
         }
     }
 
@@ -123,7 +123,7 @@ impl Work {
             return Ok(Found::Same);
         }
         let documents = self.documents(&session, &wanted).await?;
-        Ok(Found::Documents(session, documents))
+        Ok(Found::Documents(session, Box::new(documents)))
     }
 
     /// What the tag means, if the image of that name is here and the registry tells without sending the manifest.
