@@ -106,11 +106,7 @@ impl Keeper {
                 overlays,
                 ..spec
             };
-            source::spawn(
-                spec,
-                self.clock.clone(),
-                self.stop.clone(),
-            )
+            source::spawn(spec, self.clock.clone(), self.stop.clone())
         };
         let text = self
             .spec

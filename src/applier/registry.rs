@@ -31,13 +31,7 @@ struct Running {
 
 /// Keeps the store like its sources until `stop`; `manifests` is the directory that every node watches, and `overlays` says
 /// what overlays may do.
-pub async fn run(
-    store: Store,
-    clock: Arc<dyn Clock>,
-    manifests: PathBuf,
-    overlays: Overlays,
-    stop: CancellationToken,
-) {
+pub async fn run(store: Store, clock: Arc<dyn Clock>, manifests: PathBuf, overlays: Overlays, stop: CancellationToken) {
     register_manifests(&store, &manifests);
     let mut registry = Registry {
         store,

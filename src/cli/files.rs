@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::client::Resource;
 use super::error::{CliError, ErrorKind, Result};
-use crate::admit::{AdmittedObject, FieldPath, Location, Place, Problem, Severity, SourceText, SpanTree, admit_file_in};
+use crate::admit::{
+    AdmittedObject, FieldPath, Location, Place, Problem, Severity, SourceText, SpanTree, admit_file_in,
+};
 use crate::kustomize::{self, Build};
 use crate::model::KINDS;
 
@@ -53,7 +55,10 @@ struct Text {
 impl Text {
     /// The same problem where the line comes from that it is about.
     fn at_origin(&self, mut problem: Problem) -> Problem {
-        let place = self.built.as_ref().and_then(|built| built.place_of_line(problem.location.at.line));
+        let place = self
+            .built
+            .as_ref()
+            .and_then(|built| built.place_of_line(problem.location.at.line));
         if let Some(place) = place {
             let text = std::fs::read_to_string(&place.file).unwrap_or_default();
             let at = usize::try_from(place.line).unwrap_or_default().saturating_sub(1);
@@ -173,7 +178,11 @@ impl Files {
     }
 
     fn overlay(&self, directory: &Path) -> Result<Text> {
-        if self.external { handed_over(directory) } else { built(directory) }
+        if self.external {
+            handed_over(directory)
+        } else {
+            built(directory)
+        }
     }
 
     fn read_path(&self, path: &Path, texts: &mut Vec<Text>) -> Result {

@@ -58,7 +58,10 @@ pub fn run(verb: &KustomizeVerb) -> Result {
     let KustomizeVerb::Build(args) = verb;
     let programs = Programs {
         helm: args.enable_helm.then(|| args.helm_command.clone()),
-        repositories: args.remote_bases.then(|| Ok::<_, std::io::Error>(Paths::discover()?.home.join("cache/repositories"))).transpose()?,
+        repositories: args
+            .remote_bases
+            .then(|| Ok::<_, std::io::Error>(Paths::discover()?.home.join("cache/repositories")))
+            .transpose()?,
     };
     let options = Options {
         restrict_to_root: args.load_restrictor == LoadRestrictor::LoadRestrictionsRootOnly,
@@ -77,7 +80,9 @@ pub fn run(verb: &KustomizeVerb) -> Result {
 /// # Errors
 /// When it can't be built, at file:line where that is known.
 pub fn build_at(directory: &Path, programs: &Programs, options: &Options) -> Result<Build> {
-    let named = directory.to_str().ok_or_else(|| CliError::usage("the directory's name is no text"))?;
+    let named = directory
+        .to_str()
+        .ok_or_else(|| CliError::usage("the directory's name is no text"))?;
     let absolute = match RepoSpec::parse(named) {
         Some(_) if !directory.exists() => named.to_owned(),
         _ => absolute(directory)?,
@@ -99,5 +104,8 @@ fn absolute(directory: &Path) -> Result<String> {
         Io::NotFound => CliError::usage(format_args!("the directory {directory:?} does not exist")),
         _ => CliError::local(format_args!("{}: {error}", directory.display())),
     })?;
-    found.to_str().map(str::to_owned).ok_or_else(|| CliError::usage("the directory's name is no text"))
+    found
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| CliError::usage("the directory's name is no text"))
 }

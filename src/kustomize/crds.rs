@@ -24,7 +24,9 @@ pub fn load_crds(world: &mut World<'_>, loader: &Loader, entries: &[Entry]) -> R
         let file = loader.load(world, &entry.text).at(entry.pos)?;
         let text = yaml::decode(&file.bytes, file.id)?;
         let unable = || format!("unable to parse open API definition from '{}'", entry.text);
-        let document = yaml::parse_document(&text, file.id).map_err(Error::from).within(unable)?;
+        let document = yaml::parse_document(&text, file.id)
+            .map_err(Error::from)
+            .within(unable)?;
         let value = document.map_or(Ok(Value::Null), |document| yaml::legacy_to_json(&document.root))?;
         let definitions = match value {
             Value::Object(definitions) => definitions,
@@ -36,10 +38,15 @@ pub fn load_crds(world: &mut World<'_>, loader: &Loader, entries: &[Entry]) -> R
         };
         for (name, definition) in &definitions {
             if !definition.is_object() && !definition.is_null() {
-                let why = format!("unable to parse open API definition from '{}': {name} is no object", entry.text);
+                let why = format!(
+                    "unable to parse open API definition from '{}': {name} is no object",
+                    entry.text
+                );
                 return Err(Error::kustomization(why).at(entry.pos));
             }
-            let is_type = ["kind", "apiVersion", "metadata"].iter().all(|field| properties(definition).is_some_and(|p| p.contains_key(*field)));
+            let is_type = ["kind", "apiVersion", "metadata"]
+                .iter()
+                .all(|field| properties(definition).is_some_and(|p| p.contains_key(*field)));
             if is_type {
                 let kind = name.rsplit('.').next().unwrap_or_default();
                 let mut walk = Walk {
@@ -55,7 +62,13 @@ pub fn load_crds(world: &mut World<'_>, loader: &Loader, entries: &[Entry]) -> R
 }
 
 fn properties(definition: &Value) -> Option<&Map<String, Value>> {
-    let field = |name: &str| definition.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let field = |name: &str| {
+        definition
+            .as_object()?
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    };
     field("Schema")?.get("properties")?.as_object()
 }
 
@@ -69,7 +82,9 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn go(&mut self, name: &str, path: &mut Vec<String>) -> Result<()> {
         if path.len() > MAX_DEPTH {
-            return Err(Error::limit(format!("definitions refer to each other deeper than {MAX_DEPTH}")));
+            return Err(Error::limit(format!(
+                "definitions refer to each other deeper than {MAX_DEPTH}"
+            )));
         }
         let Some(fields) = self.definitions.get(name).and_then(properties) else {
             return Ok(());
@@ -97,7 +112,10 @@ impl Walk<'_> {
         if text("x-kubernetes-identity").is_some() {
             merge_one(&mut self.config.name_prefix, &spec)?;
         }
-        let target = (text("x-kubernetes-object-ref-api-version"), text("x-kubernetes-object-ref-kind"));
+        let target = (
+            text("x-kubernetes-object-ref-api-version"),
+            text("x-kubernetes-object-ref-kind"),
+        );
         if let (Some(version), Some(kind)) = target {
             let key = text("x-kubernetes-object-ref-name-key").unwrap_or("name");
             let referrer = FieldSpec::new(self.gvk.clone(), &format!("{}/{key}", path.join("/")), false);

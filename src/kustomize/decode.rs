@@ -44,7 +44,9 @@ fn scalar(graph: &Graph, id: Id) -> Scalar {
     let cell = graph.cell(id);
     match (&cell.tag, cell.style.form) {
         (Tag::Str, _) if cell.style.tagged => Scalar::Str,
-        (_, Form::DoubleQuoted | Form::SingleQuoted | Form::Literal | Form::Folded) if !cell.style.tagged => Scalar::Str,
+        (_, Form::DoubleQuoted | Form::SingleQuoted | Form::Literal | Form::Folded) if !cell.style.tagged => {
+            Scalar::Str
+        }
         (Tag::Null, _) if cell.text.is_empty() => Scalar::Null,
         _ => resolve(&cell.text, Dialect::Legacy),
     }
@@ -99,7 +101,11 @@ impl<'a> At<'a> {
                 Scalar::Timestamp(_) | Scalar::Str => "string",
             },
         };
-        let of = if self.name.is_empty() { String::new() } else { format!(" into field {}", self.name) };
+        let of = if self.name.is_empty() {
+            String::new()
+        } else {
+            format!(" into field {}", self.name)
+        };
         Error::kustomization(format!("json: cannot unmarshal {is}{of} of type {wanted}")).at(self.pos())
     }
 
@@ -158,7 +164,12 @@ impl<'a> At<'a> {
         if !self.graph.is_sequence(self.id) {
             return Err(self.wrong("list"));
         }
-        Ok(self.graph.content(self.id).iter().map(|id| Self { id: *id, ..*self }).collect())
+        Ok(self
+            .graph
+            .content(self.id)
+            .iter()
+            .map(|id| Self { id: *id, ..*self })
+            .collect())
     }
 
     /// A list of values; items that are null have their default.
@@ -174,7 +185,11 @@ impl<'a> At<'a> {
     /// # Errors
     /// If it has another shape.
     pub fn or_default<T: Decode + Default>(&self) -> Result<T> {
-        if self.is_null() { Ok(T::default()) } else { T::decode(*self) }
+        if self.is_null() {
+            Ok(T::default())
+        } else {
+            T::decode(*self)
+        }
     }
 
     /// The value, unless it is null.
@@ -182,7 +197,11 @@ impl<'a> At<'a> {
     /// # Errors
     /// If it has another shape.
     pub fn optional<T: Decode>(&self) -> Result<Option<T>> {
-        if self.is_null() { Ok(None) } else { T::decode(*self).map(Some) }
+        if self.is_null() {
+            Ok(None)
+        } else {
+            T::decode(*self).map(Some)
+        }
     }
 
     /// A mapping of strings.
@@ -229,11 +248,11 @@ impl<'a> At<'a> {
     ///
     /// # Errors
     /// If it is no mapping.
-    #[expect(clippy::type_complexity, reason = "two lists of named values; a type for them would say no more")]
-    pub fn open_record(
-        &self,
-        known: &[&'static str],
-    ) -> Result<(Vec<(&'static str, At<'a>)>, Vec<(String, At<'a>)>)> {
+    #[expect(
+        clippy::type_complexity,
+        reason = "two lists of named values; a type for them would say no more"
+    )]
+    pub fn open_record(&self, known: &[&'static str]) -> Result<(Vec<(&'static str, At<'a>)>, Vec<(String, At<'a>)>)> {
         let entries: BTreeMap<String, At<'a>> = self.entries("object")?.into_iter().collect();
         let (mut fields, mut unknown) = (Vec::new(), Vec::new());
         for (name, value) in entries {

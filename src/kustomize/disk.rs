@@ -35,10 +35,15 @@ impl FileSystem for Disk {
             return Err(format!("{path} is no regular file"));
         }
         if metadata.len() > MAX_FILE {
-            return Err(format!("{path} has {} bytes; overlays take at most {MAX_FILE}", metadata.len()));
+            return Err(format!(
+                "{path} has {} bytes; overlays take at most {MAX_FILE}",
+                metadata.len()
+            ));
         }
         let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        file.take(MAX_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failed(&error))?;
         Ok(bytes)
     }
 }
@@ -68,7 +73,10 @@ mod tests {
         symlink(real.join("d/f"), real.join("link")).expect("linked");
         let path = |name: &str| real.join(name).display().to_string();
         assert_eq!(Disk.resolve(&path("d")), Ok(Resolved::Directory(path("d"))));
-        assert_eq!(Disk.resolve(&path("link")), Ok(Resolved::File(path("d"), "f".to_owned())));
+        assert_eq!(
+            Disk.resolve(&path("link")),
+            Ok(Resolved::File(path("d"), "f".to_owned()))
+        );
         assert_eq!(Disk.read(&path("link")), Ok(b"text".to_vec()));
         let missing = Disk.resolve(&path("none")).expect_err("missing");
         assert!(missing.ends_with("/none: no such file or directory"), "{missing}");

@@ -61,7 +61,11 @@ impl FileSystem for MemoryFiles {
             let directory = if directory.is_empty() { "/" } else { directory };
             return Ok(Resolved::File(directory.to_owned(), name.to_owned()));
         }
-        let below = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+        let below = if path == "/" {
+            "/".to_owned()
+        } else {
+            format!("{path}/")
+        };
         match self.files.keys().any(|file| file.starts_with(&below)) {
             true => Ok(Resolved::Directory(path.to_owned())),
             false => Err(format!("lstat {path}: no such file or directory")),

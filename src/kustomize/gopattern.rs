@@ -20,7 +20,13 @@ impl Pattern {
         let compiled = RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build();
         compiled.map(Self).map_err(|error| {
             let last = error.to_string();
-            let reason = last.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+            let reason = last
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim()
+                .trim_start_matches("error: ")
+                .to_owned();
             Error::kustomization(format!("error parsing regexp: {reason}: `{pattern}`"))
         })
     }

@@ -50,7 +50,9 @@ impl Loader {
         }
         if let Some(spec) = RepoSpec::parse(path) {
             if let Some(url) = self.urls.iter().find(|url| url.starts_with(path)) {
-                return Err(Error::load(format!("cycle detected: URI '{path}' referenced by previous URI '{url}'")));
+                return Err(Error::load(format!(
+                    "cycle detected: URI '{path}' referenced by previous URI '{url}'"
+                )));
             }
             return Self::of_repository(world, path, &spec, Some(self));
         }
@@ -58,7 +60,11 @@ impl Loader {
             return Err(Error::load(format!("new root '{path}' cannot be absolute")));
         }
         let root = directory(world, &paths::join(&self.root, path))?;
-        if let Some(repository) = self.repository.as_ref().filter(|repository| !paths::is_in(&root, repository)) {
+        if let Some(repository) = self
+            .repository
+            .as_ref()
+            .filter(|repository| !paths::is_in(&root, repository))
+        {
             return Err(Error::load(format!(
                 "security; bases in kustomizations found in cloned git repos must be within the repo, \
                  but base '{root}' is outside '{repository}'"
@@ -83,7 +89,9 @@ impl Loader {
         let repository = world.repository(spec)?;
         let root = directory(world, &paths::join(&repository, &spec.directory))?;
         if !paths::is_in(&root, &repository) {
-            return Err(Error::load(format!("{root:?} refers to directory outside of repo {repository:?}")));
+            return Err(Error::load(format!(
+                "{root:?} refers to directory outside of repo {repository:?}"
+            )));
         }
         let mut urls = from.map(|from| from.urls.clone()).unwrap_or_default();
         urls.push(url.to_owned());
@@ -103,7 +111,11 @@ impl Loader {
         if remote::is_file(path) {
             return world.download(path);
         }
-        let path = if path.starts_with('/') { path.to_owned() } else { paths::join(&self.root, path) };
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            paths::join(&self.root, path)
+        };
         if !world.options.restrict_to_root && self.repository.is_none() {
             return world.read(&path);
         }
@@ -112,16 +124,20 @@ impl Loader {
             Resolved::File(directory, name) if paths::is_in(&directory, &self.root) => {
                 world.read(&paths::join(&directory, &name))
             }
-            Resolved::File(..) => {
-                Err(Error::load(format!("security; file '{path}' is not in or below '{}'", self.root)))
-            }
+            Resolved::File(..) => Err(Error::load(format!(
+                "security; file '{path}' is not in or below '{}'",
+                self.root
+            ))),
         }
     }
 }
 
 fn directory(world: &mut World<'_>, path: &str) -> Result<String> {
     let wrong = |why: String| Error::load(format!("must build at directory: {why}"));
-    match world.resolve(path).map_err(|error| wrong(format!("not a valid directory: {error}")))? {
+    match world
+        .resolve(path)
+        .map_err(|error| wrong(format!("not a valid directory: {error}")))?
+    {
         Resolved::Directory(directory) => Ok(directory),
         Resolved::File(..) => Err(wrong(format!("not a valid directory: '{path}' is a file"))),
     }

@@ -46,21 +46,21 @@ mod world;
 pub mod yaml;
 
 pub use self::disk::Disk;
+use self::error::Result;
 pub use self::error::Why;
+use self::fieldspec::FieldSpec;
 pub use self::fs::{FileSystem, MemoryFiles, Resolved};
 pub use self::kustomization::FILE_NAMES;
-pub use self::programs::Programs;
-pub use self::remote::RepoSpec;
-pub use self::result::{Build, Built, Failure, Place};
-pub use self::tools::{HelmRun, NoTools, Tools};
-use self::error::Result;
-use self::fieldspec::FieldSpec;
 use self::kustomization::SortOptions;
 use self::loader::Loader;
 use self::origin::Origin;
+pub use self::programs::Programs;
+pub use self::remote::RepoSpec;
 use self::resmap::ResMap;
 use self::resource::note;
+pub use self::result::{Build, Built, Failure, Place};
 use self::target::{Accumulator, Target};
+pub use self::tools::{HelmRun, NoTools, Tools};
 use self::transformer::{TextsTransformer, Transform, add_hashes, fix_references, resolve_vars, sort};
 use self::world::World;
 
@@ -91,7 +91,12 @@ impl Default for Options {
 ///
 /// # Errors
 /// If Kustomize would refuse the overlay, or it is larger than any real one.
-pub fn build(files: &dyn FileSystem, tools: &dyn Tools, directory: &str, options: &Options) -> std::result::Result<Build, Failure> {
+pub fn build(
+    files: &dyn FileSystem,
+    tools: &dyn Tools,
+    directory: &str,
+    options: &Options,
+) -> std::result::Result<Build, Failure> {
     let mut world = World::new(files, tools, options);
     match accumulate(&mut world, directory).and_then(|map| result::print(&world, &map)) {
         Ok(built) => Ok(Build::new(world, built)),
@@ -110,7 +115,11 @@ fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
     fix_references(world, &mut map, &config.name_reference)?;
     resolve_vars(world, &mut map, &vars, &config.var_reference)?;
     drop_local(world, &mut map);
-    let order = target.kustomization.sort_options.clone().unwrap_or_else(SortOptions::legacy);
+    let order = target
+        .kustomization
+        .sort_options
+        .clone()
+        .unwrap_or_else(SortOptions::legacy);
     sort(world, &mut map, &order)?;
     let asks = |word: &str| metadata.iter().any(|there| there == word);
     if asks("managedByLabel") {
@@ -133,7 +142,9 @@ fn drop_local(world: &World<'_>, map: &mut ResMap) {
             let word = graph.annotation(root, "config.kubernetes.io/local-config");
             word.is_some_and(|word| word != "false")
         };
-        resource.root.is_some_and(|root| !graph.is_hollow(root) && !is_local(root))
+        resource
+            .root
+            .is_some_and(|root| !graph.is_hollow(root) && !is_local(root))
     });
 }
 

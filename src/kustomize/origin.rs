@@ -52,7 +52,12 @@ impl Origin {
             repo: self.repo.clone(),
             reference: self.reference.clone(),
             configured_in: self.path.clone(),
-            configured_by: [id.gvk.api_version(), id.gvk.kind.clone(), id.name.clone(), id.namespace.clone()],
+            configured_by: [
+                id.gvk.api_version(),
+                id.gvk.kind.clone(),
+                id.name.clone(),
+                id.namespace.clone(),
+            ],
         }
     }
 
@@ -70,7 +75,10 @@ impl Origin {
         set(&mut node, "ref", &self.reference);
         set(&mut node, "configuredIn", &self.configured_in);
         let mut by = Node::mapping();
-        for (name, text) in ["apiVersion", "kind", "name", "namespace"].iter().zip(&self.configured_by) {
+        for (name, text) in ["apiVersion", "kind", "name", "namespace"]
+            .iter()
+            .zip(&self.configured_by)
+        {
             set(&mut by, name, text);
         }
         if !by.is_empty_mapping() {

@@ -11,8 +11,8 @@ use super::loader::Loader;
 use super::resmap::ResMap;
 use super::transformer::{
     Affix, AffixTransformer, ImageTransformer, JsonPatchTransformer, NamespaceTransformer, PatchTransformer,
-    ReplacementTransformer, ReplicaTransformer, StrategicMergeTransformer, Subjects, Texts, TextsTransformer, Transform,
-    ValueAddTransformer, add_hashes,
+    ReplacementTransformer, ReplicaTransformer, StrategicMergeTransformer, Subjects, Texts, TextsTransformer,
+    Transform, ValueAddTransformer, add_hashes,
 };
 use super::world::World;
 use super::yaml::Pos;
@@ -96,10 +96,28 @@ struct Config {
 
 impl Config {
     fn read(at: At<'_>, kind: &str) -> Result<Self> {
-        let mut config = Self { pos: at.pos(), ..Self::default() };
+        let mut config = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         let known = [
-            "labels", "annotations", "fieldSpecs", "prefix", "suffix", "metadata", "unsetOnly", "setRoleBindingSubjects", "imageTag",
-            "replica", "paths", "patches", "path", "patch", "target", "options", "jsonOp",
+            "labels",
+            "annotations",
+            "fieldSpecs",
+            "prefix",
+            "suffix",
+            "metadata",
+            "unsetOnly",
+            "setRoleBindingSubjects",
+            "imageTag",
+            "replica",
+            "paths",
+            "patches",
+            "path",
+            "patch",
+            "target",
+            "options",
+            "jsonOp",
         ];
         for (name, value) in at.record(&known)? {
             config.set(kind, name, value)?;

@@ -46,7 +46,11 @@ impl Tools for Programs {
                 command.args(before_values).arg("-f").arg(file).args(after_values);
             }
         }
-        let home = if home.is_empty() { scratch.0.join("helm") } else { PathBuf::from(home) };
+        let home = if home.is_empty() {
+            scratch.0.join("helm")
+        } else {
+            PathBuf::from(home)
+        };
         command
             .env("HELM_CONFIG_HOME", &home)
             .env("HELM_CACHE_HOME", home.join(".cache"))
@@ -68,13 +72,20 @@ impl Tools for Programs {
             fetch(repository, &url, directory, &place)?;
         }
         let real = fs::canonicalize(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-        real.to_str().map(str::to_owned).ok_or_else(|| format!("{}: the path is no text", real.display()))
+        real.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{}: the path is no text", real.display()))
     }
 }
 
 /// The name under which a repository at a reference is kept.
 fn pin(repository: &RepoSpec) -> String {
-    let what = format!("{}?ref={}&submodules={}", repository.clone_url(), repository.reference, repository.submodules);
+    let what = format!(
+        "{}?ref={}&submodules={}",
+        repository.clone_url(),
+        repository.reference,
+        repository.submodules
+    );
     let hash = digest(&SHA256, what.as_bytes());
     hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -85,11 +96,18 @@ fn fetch(repository: &RepoSpec, url: &str, directory: &Path, place: &Path) -> Re
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let half = Scratch(directory.join(format!(".{}-{number}", std::process::id())));
     fs::create_dir_all(&half.0).map_err(|error| format!("{}: {error}", half.0.display()))?;
-    let reference = if repository.reference.is_empty() { "HEAD" } else { &repository.reference };
+    let reference = if repository.reference.is_empty() {
+        "HEAD"
+    } else {
+        &repository.reference
+    };
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
         // Nobody is there to answer a question about passwords.
-        command.current_dir(&half.0).args(arguments).env("GIT_TERMINAL_PROMPT", "0");
+        command
+            .current_dir(&half.0)
+            .args(arguments)
+            .env("GIT_TERMINAL_PROMPT", "0");
         run_program(command, Path::new("git")).map(|_| ())
     };
     git(&["init", "--quiet"])?;
@@ -108,10 +126,13 @@ fn fetch(repository: &RepoSpec, url: &str, directory: &Path, place: &Path) -> Re
 
 fn run_program(mut command: Command, program: &Path) -> Result<Output, String> {
     let name = program.display();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!("{name} is not installed"),
-        _ => format!("{name}: {error}"),
-    })?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("{name} is not installed"),
+            _ => format!("{name}: {error}"),
+        })?;
     if output.status.success() {
         return Ok(output);
     }
@@ -145,9 +166,15 @@ mod tests {
 
     fn git(directory: &Path, arguments: &[&str]) -> bool {
         let mut command = Command::new("git");
-        command.current_dir(directory).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .current_dir(directory)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         for (name, value) in [("AUTHOR", "a"), ("COMMITTER", "c")] {
-            command.env(format!("GIT_{name}_NAME"), value).env(format!("GIT_{name}_EMAIL"), "x@example.org");
+            command
+                .env(format!("GIT_{name}_NAME"), value)
+                .env(format!("GIT_{name}_EMAIL"), "x@example.org");
         }
         command.status().is_ok_and(|status| status.success())
     }
@@ -158,7 +185,8 @@ mod tests {
         let repo = root.path().join("repo");
         fs::create_dir(&repo).expect("made");
         fs::write(repo.join("file"), "one").expect("written");
-        let is_made = git(&repo, &["init", "--quiet"]) && git(&repo, &["add", "."]) && git(&repo, &["commit", "-qm", "x"]);
+        let is_made =
+            git(&repo, &["init", "--quiet"]) && git(&repo, &["add", "."]) && git(&repo, &["commit", "-qm", "x"]);
         if !is_made {
             eprintln!("SKIPPED: no git here; fetching repositories was not tested");
             return;
@@ -172,7 +200,10 @@ mod tests {
         fs::write(repo.join("file"), "two").expect("written");
         assert!(git(&repo, &["commit", "-qam", "y"]));
         assert_eq!(programs.repository(&spec), Ok(fetched.clone()));
-        assert_eq!(fs::read_to_string(Path::new(&fetched).join("file")).expect("there"), "one");
+        assert_eq!(
+            fs::read_to_string(Path::new(&fetched).join("file")).expect("there"),
+            "one"
+        );
         assert!(Programs::default().repository(&spec).is_err());
     }
 }

@@ -35,7 +35,10 @@ pub fn read_resources(graph: &mut Graph, text: &str, file: FileId) -> Result<Vec
 /// How many documents a text is split into; a `List` is only taken apart as a whole if it is the only one.
 fn count_parts(text: &str) -> usize {
     let mut lines = text.split_inclusive('\n').skip(1);
-    1 + lines.by_ref().filter(|line| line.starts_with("---") && line.ends_with('\n')).count()
+    1 + lines
+        .by_ref()
+        .filter(|line| line.starts_with("---") && line.ends_with('\n'))
+        .count()
 }
 
 /// The items of a `List` or `ResourceList`.
@@ -60,7 +63,12 @@ fn check_all(graph: &Graph, roots: Vec<Id>) -> Result<Vec<Id>> {
 
 /// Checks that something is an object: it has a kind, and unless it is a list a name.
 fn check(graph: &Graph, root: Id) -> Result<()> {
-    let text = |name: &str| graph.get(root, name).filter(|value| !graph.is_hollow(*value)).map(|value| graph.text(value));
+    let text = |name: &str| {
+        graph
+            .get(root, name)
+            .filter(|value| !graph.is_hollow(*value))
+            .map(|value| graph.text(value))
+    };
     let has_meta = graph.metadata(root).is_some_and(|metadata| {
         ["name", "namespace", "labels", "annotations"]
             .iter()
@@ -109,7 +117,9 @@ fn with_lists_apart(graph: &mut Graph, roots: Vec<Id>) -> Result<Vec<Id>> {
         let mut inner = Vec::new();
         for item in graph.content(items).to_vec() {
             let pos = graph.pos(item);
-            let value = graph.to_json(item).within(|| format!("trouble expanding list of {kind}"))?;
+            let value = graph
+                .to_json(item)
+                .within(|| format!("trouble expanding list of {kind}"))?;
             inner.extend(graph.add_json_text(&value, pos)?);
         }
         queue.extend(check_all(graph, inner)?);

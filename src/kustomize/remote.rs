@@ -22,9 +22,9 @@ const SCHEMES: [&str; 4] = ["ssh://", "https://", "http://", "file://"];
 
 /// Whether a path is a URL of a single file.
 pub fn is_file(path: &str) -> bool {
-    path.split_once("://").is_some_and(|(scheme, _)| matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https"))
+    path.split_once("://")
+        .is_some_and(|(scheme, _)| matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https"))
 }
-
 
 impl RepoSpec {
     /// Reads a URL. `None` if it is a path of files here.
@@ -42,7 +42,9 @@ impl RepoSpec {
         }
         let value = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value)
+            pairs
+                .find(|(key, value)| *key == name && !value.is_empty())
+                .map(|(_, value)| value)
         };
         Some(Self {
             host,
@@ -66,10 +68,14 @@ fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 
 fn split_host(address: &str) -> Option<(String, &str)> {
     let address = without_prefix(address, "git::").unwrap_or(address);
-    let found = SCHEMES.iter().find_map(|scheme| without_prefix(address, scheme).map(|rest| (*scheme, rest)));
+    let found = SCHEMES
+        .iter()
+        .find_map(|scheme| without_prefix(address, scheme).map(|rest| (*scheme, rest)));
     let (scheme, rest) = found.unwrap_or(("", address));
     let (user, rest) = split_user(rest);
-    let is_github = without_prefix(rest, "github.com/").or(without_prefix(rest, "github.com:")).is_some();
+    let is_github = without_prefix(rest, "github.com/")
+        .or(without_prefix(rest, "github.com:"))
+        .is_some();
     let is_scp_like = scheme.is_empty() && (!user.is_empty() || is_github);
     if scheme.is_empty() && !is_scp_like {
         return None;
@@ -78,7 +84,9 @@ fn split_host(address: &str) -> Option<(String, &str)> {
         return Some((scheme.to_owned(), &address[address.len() - rest.len() - user.len()..]));
     }
     let slash = rest.find('/');
-    let colon = rest.find(':').filter(|colon| is_scp_like && *colon > 0 && slash.is_none_or(|slash| *colon < slash));
+    let colon = rest
+        .find(':')
+        .filter(|colon| is_scp_like && *colon > 0 && slash.is_none_or(|slash| *colon < slash));
     let (host, path) = match colon.or(slash) {
         Some(at) => rest.split_at(at + 1),
         None => (rest, ""),
@@ -93,7 +101,8 @@ fn split_host(address: &str) -> Option<(String, &str)> {
 
 fn split_user(text: &str) -> (&str, &str) {
     let is_user = |user: &str| {
-        user.starts_with(|c: char| c.is_ascii_alphabetic()) && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        user.starts_with(|c: char| c.is_ascii_alphabetic())
+            && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
     match text.split_once('@') {
         Some((user, _)) if is_user(user) => text.split_at(user.len() + 1),
@@ -132,9 +141,24 @@ mod tests {
     #[test]
     fn urls_name_a_directory_in_a_repository() {
         for (url, clone, directory, reference) in [
-            ("github.com/owner/repo/deploy?ref=v1", "https://github.com/owner/repo", "deploy", "v1"),
-            ("https://github.com/owner/repo//deploy/base?ref=main", "https://github.com/owner/repo", "deploy/base", "main"),
-            ("git@github.com:owner/repo.git/deploy", "git@github.com:owner/repo.git", "/deploy", ""),
+            (
+                "github.com/owner/repo/deploy?ref=v1",
+                "https://github.com/owner/repo",
+                "deploy",
+                "v1",
+            ),
+            (
+                "https://github.com/owner/repo//deploy/base?ref=main",
+                "https://github.com/owner/repo",
+                "deploy/base",
+                "main",
+            ),
+            (
+                "git@github.com:owner/repo.git/deploy",
+                "git@github.com:owner/repo.git",
+                "/deploy",
+                "",
+            ),
             ("https://example.com/a/b/c", "https://example.com/a/b", "c", ""),
             ("file:///srv/repo.git//sub", "file:///srv/repo.git", "sub", ""),
             ("ssh://git@host.org/team/repo", "ssh://git@host.org/team/repo", "", ""),
@@ -148,7 +172,15 @@ mod tests {
 
     #[test]
     fn paths_of_files_are_no_repositories() {
-        for path in ["../base", "base", "/base", "deployment.yaml", "a@b.yaml", "github.com", "https://x.org/one"] {
+        for path in [
+            "../base",
+            "base",
+            "/base",
+            "deployment.yaml",
+            "a@b.yaml",
+            "github.com",
+            "https://x.org/one",
+        ] {
             assert_eq!(RepoSpec::parse(path), None, "{path}");
         }
     }

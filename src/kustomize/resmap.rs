@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use super::error::{Error, Result};
 use super::graph::{Graph, Id};
+use super::kustomization::Selector;
 use super::resid::{Gvk, ResId};
 use super::resource::{Resource, note};
 use super::selector::SelectorPattern;
-use super::kustomization::Selector;
 
 /// What makes an id unique.
 type Key = (String, Gvk, String);
@@ -67,7 +67,9 @@ impl ResMap {
     /// # Errors
     /// If there is one with the id of one of them.
     pub fn append_all(&mut self, graph: &Graph, resources: impl IntoIterator<Item = Resource>) -> Result<()> {
-        resources.into_iter().try_for_each(|resource| self.append(graph, resource))
+        resources
+            .into_iter()
+            .try_for_each(|resource| self.append(graph, resource))
     }
 
     /// Drops objects of which nothing is left.
@@ -144,9 +146,7 @@ impl ResMap {
         let pos = graph.pos(root);
         match (found.as_slice(), replaces) {
             ([], false) => self.append(graph, resource),
-            ([], true) => {
-                Err(Error::resources(format!("id {id} does not exist; cannot merge or replace")).at(pos))
-            }
+            ([], true) => Err(Error::resources(format!("id {id} does not exist; cannot merge or replace")).at(pos)),
             ([at], true) => {
                 let old = self.list[*at].root.expect("hollow objects are not found by their ids");
                 take_over(graph, root, old, behavior == "merge")?;
@@ -213,7 +213,10 @@ fn take_over(graph: &mut Graph, root: Id, old: Id, merges: bool) -> Result<()> {
     Ok(())
 }
 
-fn merged<K: Ord, V>(mut low: std::collections::BTreeMap<K, V>, high: std::collections::BTreeMap<K, V>) -> std::collections::BTreeMap<K, V> {
+fn merged<K: Ord, V>(
+    mut low: std::collections::BTreeMap<K, V>,
+    high: std::collections::BTreeMap<K, V>,
+) -> std::collections::BTreeMap<K, V> {
     low.extend(high);
     low
 }

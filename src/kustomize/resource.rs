@@ -66,7 +66,10 @@ pub mod note {
     /// Whether an annotation is one that a JSON patch can't take away.
     pub fn survives_json_patches(name: &str) -> bool {
         name.starts_with(PREFIX)
-            || matches!(name, "config.kubernetes.io/path" | "config.kubernetes.io/index" | "config.k8s.io/id")
+            || matches!(
+                name,
+                "config.kubernetes.io/path" | "config.kubernetes.io/index" | "config.k8s.io/id"
+            )
     }
 }
 
@@ -128,7 +131,9 @@ impl Graph {
         }
         let api_version = self.api_version(root);
         let ids = names.iter().zip(namespaces).zip(kinds);
-        Ok(ids.map(|((name, namespace), kind)| ResId::unscoped(Gvk::of(api_version, kind), name, namespace)).collect())
+        Ok(ids
+            .map(|((name, namespace), kind)| ResId::unscoped(Gvk::of(api_version, kind), name, namespace))
+            .collect())
     }
 
     /// What it was called first.
@@ -136,7 +141,11 @@ impl Graph {
     /// # Errors
     /// As [`Graph::prev_ids`].
     pub fn org_id(&self, root: Id) -> Result<ResId> {
-        Ok(self.prev_ids(root)?.into_iter().next().unwrap_or_else(|| self.cur_id(root)))
+        Ok(self
+            .prev_ids(root)?
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| self.cur_id(root)))
     }
 
     /// All that it is and was called, the current id first; none of them knows scopes.
@@ -177,7 +186,9 @@ impl Graph {
 
     /// A note that is a list.
     pub fn note_list(&self, root: Id, name: &str) -> Vec<&str> {
-        self.annotation(root, name).map(|list| list.split(',').collect()).unwrap_or_default()
+        self.annotation(root, name)
+            .map(|list| list.split(',').collect())
+            .unwrap_or_default()
     }
 
     /// Whether a switch is on.

@@ -25,7 +25,9 @@ impl fmt::Display for Place {
 }
 
 fn place(names: &[String], pos: Pos) -> Option<Place> {
-    let file = names.get(usize::try_from(pos.file.0).ok()?).filter(|name| !name.is_empty() && pos.is_known())?;
+    let file = names
+        .get(usize::try_from(pos.file.0).ok()?)
+        .filter(|name| !name.is_empty() && pos.is_known())?;
     Some(Place {
         file: file.clone(),
         line: pos.line,
@@ -140,7 +142,12 @@ fn path_of_line(text: &str, line: u32) -> Vec<String> {
     while let Some(node) = at {
         // The last thing that begins on the line or before it is the one that the line is in.
         let fields = node.entries().iter().rev().find(|entry| entry.key.pos.line <= line);
-        let items = node.items().iter().enumerate().rev().find(|(_, item)| item.pos.line <= line);
+        let items = node
+            .items()
+            .iter()
+            .enumerate()
+            .rev()
+            .find(|(_, item)| item.pos.line <= line);
         at = match (fields, items) {
             (Some(entry), _) => {
                 path.push(entry.key.text().to_owned());
@@ -160,7 +167,9 @@ fn path_of_line(text: &str, line: u32) -> Vec<String> {
 pub(super) fn print(world: &World<'_>, map: &ResMap) -> Result<Vec<Built>> {
     let print_one = |root| {
         let value = world.graph.to_json(root)?;
-        let text = print_value(&value).map_err(Error::from).map_err(|error| error.at(world.graph.pos(root)))?;
+        let text = print_value(&value)
+            .map_err(Error::from)
+            .map_err(|error| error.at(world.graph.pos(root)))?;
         Ok(Built { root, text })
     };
     map.roots().into_iter().map(print_one).collect()

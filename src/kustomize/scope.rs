@@ -9,9 +9,17 @@ const CLUSTER_SCOPED: &[(&str, &[&str], &[&str])] = &[
         &["v1", "v1beta1"],
         &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"],
     ),
-    ("apiextensions.k8s.io", &["v1", "v1beta1"], &["CustomResourceDefinition"]),
+    (
+        "apiextensions.k8s.io",
+        &["v1", "v1beta1"],
+        &["CustomResourceDefinition"],
+    ),
     ("apiregistration.k8s.io", &["v1", "v1beta1"], &["APIService"]),
-    ("certificates.k8s.io", &["v1", "v1beta1"], &["CertificateSigningRequest"]),
+    (
+        "certificates.k8s.io",
+        &["v1", "v1beta1"],
+        &["CertificateSigningRequest"],
+    ),
     (
         "flowcontrol.apiserver.k8s.io",
         &["v1beta1"],
@@ -34,13 +42,19 @@ const CLUSTER_SCOPED: &[(&str, &[&str], &[&str])] = &[
     (
         "",
         &["v1"],
-        &["ComponentStatus", "Namespace", "Node", "NodeProxyOptions", "PersistentVolume"],
+        &[
+            "ComponentStatus",
+            "Namespace",
+            "Node",
+            "NodeProxyOptions",
+            "PersistentVolume",
+        ],
     ),
 ];
 
 /// Whether objects of this type certainly have no namespace.
 pub fn is_cluster_scoped(group: &str, version: &str, kind: &str) -> bool {
-    CLUSTER_SCOPED.iter().any(|(in_group, versions, kinds)| {
-        *in_group == group && versions.contains(&version) && kinds.contains(&kind)
-    })
+    CLUSTER_SCOPED
+        .iter()
+        .any(|(in_group, versions, kinds)| *in_group == group && versions.contains(&version) && kinds.contains(&kind))
 }

@@ -12,7 +12,8 @@ use super::resource::note;
 use super::target::{Accumulator, Target};
 use super::transformer::{
     Affix, AffixTransformer, ImageTransformer, JsonPatchTransformer, NamespaceTransformer, PatchTransformer,
-    ReplacementTransformer, ReplicaTransformer, StrategicMergeTransformer, Subjects, Texts, TextsTransformer, Transform,
+    ReplacementTransformer, ReplicaTransformer, StrategicMergeTransformer, Subjects, Texts, TextsTransformer,
+    Transform,
 };
 use super::world::World;
 use super::yaml::{Kind, Pos, Tag};
@@ -43,13 +44,25 @@ pub fn generate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -
         Box::new(ConfigGenerator { kind, spec, options }) as Box<dyn Generate>
     };
     let mut generators: Vec<Box<dyn Generate>> = Vec::new();
-    generators.extend(kustomization.config_map_generator.iter().map(|spec| config(ConfigKind::ConfigMap, spec)));
-    generators.extend(kustomization.secret_generator.iter().map(|spec| config(ConfigKind::Secret, spec)));
+    generators.extend(
+        kustomization
+            .config_map_generator
+            .iter()
+            .map(|spec| config(ConfigKind::ConfigMap, spec)),
+    );
+    generators.extend(
+        kustomization
+            .secret_generator
+            .iter()
+            .map(|spec| config(ConfigKind::Secret, spec)),
+    );
     for chart in &kustomization.helm_charts {
         let mut chart = chart.clone();
         if chart.namespace.is_empty() {
             let own = &kustomization.namespace;
-            chart.namespace.clone_from(if own.is_empty() { &target.helm_namespace } else { own });
+            chart
+                .namespace
+                .clone_from(if own.is_empty() { &target.helm_namespace } else { own });
         }
         let made = HelmGenerator::new(world, &target.loader, chart, kustomization.helm_globals.clone())
             .within(|| "trouble configuring builtin HelmChartInflationGenerator".to_owned())?;
@@ -57,14 +70,20 @@ pub fn generate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -
     }
     let mut all: Vec<(Box<dyn Generate>, Option<Origin>)> = Vec::new();
     for generator in generators {
-        let origin = target.origin.as_ref().map(|origin| origin.by_builtin(target.file_name, generator.kind()));
+        let origin = target
+            .origin
+            .as_ref()
+            .map(|origin| origin.by_builtin(target.file_name, generator.kind()));
         all.push((generator, origin));
     }
     for (loaded, origin, root) in plugins(target, world, &kustomization.generators)? {
         match loaded {
             Plugin::Generator(generator) => all.push((generator, origin)),
             Plugin::Transformer(_) => {
-                let why = format!("failed to load generator: plugin {} not a generator", world.graph.cur_id(root));
+                let why = format!(
+                    "failed to load generator: plugin {} not a generator",
+                    world.graph.cur_id(root)
+                );
                 return Err(Error::kustomization(why).at(world.graph.pos(root)));
             }
         }
@@ -72,7 +91,10 @@ pub fn generate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -
     for (generator, origin) in all {
         for resource in generator.generate(world, &target.loader)? {
             let root = resource.root.expect("generators make objects");
-            if let Some(origin) = origin.as_ref().filter(|_| world.graph.annotation(root, note::ORIGIN).is_none()) {
+            if let Some(origin) = origin
+                .as_ref()
+                .filter(|_| world.graph.annotation(root, note::ORIGIN).is_none())
+            {
                 world.graph.set_note(root, note::ORIGIN, &origin.text())?;
             }
             let absorbed = acc.map.absorb(&mut world.graph, resource);
@@ -108,7 +130,8 @@ fn plugins(target: &Target, world: &mut World<'_>, entries: &[Entry]) -> Result<
         let has_origin = world.graph.annotation(root, note::ORIGIN).is_some();
         let origin = target.origin.as_ref().filter(|_| has_origin).map(|origin| {
             let file = world.graph.annotation(root, note::ORIGIN).and_then(path_of_origin);
-            file.map_or_else(|| origin.clone(), |file| Origin::default().append(&file)).by_plugin(&id)
+            file.map_or_else(|| origin.clone(), |file| Origin::default().append(&file))
+                .by_plugin(&id)
         });
         loaded.push((plugin::load(world, &target.loader, root)?, origin, root));
     }
@@ -125,7 +148,10 @@ fn path_of_origin(text: &str) -> Option<String> {
 pub fn transform(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -> Result<()> {
     let mut all: Vec<(Box<dyn Transform>, Option<Origin>)> = Vec::new();
     for (kind, transformer) in builtin(target, world, &acc.config)? {
-        let origin = target.origin.as_ref().map(|origin| origin.by_builtin(target.file_name, kind));
+        let origin = target
+            .origin
+            .as_ref()
+            .map(|origin| origin.by_builtin(target.file_name, kind));
         all.push((transformer, origin));
     }
     all.extend(configured(target, world, &target.kustomization.transformers)?);
@@ -146,7 +172,10 @@ fn note_change(graph: &mut Graph, root: Id, origin: &Origin) -> Result<()> {
     if graph.annotation(root, note::ORIGIN).is_none() {
         return graph.set_note(root, note::ORIGIN, &origin.text());
     }
-    let before = graph.annotation(root, note::TRANSFORMATIONS).unwrap_or_default().to_owned();
+    let before = graph
+        .annotation(root, note::TRANSFORMATIONS)
+        .unwrap_or_default()
+        .to_owned();
     graph.set_note(root, note::TRANSFORMATIONS, &origin.text_after(&before))
 }
 
@@ -182,7 +211,10 @@ pub fn validate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -
 fn snapshot(graph: &Graph, acc: &Accumulator) -> Result<Vec<serde_json::Value>> {
     let without_label = |root| {
         let mut value = graph.to_json(root)?;
-        if let Some(labels) = value.pointer_mut("/metadata/labels").and_then(serde_json::Value::as_object_mut) {
+        if let Some(labels) = value
+            .pointer_mut("/metadata/labels")
+            .and_then(serde_json::Value::as_object_mut)
+        {
             labels.remove("validated-by");
         }
         Ok(value)
@@ -221,7 +253,10 @@ fn builtin(target: &Target, world: &mut World<'_>, config: &TransformerConfig) -
     add_labels(kustomization, config, &mut all)?;
     if !kustomization.common_annotations.is_empty() {
         let pos = kustomization.place("commonAnnotations");
-        all.push(("AnnotationsTransformer", texts(&kustomization.common_annotations, &config.common_annotations, pos)));
+        all.push((
+            "AnnotationsTransformer",
+            texts(&kustomization.common_annotations, &config.common_annotations, pos),
+        ));
     }
     for patch in &kustomization.patches_json6902 {
         let made = JsonPatchTransformer::load(world, loader, patch);
@@ -230,7 +265,10 @@ fn builtin(target: &Target, world: &mut World<'_>, config: &TransformerConfig) -
     }
     for replica in &kustomization.replicas {
         let (replica, specs) = (replica.clone(), config.replicas.clone());
-        all.push(("ReplicaCountTransformer", Box::new(ReplicaTransformer { replica, specs })));
+        all.push((
+            "ReplicaCountTransformer",
+            Box::new(ReplicaTransformer { replica, specs }),
+        ));
     }
     for image in &kustomization.images {
         let (image, specs) = (image.clone(), config.images.clone());
@@ -250,8 +288,20 @@ fn texts(texts: &Texts, specs: &[FieldSpec], pos: Pos) -> Box<dyn Transform> {
 
 fn add_affixes(kustomization: &Kustomization, config: &TransformerConfig, all: &mut Builtin) -> Result<()> {
     let affixes = [
-        ("PrefixTransformer", Affix::Prefix, &kustomization.name_prefix, &config.name_prefix, "namePrefix"),
-        ("SuffixTransformer", Affix::Suffix, &kustomization.name_suffix, &config.name_suffix, "nameSuffix"),
+        (
+            "PrefixTransformer",
+            Affix::Prefix,
+            &kustomization.name_prefix,
+            &config.name_prefix,
+            "namePrefix",
+        ),
+        (
+            "SuffixTransformer",
+            Affix::Suffix,
+            &kustomization.name_suffix,
+            &config.name_suffix,
+            "nameSuffix",
+        ),
     ];
     for (kind, affix, text, specs, field) in affixes {
         if !text.is_empty() {

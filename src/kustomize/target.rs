@@ -68,9 +68,17 @@ impl Target {
             )));
         };
         let invalid = || "invalid Kustomization".to_owned();
-        let text = yaml::decode(&file.bytes, file.id).map_err(Error::from).within(invalid)?;
-        let document = yaml::parse_document(&text, file.id).map_err(Error::from).within(invalid)?;
-        let empty = yaml::Node::mapping().at(yaml::Pos { file: file.id, line: 1, column: 1 });
+        let text = yaml::decode(&file.bytes, file.id)
+            .map_err(Error::from)
+            .within(invalid)?;
+        let document = yaml::parse_document(&text, file.id)
+            .map_err(Error::from)
+            .within(invalid)?;
+        let empty = yaml::Node::mapping().at(yaml::Pos {
+            file: file.id,
+            line: 1,
+            column: 1,
+        });
         let mut root = document.map_or(empty, |document| document.root);
         yaml::expand_aliases(&mut root).map_err(Error::from).within(invalid)?;
         let root = world.graph.import(root)?;
@@ -95,7 +103,10 @@ impl Target {
     pub fn choose_schema(&self, world: &mut World<'_>) -> Result<()> {
         let openapi = &self.kustomization.openapi;
         let pos = self.kustomization.place("openapi");
-        let file = openapi.get("path").map(|path| self.loader.load(world, path).at(pos)).transpose()?;
+        let file = openapi
+            .get("path")
+            .map(|path| self.loader.load(world, path).at(pos))
+            .transpose()?;
         world.choose_schema(openapi.get("version").map(String::as_str), file.as_ref(), pos)
     }
 
@@ -111,7 +122,9 @@ impl Target {
         let crds = load_crds(world, &self.loader, &self.kustomization.crds).within(|| "loading CRDs".to_owned())?;
         acc.config = TransformerConfig::merge(&acc.config, &Arc::new(crds)).within(|| "merging CRDs".to_owned())?;
         steps::generate(self, world, &mut acc)?;
-        let mut acc = self.components(world, acc).within(|| "accumulating components".to_owned())?;
+        let mut acc = self
+            .components(world, acc)
+            .within(|| "accumulating components".to_owned())?;
         steps::transform(self, world, &mut acc)?;
         steps::validate(self, world, &mut acc)?;
         add_vars(world, &mut acc, &self.kustomization.vars).within(|| "merging vars".to_owned())?;
@@ -129,7 +142,11 @@ impl Target {
             yaml::expand_aliases(&mut document.root)?;
             let root = world.graph.import(document.root)?;
             let at = At::root(&world.graph, root).coercing();
-            let config = if at.is_null() { TransformerConfig::default() } else { TransformerConfig::decode(at)? };
+            let config = if at.is_null() {
+                TransformerConfig::default()
+            } else {
+                TransformerConfig::decode(at)?
+            };
             added = TransformerConfig::merge(&added, &Arc::new(config)).at(entry.pos)?;
         }
         let added_at = self.kustomization.place("configurations");
@@ -145,14 +162,17 @@ impl Target {
             let Err(as_file) = self.add_file(world, &mut acc, &entry.text) else {
                 continue;
             };
-            let is_of_content = as_file.pos.is_some() || matches!(as_file.why, Why::Forbidden(_) | Why::Limit(_) | Why::Resources(_));
+            let is_of_content =
+                as_file.pos.is_some() || matches!(as_file.why, Why::Forbidden(_) | Why::Limit(_) | Why::Resources(_));
             if is_of_content && !RepoSpec::parse(&entry.text).is_some() {
                 return Err(as_file.at(entry.pos));
             }
             let loader = self.loader.below(world, &entry.text);
             let failed = || format!("accumulation err='{as_file}'");
             let loader = loader.within(failed).at(entry.pos)?;
-            acc = self.add_directory(world, acc, &entry.text, loader, false).at(entry.pos)?;
+            acc = self
+                .add_directory(world, acc, &entry.text, loader, false)
+                .at(entry.pos)?;
         }
         Ok(acc)
     }
@@ -160,7 +180,9 @@ impl Target {
     fn components(&self, world: &mut World<'_>, mut acc: Accumulator) -> Result<Accumulator> {
         for entry in &self.kustomization.components {
             let loader = self.loader.below(world, &entry.text).at(entry.pos)?;
-            acc = self.add_directory(world, acc, &entry.text, loader, true).at(entry.pos)?;
+            acc = self
+                .add_directory(world, acc, &entry.text, loader, true)
+                .at(entry.pos)?;
         }
         Ok(acc)
     }
@@ -192,14 +214,23 @@ impl Target {
     ) -> Result<Accumulator> {
         let root = loader.root().to_owned();
         let mut sub = Self::load(world, loader).within(|| format!("couldn't make target for path '{root}'"))?;
-        sub.kustomization.build_metadata.clone_from(&self.kustomization.build_metadata);
+        sub.kustomization
+            .build_metadata
+            .clone_from(&self.kustomization.build_metadata);
         sub.origin = self.origin.as_ref().map(|origin| origin.append(path));
         let namespace = &self.kustomization.namespace;
-        sub.helm_namespace.clone_from(if namespace.is_empty() { &self.helm_namespace } else { namespace });
+        sub.helm_namespace.clone_from(if namespace.is_empty() {
+            &self.helm_namespace
+        } else {
+            namespace
+        });
         sub.choose_schema(world)?;
         match (is_component, sub.kustomization.is_component()) {
             (true, false) => {
-                let why = format!("expected kind 'Component' for path '{root}' but got '{}'", sub.kustomization.kind);
+                let why = format!(
+                    "expected kind 'Component' for path '{root}' but got '{}'",
+                    sub.kustomization.kind
+                );
                 return Err(Error::load(why));
             }
             (false, true) => return Err(Error::load(format!("expected kind != 'Component' for path '{root}'"))),
@@ -246,8 +277,11 @@ fn add_vars(world: &World<'_>, acc: &mut Accumulator, vars: &[Var]) -> Result<()
             [] => {}
             [at] => acc.map.list_mut()[*at].ref_vars.push(var.name.clone()),
             several => {
-                let why =
-                    format!("found {} resId matches for var {} (unable to disambiguate)", several.len(), var.name);
+                let why = format!(
+                    "found {} resId matches for var {} (unable to disambiguate)",
+                    several.len(),
+                    var.name
+                );
                 return Err(Error::resources(why).at(var.pos));
             }
         }

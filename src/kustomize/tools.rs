@@ -42,7 +42,9 @@ pub trait Tools {
     /// # Errors
     /// In words for the user.
     fn download(&self, url: &str) -> Result<Vec<u8>, String> {
-        Err(format!("'{url}' is remote, and single files are not fetched: fetch it, or name the repository that it is in"))
+        Err(format!(
+            "'{url}' is remote, and single files are not fetched: fetch it, or name the repository that it is in"
+        ))
     }
 }
 

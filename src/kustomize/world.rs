@@ -79,7 +79,9 @@ impl<'a> World<'a> {
     /// If there is nothing.
     pub fn resolve(&mut self, path: &str) -> Result<Resolved> {
         self.looked_at.insert(path.to_owned());
-        self.files.resolve(path).map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
+        self.files
+            .resolve(path)
+            .map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
     }
 
     /// Whether there is something at a path.

@@ -194,7 +194,13 @@ fn spawn_all(
         ..rooms
     };
     let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
-    let sources = applier::run(store.clone(), clock.clone(), paths.manifests.clone(), overlays, stop.clone());
+    let sources = applier::run(
+        store.clone(),
+        clock.clone(),
+        paths.manifests.clone(),
+        overlays,
+        stop.clone(),
+    );
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let api = Api {
         store,

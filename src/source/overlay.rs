@@ -113,10 +113,7 @@ pub fn follow_references(tree: &mut Tree) {
 }
 
 fn references_of(directory: &Path) -> Vec<PathBuf> {
-    let Some(text) = FILE_NAMES
-        .iter()
-        .find_map(|name| fs::read(directory.join(name)).ok())
-    else {
+    let Some(text) = FILE_NAMES.iter().find_map(|name| fs::read(directory.join(name)).ok()) else {
         return Vec::new();
     };
     let mut words = Vec::new();

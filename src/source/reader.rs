@@ -110,7 +110,11 @@ impl Reader {
         self.settle(now);
         let mut listing = self.listing(&tree);
         listing.complete = true;
-        let of_overlays = tree.overlays.values().flat_map(BTreeMap::values).filter_map(Seen::stamp);
+        let of_overlays = tree
+            .overlays
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(Seen::stamp);
         listing.files_read = tree.files.len() + of_overlays.count();
         let is_settling = self.parts.values().any(|part| part.less_since.is_some());
         let look_again = match (is_young, is_settling) {
@@ -162,7 +166,11 @@ impl Reader {
             if self.parts.get(&path).is_some_and(is_known) {
                 continue;
             }
-            let mut memory = self.parts.get_mut(&path).map(|part| std::mem::take(&mut part.memory)).unwrap_or_default();
+            let mut memory = self
+                .parts
+                .get_mut(&path)
+                .map(|part| std::mem::take(&mut part.memory))
+                .unwrap_or_default();
             let BuiltOverlay {
                 found,
                 content,
@@ -179,7 +187,10 @@ impl Reader {
             depend_on(tree, &path, &looked_at);
             let files = &tree.overlays[&path];
             // A file that was written while it was built from may or may not be in what was built.
-            let is_racy = files.values().filter_map(Seen::stamp).any(|stamp| is_racy(stamp, now) || is_newer(stamp, now));
+            let is_racy = files
+                .values()
+                .filter_map(Seen::stamp)
+                .any(|stamp| is_racy(stamp, now) || is_newer(stamp, now));
             let seen = hash_of(files);
             self.remember(&path, (!is_racy).then_some(seen));
             is_young |= is_racy;

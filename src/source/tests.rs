@@ -427,10 +427,19 @@ async fn what_is_wrong_in_what_was_built_is_told_where_it_was_written() {
         {
             let root = tempfile::tempdir().expect("a temporary directory").keep();
             for (name, text) in [
-                ("over/kustomization.yaml", "resources: [../base]\npatches:\n- path: patch.yaml\n"),
-                ("over/patch.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\nunknown: 1\n"),
+                (
+                    "over/kustomization.yaml",
+                    "resources: [../base]\npatches:\n- path: patch.yaml\n",
+                ),
+                (
+                    "over/patch.yaml",
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\nunknown: 1\n",
+                ),
                 ("base/kustomization.yaml", "resources: [a.yaml]\n"),
-                ("base/a.yaml", "# a comment\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nother: 2\n"),
+                (
+                    "base/a.yaml",
+                    "# a comment\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nother: 2\n",
+                ),
             ] {
                 let path = root.join(name);
                 fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -441,7 +450,11 @@ async fn what_is_wrong_in_what_was_built_is_told_where_it_was_written() {
         Arc::new(SystemClock),
     )
     .await;
-    let places: Vec<String> = listing.problems.iter().map(|problem| problem.location.to_string()).collect();
+    let places: Vec<String> = listing
+        .problems
+        .iter()
+        .map(|problem| problem.location.to_string())
+        .collect();
     let ends: Vec<bool> = ["base/a.yaml:6:1", "over/patch.yaml:6:1"]
         .iter()
         .map(|end| places.iter().any(|place| place.ends_with(end)))
@@ -461,9 +474,14 @@ async fn an_overlay_depends_only_on_what_its_build_looked_at() {
         timing(),
     );
     let listing = bench.until("the overlay", |listing| !listing.objects.is_empty()).await;
-    assert_eq!((names_of(&listing), listing.files_read, listing.problems.len()), (vec!["a"], 2, 0));
+    assert_eq!(
+        (names_of(&listing), listing.files_read, listing.problems.len()),
+        (vec!["a"], 2, 0)
+    );
     bench.write("kustomization.yaml", "resources: [a.yaml, b.yaml]\n");
-    bench.until("the missing file", |listing| !listing.problems.is_empty()).await;
+    bench
+        .until("the missing file", |listing| !listing.problems.is_empty())
+        .await;
     bench.write("b.yaml", &map("b", "two"));
     bench.until_named(&["a", "b"]).await;
 }

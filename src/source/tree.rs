@@ -415,8 +415,15 @@ mod tests {
         let over = root.path().join("over");
         assert_eq!(tree.files.len(), 1);
         assert!(tree.overlays[&over].is_empty());
-        depend_on(&mut tree, &over, &[over.join("a.yaml"), root.path().join("none"), over.clone()]);
-        let seen: Vec<bool> = tree.overlays[&over].values().map(|seen| seen.stamp().is_some()).collect();
+        depend_on(
+            &mut tree,
+            &over,
+            &[over.join("a.yaml"), root.path().join("none"), over.clone()],
+        );
+        let seen: Vec<bool> = tree.overlays[&over]
+            .values()
+            .map(|seen| seen.stamp().is_some())
+            .collect();
         assert_eq!(seen, [false, false, true]);
         let names = tree.directories[&over].only.clone().expect("only some names");
         assert!(names.contains(&OsString::from("a.yaml")) && !names.contains(&OsString::from("notes.txt")));

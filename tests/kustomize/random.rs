@@ -12,10 +12,42 @@ use super::Case;
 /// Texts that readers and printers of YAML like to get wrong, as they are written in a flow mapping.
 fn scalar() -> impl Strategy<Value = String> {
     let fixed = [
-        "1", "\"1\"", "true", "\"true\"", "yes", "\"yes\"", "null", "~", "\"\"", "''", "1.50", "1e3", "\"1e3\"", "0x1F", "0644", "-0.0",
-        "2021-01-01", "\"2021-01-01\"", "\"a: b\"", "\"a #b\"", "'it''s'", "\"x\\ny\\n\"", "\" lead\"", "\"trail \"", "\"- a\"", "\"<&>\"",
-        "plain text", "\"$(A)\"", "é", "\"\\t\"", "\"a long text that is longer than eighty characters, so that it has to be folded: somewhere\"",
-        "12345678901234567890", ".5", "\"*\"", "\"0o7\"", "\"1_000\"",
+        "1",
+        "\"1\"",
+        "true",
+        "\"true\"",
+        "yes",
+        "\"yes\"",
+        "null",
+        "~",
+        "\"\"",
+        "''",
+        "1.50",
+        "1e3",
+        "\"1e3\"",
+        "0x1F",
+        "0644",
+        "-0.0",
+        "2021-01-01",
+        "\"2021-01-01\"",
+        "\"a: b\"",
+        "\"a #b\"",
+        "'it''s'",
+        "\"x\\ny\\n\"",
+        "\" lead\"",
+        "\"trail \"",
+        "\"- a\"",
+        "\"<&>\"",
+        "plain text",
+        "\"$(A)\"",
+        "é",
+        "\"\\t\"",
+        "\"a long text that is longer than eighty characters, so that it has to be folded: somewhere\"",
+        "12345678901234567890",
+        ".5",
+        "\"*\"",
+        "\"0o7\"",
+        "\"1_000\"",
     ];
     prop_oneof![4 => select(fixed.to_vec()).prop_map(str::to_owned), 1 => "[a-z]{1,8}", 1 => "-?[0-9]{1,6}(\\.[0-9]{1,3})?"]
 }
@@ -26,7 +58,10 @@ fn tree() -> impl Strategy<Value = String> {
         prop_oneof![
             vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
             btree_map("[a-e]", inner, 0..3).prop_map(|fields| {
-                let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                let fields: Vec<String> = fields
+                    .into_iter()
+                    .map(|(name, value)| format!("{name}: {value}"))
+                    .collect();
                 format!("{{{}}}", fields.join(", "))
             }),
         ]
@@ -35,7 +70,10 @@ fn tree() -> impl Strategy<Value = String> {
 
 fn texts() -> impl Strategy<Value = String> {
     btree_map("[a-c]", select(vec!["x", "\"1\"", "\"true\"", "\"\"", "y.z/w"]), 0..3).prop_map(|texts| {
-        let texts: Vec<String> = texts.into_iter().map(|(name, text)| format!("{name}: {text}")).collect();
+        let texts: Vec<String> = texts
+            .into_iter()
+            .map(|(name, text)| format!("{name}: {text}"))
+            .collect();
         format!("{{{}}}", texts.join(", "))
     })
 }
@@ -46,8 +84,13 @@ fn name() -> impl Strategy<Value = String> {
 
 fn container() -> impl Strategy<Value = String> {
     let env = vec((select(vec!["A", "B", "C"]), scalar()), 0..3);
-    (select(vec!["main", "side"]), select(vec!["nginx", "nginx:1.25", "host.io/team/app:v1", "nginx@sha256:ab"]), env, any::<bool>()).prop_map(
-        |(name, image, env, refers)| {
+    (
+        select(vec!["main", "side"]),
+        select(vec!["nginx", "nginx:1.25", "host.io/team/app:v1", "nginx@sha256:ab"]),
+        env,
+        any::<bool>(),
+    )
+        .prop_map(|(name, image, env, refers)| {
             let mut text = format!("{{name: {name}, image: \"{image}\", ports: [{{containerPort: 80}}], env: [");
             for (name, value) in env {
                 write!(text, "{{name: {name}, value: {value}}}, ").expect("written");
@@ -57,21 +100,31 @@ fn container() -> impl Strategy<Value = String> {
                 text.push_str(", envFrom: [{configMapRef: {name: conf}}, {secretRef: {name: gen}}]");
             }
             text + "}"
-        },
-    )
+        })
 }
 
 fn resource() -> impl Strategy<Value = String> {
-    let metadata = (name(), option::of(texts()), option::of(texts()), option::of(select(vec!["one", "two"]))).prop_map(|(name, labels, annotations, namespace)| {
-        let mut text = format!("metadata:\n  name: {name}\n");
-        for (field, value) in [("labels", labels), ("annotations", annotations), ("namespace", namespace.map(str::to_owned))] {
-            if let Some(value) = value {
-                writeln!(text, "  {field}: {value}").expect("written");
+    let metadata = (
+        name(),
+        option::of(texts()),
+        option::of(texts()),
+        option::of(select(vec!["one", "two"])),
+    )
+        .prop_map(|(name, labels, annotations, namespace)| {
+            let mut text = format!("metadata:\n  name: {name}\n");
+            for (field, value) in [
+                ("labels", labels),
+                ("annotations", annotations),
+                ("namespace", namespace.map(str::to_owned)),
+            ] {
+                if let Some(value) = value {
+                    writeln!(text, "  {field}: {value}").expect("written");
+                }
             }
-        }
-        text
-    });
-    let pods = vec(container(), 1..3).prop_map(|containers| format!("containers: [{}], serviceAccountName: web", containers.join(", ")));
+            text
+        });
+    let pods = vec(container(), 1..3)
+        .prop_map(|containers| format!("containers: [{}], serviceAccountName: web", containers.join(", ")));
     (metadata, pods, tree(), vec(("[a-d]", scalar()), 0..4), 0..7_u8).prop_map(|(metadata, pods, tree, data, kind)| {
         let template = format!("template: {{metadata: {{labels: {{app: x}}}}, spec: {{{pods}}}}}");
         match kind {
@@ -105,9 +158,25 @@ fn patch() -> impl Strategy<Value = String> {
              template: {{spec: {{containers: [{container}]}}}}\n"
         )
     });
-    let json = (select(vec!["add", "replace", "remove", "test"]), select(vec!["/metadata/labels", "/spec/x", "/metadata/annotations/a", "/data/a", "/spec/template/spec/containers/0/image"]), scalar())
-        .prop_map(|(op, path, value)| format!("[{{\"op\": \"{op}\", \"path\": \"{path}\", \"value\": {}}}]\n", if value.starts_with('"') { value } else { "5".to_owned() }));
-    (target, prop_oneof![2 => merge, 1 => json]).prop_map(|(target, patch)| format!("- target: {{{target}}}\n  patch: |-\n    {patch}"))
+    let json = (
+        select(vec!["add", "replace", "remove", "test"]),
+        select(vec![
+            "/metadata/labels",
+            "/spec/x",
+            "/metadata/annotations/a",
+            "/data/a",
+            "/spec/template/spec/containers/0/image",
+        ]),
+        scalar(),
+    )
+        .prop_map(|(op, path, value)| {
+            format!(
+                "[{{\"op\": \"{op}\", \"path\": \"{path}\", \"value\": {}}}]\n",
+                if value.starts_with('"') { value } else { "5".to_owned() }
+            )
+        });
+    (target, prop_oneof![2 => merge, 1 => json])
+        .prop_map(|(target, patch)| format!("- target: {{{target}}}\n  patch: |-\n    {patch}"))
 }
 
 /// The lines of a kustomization beside its resources.
@@ -137,26 +206,37 @@ fn fields() -> impl Strategy<Value = String> {
     vec(field, 0..4).prop_map(|fields| {
         // A field that stands twice would be decoded by chance.
         let mut seen = std::collections::BTreeSet::new();
-        fields.into_iter().filter(|field| seen.insert(field.split(':').next().unwrap_or_default().to_owned())).collect()
+        fields
+            .into_iter()
+            .filter(|field| seen.insert(field.split(':').next().unwrap_or_default().to_owned()))
+            .collect()
     })
 }
 
 /// An overlay over a base.
 pub fn overlay() -> impl Strategy<Value = Case> {
-    (vec(resource(), 1..5), vec(resource(), 0..2), fields(), fields()).prop_map(|(base, own, base_fields, own_fields)| {
-        let file = |path: &str, text: String| (path.to_owned(), text);
-        let own_resource = if own.is_empty() { "" } else { ", own.yaml" };
-        Case {
-            name: "random".to_owned(),
-            directory: "over".to_owned(),
-            has_place: false,
-            files: vec![
-                file("base/kustomization.yaml", format!("resources: [all.yaml]\n{base_fields}")),
-                file("base/all.yaml", base.join("---\n")),
-                file("over/kustomization.yaml", format!("resources: [../base{own_resource}]\n{own_fields}")),
-                file("over/own.yaml", own.join("---\n")),
-            ],
-            recorded: None,
-        }
-    })
+    (vec(resource(), 1..5), vec(resource(), 0..2), fields(), fields()).prop_map(
+        |(base, own, base_fields, own_fields)| {
+            let file = |path: &str, text: String| (path.to_owned(), text);
+            let own_resource = if own.is_empty() { "" } else { ", own.yaml" };
+            Case {
+                name: "random".to_owned(),
+                directory: "over".to_owned(),
+                has_place: false,
+                files: vec![
+                    file(
+                        "base/kustomization.yaml",
+                        format!("resources: [all.yaml]\n{base_fields}"),
+                    ),
+                    file("base/all.yaml", base.join("---\n")),
+                    file(
+                        "over/kustomization.yaml",
+                        format!("resources: [../base{own_resource}]\n{own_fields}"),
+                    ),
+                    file("over/own.yaml", own.join("---\n")),
+                ],
+                recorded: None,
+            }
+        },
+    )
 }

@@ -63,9 +63,7 @@ where
                 items.into_iter().try_for_each(|item| self.go(graph, item, path))
             }
             Kind::Mapping => self.field(graph, at, part, &path[1..]),
-            Kind::Scalar | Kind::Alias => {
-                Err(Error::object("expected sequence or mapping node").at(graph.pos(at)))
-            }
+            Kind::Scalar | Kind::Alias => Err(Error::object("expected sequence or mapping node").at(graph.pos(at))),
         }
     }
 

@@ -83,7 +83,9 @@ impl ConcatRules for [&'static [Rule]; 2] {
 }
 
 fn kind(text: &str) -> Gvk {
-    let mut parts = text.split(' ').map(|part| if part == "-" { "" } else { part }.to_owned());
+    let mut parts = text
+        .split(' ')
+        .map(|part| if part == "-" { "" } else { part }.to_owned());
     let mut next = || parts.next().unwrap_or_default();
     let (kind, version, group) = (next(), next(), next());
     Gvk { group, version, kind }
@@ -124,7 +126,11 @@ impl TransformerConfig {
             (&mut merged.name_prefix, &second.name_prefix, "NamePrefix"),
             (&mut merged.name_suffix, &second.name_suffix, "NameSuffix"),
             (&mut merged.namespace, &second.namespace, "NameSpace"),
-            (&mut merged.common_annotations, &second.common_annotations, "CommonAnnotations"),
+            (
+                &mut merged.common_annotations,
+                &second.common_annotations,
+                "CommonAnnotations",
+            ),
             (&mut merged.common_labels, &second.common_labels, "CommonLabels"),
             (&mut merged.labels, &second.labels, "Labels"),
             (&mut merged.template_labels, &second.template_labels, "TemplateLabels"),
@@ -136,7 +142,9 @@ impl TransformerConfig {
             merge_all(list, incoming).within(|| format!("failed to merge {name} fieldSpec"))?;
         }
         for incoming in &second.name_reference {
-            merged.add_references(incoming).within(|| "failed to merge NameReference fieldSpec".to_owned())?;
+            merged
+                .add_references(incoming)
+                .within(|| "failed to merge NameReference fieldSpec".to_owned())?;
         }
         Ok(Arc::new(merged.sorted()))
     }
@@ -146,7 +154,11 @@ impl TransformerConfig {
     /// # Errors
     /// If a field is there already and whether it is created differs.
     pub fn add_references(&mut self, incoming: &BackReferences) -> Result<()> {
-        match self.name_reference.iter_mut().find(|there| there.target == incoming.target) {
+        match self
+            .name_reference
+            .iter_mut()
+            .find(|there| there.target == incoming.target)
+        {
             Some(there) => merge_all(&mut there.referrers, &incoming.referrers),
             None => {
                 self.name_reference.push(incoming.clone());
@@ -188,8 +200,19 @@ fn by_kind(a: &Gvk, b: &Gvk) -> Ordering {
         }
     };
     let text = |gvk: &Gvk| {
-        let or = |part: &str, other: &str| if part.is_empty() { other.to_owned() } else { part.to_owned() };
-        format!("{}_{}_{}", or(&gvk.group, "~G"), or(&gvk.version, "~V"), or(&gvk.kind, "~K"))
+        let or = |part: &str, other: &str| {
+            if part.is_empty() {
+                other.to_owned()
+            } else {
+                part.to_owned()
+            }
+        };
+        format!(
+            "{}_{}_{}",
+            or(&gvk.group, "~G"),
+            or(&gvk.version, "~V"),
+            or(&gvk.kind, "~K")
+        )
     };
     rank(a).cmp(&rank(b)).then_with(|| text(a).cmp(&text(b)))
 }

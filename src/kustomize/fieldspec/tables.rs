@@ -19,11 +19,21 @@ pub struct Rule {
 }
 
 const fn set(kinds: Kinds, prefix: &'static str, paths: &'static [&'static str]) -> Rule {
-    Rule { kinds, prefix, paths, create: false }
+    Rule {
+        kinds,
+        prefix,
+        paths,
+        create: false,
+    }
 }
 
 const fn create(kinds: Kinds, prefix: &'static str, paths: &'static [&'static str]) -> Rule {
-    Rule { kinds, prefix, paths, create: true }
+    Rule {
+        kinds,
+        prefix,
+        paths,
+        create: true,
+    }
 }
 
 /// Objects that refer to others by name: the kind that is referred to, and the fields that do.
@@ -42,15 +52,27 @@ const POD_TEMPLATES: Kinds = &["ReplicationController v1", "Deployment", "Replic
 pub const TEMPLATE_LABELS: &[Rule] = &[
     create(&[], "metadata/", &["labels"]),
     create(POD_TEMPLATES, "spec/template/metadata/", &["labels"]),
-    create(&["StatefulSet - apps"], "spec/", &["template/metadata/labels", "volumeClaimTemplates[]/metadata/labels"]),
+    create(
+        &["StatefulSet - apps"],
+        "spec/",
+        &["template/metadata/labels", "volumeClaimTemplates[]/metadata/labels"],
+    ),
     create(&["Job - batch"], "spec/template/metadata/", &["labels"]),
-    create(&["CronJob - batch"], "spec/jobTemplate/", &["metadata/labels", "spec/template/metadata/labels"]),
+    create(
+        &["CronJob - batch"],
+        "spec/jobTemplate/",
+        &["metadata/labels", "spec/template/metadata/labels"],
+    ),
 ];
 
 /// Selectors, which `commonLabels` and `includeSelectors` change besides the labels themselves.
 pub const SELECTOR_LABELS: &[Rule] = &[
     create(&["Service v1", "ReplicationController v1"], "spec/", &["selector"]),
-    create(&["Deployment", "ReplicaSet", "DaemonSet", "StatefulSet - apps"], "spec/selector/", &["matchLabels"]),
+    create(
+        &["Deployment", "ReplicaSet", "DaemonSet", "StatefulSet - apps"],
+        "spec/selector/",
+        &["matchLabels"],
+    ),
     set(
         &["Deployment - apps", "StatefulSet - apps"],
         "spec/template/spec/",
@@ -62,25 +84,49 @@ pub const SELECTOR_LABELS: &[Rule] = &[
             "topologySpreadConstraints/labelSelector/matchLabels",
         ],
     ),
-    set(&["Job - batch", "PodDisruptionBudget - policy"], "spec/selector/", &["matchLabels"]),
-    set(&["CronJob - batch"], "spec/jobTemplate/spec/selector/", &["matchLabels"]),
+    set(
+        &["Job - batch", "PodDisruptionBudget - policy"],
+        "spec/selector/",
+        &["matchLabels"],
+    ),
+    set(
+        &["CronJob - batch"],
+        "spec/jobTemplate/spec/selector/",
+        &["matchLabels"],
+    ),
     set(
         &["NetworkPolicy - networking.k8s.io"],
         "spec/",
-        &["podSelector/matchLabels", "ingress/from/podSelector/matchLabels", "egress/to/podSelector/matchLabels"],
+        &[
+            "podSelector/matchLabels",
+            "ingress/from/podSelector/matchLabels",
+            "egress/to/podSelector/matchLabels",
+        ],
     ),
 ];
 
 pub const ANNOTATIONS: &[Rule] = &[
     create(&[], "metadata/", &["annotations"]),
     create(POD_TEMPLATES, "spec/template/metadata/", &["annotations"]),
-    create(&["StatefulSet", "Job - batch"], "spec/template/metadata/", &["annotations"]),
-    create(&["CronJob - batch"], "spec/jobTemplate/", &["metadata/annotations", "spec/template/metadata/annotations"]),
+    create(
+        &["StatefulSet", "Job - batch"],
+        "spec/template/metadata/",
+        &["annotations"],
+    ),
+    create(
+        &["CronJob - batch"],
+        "spec/jobTemplate/",
+        &["metadata/annotations", "spec/template/metadata/annotations"],
+    ),
 ];
 
 pub const NAMESPACE: &[Rule] = &[
     create(&["Namespace"], "metadata/", &["name"]),
-    create(&["APIService - apiregistration.k8s.io"], "spec/service/", &["namespace"]),
+    create(
+        &["APIService - apiregistration.k8s.io"],
+        "spec/service/",
+        &["namespace"],
+    ),
     set(
         &["CustomResourceDefinition - apiextensions.k8s.io"],
         "spec/conversion/webhook/clientConfig/service/",
@@ -88,12 +134,22 @@ pub const NAMESPACE: &[Rule] = &[
     ),
 ];
 
-const IMAGE_FIELDS: &[&str] = &["containers[]/image", "initContainers[]/image", "volumes[]/image/reference"];
+const IMAGE_FIELDS: &[&str] = &[
+    "containers[]/image",
+    "initContainers[]/image",
+    "volumes[]/image/reference",
+];
 
-pub const IMAGES: &[Rule] = &[create(&[], "spec/", IMAGE_FIELDS), create(&[], "spec/template/spec/", IMAGE_FIELDS)];
+pub const IMAGES: &[Rule] = &[
+    create(&[], "spec/", IMAGE_FIELDS),
+    create(&[], "spec/template/spec/", IMAGE_FIELDS),
+];
 
-pub const REPLICAS: &[Rule] =
-    &[create(&["Deployment", "ReplicationController", "ReplicaSet", "StatefulSet"], "spec/", &["replicas"])];
+pub const REPLICAS: &[Rule] = &[create(
+    &["Deployment", "ReplicationController", "ReplicaSet", "StatefulSet"],
+    "spec/",
+    &["replicas"],
+)];
 
 const VARIABLE_FIELDS: &[&str] = &[
     "containers/args",
@@ -115,7 +171,11 @@ pub const VARIABLES: &[Rule] = &[
         "spec/template/spec/",
         VARIABLE_FIELDS,
     ),
-    set(&["DaemonSet", "Deployment", "Job", "ReplicaSet"], "spec/template/spec/", &["volumes/nfs/server"]),
+    set(
+        &["DaemonSet", "Deployment", "Job", "ReplicaSet"],
+        "spec/template/spec/",
+        &["volumes/nfs/server"],
+    ),
     set(&["Deployment"], "spec/template/metadata/", &["annotations"]),
     set(&["Ingress"], "spec/", &["rules/host", "tls/hosts", "tls/secretName"]),
     set(&["Pod"], "spec/", VARIABLE_FIELDS),
@@ -154,10 +214,22 @@ const SECRET_FIELDS: &[&str] = &[
 const SCALED: &[Rule] = &[set(&["HorizontalPodAutoscaler"], "spec/scaleTargetRef/", &["name"])];
 
 pub const REFERENCES: &[References] = &[
-    References { target: "Deployment", rules: SCALED },
-    References { target: "ReplicationController", rules: SCALED },
-    References { target: "ReplicaSet", rules: SCALED },
-    References { target: "StatefulSet", rules: SCALED },
+    References {
+        target: "Deployment",
+        rules: SCALED,
+    },
+    References {
+        target: "ReplicationController",
+        rules: SCALED,
+    },
+    References {
+        target: "ReplicaSet",
+        rules: SCALED,
+    },
+    References {
+        target: "StatefulSet",
+        rules: SCALED,
+    },
     References {
         target: "ConfigMap v1",
         rules: &[
@@ -167,7 +239,11 @@ pub const REFERENCES: &[References] = &[
             set(&["CronJob"], "spec/jobTemplate/spec/template/spec/", CONFIG_MAP_FIELDS),
             set(&["Node"], "spec/configSource/", &["configMap"]),
             set(&["Role", "ClusterRole"], "rules/", &["resourceNames"]),
-            set(&["Ingress"], "metadata/annotations/", &[r"nginx.ingress.kubernetes.io\/fastcgi-params-configmap"]),
+            set(
+                &["Ingress"],
+                "metadata/annotations/",
+                &[r"nginx.ingress.kubernetes.io\/fastcgi-params-configmap"],
+            ),
         ],
     },
     References {
@@ -194,7 +270,11 @@ pub const REFERENCES: &[References] = &[
                 &["secretName", "adminSecretName", "userSecretName", "secretRef"],
             ),
             set(&["Role", "ClusterRole"], "rules/", &["resourceNames"]),
-            set(&["Service v1 serving.knative.dev"], "spec/template/spec/", &["containers/env/valueFrom/secretKeyRef/name"]),
+            set(
+                &["Service v1 serving.knative.dev"],
+                "spec/template/spec/",
+                &["containers/env/valueFrom/secretKeyRef/name"],
+            ),
             set(&["PersistentVolume"], "spec/azureFile/", &["secretName"]),
         ],
     },
@@ -230,7 +310,10 @@ pub const REFERENCES: &[References] = &[
     References {
         target: "ClusterRole - rbac.authorization.k8s.io",
         rules: &[set(
-            &["RoleBinding - rbac.authorization.k8s.io", "ClusterRoleBinding - rbac.authorization.k8s.io"],
+            &[
+                "RoleBinding - rbac.authorization.k8s.io",
+                "ClusterRoleBinding - rbac.authorization.k8s.io",
+            ],
             "roleRef/",
             &["name"],
         )],
@@ -239,21 +322,36 @@ pub const REFERENCES: &[References] = &[
         target: "ServiceAccount v1",
         rules: &[
             set(
-                &["RoleBinding - rbac.authorization.k8s.io", "ClusterRoleBinding - rbac.authorization.k8s.io"],
+                &[
+                    "RoleBinding - rbac.authorization.k8s.io",
+                    "ClusterRoleBinding - rbac.authorization.k8s.io",
+                ],
                 "",
                 &["subjects"],
             ),
             set(&["Pod"], "spec/", &["serviceAccountName"]),
             set(TEMPLATED_OTHERS, "spec/template/spec/", &["serviceAccountName"]),
-            set(&["CronJob"], "spec/jobTemplate/spec/template/spec/", &["serviceAccountName"]),
+            set(
+                &["CronJob"],
+                "spec/jobTemplate/spec/template/spec/",
+                &["serviceAccountName"],
+            ),
         ],
     },
     References {
         target: "PersistentVolumeClaim v1",
         rules: &[
             set(&["Pod"], "spec/volumes/", &["persistentVolumeClaim/claimName"]),
-            set(TEMPLATED_OTHERS, "spec/template/spec/volumes/", &["persistentVolumeClaim/claimName"]),
-            set(&["CronJob"], "spec/jobTemplate/spec/template/spec/volumes/", &["persistentVolumeClaim/claimName"]),
+            set(
+                TEMPLATED_OTHERS,
+                "spec/template/spec/volumes/",
+                &["persistentVolumeClaim/claimName"],
+            ),
+            set(
+                &["CronJob"],
+                "spec/jobTemplate/spec/template/spec/volumes/",
+                &["persistentVolumeClaim/claimName"],
+            ),
         ],
     },
     References {
@@ -266,8 +364,16 @@ pub const REFERENCES: &[References] = &[
     References {
         target: "StorageClass v1 storage.k8s.io",
         rules: &[
-            set(&["PersistentVolume", "PersistentVolumeClaim"], "spec/", &["storageClassName"]),
-            set(&["StatefulSet"], "spec/volumeClaimTemplates/spec/", &["storageClassName"]),
+            set(
+                &["PersistentVolume", "PersistentVolumeClaim"],
+                "spec/",
+                &["storageClassName"],
+            ),
+            set(
+                &["StatefulSet"],
+                "spec/volumeClaimTemplates/spec/",
+                &["storageClassName"],
+            ),
         ],
     },
     References {
@@ -275,7 +381,11 @@ pub const REFERENCES: &[References] = &[
         rules: &[
             set(&["Pod"], "spec/", &["priorityClassName"]),
             set(TEMPLATED_OTHERS, "spec/template/spec/", &["priorityClassName"]),
-            set(&["CronJob"], "spec/jobTemplate/spec/template/spec/", &["priorityClassName"]),
+            set(
+                &["CronJob"],
+                "spec/jobTemplate/spec/template/spec/",
+                &["priorityClassName"],
+            ),
         ],
     },
     References {
@@ -285,6 +395,10 @@ pub const REFERENCES: &[References] = &[
     },
     References {
         target: "ValidatingAdmissionPolicy - admissionregistration.k8s.io",
-        rules: &[set(&["ValidatingAdmissionPolicyBinding - admissionregistration.k8s.io"], "spec/", &["policyName"])],
+        rules: &[set(
+            &["ValidatingAdmissionPolicyBinding - admissionregistration.k8s.io"],
+            "spec/",
+            &["policyName"],
+        )],
     },
 ];

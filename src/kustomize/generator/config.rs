@@ -97,7 +97,11 @@ impl ConfigGenerator {
         graph.set_field(root, "metadata", Some(metadata), Put::default())?;
         let mut set = |map: Id, name: &str, text: &str| {
             let value = graph.add(Cell::scalar(text, Tag::Str).at(pos));
-            let form = if text.contains('\n') { Form::Literal } else { Form::Default };
+            let form = if text.contains('\n') {
+                Form::Literal
+            } else {
+                Form::Default
+            };
             graph.cell_mut(value).style = Style::of(form);
             graph.set_field(map, name, Some(value), Put::default())
         };
@@ -106,7 +110,11 @@ impl ConfigGenerator {
             set(metadata, "namespace", &self.spec.namespace)?;
         }
         if self.kind == ConfigKind::Secret {
-            let of_type = if self.spec.secret_type.is_empty() { "Opaque" } else { &self.spec.secret_type };
+            let of_type = if self.spec.secret_type.is_empty() {
+                "Opaque"
+            } else {
+                &self.spec.secret_type
+            };
             set(root, "type", of_type)?;
         }
         Ok(root)

@@ -26,7 +26,9 @@ pub struct Pair {
 pub fn pairs_of(world: &mut World<'_>, loader: &Loader, spec: &GeneratorSpec) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for env in &spec.envs {
-        let file = loader.load(world, &env.text).within(|| format!("env source files: [{}]", env.text));
+        let file = loader
+            .load(world, &env.text)
+            .within(|| format!("env source files: [{}]", env.text));
         let file = file.at(env.pos)?;
         pairs_of_lines(&file.bytes, file.id, &mut pairs).within(|| format!("env source files: [{}]", env.text))?;
     }
@@ -35,7 +37,10 @@ pub fn pairs_of(world: &mut World<'_>, loader: &Loader, spec: &GeneratorSpec) ->
     }
     for source in &spec.files {
         let (key, path) = key_and_path(source)?;
-        let file = loader.load(world, path).within(|| format!("file sources: [{}]", source.text)).at(source.pos)?;
+        let file = loader
+            .load(world, path)
+            .within(|| format!("file sources: [{}]", source.text))
+            .at(source.pos)?;
         let pos = Pos {
             file: file.id,
             line: 1,
@@ -77,7 +82,11 @@ fn key_and_path(source: &Entry) -> Result<(&str, &str)> {
     let base = || {
         let trimmed = text.trim_end_matches('/');
         let name = trimmed.rsplit('/').next().unwrap_or_default();
-        if name.is_empty() { if text.is_empty() { "." } else { "/" } } else { name }
+        if name.is_empty() {
+            if text.is_empty() { "." } else { "/" }
+        } else {
+            name
+        }
     };
     match text.matches('=').count() {
         0 => Ok((base(), text)),
@@ -106,7 +115,11 @@ fn pairs_of_lines(bytes: &[u8], file: crate::kustomize::yaml::FileId, pairs: &mu
         }
         let text = std::str::from_utf8(line)
             .map_err(|_| Error::yaml(format!("line {} has invalid utf8 bytes", at + 1)).at(pos))?;
-        let text = if at == 0 { text.trim_start_matches('\u{feff}') } else { text };
+        let text = if at == 0 {
+            text.trim_start_matches('\u{feff}')
+        } else {
+            text
+        };
         let text = text.trim_start();
         if text.is_empty() || text.starts_with('#') {
             continue;

@@ -10,8 +10,8 @@ use crate::kustomize::paths;
 use crate::kustomize::read::read_resources;
 use crate::kustomize::resource::{Resource, note};
 use crate::kustomize::tools::HelmRun;
-use crate::kustomize::yaml::{Html, go_json};
 use crate::kustomize::world::World;
+use crate::kustomize::yaml::{Html, go_json};
 
 /// The directory of charts where nothing else is said.
 const CHART_HOME: &str = "charts";
@@ -44,15 +44,26 @@ impl HelmGenerator {
             made.chart.values_file = paths::join(&made.chart_home(loader), &format!("{}/values.yaml", made.chart.name));
         }
         for file in &mut made.chart.additional_values_files {
-            loader.load(world, file).within(|| "could not load additionalValuesFile".to_owned()).at(pos)?;
+            loader
+                .load(world, file)
+                .within(|| "could not load additionalValuesFile".to_owned())
+                .at(pos)?;
             *file = paths::join(loader.root(), file);
         }
         Ok(made)
     }
 
     fn chart_home(&self, loader: &Loader) -> String {
-        let home = if self.globals.chart_home.is_empty() { CHART_HOME } else { &self.globals.chart_home };
-        let home = if home.starts_with('/') { home.to_owned() } else { paths::join(loader.root(), home) };
+        let home = if self.globals.chart_home.is_empty() {
+            CHART_HOME
+        } else {
+            &self.globals.chart_home
+        };
+        let home = if home.starts_with('/') {
+            home.to_owned()
+        } else {
+            paths::join(loader.root(), home)
+        };
         match self.chart.version.is_empty() || self.chart.repo.is_empty() {
             true => home,
             false => paths::join(&home, &format!("{}-{}", self.chart.name, self.chart.version)),
@@ -105,7 +116,11 @@ impl HelmGenerator {
     }
 
     fn values(&self, world: &mut World<'_>, loader: &Loader) -> Result<String> {
-        let inline = self.chart.values_inline.clone().filter(|values| values.as_object().is_none_or(|map| !map.is_empty()));
+        let inline = self
+            .chart
+            .values_inline
+            .clone()
+            .filter(|values| values.as_object().is_none_or(|map| !map.is_empty()));
         let Some(inline) = inline else {
             let file = loader.load(world, &self.chart.values_file)?;
             return Ok(String::from_utf8_lossy(&file.bytes).into_owned());
@@ -120,7 +135,11 @@ impl HelmGenerator {
         let (Some(theirs), Some(inline)) = (graph.parse_inner(&text)?, made) else {
             return Ok(go_json(&inline, Html::AsIs));
         };
-        let (low, high) = if self.chart.values_merge == "merge" { (inline, theirs) } else { (theirs, inline) };
+        let (low, high) = if self.chart.values_merge == "merge" {
+            (inline, theirs)
+        } else {
+            (theirs, inline)
+        };
         merge(graph, &Schema::default(), low, high).within(|| "could not merge values".to_owned())?;
         Ok(go_json(&graph.to_json(low)?, Html::AsIs))
     }

@@ -26,7 +26,10 @@ impl IamPolicyGenerator {
     /// # Errors
     /// If a field has another shape.
     pub fn of_plugin(at: At<'_>) -> Result<Self> {
-        let mut read = Self { pos: at.pos(), ..Self::default() };
+        let mut read = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.open_record(&["cloud", "kubernetesService", "serviceAccount"])?.0 {
             if name == "cloud" {
                 read.cloud = value.text()?;

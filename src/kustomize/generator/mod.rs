@@ -5,7 +5,7 @@ mod data;
 mod helm;
 mod iam;
 
-pub use self::config::{ConfigKind, ConfigGenerator};
+pub use self::config::{ConfigGenerator, ConfigKind};
 pub use self::data::merge_data;
 pub use self::helm::HelmGenerator;
 pub use self::iam::IamPolicyGenerator;

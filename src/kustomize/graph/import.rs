@@ -88,7 +88,9 @@ impl Graph {
     /// # Errors
     /// If it means nothing that JSON can say, or contradicts itself.
     pub fn to_json(&self, id: Id) -> Result<Value> {
-        yaml::to_json(&self.export(id)).map_err(Error::from).map_err(|error| error.at(self.pos(id)))
+        yaml::to_json(&self.export(id))
+            .map_err(Error::from)
+            .map_err(|error| error.at(self.pos(id)))
     }
 
     /// What a node means to the legacy reader, as JSON.
@@ -96,7 +98,9 @@ impl Graph {
     /// # Errors
     /// As [`Graph::to_json`].
     pub fn to_legacy_json(&self, id: Id) -> Result<Value> {
-        yaml::legacy_to_json(&self.export(id)).map_err(Error::from).map_err(|error| error.at(self.pos(id)))
+        yaml::legacy_to_json(&self.export(id))
+            .map_err(Error::from)
+            .map_err(|error| error.at(self.pos(id)))
     }
 
     /// Adds a value that came from JSON; its numbers become what floating point makes of them.

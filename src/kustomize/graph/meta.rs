@@ -32,7 +32,9 @@ impl Graph {
 
     fn meta_text(&self, root: Id, name: &str) -> &str {
         let value = self.metadata(root).and_then(|metadata| self.get(metadata, name));
-        value.filter(|value| !self.is_hollow(*value)).map_or("", |value| self.text(value))
+        value
+            .filter(|value| !self.is_hollow(*value))
+            .map_or("", |value| self.text(value))
     }
 
     /// The name; empty if it is missing or null.
@@ -55,7 +57,9 @@ impl Graph {
     pub fn meta_texts(&self, root: Id, field: &str) -> Texts {
         let map = self.metadata(root).and_then(|metadata| self.get(metadata, field));
         let fields = map.into_iter().flat_map(|map| self.fields(map));
-        fields.map(|(key, value)| (self.text(key).to_owned(), self.text(value).to_owned())).collect()
+        fields
+            .map(|(key, value)| (self.text(key).to_owned(), self.text(value).to_owned()))
+            .collect()
     }
 
     /// Sets labels or annotations as a whole: afterwards all are strings, in order; none leaves no field.
@@ -80,7 +84,11 @@ impl Graph {
             return Ok(());
         };
         for (key, text) in texts {
-            let form = if text.contains('\n') { Form::Literal } else { Form::Default };
+            let form = if text.contains('\n') {
+                Form::Literal
+            } else {
+                Form::Default
+            };
             let value = self.add_scalar(text, Tag::Str);
             self.cell_mut(value).style = Style::of(form);
             self.cell_mut(value).pos = places.get(key).copied().unwrap_or_default();
@@ -115,7 +123,9 @@ impl Graph {
     }
 
     fn clear_if_empty(&mut self, map: Id, name: &str) -> Result<()> {
-        let is_empty = self.find(map, name)?.is_some_and(|value| self.content(value).is_empty());
+        let is_empty = self
+            .find(map, name)?
+            .is_some_and(|value| self.content(value).is_empty());
         if is_empty {
             self.clear(map, name)?;
         }

@@ -95,7 +95,11 @@ impl Graph {
     }
 
     fn walk<S: AsRef<str>>(&mut self, root: Id, path: &[S], create: Option<Kind>) -> Result<Option<Id>> {
-        let parts: Vec<&str> = path.iter().map(|part| part.as_ref().trim()).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = path
+            .iter()
+            .map(|part| part.as_ref().trim())
+            .filter(|part| !part.is_empty())
+            .collect();
         let mut at = root;
         for (i, part) in parts.iter().enumerate() {
             let next = parts.get(i + 1).copied();
@@ -109,8 +113,8 @@ impl Graph {
 
     fn step(&mut self, at: Id, part: &str, next: Option<&str>, create: Option<Kind>) -> Result<Option<Id>> {
         if let Some(index) = index_of(part) {
-            let index = usize::try_from(index)
-                .map_err(|_| Error::object(format!("array index {index} cannot be negative")))?;
+            let index =
+                usize::try_from(index).map_err(|_| Error::object(format!("array index {index} cannot be negative")))?;
             self.expect_kind(at, Kind::Sequence)?;
             return Ok(self.content(at).get(index).copied());
         }
@@ -118,7 +122,8 @@ impl Graph {
             "-" => {
                 self.expect_kind(at, Kind::Sequence)?;
                 let last = self.content(at).last().copied();
-                last.map(Some).ok_or_else(|| Error::object("a list has no last item: it is empty"))
+                last.map(Some)
+                    .ok_or_else(|| Error::object("a list has no last item: it is empty"))
             }
             "*" => Err(Error::object("wildcard is not supported in PathGetter")),
             _ if is_list_index(part) => self.step_item(at, part, create.is_some()),

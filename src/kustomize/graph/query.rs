@@ -71,7 +71,13 @@ impl Graph {
         }
     }
 
-    fn query_index<S: AsRef<str>>(&mut self, root: Id, index: usize, path: &[S], create: Option<Kind>) -> Result<Matches> {
+    fn query_index<S: AsRef<str>>(
+        &mut self,
+        root: Id,
+        index: usize,
+        path: &[S],
+        create: Option<Kind>,
+    ) -> Result<Matches> {
         self.expect_kind(root, Kind::Sequence)?;
         if let Some(last) = create.filter(|_| self.content(root).len() == index) {
             let next = path.get(1).map(AsRef::as_ref);
@@ -110,7 +116,10 @@ impl Graph {
         match found.as_ref().is_some_and(|found| !found.is_empty()) {
             true => Ok(found),
             // The reference appends for ever here: its pattern does not match its own text.
-            false => Err(Error::object(format!("an item made for `{}` does not match it", path[0].as_ref()))),
+            false => Err(Error::object(format!(
+                "an item made for `{}` does not match it",
+                path[0].as_ref()
+            ))),
         }
     }
 

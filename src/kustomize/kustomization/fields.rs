@@ -27,7 +27,10 @@ pub struct Label {
 
 impl Decode for Label {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut label = Self { pos: at.pos(), ..Self::default() };
+        let mut label = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["pairs", "includeSelectors", "includeTemplates", "fields"])? {
             match name {
                 "pairs" => label.pairs = value.texts()?,
@@ -81,7 +84,10 @@ pub struct Patch {
 
 impl Decode for Patch {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut patch = Self { pos: at.pos(), ..Self::default() };
+        let mut patch = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["path", "patch", "target", "options"])? {
             match name {
                 "path" => patch.path = value.text()?,
@@ -116,7 +122,10 @@ pub struct Image {
 
 impl Decode for Image {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut image = Self { pos: at.pos(), ..Self::default() };
+        let mut image = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["name", "newName", "tagSuffix", "newTag", "digest"])? {
             match name {
                 "name" => image.name = value.text()?,
@@ -143,7 +152,10 @@ pub struct Replica {
 
 impl Decode for Replica {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut replica = Self { pos: at.pos(), ..Self::default() };
+        let mut replica = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["name", "count"])? {
             match name {
                 "name" => replica.name = value.text()?,
@@ -208,7 +220,10 @@ pub struct Var {
 
 impl Decode for Var {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut var = Self { pos: at.pos(), ..Self::default() };
+        let mut var = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["name", "objref", "fieldref"])? {
             match name {
                 "name" => var.name = value.text()?,
@@ -252,7 +267,9 @@ impl SortOptions {
     /// Kinds that come first and kinds that come last.
     pub fn kinds(&self) -> (Vec<String>, Vec<String>) {
         let owned = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        self.legacy.clone().unwrap_or_else(|| (owned(DEFAULT_FIRST), owned(DEFAULT_LAST)))
+        self.legacy
+            .clone()
+            .unwrap_or_else(|| (owned(DEFAULT_FIRST), owned(DEFAULT_LAST)))
     }
 }
 

@@ -84,8 +84,17 @@ pub struct GeneratorSpec {
     pub pos: Pos,
 }
 
-const SPEC_FIELDS: [&str; 9] =
-    ["namespace", "name", "behavior", "literals", "files", "envs", "env", "options", "type"];
+const SPEC_FIELDS: [&str; 9] = [
+    "namespace",
+    "name",
+    "behavior",
+    "literals",
+    "files",
+    "envs",
+    "env",
+    "options",
+    "type",
+];
 
 impl GeneratorSpec {
     /// Sets a field; says whether there is such a field.
@@ -119,7 +128,10 @@ impl GeneratorSpec {
     /// # Errors
     /// If a field has another shape.
     pub fn of_plugin(at: At<'_>) -> Result<Self> {
-        let mut spec = Self { pos: at.pos(), ..Self::default() };
+        let mut spec = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         let (mut name, mut namespace) = (String::new(), String::new());
         let [a, b, c, d, e, f, g, h, i] = SPEC_FIELDS;
         let (fields, _) = at.open_record(&[a, b, c, d, e, f, g, h, i, "metadata"])?;
@@ -146,7 +158,10 @@ impl GeneratorSpec {
 
 impl Decode for GeneratorSpec {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut spec = Self { pos: at.pos(), ..Self::default() };
+        let mut spec = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&SPEC_FIELDS)? {
             spec.set(name, value)?;
         }
@@ -255,7 +270,10 @@ const CHART_FIELDS: [&str; 29] = [
 
 impl Decode for HelmChart {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut chart = Self { pos: at.pos(), ..Self::default() };
+        let mut chart = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         let mut set = Vec::new();
         for (name, value) in at.record(&CHART_FIELDS)? {
             if SWITCHES.iter().any(|(switch, _)| *switch == name) {

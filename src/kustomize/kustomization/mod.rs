@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 pub use self::fields::{Image, Label, Patch, PatchOptions, Replica, SortOptions, Var};
 pub use self::generators::{GeneratorOptions, GeneratorSpec, HelmChart, HelmGlobals};
-pub use self::selectors::{FieldOptions, Replacement, ReplacementEntry, ReplacementSource, ReplacementTarget, Selector};
+pub use self::selectors::{
+    FieldOptions, Replacement, ReplacementEntry, ReplacementSource, ReplacementTarget, Selector,
+};
 use super::decode::{At, Decode};
 use super::error::{Context, Error, Result};
 use super::yaml::Pos;

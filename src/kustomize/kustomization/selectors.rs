@@ -34,9 +34,20 @@ fn set_id(id: &mut ResId, name: &str, value: At<'_>) -> Result<()> {
 
 impl Decode for Selector {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut selector = Self { pos: at.pos(), ..Self::default() };
+        let mut selector = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         let [group, version, kind, name, namespace] = ID_FIELDS;
-        let known = [group, version, kind, name, namespace, "annotationSelector", "labelSelector"];
+        let known = [
+            group,
+            version,
+            kind,
+            name,
+            namespace,
+            "annotationSelector",
+            "labelSelector",
+        ];
         for (name, value) in at.record(&known)? {
             match name {
                 "annotationSelector" => selector.annotations = value.text()?,
@@ -118,7 +129,10 @@ pub struct ReplacementTarget {
 
 impl Decode for ReplacementTarget {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut target = Self { pos: at.pos(), ..Self::default() };
+        let mut target = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         for (name, value) in at.record(&["select", "reject", "fieldPaths", "options"])? {
             match name {
                 "select" => target.select = value.optional()?,
@@ -181,7 +195,10 @@ impl Replacement {
 
 impl Decode for Replacement {
     fn decode(at: At<'_>) -> Result<Self> {
-        let mut replacement = Self { pos: at.pos(), ..Self::default() };
+        let mut replacement = Self {
+            pos: at.pos(),
+            ..Self::default()
+        };
         // A file of replacements is decoded leniently: what is not known in it is not looked at.
         let (fields, _) = at.open_record(&["source", "targets", "sourceValue"])?;
         for (name, value) in fields {
@@ -207,7 +224,10 @@ impl ReplacementSource {
         }
         let options = &self.options;
         if !options.delimiter.is_empty() || options.create {
-            parts.push(format!("{}({}), create={}", options.delimiter, options.index, options.create));
+            parts.push(format!(
+                "{}({}), create={}",
+                options.delimiter, options.index, options.create
+            ));
         }
         parts.join(":")
     }

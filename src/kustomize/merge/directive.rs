@@ -57,7 +57,9 @@ impl Merge<'_> {
     /// A list says it by an item that has nothing else.
     fn directive_of_list(&mut self, patch: Id) -> Result<Directive> {
         let items = self.graph.content(patch).iter().copied();
-        let found = items.into_iter().find(|item| !self.graph.is_null(*item) && self.graph.get(*item, KEY).is_some());
+        let found = items
+            .into_iter()
+            .find(|item| !self.graph.is_null(*item) && self.graph.get(*item, KEY).is_some());
         let Some(item) = found.filter(|item| self.graph.content(*item).len() <= 2) else {
             return Ok(Directive::Merge);
         };

@@ -64,7 +64,11 @@ impl Merge<'_> {
 
     fn values_of(&self, sources: [Option<Id>; 2], keys: &[String]) -> Vec<Values> {
         let mut found: Vec<Values> = Vec::new();
-        for list in sources.into_iter().flatten().filter(|list| self.graph.is_sequence(*list)) {
+        for list in sources
+            .into_iter()
+            .flatten()
+            .filter(|list| self.graph.is_sequence(*list))
+        {
             for item in self.graph.content(list) {
                 let value = |key: &String| {
                     let field = self.graph.get(*item, key).filter(|field| !self.graph.is_hollow(*field));
@@ -117,7 +121,8 @@ impl Merge<'_> {
         let (own_keys, own_values) = used_keys(&[values.to_vec()], values, keys);
         let find = |graph: &crate::kustomize::graph::Graph, list: Option<Id>| {
             let list = list.filter(|list| graph.is_sequence(*list))?;
-            (own_keys.len() == own_values.len()).then(|| graph.find_item(list, &own_keys, &own_values).ok().flatten())?
+            (own_keys.len() == own_values.len())
+                .then(|| graph.find_item(list, &own_keys, &own_values).ok().flatten())?
         };
         let (ours, theirs) = (find(self.graph, Some(dest)), find(self.graph, origin));
         let item = self.walk(items.clone(), ours, theirs)?.map(|kept| kept.id);
@@ -166,14 +171,21 @@ impl Merge<'_> {
 /// The keys that some item has, and an item's values of them; all keys if none has any.
 fn used_keys(all: &[Values], values: &[String], keys: &[String]) -> (Vec<String>, Values) {
     let is_used = |key: &String| {
-        let at = |values: &Values| keys.iter().zip(values).any(|(other, value)| other == key && !value.is_empty());
+        let at = |values: &Values| {
+            keys.iter()
+                .zip(values)
+                .any(|(other, value)| other == key && !value.is_empty())
+        };
         all.iter().any(at)
     };
     let used: Vec<String> = keys.iter().filter(|key| is_used(key)).cloned().collect();
     if used.is_empty() {
         return (keys.to_vec(), values.to_vec());
     }
-    let own = keys.iter().zip(values).filter(|(key, value)| !value.is_empty() || used.contains(key));
+    let own = keys
+        .iter()
+        .zip(values)
+        .filter(|(key, value)| !value.is_empty() || used.contains(key));
     (used.clone(), own.map(|(_, value)| value.clone()).collect())
 }
 
@@ -194,5 +206,10 @@ fn unified(a: &Values, b: &Values) -> Option<Values> {
     if a.len() != b.len() || a.iter().zip(b).any(contradicts) || !a.iter().zip(b).any(|(a, b)| a == b) {
         return None;
     }
-    Some(a.iter().zip(b).map(|(a, b)| if a.is_empty() { b.clone() } else { a.clone() }).collect())
+    Some(
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| if a.is_empty() { b.clone() } else { a.clone() })
+            .collect(),
+    )
 }

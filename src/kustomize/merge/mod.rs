@@ -19,7 +19,11 @@ const MAX_DEPTH: usize = 500;
 /// # Errors
 /// If the patch has another shape than the object.
 pub fn merge(graph: &mut Graph, schema: &Schema, object: Id, patch: Id) -> Result<bool> {
-    let mut merge = Merge { graph, schema, depth: 0 };
+    let mut merge = Merge {
+        graph,
+        schema,
+        depth: 0,
+    };
     Ok(merge.walk(Place::Unknown, Some(object), Some(patch))?.is_some())
 }
 
@@ -66,7 +70,10 @@ impl Merge<'_> {
             return Err(Error::limit(format!("objects nest deeper than {MAX_DEPTH}")).at(self.graph.pos(first)));
         }
         let place = match place {
-            Place::Unknown => self.place_by_type(dest).or_else(|| self.place_by_type(origin)).unwrap_or(place),
+            Place::Unknown => self
+                .place_by_type(dest)
+                .or_else(|| self.place_by_type(origin))
+                .unwrap_or(place),
             known => known,
         };
         self.depth += 1;
@@ -100,7 +107,11 @@ impl Merge<'_> {
         let dest = kept.id;
         let mut names: Vec<String> = Vec::new();
         for source in [Some(dest), origin].into_iter().flatten() {
-            names.extend(self.graph.fields(source).map(|(key, _)| self.graph.text(key).to_owned()));
+            names.extend(
+                self.graph
+                    .fields(source)
+                    .map(|(key, _)| self.graph.text(key).to_owned()),
+            );
         }
         names.sort_unstable();
         names.dedup();
@@ -110,7 +121,9 @@ impl Merge<'_> {
             let inner = self.schema.field(place, &name);
             let merged = self.walk(inner, ours.map(|(_, value)| value), theirs.map(|(_, value)| value))?;
             let key_style = [ours, theirs].into_iter().flatten().rev().find_map(|(key, value)| {
-                merged.filter(|merged| merged.id == value).map(|_| self.graph.cell(key).style)
+                merged
+                    .filter(|merged| merged.id == value)
+                    .map(|_| self.graph.cell(key).style)
             });
             let put = Put {
                 keep_null: merged.is_some_and(|merged| merged.is_null_to_keep),
@@ -175,7 +188,11 @@ impl Merge<'_> {
 }
 
 fn take_comments(to: &mut Comments, from: &Comments) {
-    for (to, from) in [(&mut to.head, &from.head), (&mut to.line, &from.line), (&mut to.foot, &from.foot)] {
+    for (to, from) in [
+        (&mut to.head, &from.head),
+        (&mut to.line, &from.line),
+        (&mut to.foot, &from.foot),
+    ] {
         if !from.is_empty() {
             to.clone_from(from);
         }

@@ -23,15 +23,19 @@ pub fn read_definitions(document: &Value) -> Result<Schema> {
     let empty = Map::new();
     let definitions = match document.as_object().and_then(|document| document.get("definitions")) {
         None => &empty,
-        Some(definitions) => {
-            definitions.as_object().ok_or_else(|| Error::kustomization("invalid schema file: definitions is no object"))?
-        }
+        Some(definitions) => definitions
+            .as_object()
+            .ok_or_else(|| Error::kustomization("invalid schema file: definitions is no object"))?,
     };
     let mut reading = Reading {
         names: HashMap::new(),
         types: vec![Type::default(); definitions.len()],
     };
-    reading.names = definitions.keys().enumerate().map(|(at, name)| (name.as_str(), TypeId(at))).collect();
+    reading.names = definitions
+        .keys()
+        .enumerate()
+        .map(|(at, name)| (name.as_str(), TypeId(at)))
+        .collect();
     let mut by_kind = HashMap::new();
     for (at, definition) in definitions.values().enumerate() {
         reading.types[at] = reading.read_type(definition);
@@ -53,7 +57,10 @@ impl Reading<'_> {
             let field = self.read_field(property);
             read.fields.insert(name.clone(), field);
         }
-        read.others = definition.get("additionalProperties").filter(|others| others.as_object().is_some()).map(|others| self.read_field(others));
+        read.others = definition
+            .get("additionalProperties")
+            .filter(|others| others.as_object().is_some())
+            .map(|others| self.read_field(others));
         read
     }
 
@@ -69,10 +76,14 @@ impl Reading<'_> {
                 ..Field::default()
             };
         }
-        let merges = text("x-kubernetes-patch-strategy").is_some_and(|word| word.split(',').any(|word| word == "merge"));
+        let merges =
+            text("x-kubernetes-patch-strategy").is_some_and(|word| word.split(',').any(|word| word == "merge"));
         let merge_keys = merges.then(|| match property.get("x-kubernetes-list-map-keys") {
             Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => text("x-kubernetes-patch-merge-key").map(str::to_owned).into_iter().collect(),
+            _ => text("x-kubernetes-patch-merge-key")
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
         });
         let is_list = text("type") == Some("array");
         let target = match property.get("items").filter(|_| is_list) {
@@ -84,7 +95,11 @@ impl Reading<'_> {
             }
             None => None,
         };
-        Field { merge_keys, target, is_list }
+        Field {
+            merge_keys,
+            target,
+            is_list,
+        }
     }
 }
 
@@ -109,9 +124,15 @@ fn gvks(value: Option<&Value>) -> Vec<(String, String)> {
 /// A type has a namespace if one of its paths has.
 fn scopes(document: &Value) -> HashMap<(String, String), bool> {
     let mut scopes = HashMap::new();
-    let paths = document.as_object().and_then(|document| document.get("paths")).and_then(Value::as_object);
+    let paths = document
+        .as_object()
+        .and_then(|document| document.get("paths"))
+        .and_then(Value::as_object);
     for (path, operations) in paths.into_iter().flatten() {
-        let get = operations.as_object().and_then(|operations| operations.get("get")).and_then(Value::as_object);
+        let get = operations
+            .as_object()
+            .and_then(|operations| operations.get("get"))
+            .and_then(Value::as_object);
         for kind in gvks(get.and_then(|get| get.get(GVK))) {
             let has_namespace = scopes.entry(kind).or_insert(false);
             *has_namespace |= path.contains("namespaces/{namespace}");

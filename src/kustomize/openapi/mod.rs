@@ -70,7 +70,11 @@ impl Schema {
     }
 
     /// A schema of these types.
-    pub fn new(types: Vec<Type>, by_kind: HashMap<(String, String), TypeId>, scopes: HashMap<(String, String), bool>) -> Self {
+    pub fn new(
+        types: Vec<Type>,
+        by_kind: HashMap<(String, String), TypeId>,
+        scopes: HashMap<(String, String), bool>,
+    ) -> Self {
         Self { types, by_kind, scopes }
     }
 
@@ -91,7 +95,9 @@ impl Schema {
         let of_type = &self.types[id.0];
         match of_type.fields.get(name).or(of_type.others.as_ref()) {
             Some(field) if field.is_list => Place::List(field.clone()),
-            Some(Field { target: Some(target), .. }) => Place::Type(*target),
+            Some(Field {
+                target: Some(target), ..
+            }) => Place::Type(*target),
             Some(_) => Place::Leaf,
             None if of_type.is_complete => Place::Leaf,
             None => Place::Unknown,
@@ -101,7 +107,9 @@ impl Schema {
     /// Where an item of a place is.
     pub fn items(place: &Place) -> Place {
         match place {
-            Place::List(Field { target: Some(target), .. }) => Place::Type(*target),
+            Place::List(Field {
+                target: Some(target), ..
+            }) => Place::Type(*target),
             Place::List(_) | Place::Leaf => Place::Leaf,
             Place::Unknown | Place::Type(_) => Place::Unknown,
         }
@@ -127,14 +135,23 @@ fn parse(text: &str) -> Schema {
         match words.as_slice() {
             ["kind", api_version, kind, name] => {
                 let id = id_of(&mut schema, name);
-                schema.by_kind.insert(((*api_version).to_owned(), (*kind).to_owned()), id);
+                schema
+                    .by_kind
+                    .insert(((*api_version).to_owned(), (*kind).to_owned()), id);
             }
             ["type", name] => current = Some(id_of(&mut schema, name)),
             [field, rest @ ..] => {
                 let merge_keys = rest.iter().find_map(|word| word.strip_prefix('*'));
-                let merge_keys =
-                    merge_keys.map(|keys| keys.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect());
-                let target = rest.iter().find_map(|word| word.strip_prefix('>')).map(|name| id_of(&mut schema, name));
+                let merge_keys = merge_keys.map(|keys| {
+                    keys.split(',')
+                        .filter(|key| !key.is_empty())
+                        .map(str::to_owned)
+                        .collect()
+                });
+                let target = rest
+                    .iter()
+                    .find_map(|word| word.strip_prefix('>'))
+                    .map(|name| id_of(&mut schema, name));
                 let is_list = merge_keys.is_some() || *field == "volumeClaimTemplates";
                 let of_type = current.expect("the table names a type before its fields");
                 schema.types[of_type.0].fields.insert(
@@ -174,7 +191,10 @@ mod tests {
     fn lists_merge_by_the_keys_of_their_types() {
         let schema = Schema::builtin();
         let containers = ["spec", "template", "spec", "containers"];
-        assert_eq!(keys(&schema, "apps/v1", "Deployment", &containers), Some(vec!["name".to_owned()]));
+        assert_eq!(
+            keys(&schema, "apps/v1", "Deployment", &containers),
+            Some(vec!["name".to_owned()])
+        );
         let ports = [&containers[..], &["[]", "ports"]].concat();
         assert_eq!(
             keys(&schema, "apps/v1", "Deployment", &ports),
@@ -182,8 +202,19 @@ mod tests {
         );
         let args = [&containers[..], &["[]", "args"]].concat();
         assert_eq!(keys(&schema, "apps/v1", "Deployment", &args), None);
-        assert_eq!(keys(&schema, "v1", "Pod", &["metadata", "finalizers"]), Some(Vec::new()));
-        assert_eq!(keys(&schema, "autoscaling/v2", "HorizontalPodAutoscaler", &["spec", "metrics"]), None);
+        assert_eq!(
+            keys(&schema, "v1", "Pod", &["metadata", "finalizers"]),
+            Some(Vec::new())
+        );
+        assert_eq!(
+            keys(
+                &schema,
+                "autoscaling/v2",
+                "HorizontalPodAutoscaler",
+                &["spec", "metrics"]
+            ),
+            None
+        );
     }
 
     #[test]

@@ -62,7 +62,10 @@ fn value_of(graph: &Graph, root: Id, field: &str) -> Result<Value> {
         let text = graph.text(node);
         return Ok(json!(text));
     }
-    debug_assert!(graph.cell(node).tag != Tag::Merge, "merge keys were merged when the document was read");
+    debug_assert!(
+        graph.cell(node).tag != Tag::Merge,
+        "merge keys were merged when the document was read"
+    );
     let value = graph.to_json(node)?;
     Ok(if value.is_object() { value } else { Value::Null })
 }
@@ -72,7 +75,12 @@ fn as_floats(value: Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().map_or(Value::Null, |number| json!(number)),
         Value::Array(items) => Value::Array(items.into_iter().map(as_floats).collect()),
-        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, value)| (name, as_floats(value))).collect()),
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name, as_floats(value)))
+                .collect(),
+        ),
         other => other,
     }
 }

@@ -61,7 +61,8 @@ impl Change<'_> {
                 let fields: Vec<_> = graph.fields(at).collect();
                 for (key, value) in fields {
                     self.in_containers(graph, value)?;
-                    let is_list = matches!(graph.text(key), "containers" | "initContainers") && graph.is_sequence(value);
+                    let is_list =
+                        matches!(graph.text(key), "containers" | "initContainers") && graph.is_sequence(value);
                     if is_list {
                         self.in_list(graph, value)?;
                     }
@@ -84,7 +85,10 @@ impl Change<'_> {
     fn set(&self, graph: &mut Graph, at: Id) -> Result<()> {
         graph.expect_kind(at, Kind::Scalar)?;
         let pattern = self.pattern.clone()?;
-        let Some(changed) = pattern.is_in(graph.text(at)).then(|| changed(graph.text(at), self.image)) else {
+        let Some(changed) = pattern
+            .is_in(graph.text(at))
+            .then(|| changed(graph.text(at), self.image))
+        else {
             return Ok(());
         };
         let value = graph.add(Cell::scalar(&changed, Tag::None).at(self.image.pos));

@@ -47,8 +47,10 @@ impl JsonPatch {
 fn apply(operation: &Map<String, Value>, value: &mut Value) -> Result<()> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
     let kind = text("op").unwrap_or("unknown");
-    let path = || text("path").ok_or_else(|| Error::object(format!("{kind} operation failed to decode path: missing value")));
-    let from = || text("from").ok_or_else(|| Error::object(format!("{kind} operation failed to decode from: missing value")));
+    let path =
+        || text("path").ok_or_else(|| Error::object(format!("{kind} operation failed to decode path: missing value")));
+    let from =
+        || text("from").ok_or_else(|| Error::object(format!("{kind} operation failed to decode from: missing value")));
     let new = || operation.get("value").cloned().unwrap_or(Value::Null);
     match kind {
         "add" => place(value, path()?, kind)?.add(new()),
@@ -67,7 +69,12 @@ fn apply(operation: &Map<String, Value>, value: &mut Value) -> Result<()> {
             place(value, path()?, kind)?.add(copied)
         }
         "test" => {
-            let found = place(value, path()?, kind)?.get().ok().flatten().cloned().unwrap_or(Value::Null);
+            let found = place(value, path()?, kind)?
+                .get()
+                .ok()
+                .flatten()
+                .cloned()
+                .unwrap_or(Value::Null);
             match found == new() {
                 true => Ok(()),
                 false => Err(Error::object(format!("testing value {} failed: test failed", path()?))),
@@ -102,16 +109,24 @@ fn unescape(part: &str) -> String {
 }
 
 fn place<'a>(value: &'a mut Value, path: &str, kind: &str) -> Result<Place<'a>> {
-    let missing = || Error::object(format!("{kind} operation does not apply: doc is missing path: \"{path}\": missing value"));
+    let missing = || {
+        Error::object(format!(
+            "{kind} operation does not apply: doc is missing path: \"{path}\": missing value"
+        ))
+    };
     let Some((_, below)) = path.split_once('/') else {
         return Err(missing());
     };
-    let (parents, last) = below.rsplit_once('/').map_or((None, below), |(parents, last)| (Some(parents), last));
+    let (parents, last) = below
+        .rsplit_once('/')
+        .map_or((None, below), |(parents, last)| (Some(parents), last));
     let mut at = value;
     for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
         let key = unescape(part);
         let next = Place { parent: at, key }.get().map_err(|_| missing())?;
-        at = next.filter(|next| next.is_object() || next.is_array()).ok_or_else(missing)?;
+        at = next
+            .filter(|next| next.is_object() || next.is_array())
+            .ok_or_else(missing)?;
     }
     match at.is_object() || at.is_array() {
         true => Ok(Place {
@@ -124,14 +139,19 @@ fn place<'a>(value: &'a mut Value, path: &str, kind: &str) -> Result<Place<'a>> 
 
 /// An index in a list of `length` places; negative ones count from its end.
 fn index(key: &str, length: usize) -> Result<usize> {
-    let number: i64 =
-        key.parse().map_err(|_| Error::object(format!("value was not a proper array index: '{key}'")))?;
+    let number: i64 = key
+        .parse()
+        .map_err(|_| Error::object(format!("value was not a proper array index: '{key}'")))?;
     let length = i64::try_from(length).expect("lists are limited by memory");
     let from_start = if number < 0 { number + length } else { number };
     usize::try_from(from_start)
         .ok()
         .filter(|_| from_start < length)
-        .ok_or_else(|| Error::object(format!("Unable to access invalid index: {number}: invalid index referenced")))
+        .ok_or_else(|| {
+            Error::object(format!(
+                "Unable to access invalid index: {number}: invalid index referenced"
+            ))
+        })
 }
 
 impl<'a> Place<'a> {
@@ -179,7 +199,10 @@ impl<'a> Place<'a> {
     fn remove(self) -> Result<Value> {
         match self.parent {
             Value::Object(fields) => fields.remove(&self.key).ok_or_else(|| {
-                Error::object(format!("remove operation does not apply: unable to remove nonexistent key: {}: missing value", self.key))
+                Error::object(format!(
+                    "remove operation does not apply: unable to remove nonexistent key: {}: missing value",
+                    self.key
+                ))
             }),
             Value::Array(items) => {
                 let at = index(&self.key, items.len())?;
@@ -207,15 +230,36 @@ mod tests {
     fn operations_do_what_the_standard_says() {
         let object = || json!({"a": {"b": [1, 2, 3]}, "x/y": 1, "t~": 2});
         for (patch, result) in [
-            (json!([{"op": "add", "path": "/a/b/1", "value": 9}]), json!({"a": {"b": [1, 9, 2, 3]}, "x/y": 1, "t~": 2})),
-            (json!([{"op": "add", "path": "/a/b/-", "value": 9}]), json!({"a": {"b": [1, 2, 3, 9]}, "x/y": 1, "t~": 2})),
-            (json!([{"op": "remove", "path": "/x~1y"}]), json!({"a": {"b": [1, 2, 3]}, "t~": 2})),
-            (json!([{"op": "replace", "path": "/t~0", "value": null}]), json!({"a": {"b": [1, 2, 3]}, "x/y": 1, "t~": null})),
-            (json!([{"op": "move", "from": "/a/b", "path": "/c"}]), json!({"a": {}, "c": [1, 2, 3], "x/y": 1, "t~": 2})),
-            (json!([{"op": "copy", "from": "/t~0", "path": "/c"}]), json!({"a": {"b": [1, 2, 3]}, "c": 2, "x/y": 1, "t~": 2})),
+            (
+                json!([{"op": "add", "path": "/a/b/1", "value": 9}]),
+                json!({"a": {"b": [1, 9, 2, 3]}, "x/y": 1, "t~": 2}),
+            ),
+            (
+                json!([{"op": "add", "path": "/a/b/-", "value": 9}]),
+                json!({"a": {"b": [1, 2, 3, 9]}, "x/y": 1, "t~": 2}),
+            ),
+            (
+                json!([{"op": "remove", "path": "/x~1y"}]),
+                json!({"a": {"b": [1, 2, 3]}, "t~": 2}),
+            ),
+            (
+                json!([{"op": "replace", "path": "/t~0", "value": null}]),
+                json!({"a": {"b": [1, 2, 3]}, "x/y": 1, "t~": null}),
+            ),
+            (
+                json!([{"op": "move", "from": "/a/b", "path": "/c"}]),
+                json!({"a": {}, "c": [1, 2, 3], "x/y": 1, "t~": 2}),
+            ),
+            (
+                json!([{"op": "copy", "from": "/t~0", "path": "/c"}]),
+                json!({"a": {"b": [1, 2, 3]}, "c": 2, "x/y": 1, "t~": 2}),
+            ),
             (json!([{"op": "test", "path": "/a/b/-1", "value": 3}]), object()),
             (json!([{"op": "test", "path": "/none", "value": null}]), object()),
-            (json!([{"op": "remove", "path": "/a/b/-3"}]), json!({"a": {"b": [2, 3]}, "x/y": 1, "t~": 2})),
+            (
+                json!([{"op": "remove", "path": "/a/b/-3"}]),
+                json!({"a": {"b": [2, 3]}, "x/y": 1, "t~": 2}),
+            ),
         ] {
             assert_eq!(patched(object(), patch.clone()), Ok(result), "{patch}");
         }
@@ -240,11 +284,17 @@ mod tests {
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-c~/]{0,3}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-c~/]{0,3}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[a-c~/]{0,2}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-c~/]{0,2}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

@@ -104,8 +104,8 @@ impl NamespaceTransformer {
         let is_core = gvk.api_version() == "v1";
         for spec in &self.specs {
             let is_own = spec.path == "metadata/namespace" || (!is_core && spec.path == "metadata/name");
-            let is_subject =
-                matches!(spec.gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") && spec.path == "subjects/namespace";
+            let is_subject = matches!(spec.gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding")
+                && spec.path == "subjects/namespace";
             if !is_own && !(is_binding && is_subject) {
                 self.set_field(graph, root, spec, Tag::Str)
                     .within(|| "namespace transformation failed".to_owned())?;
@@ -137,12 +137,17 @@ impl NamespaceTransformer {
             Subjects::Default => ("name", "default"),
             Subjects::ServiceAccounts => ("kind", "ServiceAccount"),
         };
-        let Some(subjects) = graph.find(root, "subjects")?.filter(|subjects| !graph.is_null(*subjects)) else {
+        let Some(subjects) = graph
+            .find(root, "subjects")?
+            .filter(|subjects| !graph.is_null(*subjects))
+        else {
             return Ok(());
         };
         graph.expect_kind(subjects, Kind::Sequence)?;
         for subject in graph.content(subjects).to_vec() {
-            let Some(found) = graph.find(subject, field)? else { continue };
+            let Some(found) = graph.find(subject, field)? else {
+                continue;
+            };
             if graph.is_null(found) {
                 continue;
             }

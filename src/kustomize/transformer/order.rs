@@ -31,7 +31,11 @@ pub fn sort(world: &World<'_>, map: &mut ResMap, options: &SortOptions) -> Resul
                 }
             };
             let mut list = std::mem::take(map.list_mut());
-            list.sort_by_cached_key(|resource| resource.root.map(|root| Key::new(graph.cur_id(root), rank(graph.kind_name(root)))));
+            list.sort_by_cached_key(|resource| {
+                resource
+                    .root
+                    .map(|root| Key::new(graph.cur_id(root), rank(graph.kind_name(root))))
+            });
             *map.list_mut() = list;
             Ok(())
         }
@@ -54,7 +58,12 @@ fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
 
 impl Key {
     fn new(id: ResId, rank: (u8, usize)) -> Self {
-        let gvk_text = format!("{}_{}_{}", or(&id.gvk.group, "~G"), or(&id.gvk.version, "~V"), or(&id.gvk.kind, "~K"));
+        let gvk_text = format!(
+            "{}_{}_{}",
+            or(&id.gvk.group, "~G"),
+            or(&id.gvk.version, "~V"),
+            or(&id.gvk.kind, "~K")
+        );
         let text = format!("{}|{}|{}", id.gvk, or(&id.namespace, "~X"), or(&id.name, "~N"));
         Self {
             rank,
@@ -74,7 +83,11 @@ impl Ord for Key {
         // Namespaces of the core come after others that are called so.
         let are_namespaces = self.gvk.kind == "Namespace" && other.gvk.kind == "Namespace";
         let has_core = self.gvk.group.is_empty() || other.gvk.group.is_empty();
-        let by_type = if are_namespaces && has_core { by_text.reverse() } else { by_text };
+        let by_type = if are_namespaces && has_core {
+            by_text.reverse()
+        } else {
+            by_text
+        };
         self.rank.cmp(&other.rank).then(by_type)
     }
 }

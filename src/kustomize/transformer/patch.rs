@@ -162,7 +162,9 @@ impl PatchTransformer {
                 return Err(Error::kustomization("patch and path can't be set at the same time").at(patch.pos));
             }
             (false, true) => {
-                let skipped = patch.patch[..patch.patch.len() - patch.patch.trim_start().len()].matches('\n').count();
+                let skipped = patch.patch[..patch.patch.len() - patch.patch.trim_start().len()]
+                    .matches('\n')
+                    .count();
                 let pos = Pos {
                     line: patch.text_pos.line + u32::try_from(skipped).unwrap_or_default(),
                     ..patch.text_pos
@@ -183,7 +185,9 @@ impl PatchTransformer {
             }
             (Err(merge), Err(json)) => {
                 let pos = json.pos.or(merge.pos);
-                let why = format!("unable to parse SM or JSON patch from {source}: as SM patch: {merge}; as JSON patch: {json}");
+                let why = format!(
+                    "unable to parse SM or JSON patch from {source}: as SM patch: {merge}; as JSON patch: {json}"
+                );
                 return Err(Error::kustomization(why).at(pos.unwrap_or(patch.pos)));
             }
             (Ok(merges), _) if merges.is_empty() => Loaded::Nothing,
@@ -226,9 +230,9 @@ impl Transform for PatchTransformer {
                     );
                     return Err(Error::kustomization(why).at(self.pos));
                 };
-                let selected = map.select(&world.graph, target).within(|| {
-                    format!("unable to find patch target \"{}\" in `resources`", target.shown())
-                })?;
+                let selected = map
+                    .select(&world.graph, target)
+                    .within(|| format!("unable to find patch target \"{}\" in `resources`", target.shown()))?;
                 merge_into(world, map, &selected, *patch)
             }
             (Loaded::Merges(patches), None) => patches.iter().try_for_each(|patch| self.merge_one(world, map, *patch)),
@@ -252,7 +256,9 @@ impl Transform for PatchTransformer {
 impl PatchTransformer {
     fn merge_one(&self, world: &mut World<'_>, map: &mut ResMap, patch: Id) -> Result<()> {
         let id = world.graph.org_id(patch)?;
-        let found = map.by_id(&world.graph, &id).within(|| format!("no resource matches strategic merge patch \"{id}\""));
+        let found = map
+            .by_id(&world.graph, &id)
+            .within(|| format!("no resource matches strategic merge patch \"{id}\""));
         let at = found.at(world.graph.pos(patch)).at(self.pos)?;
         let root = map.list()[at].root.expect("hollow objects are not found by their ids");
         let copy = world.graph.copy(patch);
@@ -366,7 +372,10 @@ impl JsonPatchTransformer {
             (true, false) => Text::inline(&patch.patch, patch.text_pos),
             (false, true) => Text::of_file(world, loader, &patch.path).at(patch.pos)?,
         };
-        let decoded = text.json_patch().within(|| "decoding a JSON patch".to_owned()).at(patch.pos)?;
+        let decoded = text
+            .json_patch()
+            .within(|| "decoding a JSON patch".to_owned())
+            .at(patch.pos)?;
         if decoded.is_empty() {
             return wrong("patch appears to be empty");
         }

@@ -65,7 +65,9 @@ pub fn fix_references(world: &mut World<'_>, map: &mut ResMap, references: &[Bac
     for (at, referrer) in candidates.list.iter().enumerate() {
         let org = referrer.prev.first().unwrap_or(&referrer.cur).gvk.clone();
         let specs = specs_of.entry(org.clone()).or_insert_with(|| {
-            let all = references.iter().flat_map(|kind| kind.referrers.iter().map(|spec| (spec, &kind.target)));
+            let all = references
+                .iter()
+                .flat_map(|kind| kind.referrers.iter().map(|spec| (spec, &kind.target)));
             all.filter(|(spec, _)| org.is_selected(&spec.gvk)).collect()
         });
         if specs.is_empty() {
@@ -97,9 +99,13 @@ pub fn fix_references(world: &mut World<'_>, map: &mut ResMap, references: &[Bac
 /// Namespaces whose objects a role binding may refer to: those of its service accounts.
 fn binding_namespaces(graph: &Graph, referrer: &Candidate) -> Result<HashSet<String>> {
     let mut namespaces = HashSet::new();
-    let subjects = graph.get(referrer.root, "subjects").filter(|_| referrer.cur.gvk.kind == "RoleBinding");
+    let subjects = graph
+        .get(referrer.root, "subjects")
+        .filter(|_| referrer.cur.gvk.kind == "RoleBinding");
     for subject in subjects.into_iter().flat_map(|subjects| graph.content(subjects)) {
-        let is_account = graph.get(*subject, "kind").is_some_and(|kind| graph.text(kind) == "ServiceAccount");
+        let is_account = graph
+            .get(*subject, "kind")
+            .is_some_and(|kind| graph.text(kind) == "ServiceAccount");
         let Some(namespace) = graph.get(*subject, "namespace").filter(|_| is_account) else {
             continue;
         };
@@ -165,7 +171,9 @@ impl Fix<'_> {
             return Err(Error::object("path config error; no 'name' field in node").at(graph.pos(at)));
         };
         let old = graph.text(name).to_owned();
-        let namespace = graph.get(at, "namespace").map(|namespace| graph.text(namespace).to_owned());
+        let namespace = graph
+            .get(at, "namespace")
+            .map(|namespace| graph.text(namespace).to_owned());
         let is_same = |a: &Candidate, b: &Candidate| a.cur.name == b.cur.name && a.cur.namespace == b.cur.namespace;
         let Some(found) = self.select(graph, &old, namespace.as_deref(), is_same)? else {
             return Ok(());
@@ -208,7 +216,8 @@ impl Fix<'_> {
             .filter(|candidate| self.may_refer_to(candidate) && in_namespace(candidate))
             .filter(|candidate| candidate.prev.iter().any(|id| id.gvk.is_selected(self.target)))
             .filter(|candidate| {
-                role.as_ref().is_none_or(|role| candidate.prev.iter().any(|id| id.gvk.is_selected(role)))
+                role.as_ref()
+                    .is_none_or(|role| candidate.prev.iter().any(|id| id.gvk.is_selected(role)))
             })
             .filter(|candidate| self.is_near(candidate))
             .collect();
@@ -226,7 +235,10 @@ impl Fix<'_> {
             return Ok(Some(first));
         }
         let ids: Vec<String> = found.iter().map(|candidate| candidate.cur.to_string()).collect();
-        Err(Error::resources(format!("found multiple possible referrals: {}", ids.join(", "))))
+        Err(Error::resources(format!(
+            "found multiple possible referrals: {}",
+            ids.join(", ")
+        )))
     }
 
     /// Which candidates are in the namespace that stands beside a name: by their first namespaces, or if none was there by
@@ -234,7 +246,11 @@ impl Fix<'_> {
     fn in_namespace(&self, namespace: Option<&str>) -> impl Fn(&Candidate) -> bool {
         let wanted = namespace.map(str::to_owned);
         let by_first = wanted.as_ref().is_some_and(|wanted| {
-            let mut candidates = self.candidates.list.iter().filter(|candidate| self.may_refer_to(candidate));
+            let mut candidates = self
+                .candidates
+                .list
+                .iter()
+                .filter(|candidate| self.may_refer_to(candidate));
             candidates.any(|candidate| candidate.org_namespace == *wanted)
         });
         move |candidate| match &wanted {

@@ -78,10 +78,14 @@ impl Transform for ReplacementTransformer {
 fn replace(graph: &mut Graph, roots: &[Id], replacement: &Replacement) -> Result<()> {
     let value = match (&replacement.source_value, &replacement.source, &replacement.targets) {
         (None, None, _) | (_, _, None) => {
-            return Err(Error::kustomization("replacements must specify a source and at least one target"));
+            return Err(Error::kustomization(
+                "replacements must specify a source and at least one target",
+            ));
         }
         (Some(_), Some(_), _) => {
-            return Err(Error::kustomization("value and resource selectors are mutually exclusive"));
+            return Err(Error::kustomization(
+                "value and resource selectors are mutually exclusive",
+            ));
         }
         (Some(value), None, _) => {
             let value = graph.add_scalar(value, Tag::None);
@@ -102,13 +106,20 @@ fn value_of(graph: &mut Graph, roots: &[Id], source: &ReplacementSource) -> Resu
     let mut found = None;
     for root in roots {
         if graph.all_ids(*root)?.iter().any(|id| id.is_selected_by(&source.id)) && found.replace(*root).is_some() {
-            return Err(Error::resources(format!("multiple matches for selector {}", source.shown())));
+            return Err(Error::resources(format!(
+                "multiple matches for selector {}",
+                source.shown()
+            )));
         }
     }
     let Some(root) = found else {
         return Err(Error::resources(format!("nothing selected by {}", source.shown())));
     };
-    let path = if source.field_path.is_empty() { DEFAULT_FIELD } else { &source.field_path };
+    let path = if source.field_path.is_empty() {
+        DEFAULT_FIELD
+    } else {
+        &source.field_path
+    };
     let node = graph
         .lookup(root, &smart_split(path, '.'))
         .within(|| "error looking up replacement source".to_owned())?
@@ -129,7 +140,9 @@ fn part_of(graph: &mut Graph, node: Id, options: &FieldOptions) -> Result<Id> {
         return Err(Error::object("delimiter option can only be used with scalar nodes").at(graph.pos(node)));
     }
     let text = graph.value_text(node).to_owned();
-    let part = usize::try_from(options.index).ok().and_then(|at| text.split(options.delimiter.as_str()).nth(at));
+    let part = usize::try_from(options.index)
+        .ok()
+        .and_then(|at| text.split(options.delimiter.as_str()).nth(at));
     let Some(part) = part else {
         let why = format!("options.index {} is out of bounds for value {text}", options.index);
         return Err(Error::object(why).at(graph.pos(node)));
@@ -164,7 +177,11 @@ fn apply(graph: &mut Graph, roots: &[Id], value: Id, target: &ReplacementTarget)
 
 fn copy_to(graph: &mut Graph, root: Id, value: Id, target: &ReplacementTarget) -> Result<()> {
     let default = [DEFAULT_FIELD.to_owned()];
-    let paths = if target.field_paths.is_empty() { &default[..] } else { &target.field_paths };
+    let paths = if target.field_paths.is_empty() {
+        &default[..]
+    } else {
+        &target.field_paths
+    };
     for path in paths {
         let create = target.options.create.then(|| graph.kind(value));
         let parts = smart_split(path, '.');

@@ -27,9 +27,8 @@ impl Transform for ReplicaTransformer {
         };
         let mut was_found = false;
         for spec in &self.specs {
-            let fits = |id: &crate::kustomize::resid::ResId| {
-                id.name == self.replica.name && id.gvk.is_selected(&spec.gvk)
-            };
+            let fits =
+                |id: &crate::kustomize::resid::ResId| id.name == self.replica.name && id.gvk.is_selected(&spec.gvk);
             for at in map.with_any_id(graph, fits)? {
                 was_found = true;
                 let root = map.list()[at].root.expect("hollow objects are not found by their ids");

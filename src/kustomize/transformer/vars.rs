@@ -41,13 +41,22 @@ pub fn resolve_vars(
     let mut used = BTreeSet::new();
     for root in map.roots() {
         for spec in specs {
-            visit(&mut world.graph, root, spec, None, |graph, at| replace_in(graph, at, &known, &mut used))?;
+            visit(&mut world.graph, root, spec, None, |graph, at| {
+                replace_in(graph, at, &known, &mut used)
+            })?;
         }
     }
     map.list_mut();
-    let unused: Vec<&str> = known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
+    let unused: Vec<&str> = known
+        .keys()
+        .filter(|name| !used.contains(*name))
+        .map(String::as_str)
+        .collect();
     if !unused.is_empty() {
-        world.warnings.push(format!("well-defined vars that were never replaced: {}", unused.join(",")));
+        world.warnings.push(format!(
+            "well-defined vars that were never replaced: {}",
+            unused.join(",")
+        ));
     }
     Ok(())
 }
@@ -55,11 +64,17 @@ pub fn resolve_vars(
 fn value_of(graph: &mut Graph, map: &ResMap, var: &Var) -> Result<Known> {
     let holder = map.list().iter().find(|resource| resource.ref_vars.contains(&var.name));
     let Some(root) = holder.and_then(|resource| resource.root) else {
-        let why = format!("var '{}' cannot be mapped to a field in the set of known resources", shown(var));
+        let why = format!(
+            "var '{}' cannot be mapped to a field in the set of known resources",
+            shown(var)
+        );
         return Err(Error::resources(why).at(var.pos));
     };
     let missing = || {
-        let why = format!("field specified in var '{}' not found in corresponding resource", shown(var));
+        let why = format!(
+            "field specified in var '{}' not found in corresponding resource",
+            shown(var)
+        );
         Error::resources(why).at(var.pos)
     };
     let path = split_indices(smart_split(&var.field_path, '.'));
@@ -94,15 +109,13 @@ fn split_indices(parts: Vec<String>) -> Vec<String> {
 
 fn shown(var: &Var) -> String {
     let target = &var.target;
-    format!("{{{} {{{} {} {}}} {{{}}}}}", var.name, target.gvk, target.name, target.namespace, var.field_path)
+    format!(
+        "{{{} {{{} {} {}}} {{{}}}}}",
+        var.name, target.gvk, target.name, target.namespace, var.field_path
+    )
 }
 
-fn replace_in(
-    graph: &mut Graph,
-    at: Id,
-    known: &BTreeMap<String, Known>,
-    used: &mut BTreeSet<String>,
-) -> Result<()> {
+fn replace_in(graph: &mut Graph, at: Id, known: &BTreeMap<String, Known>, used: &mut BTreeSet<String>) -> Result<()> {
     if graph.is_null(at) {
         return Ok(());
     }
@@ -162,8 +175,13 @@ fn expand(text: &str, known: &BTreeMap<String, Known>, used: &mut BTreeSet<Strin
     while let Some(at) = rest.find('$').filter(|at| at + 1 < rest.len()) {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
-        let next = after.chars().next().expect("there is a character after the dollar sign");
-        let name = after.strip_prefix('(').and_then(|inner| inner.find(')').map(|end| &inner[..end]));
+        let next = after
+            .chars()
+            .next()
+            .expect("there is a character after the dollar sign");
+        let name = after
+            .strip_prefix('(')
+            .and_then(|inner| inner.find(')').map(|end| &inner[..end]));
         rest = match (next, name) {
             ('$', _) => {
                 out.push('$');
@@ -213,7 +231,10 @@ mod tests {
 
     fn expanded(text: &str) -> Known {
         let known = [("A", Known::Text("x".to_owned())), ("N", Known::Int(5))];
-        let known = known.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let known = known
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         expand(text, &known, &mut BTreeSet::new())
     }
 
