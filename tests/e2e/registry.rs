@@ -69,7 +69,7 @@ fn a_pod_pulls_its_image_from_a_registry_and_runs() {
 fn a_pod_that_waits_for_its_image_can_be_deleted_at_once() {
     let (image, home) = (busybox(), Home::new());
     let (packed, path) = (image.layers[0].packed.clone(), image.layers[0].packed_digest());
-    let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
         let stalled = Answer {
             stall_after: Some(1000),
             ..blob(request, &packed)
@@ -97,7 +97,7 @@ fn an_image_that_can_not_be_had_is_told_and_tried_again_when_a_credential_comes(
     let (image, home) = (busybox(), Home::new());
     let right = base64::engine::general_purpose::STANDARD.encode("ann:secret");
     let expected = format!("Basic {right}");
-    let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
         let is_right = request.headers.get("authorization") == Some(&expected);
         let challenge = Answer::new(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#)
             .with("WWW-Authenticate", "Basic realm=\"x\"");
@@ -149,7 +149,7 @@ fn always_asks_the_registry_and_takes_what_the_tag_means_today() {
     let new = Image::with_config(layers.clone(), &config);
     let has_moved = Arc::new(AtomicBool::new(false));
     let (moved, manifest, digest) = (has_moved.clone(), new.manifest.clone(), new.manifest_digest());
-    let registry = Scripted::scripted(&[("latest", &old), ("new", &new)], move |request, _| {
+    let registry = Scripted::answering(&[("latest", &old), ("new", &new)], move |request, _| {
         let is_asked = request.path.ends_with("/manifests/latest") && moved.load(Ordering::Relaxed);
         is_asked.then(|| Answer::new(200, manifest.clone()).with("Docker-Content-Digest", &digest))
     });

@@ -38,7 +38,7 @@ fn wants(header: String) -> impl Fn(&Request, usize) -> Option<Answer> {
 async fn given_credentials_are_tried_one_after_the_other_and_then_the_users() {
     let image = Image::small("x");
     for right in ["first", "second", "user"] {
-        let registry = Scripted::scripted(&[("1", &image)], wants(basic(right)));
+        let registry = Scripted::answering(&[("1", &image)], wants(basic(right)));
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("auth.json");
         let auths = json!({"auths": {&registry.host: {"username": "user", "password": "secret"}}});
@@ -67,7 +67,7 @@ async fn a_helper_is_asked_and_its_token_is_exchanged() {
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());
     // SAFETY: the tests that run beside this one read the PATH only to start programs, through std, which locks it.
     unsafe { std::env::set_var("PATH", path) };
-    let registry = Scripted::scripted(&[("1", &image)], |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], |request, _| {
         if request.path == "/token" {
             return Some(Answer::new(200, r#"{"access_token": "bearer"}"#));
         }
@@ -95,13 +95,13 @@ async fn a_helper_is_asked_and_its_token_is_exchanged() {
 async fn a_password_does_not_follow_a_redirect_to_another_host() {
     let image = Image::small("x");
     let blobs = image.blobs.clone();
-    let storage = Scripted::scripted(&[], move |request, _| {
+    let storage = Scripted::answering(&[], move |request, _| {
         let wanted = request.path.rsplit('/').next()?;
         blobs.get(wanted).map(|bytes| Answer::new(200, bytes.clone()))
     });
     let elsewhere = storage.host.clone();
     let wants = wants(basic("ann"));
-    let registry = Scripted::scripted(&[("1", &image)], move |request, before| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, before| {
         let on = Answer::new(307, "").with("Location", format!("http://{elsewhere}{}", request.path));
         wants(request, before).or_else(|| request.path.contains("/blobs/").then_some(on))
     });
@@ -126,7 +126,7 @@ async fn a_password_does_not_follow_a_redirect_to_another_host() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_expires_on_the_way_is_had_anew() {
     let image = Image::small("x");
-    let registry = Scripted::scripted(&[("1", &image)], |request, before| {
+    let registry = Scripted::answering(&[("1", &image)], |request, before| {
         if request.path.starts_with("/token") {
             return Some(Answer::new(200, format!("{{\"token\": \"t{before}\"}}")));
         }
@@ -152,7 +152,7 @@ async fn a_token_that_expires_on_the_way_is_had_anew() {
 async fn a_token_server_that_floods_or_says_nothing_is_refused() {
     let image = Image::small("x");
     for body in ["{}".to_owned(), " ".repeat(1 << 20), "[".repeat(50_000)] {
-        let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+        let registry = Scripted::answering(&[("1", &image)], move |request, _| {
             if request.path.starts_with("/token") {
                 return Some(Answer::new(200, body.clone()));
             }

@@ -84,6 +84,6 @@ impl Image {
 impl Scripted {
     /// Serves images by tag, well-behaved.
     pub fn serving(images: &[(&str, &Image)]) -> Scripted {
-        Scripted::scripted(images, |_, _| None)
+        Scripted::answering(images, |_, _| None)
     }
 }

@@ -13,7 +13,7 @@ async fn refused(
     words: &str,
     script: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
 ) {
-    let registry = Scripted::scripted(&[("1", image)], script);
+    let registry = Scripted::answering(&[("1", image)], script);
     let ground = Ground::new();
     let said = ground.pull(&registry.name("app:1")).await.expect_err(words);
     assert!(said.contains(words), "wanted {words:?}, got {said:?}");
@@ -113,7 +113,7 @@ async fn a_manifest_that_is_another_or_too_long_is_refused() {
 async fn a_manifest_by_digest_must_have_that_digest() {
     let image = Image::small("right");
     let other = Image::small("wrong").manifest;
-    let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
         request
             .path
             .contains("/manifests/")
@@ -149,7 +149,7 @@ async fn redirects_are_followed_a_few_times_and_never_in_a_circle() {
         request.path.contains("/blobs/").then_some(on)
     })
     .await;
-    let registry = Scripted::scripted(&[("1", &image)], |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], |request, _| {
         let (path, is_moved) = (request.path.clone(), request.path.starts_with("/v2/"));
         (is_moved && path.contains("/blobs/")).then(|| Answer::new(307, "").with("Location", format!("/storage{path}")))
     });
@@ -203,7 +203,7 @@ async fn a_registry_speaks_for_itself_when_it_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_passes_is_tried_again() {
     let image = Image::small("x");
-    let registry = Scripted::scripted(&[("1", &image)], |request, before| {
+    let registry = Scripted::answering(&[("1", &image)], |request, before| {
         (before == 0 && request.path.len() > 5).then(|| Answer::new(503, "").with("Retry-After", 0))
     });
     Ground::new()

@@ -138,7 +138,7 @@ async fn a_tag_that_moved_brings_the_new_image_and_only_what_is_new_of_it() {
     ground.pull(&old.name("app:1")).await.expect("pulls");
     // The same name at the same place, but another image by now.
     let (manifest, digest) = (two.manifest.clone(), two.manifest_digest());
-    let new = Scripted::scripted(&[("2", &two)], move |request, _| {
+    let new = Scripted::answering(&[("2", &two)], move |request, _| {
         let answer = Answer::new(200, manifest.clone()).with("Docker-Content-Digest", &digest);
         request.path.ends_with("/manifests/1").then_some(answer)
     });
@@ -220,7 +220,7 @@ async fn a_download_that_breaks_goes_on_where_it_broke() {
     let (layer, data) = large(2);
     let (packed, path) = (layer.packed.clone(), crate::image::digest(&layer.packed));
     let image = Image::new(vec![layer]);
-    let registry = Scripted::scripted(&[("1", &image)], move |request, before| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, before| {
         let broken = Answer {
             break_after: Some(1 << 20),
             ..blob(request, &packed)
@@ -244,7 +244,7 @@ async fn what_an_earlier_pull_left_is_not_sent_again() {
     let (packed, path) = (layer.packed.clone(), crate::image::digest(&layer.packed));
     let image = Image::new(vec![layer]);
     // Broken for as long as the first pull tries, then whole.
-    let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
         let is_first = !request.headers.contains_key("range");
         let nothing = Answer::new(404, "");
         let half = Answer {
@@ -303,7 +303,7 @@ async fn a_pull_that_nobody_waits_for_is_given_up() {
     let (layer, _) = large(5);
     let (packed, path) = (layer.packed.clone(), crate::image::digest(&layer.packed));
     let image = Image::new(vec![layer]);
-    let registry = Scripted::scripted(&[("1", &image)], move |request, _| {
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
         let stalled = Answer {
             stall_after: Some(1 << 20),
             ..blob(request, &packed)

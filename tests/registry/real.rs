@@ -134,7 +134,7 @@ fn token_server(key: &rcgen::KeyPair, certificate: &rcgen::Certificate) -> Scrip
     );
     let signer = Arc::new(signer.expect("a key"));
     let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(certificate.der())]});
-    Scripted::scripted(&[], move |request, _| {
+    Scripted::answering(&[], move |request, _| {
         let expected = format!("Basic {}", STANDARD.encode("ann:secret"));
         if request.headers.get("authorization") != Some(&expected) {
             return Some(Answer::new(401, r#"{"details":"incorrect username or password"}"#));

@@ -63,7 +63,7 @@ struct Content {
 
 impl Scripted {
     /// Serves images by tag; the script may answer first. It is told how often the same has been asked before.
-    pub fn scripted(
+    pub fn answering(
         images: &[(&str, &Image)],
         script: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
     ) -> Scripted {
