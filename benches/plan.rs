@@ -1,6 +1,6 @@
 //! What it costs to decide about a pod: with nothing to do, which is what every hint comes to, and with all of it to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -67,6 +67,7 @@ fn running(pod: &Pod) -> SandboxStatus {
 fn plan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plan_pod");
     let (failures, health, endings) = (BTreeMap::new(), Health::default(), BTreeMap::new());
+    let pulling = BTreeSet::new();
     for count in [1, 2, 10] {
         let pod: Pod = serde_json::from_value(pod(count)).expect("a pod");
         let settled = running(&pod);
@@ -81,6 +82,7 @@ fn plan(criterion: &mut Criterion) {
             failures: &failures,
             health: &health,
             endings: &endings,
+            pulling: &pulling,
             now: Timestamp::UNIX_EPOCH,
         };
         assert!(matches!(plan_pod(facts(&settled)), Plan::Settled { .. }));

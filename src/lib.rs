@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod event;
 pub mod image;
+pub mod kustomize;
 pub mod model;
 pub mod node;
 pub mod os;

@@ -59,6 +59,13 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// 403 for an object.
+    pub fn forbidden(key: &Key, why: &str) -> Self {
+        let (kind, name) = (key.kind(), &key.name);
+        let message = format!("{} {name:?} is forbidden: {why}", kind.resource());
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
     /// 404 for a path that means nothing.
     pub fn no_such_path() -> Self {
         Self::new(

@@ -110,6 +110,7 @@ fn spec(request: SourceRequest, requested_at: String) -> Result<serde_json::Valu
         paths: paths.ok_or_else(|| ApiError::bad_request("a path of a source must be valid UTF-8"))?,
         documents: request.documents,
         namespace: request.namespace.unwrap_or_default(),
+        external: request.external,
         ephemeral: request.ephemeral,
         requested_at: Some(requested_at),
         owner_pid: request.owner_pid,

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
@@ -14,7 +16,7 @@ use super::combine::{combine, problem};
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
 use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus};
-use crate::source::{self, Applied, Listing, RunningSource, SourceId, SourcedObject, plan_source, rank};
+use crate::source::{self, Applied, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank};
 use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
 
 /// One source's keeper.
@@ -24,12 +26,19 @@ pub(super) struct Keeper {
     key: Key,
     uid: String,
     spec: SourceSpec,
+    overlays: Overlays,
     stop: CancellationToken,
     /// What was applied and is to stay as applied.
     applied: BTreeMap<Key, Applied>,
     /// What could not be applied while another object of its name is there: pods to be replaced, objects of other sources.
     blocked: BTreeSet<Key>,
+    /// When to try again what was refused, and how long to wait then.
+    retry: Option<(Instant, Duration)>,
 }
+
+/// What is refused now may be taken later for reasons that tell nobody: a namespace that ended, a limit that was lifted.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Keeper {
     pub(super) fn new(
@@ -37,6 +46,7 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         source: &Object,
         spec: SourceSpec,
+        overlays: Overlays,
         stop: CancellationToken,
     ) -> Self {
         let (key, uid) = (source.key().clone(), source.uid().to_owned());
@@ -46,9 +56,11 @@ impl Keeper {
             key,
             uid,
             spec,
+            overlays,
             stop,
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            retry: None,
         };
         keeper.applied = keeper.recall(source);
         keeper
@@ -70,12 +82,14 @@ impl Keeper {
                 () = next_listing(&mut sources) => {
                     let listings: Vec<_> = sources.iter_mut().map(|s| s.listings.borrow_and_update().clone()).collect();
                     listing = Arc::new(combine(self.id(), &listings));
+                    self.retry = None;
                     self.settle(&listing);
                 }
                 change = changes.next() => match change {
                     Ok(change) => if self.forget_if_gone(&change) { self.settle(&listing) },
                     Err(_) => { changes = self.watch(); self.recheck(); self.settle(&listing); }
                 },
+                () = until(self.retry) => self.settle(&listing),
                 () = owner.ended() => drop(self.store.delete(&self.key, &DeleteOptions::default())),
             }
         }
@@ -94,11 +108,16 @@ impl Keeper {
         let at = |spec: source::SourceSpec| {
             let namespace = Some(self.spec.namespace.clone()).filter(|n| !n.is_empty());
             let namespace = namespace.unwrap_or_else(|| crate::admit::DEFAULT_NAMESPACE.to_owned());
-            source::spawn(
-                source::SourceSpec { namespace, ..spec },
-                self.clock.clone(),
-                self.stop.clone(),
-            )
+            let overlays = Overlays {
+                external: self.spec.external,
+                ..self.overlays.clone()
+            };
+            let spec = source::SourceSpec {
+                namespace,
+                overlays,
+                ..spec
+            };
+            source::spawn(spec, self.clock.clone(), self.stop.clone())
         };
         let text = self
             .spec
@@ -184,6 +203,7 @@ impl Keeper {
     fn settle(&mut self, listing: &Listing) {
         let plan = plan_source(&self.applied, listing);
         let mut problems = listing.problems.clone();
+        let mut is_refused = false;
         for object in &plan.apply {
             match self.apply(object) {
                 Ok(()) => {
@@ -193,7 +213,10 @@ impl Keeper {
                     };
                     self.applied.insert(object.key.clone(), applied);
                 }
-                Err(found) => problems.extend(found),
+                Err(found) => {
+                    is_refused |= !found.is_empty();
+                    problems.extend(found);
+                }
             }
             problems.extend(self.pending_namespace(object));
         }
@@ -201,6 +224,8 @@ impl Keeper {
             self.prune(key);
             self.applied.remove(key);
         }
+        let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LAST_RETRY));
+        self.retry = is_refused.then(|| (Instant::now() + wait, wait));
         report::write(
             &self.store,
             &self.key,
@@ -229,7 +254,8 @@ impl Keeper {
             config: &config,
             key: &object.key,
             manager: &manager,
-            force: false,
+            // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
+            force: true,
             dry_run: false,
             now,
         };
@@ -333,6 +359,14 @@ fn marked(config: &Value, source: &str) -> Value {
     let mut config = config.clone();
     config["metadata"]["annotations"][SOURCE] = source.into();
     config
+}
+
+/// Returns when it is time to try again; never if nothing was refused.
+async fn until(retry: Option<(Instant, Duration)>) {
+    match retry {
+        Some((at, _)) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when a reader told something new.

@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
 use crate::model::{self, Clock, Kind, MANIFESTS_SOURCE, Object, PRUNE_FINALIZER, SourceSpec};
+use crate::source::Overlays;
 use crate::store::{Store, StoreError, Watcher};
 
 struct Registry {
     store: Store,
     clock: Arc<dyn Clock>,
+    overlays: Overlays,
     stop: CancellationToken,
     keepers: BTreeMap<String, Running>,
     tasks: JoinSet<()>,
@@ -27,12 +29,14 @@ struct Running {
     stop: CancellationToken,
 }
 
-/// Keeps the store like its sources until `stop`; `manifests` is the directory that every node watches.
-pub async fn run(store: Store, clock: Arc<dyn Clock>, manifests: PathBuf, stop: CancellationToken) {
+/// Keeps the store like its sources until `stop`; `manifests` is the directory that every node watches, and `overlays` says
+/// what overlays may do.
+pub async fn run(store: Store, clock: Arc<dyn Clock>, manifests: PathBuf, overlays: Overlays, stop: CancellationToken) {
     register_manifests(&store, &manifests);
     let mut registry = Registry {
         store,
         clock,
+        overlays,
         stop: stop.clone(),
         keepers: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -115,6 +119,7 @@ impl Registry {
             self.clock.clone(),
             source,
             spec.clone(),
+            self.overlays.clone(),
             stop.clone(),
         );
         self.tasks.spawn(keeper.run());

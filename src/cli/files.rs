@@ -9,7 +9,10 @@ use serde_json::Value;
 
 use super::client::Resource;
 use super::error::{CliError, ErrorKind, Result};
-use crate::admit::{AdmittedObject, FieldPath, Problem, Severity, SourceText, SpanTree, admit_file_in};
+use crate::admit::{
+    AdmittedObject, FieldPath, Location, Place, Problem, Severity, SourceText, SpanTree, admit_file_in,
+};
+use crate::kustomize::{self, Build};
 use crate::model::KINDS;
 
 /// Which manifests.
@@ -24,6 +27,9 @@ pub struct Files {
     /// A directory with a kustomization.yaml
     #[arg(short = 'k', long = "kustomize", value_name = "DIR", conflicts_with = "filenames")]
     kustomize: Option<String>,
+    /// Have an installed kustomize or kubectl build overlays, for functions and programs in them
+    #[arg(long)]
+    external: bool,
 }
 
 /// One object of a file.
@@ -42,6 +48,31 @@ pub struct Manifest {
 struct Text {
     name: PathBuf,
     content: Vec<u8>,
+    /// The overlay that it was built from, which knows where each line comes from.
+    built: Option<Build>,
+}
+
+impl Text {
+    /// The same problem where the line comes from that it is about.
+    fn at_origin(&self, mut problem: Problem) -> Problem {
+        let place = self
+            .built
+            .as_ref()
+            .and_then(|built| built.place_of_line(problem.location.at.line));
+        if let Some(place) = place {
+            let text = std::fs::read_to_string(&place.file).unwrap_or_default();
+            let at = usize::try_from(place.line).unwrap_or_default().saturating_sub(1);
+            problem.source_line = text.lines().nth(at).unwrap_or_default().to_owned();
+            problem.location = Location {
+                file: Path::new(&place.file).into(),
+                at: Place {
+                    line: place.line,
+                    column: 1,
+                },
+            };
+        }
+        problem
+    }
 }
 
 impl Manifest {
@@ -61,7 +92,8 @@ impl Manifest {
         } else {
             format!("{field}: {message}")
         };
-        source.error(self.spans.locate(&FieldPath::from(field)), message)
+        let problem = source.error(self.spans.locate(&FieldPath::from(field)), message);
+        self.text.at_origin(problem)
     }
 }
 
@@ -72,7 +104,7 @@ impl Files {
         Self {
             filenames: vec![path.to_string_lossy().into_owned()],
             recursive: true,
-            kustomize: None,
+            ..Self::default()
         }
     }
 
@@ -92,7 +124,7 @@ impl Files {
         for text in self.texts()? {
             let text = Arc::new(text);
             let admitted = admit_file_in(&text.name, &text.content, namespace);
-            problems.extend(admitted.problems);
+            problems.extend(admitted.problems.into_iter().map(|problem| text.at_origin(problem)));
             manifests.extend(admitted.objects.into_iter().map(|object| manifest(object, &text)));
         }
         let (errors, warnings): (Vec<Problem>, Vec<Problem>) = problems
@@ -122,7 +154,7 @@ impl Files {
 
     fn texts(&self) -> Result<Vec<Text>> {
         if let Some(directory) = &self.kustomize {
-            return Ok(vec![built(Path::new(directory))?]);
+            return Ok(vec![self.overlay(Path::new(directory))?]);
         }
         let mut texts = Vec::new();
         for name in &self.filenames {
@@ -132,6 +164,7 @@ impl Files {
                 texts.push(Text {
                     name: "-".into(),
                     content,
+                    built: None,
                 });
             } else if name.starts_with("http://") || name.starts_with("https://") {
                 return Err(CliError::usage(format_args!(
@@ -144,6 +177,14 @@ impl Files {
         Ok(texts)
     }
 
+    fn overlay(&self, directory: &Path) -> Result<Text> {
+        if self.external {
+            handed_over(directory)
+        } else {
+            built(directory)
+        }
+    }
+
     fn read_path(&self, path: &Path, texts: &mut Vec<Text>) -> Result {
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => CliError::usage(format_args!("the path {path:?} does not exist")),
@@ -152,7 +193,7 @@ impl Files {
         if !metadata.is_dir() {
             texts.push(read_file(path)?);
         } else if is_overlay(path) {
-            texts.push(built(path)?);
+            texts.push(self.overlay(path)?);
         } else {
             self.read_directory(path, texts)?;
         }
@@ -205,6 +246,7 @@ fn read_file(path: &Path) -> Result<Text> {
     Ok(Text {
         name: path.to_owned(),
         content,
+        built: None,
     })
 }
 
@@ -218,13 +260,22 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 fn is_overlay(directory: &Path) -> bool {
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"]
-        .iter()
-        .any(|name| directory.join(name).is_file())
+    kustomize::FILE_NAMES.iter().any(|name| directory.join(name).is_file())
 }
 
-/// An overlay's documents, from whichever builder is installed.
+/// An overlay's documents.
 fn built(directory: &Path) -> Result<Text> {
+    let options = kustomize::Options::default();
+    let built = super::kustomize::build_at(directory, &kustomize::Programs::default(), &options)?;
+    Ok(Text {
+        name: directory.to_owned(),
+        content: built.text().into_bytes(),
+        built: Some(built),
+    })
+}
+
+/// An overlay's documents, from whichever program is installed.
+fn handed_over(directory: &Path) -> Result<Text> {
     for (program, verb) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         let output = match std::process::Command::new(program).arg(verb).arg(directory).output() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -240,10 +291,11 @@ fn built(directory: &Path) -> Result<Text> {
         return Ok(Text {
             name: directory.to_owned(),
             content: output.stdout,
+            built: None,
         });
     }
     Err(CliError::local(format_args!(
-        "{}: an overlay needs a builder to be read",
+        "{}: no program is there to hand the overlay over to",
         directory.display()
     ))
     .with_hint("install `kustomize` or `kubectl`"))

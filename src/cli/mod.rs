@@ -11,12 +11,15 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod apply;
 mod attach;
+mod build;
+mod builder;
 mod client;
 mod completion;
 mod context;
 mod cp;
 mod delete;
 mod describe;
+mod df;
 mod diff;
 mod doctor;
 mod down;
@@ -28,6 +31,7 @@ mod follow;
 mod get;
 mod image;
 pub mod jsonpath;
+mod kustomize;
 mod logs;
 mod node;
 mod pods;
@@ -79,6 +83,10 @@ enum Verb {
     Wait(wait::WaitArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
+    #[command(subcommand)]
+    Kustomize(kustomize::KustomizeVerb),
+    Build(build::BuildArgs),
+    Df(df::DfArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Stop(stop::StopArgs),
@@ -149,6 +157,9 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Events(args) => events::run(args, context).await,
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
+        Verb::Kustomize(verb) => kustomize::run(verb),
+        Verb::Build(args) => build::run(args).await,
+        Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),
         Verb::Stop(args) => stop::run(args).await,
@@ -195,6 +206,7 @@ mod tests {
             "watch - --rm",
             "down --all",
             "image load -",
+            "kustomize build overlays/local --enable-helm --load-restrictor LoadRestrictionsNone",
             "image import rootfs.tar demo:latest",
             "describe pod web",
             "completion zsh",

@@ -81,6 +81,9 @@ impl<W: Write> Archive<W> {
         let mut layers = Vec::new();
         for layer in &record.layers {
             match &layer.blob {
+                Some(blob) if !disk.blob(&blob.digest).exists() => {
+                    return Err(ImageError::NotPacked(record.id.to_string()));
+                }
                 Some(blob) => {
                     self.blob(disk, &blob.digest)?;
                     layers.push(blob.clone());

@@ -22,6 +22,9 @@ pub struct SourceSpec {
     /// What came through standard input, when there are no paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<String>,
+    /// Overlays are built by an installed kustomize or kubectl.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
     /// The source goes with whoever registered it.
     pub ephemeral: bool,
     /// When it was last registered: each time it is read anew, whatever was noticed.

@@ -282,18 +282,39 @@ fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, Conf
     Ok(mounts)
 }
 
+/// The parts of volumes that a container's mounts name, by volume: to be made, and to be found inside their volumes, before anything is
+/// mounted.
+///
+/// # Errors
+/// When its environment can't be had.
+pub fn sub_paths(
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    lookup: &Lookup<'_>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let env = Environment::of(pod, container, &image.config.env, lookup)?;
+    let mounts = container.volume_mounts.iter().flatten();
+    Ok(mounts
+        .filter_map(|mount| Some((mount.name.clone(), sub_path(mount, &env)?)))
+        .collect())
+}
+
+/// `subPath`, or `subPathExpr` with its variables.
+fn sub_path(mount: &VolumeMount, env: &Environment) -> Option<String> {
+    let plain = mount.sub_path.clone().filter(|path| !path.is_empty());
+    plain.or_else(|| {
+        let expression = mount.sub_path_expr.as_ref().filter(|text| !text.is_empty())?;
+        Some(env.expand(expression))
+    })
+}
+
 fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment) -> Result<Mount, ConfigError> {
     let missing = || ConfigError::Invalid(format!("volume {:?} is not one of the pod's", mount.name));
     let volume = facts.volumes.get(&mount.name).ok_or_else(missing)?;
-    let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
-        (Some(path), _) if !path.is_empty() => path.clone(),
-        (_, Some(expression)) => env.expand(expression),
-        _ => String::new(),
-    };
-    let host_path = if sub_path.is_empty() {
-        volume.clone()
-    } else {
-        volume.join(sub_path)
+    let host_path = match sub_path(mount, env) {
+        Some(sub_path) => volume.join(sub_path),
+        None => volume.clone(),
     };
     let container_path = if mount.mount_path.starts_with('/') {
         mount.mount_path.clone()

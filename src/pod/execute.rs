@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::plan::{Failure, Start};
+use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers, message};
 use crate::event::EventKind;
-use crate::image::{Image, ImageError};
+use crate::image::Image;
 use crate::model::{Lookup, Object};
-use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
 /// A failure before it is dated and counted.
@@ -25,7 +26,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: &'static str, message: impl ToString) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl ToString) -> Self {
         Self {
             reason,
             message: message.to_string(),
@@ -55,6 +56,8 @@ impl Refusal {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
                 format!("Error: {}", self.message)
             }
+            // The registry's words were told by the pull.
+            PULL_FAILURE => format!("Error: {PULL_FAILURE}"),
             _ => self.message.clone(),
         };
         (reason, message)
@@ -135,12 +138,15 @@ impl Execution<'_> {
     }
 
     /// Starts one run of a container.
-    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<ContainerId, Refusal> {
-        let container = self
-            .container(&start.name)
-            .expect("plans name the pod's own containers");
-        let image = self.image(container).await?;
-        let volumes = self.set_up_volumes(container)?;
+    pub(super) async fn start(
+        &self,
+        sandbox: &SandboxStatus,
+        start: &Start,
+        container: &Container,
+        image: &Image,
+    ) -> Result<ContainerId, Refusal> {
+        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
+        self.make_sub_paths(container, image, &volumes)?;
         let message = message::prepare(&self.directory(), container, start.attempt);
         let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
         let files: Vec<_> = pod_files(&self.directory()).into_iter().chain([message]).collect();
@@ -154,7 +160,7 @@ impl Execution<'_> {
             container,
             start,
             sandbox,
-            image: &image,
+            image,
             volumes: &volumes,
             files: &files,
             logs: &self.directory().join("logs"),
@@ -189,16 +195,13 @@ impl Execution<'_> {
         }
     }
 
-    /// Removes all that is left of a pod, its object last.
-    pub(super) async fn finish(&self) {
-        match self.rooms.runtime.remove_pod_sandbox(self.uid).await {
-            Ok(()) => remove_directory(self.directory()).await,
-            Err(error) => {
-                tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
-            }
-        }
+    /// Removes all that is left of a pod, its object last: for as long as something of it may run, its name is taken.
+    pub(super) async fn finish(&self) -> Result<(), RuntimeError> {
+        self.rooms.runtime.remove_pod_sandbox(self.uid).await?;
+        remove_directory(self.directory()).await;
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
+        Ok(())
     }
 
     /// Tells everyone who looks at the pod's events.
@@ -211,42 +214,21 @@ impl Execution<'_> {
             .event_at(self.object, path.as_deref(), kind, reason, message);
     }
 
-    async fn image(&self, container: &Container) -> Result<Image, Refusal> {
-        let name = container.image.clone().unwrap_or_default();
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        let (images, wanted) = (self.rooms.images.clone(), name.clone());
-        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted))
-            .await
-            .expect("resolving does not panic");
-        match found {
-            Ok(Some(image)) => {
-                let message = format!("Container image {name:?} already present on machine");
-                self.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
-                Ok(image)
-            }
-            Ok(None) if policy == "Never" => {
-                let message = format!("Container image {name:?} is not present with pull policy of Never");
-                Err(Refusal::new("ErrImageNeverPull", message))
-            }
-            Ok(None) => {
-                let message = format!("image {name:?} is not here: load it with `kubelocal image load`");
-                Err(Refusal::new("ErrImagePull", message))
-            }
-            Err(error @ ImageError::InvalidImageName { .. }) => Err(Refusal::new("InvalidImageName", error)),
-            Err(error) => Err(Refusal::new("ImageInspectError", error)),
-        }
-    }
-
-    fn set_up_volumes(&self, container: &Container) -> Result<BTreeMap<String, PathBuf>, Refusal> {
-        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        for mount in container.volume_mounts.iter().flatten() {
-            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
-            if let Some((volume, sub_path)) = volumes.get(&mount.name).zip(sub_path) {
-                let made = volume::make_sub_path(&mount.name, volume, sub_path);
+    fn make_sub_paths(
+        &self,
+        container: &Container,
+        image: &Image,
+        volumes: &BTreeMap<String, PathBuf>,
+    ) -> Result<(), Refusal> {
+        let sub_paths = self.with_lookup(|lookup| config::sub_paths(self.pod, container, image, lookup));
+        for (name, sub_path) in sub_paths.map_err(|e| Refusal::new("CreateContainerConfigError", e))? {
+            // A volume that the pod does not have is told when the mount is planned.
+            if let Some(volume) = volumes.get(&name) {
+                let made = volume::make_sub_path(&name, volume, &sub_path);
                 made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
             }
         }
-        Ok(volumes)
+        Ok(())
     }
 
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {

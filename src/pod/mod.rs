@@ -20,9 +20,11 @@ mod env;
 mod execute;
 mod health;
 mod history;
+mod images;
 mod manager;
 mod message;
 mod plan;
+mod pull;
 mod qos;
 mod tasks;
 #[cfg(test)]
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::event::EventRecorder;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
 use crate::runtime::{PodUid, Runtime};
 use crate::store::Store;
@@ -46,10 +48,12 @@ pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, is_sidecar};
+pub use images::{images_in_use, run_collector};
 pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
 };
+pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
 
 /// What workers need of the node.
@@ -60,6 +64,8 @@ pub struct Rooms {
     pub runtime: Arc<dyn Runtime>,
     /// Where images are.
     pub images: ImageStore,
+    /// What fetches those that are not.
+    pub puller: Puller,
     /// Where events go.
     pub recorder: EventRecorder,
     /// What time it is.

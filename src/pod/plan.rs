@@ -1,7 +1,7 @@
 //! What to do next with a pod: a pure function of what is asked, what is there and what time it is (kubelet `computePodActions`,
 //! `syncPod`, `syncTerminatingPod`). The answer is a value; `execute` carries it out, then the pod is observed and planned anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spec_grace};
 use super::health::{Health, PostStart};
 use super::history::{self, History, RestartPolicy, is_sidecar};
-use super::{back_off, deadline};
+use super::{back_off, deadline, pull};
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
 /// Everything a plan depends on.
@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub health: &'a Health,
     /// Runs that were told to end.
     pub endings: &'a BTreeMap<ContainerId, Ending>,
+    /// Containers whose images are on their way: they wait, and whoever looks at the pod is woken.
+    pub pulling: &'a BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -293,14 +295,22 @@ fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: D
     if steps.is_held {
         return;
     }
-    match facts
-        .failures
-        .get(&container.name)
-        .map(|f| back_off::next_try(f.at, f.tries))
-    {
-        Some(again) if again > facts.now => steps.look_again(again),
+    let has_hook = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+    if facts.pulling.contains(&container.name) {
+        steps.is_held = has_hook;
+        return;
+    }
+    let failure = facts.failures.get(&container.name);
+    match failure.map(|f| (f, back_off::next_try(f.at, f.tries))) {
+        Some((failure, again)) if again > facts.now => {
+            steps.look_again(again);
+            let shown = pull::shown_until(failure);
+            if failure.reason == pull::PULL_FAILURE && shown > facts.now {
+                steps.look_again(shown);
+            }
+        }
         _ => {
-            steps.is_held = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+            steps.is_held = has_hook;
             steps.converge.start.push(Start {
                 name: container.name.clone(),
                 attempt,

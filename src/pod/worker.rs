@@ -15,6 +15,7 @@ use super::ending::Ending;
 use super::execute::{Execution, Refusal};
 use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
+use super::pull::Pulls;
 use super::tasks::Tasks;
 use super::{History, Rooms, back_off_event, message};
 use crate::event::EventKind;
@@ -77,6 +78,8 @@ pub(super) struct Memory {
     pub(super) is_late: bool,
     /// Runs of which it has been told that the next one waits.
     backing_off: BTreeSet<String>,
+    /// Images on their way. Losing them ends them; what came is kept.
+    pulls: Pulls,
 }
 
 /// What a round of work came to.
@@ -138,6 +141,7 @@ impl Worker {
                 // An error means that the manager is gone, and then `stop` is near.
                 _ = self.desired.changed() => break,
                 heard = self.memory.tasks.next() => if self.hear(heard) { break },
+                () = self.memory.pulls.next_end() => break,
                 () = self.stop.cancelled() => break,
             }
         }
@@ -157,13 +161,7 @@ impl Worker {
             Ok(observed) => observed,
             Err(error) => {
                 tracing::warn!(pod = %self.uid, %error, "its state can't be read");
-                let again = self
-                    .rooms
-                    .clock
-                    .now()
-                    .saturating_add(RUNTIME_PATIENCE)
-                    .expect("no calendar units");
-                return Outcome::Sleep(Some(again));
+                return self.sleep_a_moment();
             }
         };
         self.forget_settled_failures(observed.as_ref());
@@ -173,7 +171,7 @@ impl Worker {
         while let Some(heard) = self.memory.tasks.waiting() {
             self.hear(heard);
         }
-        let now = self.rooms.clock.now();
+        let (now, pulling) = (self.rooms.clock.now(), self.memory.pulls.under_way());
         let facts = Facts {
             pod: &pod,
             is_gone,
@@ -181,6 +179,7 @@ impl Worker {
             failures: &self.memory.failures,
             health: &self.memory.health,
             endings: &self.memory.endings,
+            pulling: &pulling,
             now,
         };
         let plan = plan_pod(facts);
@@ -191,6 +190,12 @@ impl Worker {
         self.tell_deadline(&object, &pod, observed.as_ref());
         self.ask_probes(&pod, observed.as_ref(), is_gone, now);
         self.carry_out(plan, &object, &pod, observed).await
+    }
+
+    /// What the runtime did not do now it may do soon.
+    fn sleep_a_moment(&self) -> Outcome {
+        let now = self.rooms.clock.now();
+        Outcome::Sleep(Some(now.saturating_add(RUNTIME_PATIENCE).expect("no calendar units")))
     }
 
     async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {
@@ -210,6 +215,8 @@ impl Worker {
                 if observed.as_ref().is_some_and(|s| s.alive) && !object.is_deleting() {
                     execution.refresh_volumes();
                     self.tell_back_off(&execution, observed.as_ref());
+                    let now = rooms.clock.now();
+                    self.memory.pulls.tell_back_off(&execution, &self.memory.failures, now);
                 }
                 return Outcome::Sleep(recheck);
             }
@@ -228,13 +235,16 @@ impl Worker {
             Plan::StopSandbox => {
                 if let Err(error) = rooms.runtime.stop_pod_sandbox(&uid).await {
                     tracing::warn!(pod = %uid, %error, "its sandbox can't be stopped");
-                    return Outcome::Sleep(None);
+                    return self.sleep_a_moment();
                 }
             }
-            Plan::Finish => {
-                execution.finish().await;
-                return Outcome::Done;
-            }
+            Plan::Finish => match execution.finish().await {
+                Ok(()) => return Outcome::Done,
+                Err(error) => {
+                    tracing::warn!(pod = %uid, %error, "its sandbox can't be removed");
+                    return self.sleep_a_moment();
+                }
+            },
         }
         Outcome::Again
     }
@@ -243,7 +253,17 @@ impl Worker {
         self.end(execution, &steps.end, sandbox).await;
         execution.forget(&steps.forget).await;
         for start in &steps.start {
-            match execution.start(sandbox, start).await {
+            let container = execution
+                .container(&start.name)
+                .expect("plans name the pod's own containers");
+            let image = self.memory.pulls.image(execution, container).await;
+            let started = match image {
+                // It is on its way; the plan takes it up when it is here.
+                Ok(None) => continue,
+                Ok(Some(image)) => execution.start(sandbox, start, container, &image).await,
+                Err(refusal) => Err(refusal),
+            };
+            match started {
                 Ok(run) => {
                     self.memory.failures.remove(&start.name);
                     self.begin_post_start(execution, &start.name, run);
@@ -255,7 +275,8 @@ impl Worker {
 
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
         let (reason, message) = refusal.event();
-        let container = (name != SANDBOX_FAILURE).then_some(name);
+        // Volumes are the pod's, whichever container waits for them.
+        let container = (name != SANDBOX_FAILURE && reason != "FailedMount").then_some(name);
         execution.event_of(container, EventKind::Warning, reason, &message);
         let failure = refusal.follow(name, &self.memory.failures, self.rooms.clock.now());
         self.memory.failures.insert(name.to_owned(), failure);

@@ -8,6 +8,7 @@
 //! notify ─ bell ─► walk (stat all) ─► reader (parse what changed) ─► listing ─► plan_source ─► apply, prune, keep
 //! ```
 
+mod built;
 mod overlay;
 mod plan;
 mod reader;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use crate::admit::{Location, Problem};
 use crate::model::{Key, Object};
 
+pub use built::Overlays;
 pub use plan::{Applied, SourcePlan, plan_source, rank};
 pub use run::{RunningSource, read_once, read_stdin, spawn};
 
@@ -67,6 +69,8 @@ pub struct SourceSpec {
     pub namespace: String,
     /// When to look.
     pub timing: Timing,
+    /// What overlays may do.
+    pub overlays: Overlays,
 }
 
 impl SourceSpec {
@@ -93,6 +97,7 @@ impl SourceSpec {
             origin,
             namespace,
             timing: Timing::default(),
+            overlays: Overlays::default(),
         }
     }
 }
@@ -132,7 +137,7 @@ pub struct SourcedObject {
     pub key: Key,
     /// The file, or the directory of the overlay, that it comes from. A stable name for [`Applied`].
     pub origin: Arc<Path>,
-    /// Where it begins; in the output for what was built.
+    /// Where it begins: for what was built, in the base, patch or kustomization that it comes from.
     pub location: Location,
     /// What its author wrote: to be applied.
     pub config: Value,

@@ -1,7 +1,8 @@
-//! Overlays: directories with a `kustomization.yaml`, built by the kustomize or kubectl that is installed.
+//! Overlays that are handed over (`--external`): built by the kustomize or kubectl that is installed, for what is not run
+//! in-process: functions and programs.
 //!
-//! Until the in-process builder comes. Holds which files an overlay depends on and how the tool is run; what it prints is
-//! read like any file.
+//! Holds which files such an overlay depends on, as far as that can be told from outside, and how the tool is run; what it
+//! prints is read like any file.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -13,8 +14,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::tree::{KUSTOMIZATIONS, Tree, walk_reference};
+use super::tree::{Tree, walk_reference};
 use crate::admit::yaml_values;
+use crate::kustomize::FILE_NAMES;
 
 /// How long a build may take. Overlays with remote bases clone repositories; one that hangs must not stop its source for ever.
 const BUILD_LIMIT: Duration = Duration::from_secs(120);
@@ -82,7 +84,7 @@ impl Builder {
 
 /// What to say where there is no tool.
 pub const NO_BUILDER: &str =
-    "this directory has a kustomization and needs `kustomize` or `kubectl` on the PATH to be built";
+    "this overlay is to be built by an external program, but neither `kustomize` nor `kubectl` is on the PATH";
 
 /// Adds to each overlay of the tree the files outside its directory that it refers to: bases, components, patches, files.
 ///
@@ -91,6 +93,7 @@ pub const NO_BUILDER: &str =
 pub fn follow_references(tree: &mut Tree) {
     let overlays: Vec<PathBuf> = tree.overlays.keys().cloned().collect();
     for overlay in overlays {
+        walk_reference(tree, &overlay, &overlay);
         let mut seen = BTreeSet::new();
         let mut queue = vec![overlay.clone()];
         while let Some(directory) = queue.pop() {
@@ -110,10 +113,7 @@ pub fn follow_references(tree: &mut Tree) {
 }
 
 fn references_of(directory: &Path) -> Vec<PathBuf> {
-    let Some(text) = KUSTOMIZATIONS
-        .iter()
-        .find_map(|name| fs::read(directory.join(name)).ok())
-    else {
+    let Some(text) = FILE_NAMES.iter().find_map(|name| fs::read(directory.join(name)).ok()) else {
         return Vec::new();
     };
     let mut words = Vec::new();

@@ -14,9 +14,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
+use super::built::{self, BuiltOverlay, Memory, Overlays};
 use super::overlay::{Builder, NO_BUILDER, follow_references};
 use super::plan::rank;
-use super::tree::{Directories, Stamp, Tree, nearest_ancestor, walk};
+use super::tree::{Directories, Seen, Stamp, Tree, depend_on, nearest_ancestor, walk};
 use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
 use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
 use crate::model::Key;
@@ -43,6 +44,7 @@ pub struct Reader {
     root: PathBuf,
     namespace: String,
     timing: Timing,
+    overlays: Overlays,
     /// By file, or by directory for overlays.
     parts: BTreeMap<PathBuf, Part>,
     /// Which file names an object: the one that did before keeps it when another names it too.
@@ -64,12 +66,17 @@ struct Part {
     /// Since when it names less than it did, or is not there.
     less_since: Option<Timestamp>,
     is_missing: bool,
+    /// What an overlay's last build looked at.
+    looked_at: Vec<PathBuf>,
+    /// What was made of an overlay's documents.
+    memory: Memory,
 }
 
 impl Reader {
     /// A reader that has read nothing.
-    pub fn new(source: SourceId, root: PathBuf, namespace: String, timing: Timing) -> Self {
+    pub fn new(source: SourceId, root: PathBuf, namespace: String, timing: Timing, overlays: Overlays) -> Self {
         Self {
+            overlays,
             source,
             root,
             namespace,
@@ -79,13 +86,13 @@ impl Reader {
         }
     }
 
-    /// Looks at everything and reads what changed. Needs a runtime around it for the builds of overlays.
+    /// Looks at everything and reads what changed. Needs a runtime around it for overlays that are handed over.
     pub fn read(&mut self, now: Timestamp) -> Reading {
         let mut tree = match walk(&self.root) {
             Ok(tree) => tree,
             Err(error) => return self.without_root(&error),
         };
-        follow_references(&mut tree);
+        self.depend(&mut tree);
         let mut is_young = false;
         for (path, stamp) in &tree.files {
             let is_racy = is_racy(stamp, now);
@@ -95,12 +102,20 @@ impl Reader {
                 self.read_file(path, (!is_racy).then_some(seen), now);
             }
         }
-        self.build_overlays(&tree, now);
+        is_young |= match self.overlays.external {
+            true => self.hand_over(&tree, now),
+            false => self.build_overlays(&mut tree, now),
+        };
         self.miss(&tree, now);
         self.settle(now);
         let mut listing = self.listing(&tree);
         listing.complete = true;
-        listing.files_read = tree.files.len() + tree.overlays.values().map(BTreeMap::len).sum::<usize>();
+        let of_overlays = tree
+            .overlays
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(Seen::stamp);
+        listing.files_read = tree.files.len() + of_overlays.count();
         let is_settling = self.parts.values().any(|part| part.less_since.is_some());
         let look_again = match (is_young, is_settling) {
             (true, _) => Some(STAMP_STEP * 2),
@@ -131,10 +146,61 @@ impl Reader {
         }
     }
 
-    fn build_overlays(&mut self, tree: &Tree, now: Timestamp) {
-        if tree.overlays.is_empty() {
-            return;
+    /// Adds to each overlay what it depends on: what its last build looked at, or what can be guessed of an external one.
+    fn depend(&self, tree: &mut Tree) {
+        if self.overlays.external {
+            return follow_references(tree);
         }
+        for overlay in tree.overlays.keys().cloned().collect::<Vec<_>>() {
+            if let Some(part) = self.parts.get(&overlay) {
+                depend_on(tree, &overlay, &part.looked_at);
+            }
+        }
+    }
+
+    /// Builds the overlays whose files changed. Returns whether one was built from files that may change again unseen.
+    fn build_overlays(&mut self, tree: &mut Tree, now: Timestamp) -> bool {
+        let mut is_young = false;
+        for (path, files) in tree.overlays.clone() {
+            let is_known = |part: &Part| part.seen == Some(hash_of(&files));
+            if self.parts.get(&path).is_some_and(is_known) {
+                continue;
+            }
+            let mut memory = self
+                .parts
+                .get_mut(&path)
+                .map(|part| std::mem::take(&mut part.memory))
+                .unwrap_or_default();
+            let BuiltOverlay {
+                found,
+                content,
+                looked_at,
+            } = built::build(&path, &self.overlays, &self.namespace, &mut memory);
+            let part = self.parts.entry(path.clone()).or_default();
+            let is_same = content.is_some() && part.content == content && !part.is_missing;
+            part.memory = memory;
+            part.looked_at.clone_from(&looked_at);
+            if !is_same {
+                self.take(&path, found, content, now);
+            }
+            tree.overlays.insert(path.clone(), BTreeMap::new());
+            depend_on(tree, &path, &looked_at);
+            let files = &tree.overlays[&path];
+            // A file that was written while it was built from may or may not be in what was built.
+            let is_racy = files
+                .values()
+                .filter_map(Seen::stamp)
+                .any(|stamp| is_racy(stamp, now) || is_newer(stamp, now));
+            let seen = hash_of(files);
+            self.remember(&path, (!is_racy).then_some(seen));
+            is_young |= is_racy;
+        }
+        is_young
+    }
+
+    /// Has an installed program build the overlays whose files changed.
+    fn hand_over(&mut self, tree: &Tree, now: Timestamp) -> bool {
+        let mut is_young = false;
         let builder = Builder::find();
         for (path, files) in &tree.overlays {
             let seen = hash_of(&(files, &builder));
@@ -149,10 +215,12 @@ impl Reader {
             let content = built.as_ref().ok().map(hash_of);
             let found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
             // A file that was written while the tool ran may or may not be in what it built.
-            let is_racy = files.values().any(|stamp| is_racy(stamp, now));
+            let is_racy = files.values().filter_map(Seen::stamp).any(|stamp| is_racy(stamp, now));
             self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
             self.remember(path, (!is_racy).then_some(seen));
+            is_young |= is_racy;
         }
+        is_young
     }
 
     fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
@@ -309,7 +377,8 @@ impl Reader {
 /// Text that is no file: read once, whole.
 pub fn read_text(source: &SourceId, name: &str, bytes: &[u8], namespace: &str) -> Listing {
     let path = PathBuf::from(name);
-    let mut reader = Reader::new(source.clone(), path.clone(), namespace.to_owned(), Timing::default());
+    let (timing, overlays) = (Timing::default(), Overlays::default());
+    let mut reader = Reader::new(source.clone(), path.clone(), namespace.to_owned(), timing, overlays);
     reader.take(
         &path,
         Ok(admit_file_in(&path, bytes, namespace)),
@@ -334,7 +403,14 @@ fn is_racy(stamp: &Stamp, now: Timestamp) -> bool {
     (0..STAMP_STEP.as_nanos() as i128).contains(&age)
 }
 
-fn hash_of(value: &impl Hash) -> u64 {
+/// Whether a file changed since, by a clock that is not far ahead: one that is makes every file new for ever.
+fn is_newer(stamp: &Stamp, now: Timestamp) -> bool {
+    let ahead = stamp.changed_at() - now.as_nanosecond();
+    (0..Duration::from_secs(2).as_nanos() as i128).contains(&ahead)
+}
+
+/// A number that differs if a value does, but for one chance in very many.
+pub fn hash_of(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

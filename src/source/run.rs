@@ -32,7 +32,7 @@ pub fn spawn(spec: SourceSpec, clock: Arc<dyn Clock>, stop: CancellationToken) -
     let task = async move {
         match spec.origin {
             Origin::Path(path) => {
-                let reader = Reader::new(spec.id, path, spec.namespace, spec.timing);
+                let reader = Reader::new(spec.id, path, spec.namespace, spec.timing, spec.overlays);
                 let bell = Arc::new(Notify::new());
                 let watcher = Watcher::new(Arc::clone(&bell));
                 Running {
@@ -68,7 +68,7 @@ pub async fn read_once(spec: SourceSpec, clock: Arc<dyn Clock>) -> Listing {
             };
         }
     };
-    let reader = Reader::new(spec.id, path, spec.namespace, spec.timing);
+    let reader = Reader::new(spec.id, path, spec.namespace, spec.timing, spec.overlays);
     let (_, reading) = read(reader, &clock).await;
     Listing {
         generation: 1,

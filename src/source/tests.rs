@@ -395,12 +395,8 @@ async fn text_is_read_once() {
     );
 }
 
-/// A stand-in for kustomize would test the stand-in; where neither tool is installed there is nothing to test.
 #[tokio::test]
 async fn an_overlay_is_built_and_built_again_when_its_base_changes() {
-    if overlay::Builder::find().is_none() {
-        return;
-    }
     let mut bench = Bench::at(
         &[
             (
@@ -421,6 +417,73 @@ async fn an_overlay_is_built_and_built_again_when_its_base_changes() {
     bench.write("base/a.yaml", "kind: [");
     let listing = bench.until("the problem", |listing| !listing.problems.is_empty()).await;
     assert_eq!((listing.last_good.len(), listing.unsettled.len()), (1, 1));
+    let place = listing.problems[0].location.to_string();
+    assert!(place.ends_with("base/a.yaml:2:1"), "{place}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_what_was_built_is_told_where_it_was_written() {
+    let listing = read_once(
+        {
+            let root = tempfile::tempdir().expect("a temporary directory").keep();
+            for (name, text) in [
+                (
+                    "over/kustomization.yaml",
+                    "resources: [../base]\npatches:\n- path: patch.yaml\n",
+                ),
+                (
+                    "over/patch.yaml",
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\nunknown: 1\n",
+                ),
+                ("base/kustomization.yaml", "resources: [a.yaml]\n"),
+                (
+                    "base/a.yaml",
+                    "# a comment\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nother: 2\n",
+                ),
+            ] {
+                let path = root.join(name);
+                fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+                fs::write(path, text).expect("written");
+            }
+            SourceSpec::at("test", root.join("over"))
+        },
+        Arc::new(SystemClock),
+    )
+    .await;
+    let places: Vec<String> = listing
+        .problems
+        .iter()
+        .map(|problem| problem.location.to_string())
+        .collect();
+    let ends: Vec<bool> = ["base/a.yaml:6:1", "over/patch.yaml:6:1"]
+        .iter()
+        .map(|end| places.iter().any(|place| place.ends_with(end)))
+        .collect();
+    assert_eq!(ends, [true, true], "{places:?}");
+}
+
+#[tokio::test]
+async fn an_overlay_depends_only_on_what_its_build_looked_at() {
+    let mut bench = Bench::at(
+        &[
+            ("kustomization.yaml", "resources: [a.yaml]\n".into()),
+            ("a.yaml", map("a", "one")),
+            ("unused.yaml", "kind: [".into()),
+        ],
+        "m",
+        timing(),
+    );
+    let listing = bench.until("the overlay", |listing| !listing.objects.is_empty()).await;
+    assert_eq!(
+        (names_of(&listing), listing.files_read, listing.problems.len()),
+        (vec!["a"], 2, 0)
+    );
+    bench.write("kustomization.yaml", "resources: [a.yaml, b.yaml]\n");
+    bench
+        .until("the missing file", |listing| !listing.problems.is_empty())
+        .await;
+    bench.write("b.yaml", &map("b", "two"));
+    bench.until_named(&["a", "b"]).await;
 }
 
 #[tokio::test]

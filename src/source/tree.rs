@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::kustomize::FILE_NAMES;
+
 /// Tells whether a file changed. The change time is in it, so that tools which set the modification time back are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
@@ -35,6 +37,36 @@ impl Stamp {
     /// When the file last changed, in nanoseconds since 1970.
     pub fn changed_at(&self) -> i128 {
         i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)
+    }
+}
+
+/// What was seen at a path on which an overlay depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// A file.
+    File(Stamp),
+    /// A directory; what is in it is no matter of its own.
+    Directory(DirectoryId),
+    /// Nothing: something may come to be there.
+    Nothing,
+}
+
+impl Seen {
+    /// What is at a path now.
+    pub fn at(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Self::Directory((metadata.dev(), metadata.ino())),
+            Ok(metadata) => Self::File(Stamp::of(&metadata)),
+            Err(_) => Self::Nothing,
+        }
+    }
+
+    /// The stamp of a file.
+    pub fn stamp(&self) -> Option<&Stamp> {
+        match self {
+            Self::File(stamp) => Some(stamp),
+            Self::Directory(_) | Self::Nothing => None,
+        }
     }
 }
 
@@ -109,16 +141,13 @@ pub fn nearest_ancestor(path: &Path) -> Directories {
 pub struct Tree {
     /// Manifests by path.
     pub files: BTreeMap<PathBuf, Stamp>,
-    /// Directories that are built rather than read, and every file below them.
-    pub overlays: BTreeMap<PathBuf, BTreeMap<PathBuf, Stamp>>,
+    /// Directories that are built rather than read, and what each of them is known to depend on: nothing before it was built.
+    pub overlays: BTreeMap<PathBuf, BTreeMap<PathBuf, Seen>>,
     /// Directories in which a change matters.
     pub directories: Directories,
     /// What could not be looked into, and why.
     pub unreadable: BTreeMap<PathBuf, String>,
 }
-
-/// The names that make a directory an overlay, in the order in which kustomize looks for them.
-pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// Walks a directory, or looks at a file.
 ///
@@ -158,8 +187,18 @@ pub fn walk_reference(tree: &mut Tree, overlay: &Path, target: &Path) {
         add_parent(&mut walk.tree.directories, target);
     }
     let found = walk.finish();
-    tree.overlays.entry(overlay.to_owned()).or_default().extend(found.files);
+    let files = found.files.into_iter().map(|(path, stamp)| (path, Seen::File(stamp)));
+    tree.overlays.entry(overlay.to_owned()).or_default().extend(files);
     tree.join_directories(found.directories);
+}
+
+/// Adds to an overlay the paths that its last build looked at, and watches for their names.
+pub fn depend_on<'a>(tree: &mut Tree, overlay: &Path, paths: impl IntoIterator<Item = &'a PathBuf>) {
+    for path in paths {
+        add_parent(&mut tree.directories, path);
+        let seen = tree.overlays.entry(overlay.to_owned()).or_default();
+        seen.insert(path.clone(), Seen::at(path));
+    }
 }
 
 impl Tree {
@@ -192,14 +231,14 @@ impl Walk {
                 return;
             }
         };
+        let is_overlay = !of_overlay && FILE_NAMES.iter().any(|name| path.join(name).is_file());
+        if is_overlay {
+            self.overlay(path, id);
+            return;
+        }
         add(&mut self.tree.directories, path.to_owned(), Directory::any(id));
         let mut names: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
         names.sort();
-        let is_overlay = !of_overlay && KUSTOMIZATIONS.iter().any(|name| path.join(name).is_file());
-        if is_overlay {
-            self.overlay(path, metadata);
-            return;
-        }
         for entry in names.iter().filter(|entry| !is_ignored(entry)) {
             self.entry(entry, of_overlay);
         }
@@ -235,13 +274,11 @@ impl Walk {
         }
     }
 
-    fn overlay(&mut self, path: &Path, metadata: &Metadata) {
-        let mut inner = Walk::default();
-        inner.directory(path, metadata, true);
-        let found = inner.finish();
-        self.tree.overlays.insert(path.to_owned(), found.files);
-        self.tree.join_directories(found.directories);
-        self.tree.unreadable.extend(found.unreadable);
+    /// What is in an overlay is the builder's: here it only matters whether it still is one.
+    fn overlay(&mut self, path: &Path, id: DirectoryId) {
+        self.tree.overlays.insert(path.to_owned(), BTreeMap::new());
+        let only = Some(FILE_NAMES.iter().map(OsString::from).collect());
+        add(&mut self.tree.directories, path.to_owned(), Directory { id, only });
     }
 
     /// The directory of a symlink's target, where the target's changes are seen.
@@ -369,13 +406,26 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_is_one_thing_with_all_its_files() {
+    fn an_overlay_is_one_thing_and_depends_on_what_its_build_looked_at() {
         let root = directory();
         for name in ["over/kustomization.yaml", "over/a.yaml", "over/notes.txt", "plain.yaml"] {
             put(root.path(), name);
         }
-        let tree = walk(root.path()).expect("there");
+        let mut tree = walk(root.path()).expect("there");
+        let over = root.path().join("over");
         assert_eq!(tree.files.len(), 1);
-        assert_eq!(tree.overlays[&root.path().join("over")].len(), 3);
+        assert!(tree.overlays[&over].is_empty());
+        depend_on(
+            &mut tree,
+            &over,
+            &[over.join("a.yaml"), root.path().join("none"), over.clone()],
+        );
+        let seen: Vec<bool> = tree.overlays[&over]
+            .values()
+            .map(|seen| seen.stamp().is_some())
+            .collect();
+        assert_eq!(seen, [false, false, true]);
+        let names = tree.directories[&over].only.clone().expect("only some names");
+        assert!(names.contains(&OsString::from("a.yaml")) && !names.contains(&OsString::from("notes.txt")));
     }
 }

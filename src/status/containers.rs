@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
 use crate::model::whole_second;
-use crate::pod::{self, History, PostStart, RestartPolicy};
+use crate::pod::{self, Failure, History, PostStart, RestartPolicy};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
@@ -85,13 +85,19 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
     }
 }
 
+/// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream.
+fn failure(facts: StatusFacts<'_>, name: &str, image: &str) -> Option<ContainerStateWaiting> {
+    let failure = facts
+        .failures
+        .get(name)
+        .filter(|failure| failure.reason != "FailedMount")?;
+    Some(failed(facts, failure, image))
+}
+
 /// Why a container without a run waits.
 fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
-    if let Some(failure) = facts.failures.get(&container.name) {
-        return ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        };
+    if let Some(failure) = failure(facts, &container.name, container.image.as_deref().unwrap_or_default()) {
+        return failure;
     }
     let has_init = !pod::init_containers(facts.pod).is_empty();
     let reason = if has_init {
@@ -102,6 +108,25 @@ fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiti
     ContainerStateWaiting {
         reason: Some(reason.into()),
         message: None,
+    }
+}
+
+/// What could not be started, and why. A failed pull is shown as that first and then as waiting for its next try.
+fn failed(facts: StatusFacts<'_>, failure: &Failure, image: &str) -> ContainerStateWaiting {
+    let (reason, message) = if pod::is_pull_backing_off(failure, facts.now) {
+        let message = format!(
+            "{}: {}: {}",
+            pod::pull_back_off_message(image),
+            failure.reason,
+            failure.message
+        );
+        ("ImagePullBackOff", message)
+    } else {
+        (failure.reason, failure.message.clone())
+    };
+    ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: Some(message),
     }
 }
 
@@ -154,11 +179,8 @@ fn back_off(
         || pod::is_finished(facts.pod, facts.observed)
         || pod::is_past_deadline(facts.pod, facts.now);
     let run = history.latest().filter(|_| restarts && !is_ending)?;
-    if let Some(failure) = facts.failures.get(&run.name) {
-        return Some(ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        });
+    if let Some(failure) = failure(facts, &run.name, &run.image) {
+        return Some(failure);
     }
     let (_, delay) = pod::next_start(history)?;
     let message = pod::back_off_message(facts.pod, &run.name, delay);

@@ -42,7 +42,7 @@ fn what_is_honoured_or_moot_is_quiet() {
         "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}},
             {"name": "d", "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
             {"name": "p", "projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}],
-        "nodeSelector": {"disk": "ssd"}, "hostPID": false, "dnsPolicy": "ClusterFirst",
+        "hostPID": false, "dnsPolicy": "ClusterFirst",
     });
     assert_eq!(said(pod(spec)), Vec::<String>::new());
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::waiting::{Progress, Row, deployment_row, pod_row, replica_set_row};
+use crate::api::own::PullState;
 use crate::cli::follow::Change;
 use crate::model::{Problem, Severity, SourceStatus, value_at};
 
@@ -20,6 +21,8 @@ pub struct World {
     objects: BTreeMap<String, Value>,
     /// The last warning about an object, by its uid.
     troubles: BTreeMap<String, (Option<Timestamp>, String)>,
+    /// Images on their way, whoever wants them.
+    pulls: Vec<PullState>,
 }
 
 /// An object with its line.
@@ -105,6 +108,28 @@ impl World {
                 *known = (time, words);
             }
         }
+    }
+
+    /// Takes in which images are on their way.
+    pub fn learn_pulls(&mut self, pulls: Vec<PullState>) {
+        self.pulls = pulls;
+    }
+
+    /// The images on their way that pods of the source wait for.
+    #[must_use]
+    pub fn pulls(&self) -> Vec<&PullState> {
+        let members = self.members();
+        let lists = ["/spec/initContainers", "/spec/containers"];
+        let containers = members
+            .iter()
+            .filter(|object| text(object, "/kind") == "Pod")
+            .flat_map(|pod| lists.iter().filter_map(|list| value_at(pod, list)?.as_array()))
+            .flatten();
+        let wanted: BTreeSet<&str> = containers.map(|container| text(container, "/image")).collect();
+        self.pulls
+            .iter()
+            .filter(|pull| wanted.contains(pull.name.as_str()))
+            .collect()
     }
 
     /// Whether the source is there at all.

@@ -1,0 +1,40 @@
+//! Transformers: what changes objects that are there. One file each.
+
+mod affix;
+mod hash;
+mod image;
+mod json_patch;
+mod namespace;
+mod order;
+mod patch;
+mod references;
+mod replacement;
+mod replicas;
+mod texts;
+mod value_add;
+mod vars;
+
+pub use self::affix::{Affix, AffixTransformer};
+pub use self::hash::add_hashes;
+pub use self::image::ImageTransformer;
+pub use self::namespace::{NamespaceTransformer, Subjects};
+pub use self::order::sort;
+pub use self::patch::{JsonPatchTransformer, PatchTransformer, StrategicMergeTransformer};
+pub use self::references::fix_references;
+pub use self::replacement::ReplacementTransformer;
+pub use self::replicas::ReplicaTransformer;
+pub use self::texts::{Texts, TextsTransformer};
+pub use self::value_add::ValueAddTransformer;
+pub use self::vars::resolve_vars;
+use super::error::Result;
+use super::resmap::ResMap;
+use super::world::World;
+
+/// What changes objects.
+pub trait Transform {
+    /// Changes them.
+    ///
+    /// # Errors
+    /// If an object has not the shape that this needs, or what is meant is not there.
+    fn transform(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<()>;
+}

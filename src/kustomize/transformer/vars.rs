@@ -1,0 +1,267 @@
+//! `$(VAR)`: variables whose values are fields of objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::kustomize::error::{Error, Result};
+use crate::kustomize::fieldspec::{FieldSpec, visit};
+use crate::kustomize::graph::{Graph, Id, smart_split};
+use crate::kustomize::kustomization::Var;
+use crate::kustomize::resmap::ResMap;
+use crate::kustomize::world::World;
+use crate::kustomize::yaml::{self, Kind, Style, Tag};
+
+/// A variable's value.
+#[derive(Debug, Clone, PartialEq)]
+enum Known {
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    /// A mapping or a list, which stands for no text.
+    Structure,
+}
+
+/// Replaces variables in the fields that may hold them.
+///
+/// # Errors
+/// If a variable's object or field is not there, or a field that may hold variables has another shape.
+pub fn resolve_vars(
+    world: &mut World<'_>,
+    map: &mut ResMap,
+    vars: &BTreeMap<String, Var>,
+    specs: &[FieldSpec],
+) -> Result<()> {
+    let mut known = BTreeMap::new();
+    for var in vars.values() {
+        known.insert(var.name.clone(), value_of(&mut world.graph, map, var)?);
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    let mut used = BTreeSet::new();
+    for root in map.roots() {
+        for spec in specs {
+            visit(&mut world.graph, root, spec, None, |graph, at| {
+                replace_in(graph, at, &known, &mut used)
+            })?;
+        }
+    }
+    map.list_mut();
+    let unused: Vec<&str> = known
+        .keys()
+        .filter(|name| !used.contains(*name))
+        .map(String::as_str)
+        .collect();
+    if !unused.is_empty() {
+        world.warnings.push(format!(
+            "well-defined vars that were never replaced: {}",
+            unused.join(",")
+        ));
+    }
+    Ok(())
+}
+
+fn value_of(graph: &mut Graph, map: &ResMap, var: &Var) -> Result<Known> {
+    let holder = map.list().iter().find(|resource| resource.ref_vars.contains(&var.name));
+    let Some(root) = holder.and_then(|resource| resource.root) else {
+        let why = format!(
+            "var '{}' cannot be mapped to a field in the set of known resources",
+            shown(var)
+        );
+        return Err(Error::resources(why).at(var.pos));
+    };
+    let missing = || {
+        let why = format!(
+            "field specified in var '{}' not found in corresponding resource",
+            shown(var)
+        );
+        Error::resources(why).at(var.pos)
+    };
+    let path = split_indices(smart_split(&var.field_path, '.'));
+    let node = graph.lookup(root, &path).map_err(|_| missing())?.ok_or_else(missing)?;
+    let text = graph.text(node);
+    if !graph.is_scalar(node) {
+        return Ok(Known::Structure);
+    }
+    Ok(match graph.cell(node).tag {
+        Tag::Int => Known::Int(text.parse().map_err(|_| missing())?),
+        Tag::Float => Known::Float(text.parse().map_err(|_| missing())?),
+        Tag::Bool => Known::Bool(text.to_ascii_lowercase().parse().map_err(|_| missing())?),
+        _ => Known::Text(text.to_owned()),
+    })
+}
+
+/// `ports[0]` is the field `ports` and the item `0`.
+fn split_indices(parts: Vec<String>) -> Vec<String> {
+    let mut split = Vec::with_capacity(parts.len());
+    for part in parts {
+        let index = part.strip_suffix(']').and_then(|part| part.rsplit_once('['));
+        match index.filter(|(_, index)| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())) {
+            Some((name, index)) => {
+                let parts = [name, index];
+                split.extend(parts.into_iter().filter(|part| !part.is_empty()).map(str::to_owned));
+            }
+            None => split.push(part),
+        }
+    }
+    split
+}
+
+fn shown(var: &Var) -> String {
+    let target = &var.target;
+    format!(
+        "{{{} {{{} {} {}}} {{{}}}}}",
+        var.name, target.gvk, target.name, target.namespace, var.field_path
+    )
+}
+
+fn replace_in(graph: &mut Graph, at: Id, known: &BTreeMap<String, Known>, used: &mut BTreeSet<String>) -> Result<()> {
+    if graph.is_null(at) {
+        return Ok(());
+    }
+    match graph.kind(at) {
+        Kind::Scalar => replace_scalar(graph, at, known, used),
+        Kind::Mapping => {
+            let fields: Vec<_> = graph.fields(at).collect();
+            for (key, value) in fields {
+                if !graph.is_string(key) {
+                    let why = format!("invalid map key: value='{}'", graph.text(key));
+                    return Err(Error::object(why).at(graph.pos(key)));
+                }
+                replace_scalar(graph, value, known, used)?;
+            }
+            Ok(())
+        }
+        Kind::Sequence => {
+            for item in graph.content(at).to_vec() {
+                if !graph.is_string(item) {
+                    return Err(Error::object("invalid value type expect a string").at(graph.pos(item)));
+                }
+                replace_scalar(graph, item, known, used)?;
+            }
+            Ok(())
+        }
+        Kind::Alias => Err(Error::object("invalid type encountered").at(graph.pos(at))),
+    }
+}
+
+fn replace_scalar(
+    graph: &mut Graph,
+    at: Id,
+    known: &BTreeMap<String, Known>,
+    used: &mut BTreeSet<String>,
+) -> Result<()> {
+    if !graph.is_string(at) {
+        return Ok(());
+    }
+    let (text, tag) = match expand(graph.text(at), known, used) {
+        Known::Text(text) => (text, Tag::Str),
+        Known::Int(value) => (value.to_string(), Tag::Int),
+        Known::Bool(value) => (value.to_string(), Tag::Bool),
+        Known::Float(value) => (value.to_string(), Tag::Float),
+        Known::Structure => return Ok(()),
+    };
+    let cell = graph.cell_mut(at);
+    cell.text = text.into();
+    cell.tag = tag;
+    cell.style = Style::default();
+    Ok(())
+}
+
+/// A text with its variables replaced. A text that is one variable and nothing else gets the value's own type.
+fn expand(text: &str, known: &BTreeMap<String, Known>, used: &mut BTreeSet<String>) -> Known {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$').filter(|at| at + 1 < rest.len()) {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let next = after
+            .chars()
+            .next()
+            .expect("there is a character after the dollar sign");
+        let name = after
+            .strip_prefix('(')
+            .and_then(|inner| inner.find(')').map(|end| &inner[..end]));
+        rest = match (next, name) {
+            ('$', _) => {
+                out.push('$');
+                &after[1..]
+            }
+            ('(', Some(name)) => {
+                let value = known.get(name).filter(|value| **value != Known::Structure);
+                if let Some(value) = value {
+                    used.insert(name.to_owned());
+                    if text.len() == name.len() + 3 {
+                        return value.clone();
+                    }
+                }
+                match value {
+                    Some(value) => out.push_str(&in_text(value)),
+                    None => out.push_str(&format!("$({name})")),
+                }
+                &after[name.len() + 2..]
+            }
+            (other, _) => {
+                out.push('$');
+                out.push(other);
+                &after[other.len_utf8()..]
+            }
+        };
+    }
+    out.push_str(rest);
+    Known::Text(out)
+}
+
+fn in_text(value: &Known) -> String {
+    match value {
+        Known::Text(text) => text.clone(),
+        Known::Int(value) => value.to_string(),
+        Known::Bool(value) => value.to_string(),
+        Known::Float(value) => {
+            let node = yaml::from_json(&serde_json::json!(value));
+            node.map(|node| node.text().to_owned()).unwrap_or_default()
+        }
+        Known::Structure => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Known {
+        let known = [("A", Known::Text("x".to_owned())), ("N", Known::Int(5))];
+        let known = known
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        expand(text, &known, &mut BTreeSet::new())
+    }
+
+    #[test]
+    fn variables_are_replaced_in_texts() {
+        for (text, result) in [
+            ("a $(A) b", "a x b"),
+            ("$(A)$(A)", "xx"),
+            ("$(B)", "$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$(A", "$(A"),
+            ("$A", "$A"),
+            ("cost: $", "cost: $"),
+            ("n=$(N)", "n=5"),
+        ] {
+            assert_eq!(expanded(text), Known::Text(result.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lone_variable_keeps_its_type() {
+        assert_eq!(expanded("$(N)"), Known::Int(5));
+    }
+
+    #[test]
+    fn indices_stand_behind_names() {
+        let parts = split_indices(vec!["spec".to_owned(), "ports[0]".to_owned(), "[name=x]".to_owned()]);
+        assert_eq!(parts, ["spec", "ports", "0", "[name=x]"]);
+    }
+}

@@ -1,0 +1,154 @@
+//! Overlays built in-process, and what the gate makes of each of their documents.
+//!
+//! Problems and objects stand at the file and line that they come from: a base, a patch, a generator. Documents that are as
+//! they were are not admitted again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::admit::{Admitted, Location, Place, Problem, Severity, admit_file_in};
+use crate::kustomize::{self, Build, Disk, Failure, Options, Programs};
+
+use super::reader::hash_of;
+
+/// What overlays may do here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overlays {
+    /// Whether an installed program builds them.
+    pub external: bool,
+    /// Helm, if charts may be rendered.
+    pub helm: Option<PathBuf>,
+    /// Where repositories are kept, if they may be fetched.
+    pub repositories: Option<PathBuf>,
+}
+
+/// What was made of an overlay's documents, by what they are.
+#[derive(Debug, Default)]
+pub struct Memory {
+    documents: HashMap<u64, Arc<Admitted>>,
+}
+
+/// A reading of an overlay.
+#[derive(Debug)]
+pub struct BuiltOverlay {
+    /// What it names, or why it can't be built.
+    pub found: Result<Admitted, Problem>,
+    /// What it is, to tell whether it changed; `None` if it can't be built.
+    pub content: Option<u64>,
+    /// The paths that the build looked at.
+    pub looked_at: Vec<PathBuf>,
+}
+
+/// Builds an overlay and admits what it names.
+pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mut Memory) -> BuiltOverlay {
+    let Some(path) = directory.to_str() else {
+        return BuiltOverlay {
+            found: Err(problem(directory, 1, "the path is no text".to_owned())),
+            content: None,
+            looked_at: Vec::new(),
+        };
+    };
+    let programs = Programs {
+        helm: overlays.helm.clone(),
+        repositories: overlays.repositories.clone(),
+    };
+    let options = Options {
+        enable_helm: overlays.helm.is_some(),
+        ..Options::default()
+    };
+    match kustomize::build(&Disk, &programs, path, &options) {
+        Ok(built) => {
+            let looked_at = built.looked_at.iter().map(PathBuf::from).collect();
+            let (found, content) = admit(directory, &built, namespace, memory);
+            BuiltOverlay {
+                found: Ok(found),
+                content: Some(content),
+                looked_at,
+            }
+        }
+        Err(failure) => BuiltOverlay {
+            looked_at: failure.looked_at.iter().map(PathBuf::from).collect(),
+            found: Err(of_failure(directory, &failure)),
+            content: None,
+        },
+    }
+}
+
+fn of_failure(directory: &Path, failure: &Failure) -> Problem {
+    match &failure.place {
+        Some(place) => problem(Path::new(&place.file), place.line, failure.message.clone()),
+        None => problem(directory, 1, failure.message.clone()),
+    }
+}
+
+fn problem(file: &Path, line: u32, message: String) -> Problem {
+    Problem {
+        location: Location {
+            file: file.into(),
+            at: Place { line, column: 1 },
+        },
+        severity: Severity::Error,
+        message,
+        source_line: line_of(file, line),
+    }
+}
+
+/// A line of a file, for people to see; nothing if it can't be read any more.
+fn line_of(file: &Path, line: u32) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let at = usize::try_from(line).unwrap_or_default().saturating_sub(1);
+    text.lines().nth(at).unwrap_or_default().to_owned()
+}
+
+fn admit(directory: &Path, built: &Build, namespace: &str, memory: &mut Memory) -> (Admitted, u64) {
+    let (mut hashes, mut documents) = (Vec::new(), HashMap::new());
+    let mut all = Admitted {
+        objects: Vec::new(),
+        problems: Vec::new(),
+    };
+    for (at, document) in built.documents().iter().enumerate() {
+        let place = built.place_of_line_in(at, 1);
+        let hash = hash_of(&(&document.text, place.as_ref().map(|place| (&place.file, place.line))));
+        let known = memory.documents.remove(&hash);
+        let admitted = known.unwrap_or_else(|| Arc::new(admit_document(directory, built, at, namespace)));
+        all.objects.extend(admitted.objects.iter().cloned());
+        all.problems.extend(admitted.problems.iter().cloned());
+        documents.insert(hash, admitted);
+        hashes.push(hash);
+    }
+    memory.documents = documents;
+    for warning in &built.warnings {
+        let message = warning.trim_start_matches("# Warning: ").to_owned();
+        all.problems.push(Problem {
+            severity: Severity::Warning,
+            ..problem(directory, 1, message)
+        });
+    }
+    (all, hash_of(&(hashes, &built.warnings)))
+}
+
+fn admit_document(directory: &Path, built: &Build, at: usize, namespace: &str) -> Admitted {
+    let document = &built.documents()[at];
+    let mut admitted = admit_file_in(directory, document.text.as_bytes(), namespace);
+    let move_to_source = |location: &mut Location| {
+        if let Some(place) = built.place_of_line_in(at, location.at.line) {
+            location.file = Path::new(&place.file).into();
+            location.at = Place {
+                line: place.line,
+                column: 1,
+            };
+        }
+    };
+    let move_problem = |problem: &mut Problem| {
+        move_to_source(&mut problem.location);
+        problem.source_line = line_of(&problem.location.file, problem.location.at.line);
+    };
+    admitted.problems.iter_mut().for_each(move_problem);
+    for object in &mut admitted.objects {
+        move_to_source(&mut object.location);
+        object.warnings.iter_mut().for_each(move_problem);
+    }
+    admitted
+}
