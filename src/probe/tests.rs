@@ -205,6 +205,39 @@ async fn no_answer_is_a_failure_and_says_why() {
 }
 
 #[tokio::test]
+async fn https_takes_any_certificate() {
+    let signed = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).expect("a certificate");
+    let key = signed.signing_key.serialize_der().try_into().expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks them")
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .expect("they belong together");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("is bound").port();
+    let _server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut head = [0; 1024];
+            let answered = async {
+                assert!(stream.read(&mut head).await? > 0);
+                stream.write_all(response("200 OK", "", "").as_bytes()).await
+            };
+            answered.await.expect("the probe waits for it");
+        }
+    });
+    let get = json!({"path": "/", "port": port, "scheme": "HTTPS"});
+    assert_eq!(asked(json!({"httpGet": get})).await, Outcome::Success);
+    let plain = asked(json!({"httpGet": {"path": "/", "port": port}})).await;
+    assert!(matches!(plain, Outcome::Failure(_)), "{plain:?}");
+}
+
+#[tokio::test]
 async fn an_endless_body_is_read_no_further_than_it_is_shown() {
     let (port, _, _server) = serve(|_| {
         let body = "x".repeat(1 << 20);
