@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
+use super::env::Environment;
 use super::plan::{Failure, Start};
 use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers};
@@ -143,7 +144,9 @@ impl Execution<'_> {
     pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start, image: &Image) -> Result<(), Refusal> {
         let container = self.container(&start.name);
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        self.make_sub_paths(container, image, &volumes)?;
+        let env = self.with_lookup(|lookup| Environment::of(self.pod, container, &image.config.env, lookup));
+        let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        make_sub_paths(container, &env, &volumes)?;
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -155,13 +158,13 @@ impl Execution<'_> {
             start,
             sandbox,
             image,
+            env,
             volumes: &volumes,
             files: &pod_files(&self.directory()),
             logs: &self.directory().join("logs"),
             id: id.clone(),
         };
-        let config = self.with_lookup(|lookup| config::container_config(facts, lookup));
-        let config = config.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
         created.map_err(|e| Refusal::new("CreateContainerError", e))?;
@@ -208,23 +211,6 @@ impl Execution<'_> {
             .event_at(self.object, path.as_deref(), kind, reason, message);
     }
 
-    fn make_sub_paths(
-        &self,
-        container: &Container,
-        image: &Image,
-        volumes: &BTreeMap<String, PathBuf>,
-    ) -> Result<(), Refusal> {
-        let sub_paths = self.with_lookup(|lookup| config::sub_paths(self.pod, container, image, lookup));
-        for (name, sub_path) in sub_paths.map_err(|e| Refusal::new("CreateContainerConfigError", e))? {
-            // A volume that the pod does not have is told when the mount is planned.
-            if let Some(volume) = volumes.get(&name) {
-                let made = volume::make_sub_path(&name, volume, &sub_path);
-                made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
-            }
-        }
-        Ok(())
-    }
-
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
         let plans = self.with_lookup(|lookup| volume::plan_volumes(self.pod, lookup))?;
         volume::set_up(&self.directory().join("volumes"), &plans)
@@ -244,6 +230,21 @@ impl Execution<'_> {
             allocatable: &allocatable,
         })
     }
+}
+
+fn make_sub_paths(
+    container: &Container,
+    env: &Environment,
+    volumes: &BTreeMap<String, PathBuf>,
+) -> Result<(), Refusal> {
+    for (name, sub_path) in config::sub_paths(container, env) {
+        // A volume that the pod does not have is told when the mount is planned.
+        if let Some(volume) = volumes.get(name) {
+            let made = volume::make_sub_path(name, volume, &sub_path);
+            made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether this run is one that a stop is for.
