@@ -59,13 +59,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
-    /// 403 for an object.
-    pub fn forbidden(key: &Key, why: &str) -> Self {
-        let (kind, name) = (key.kind(), &key.name);
-        let message = format!("{} {name:?} is forbidden: {why}", kind.resource());
-        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
-    }
-
     /// 404 for a path that means nothing.
     pub fn no_such_path() -> Self {
         Self::new(
@@ -186,7 +179,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound(key) => (StatusCode::NOT_FOUND, "NotFound", Some(key)),
             StoreError::AlreadyExists(key) => (StatusCode::CONFLICT, "AlreadyExists", Some(key)),
             StoreError::Conflict { key, .. } => (StatusCode::CONFLICT, "Conflict", Some(key)),
-            StoreError::Terminating(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
+            StoreError::Terminating(key) | StoreError::Immortal(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
             StoreError::NewFinalizers(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", None),
         };
         let error = Self::new(code, reason, message);

@@ -67,55 +67,56 @@ fn lines<T: Serialize>(items: impl Stream<Item = T> + Send + 'static) -> Respons
     body::typed(StatusCode::OK, "application/x-ndjson", body::flowing(items.map(line)))
 }
 
-/// How a pull goes, whenever it moved, and how it ends.
+/// How a pull goes, and how it ends.
 fn updates(pull: Pull, bells: Bells) -> impl Stream<Item = PullUpdate> {
-    stream::unfold(Some((pull, None::<PullState>)), move |state| {
-        let bells = bells.clone();
-        async move {
-            let (pull, told) = state?;
-            loop {
-                tokio::select! {
-                    outcome = pull.done() => {
-                        let last = match outcome {
-                            Ok(pulled) => {
-                                bells.images_changed();
-                                PullUpdate::Pulled { image: info(pulled.image), was_here: pulled.was_here }
-                            }
-                            Err(error) => PullUpdate::Failed { message: error.to_string() },
-                        };
-                        return Some((last, None));
-                    }
-                    () = tokio::time::sleep(PACE) => {
-                        let now = pull.state();
-                        if told.as_ref() != Some(&now) {
-                            return Some((PullUpdate::Progress(now.clone()), Some((pull, Some(now)))));
-                        }
-                    }
+    let watched = pull.clone();
+    let end = async move {
+        match pull.done().await {
+            Ok(pulled) => {
+                bells.images_changed();
+                PullUpdate::Pulled {
+                    image: info(pulled.image),
+                    was_here: pulled.was_here,
                 }
             }
+            Err(error) => PullUpdate::Failed {
+                message: error.to_string(),
+            },
         }
-    })
+    };
+    told(end, move || watched.state(), PullUpdate::Progress)
 }
 
-/// How a push goes, whenever it moved, and how it ends. A client that goes ends it.
+/// How a push goes, and how it ends.
 fn sent(push: Push) -> impl Stream<Item = PushUpdate> {
     let state = push.watch();
-    let run = Box::pin(push.run());
-    stream::unfold(Some((run, state, None::<PullState>)), |at| async move {
-        let (mut run, state, told) = at?;
+    let end = async move {
+        match push.run().await {
+            Ok(digest) => PushUpdate::Pushed { digest },
+            Err(error) => PushUpdate::Failed {
+                message: error.to_string(),
+            },
+        }
+    };
+    told(end, state, PushUpdate::Progress)
+}
+
+/// How far something is, whenever it moved, and then how it ended. A client that goes ends it.
+fn told<T>(
+    end: impl Future<Output = T>,
+    state: impl Fn() -> PullState,
+    progress: impl Fn(PullState) -> T,
+) -> impl Stream<Item = T> {
+    let start = Some((Box::pin(end), state, progress, None::<PullState>));
+    stream::unfold(start, |at| async move {
+        let (mut end, state, progress, told) = at?;
         loop {
             tokio::select! {
-                outcome = run.as_mut() => {
-                    let last = match outcome {
-                        Ok(digest) => PushUpdate::Pushed { digest },
-                        Err(error) => PushUpdate::Failed { message: error.to_string() },
-                    };
-                    return Some((last, None));
-                }
+                last = end.as_mut() => return Some((last, None)),
                 () = tokio::time::sleep(PACE) => {
                     let now = state();
                     if told.as_ref() != Some(&now) {
-                        return Some((PushUpdate::Progress(now.clone()), Some((run, state, Some(now)))));
+                        return Some((progress(now.clone()), Some((end, state, progress, Some(now)))));
                     }
                 }
             }

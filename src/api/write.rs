@@ -85,9 +85,6 @@ struct Writer<'a> {
     is_dry_run: bool,
 }
 
-/// Namespaces that stay (`NamespaceLifecycle` admission, `immortalNamespaces`).
-const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
-
 impl Writer<'_> {
     fn create(&self, bytes: &[u8]) -> Answer {
         let mut value = self.decode(bytes)?;
@@ -176,12 +173,9 @@ impl Writer<'_> {
             serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?
         };
         let options = self.delete_options(&body)?;
-        if key.kind().kind == "Namespace" && IMMORTAL.contains(&key.name.as_str()) {
-            return Err(ApiError::forbidden(&key, "this namespace may not be deleted"));
-        }
         let is_dry_run = self.is_dry_run || body.pointer("/dryRun/0").is_some_and(|word| word == "All");
         if is_dry_run {
-            let live = self.api.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
+            let live = self.api.store.check_delete(&key, &options)?;
             return Ok(body::object(StatusCode::OK, live.value().clone()));
         }
         let (Deleted::Gone(object) | Deleted::Pending(object)) = self.api.store.delete(&key, &options)?;

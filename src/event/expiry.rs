@@ -1,5 +1,5 @@
-//! Events go an hour after they last happened, or earlier when there are too many. The sweep sleeps until the oldest is due, and without a deadline while there are
-//! none: an idle node is not woken for it.
+//! Events go an hour after they last happened, or earlier when there are too many. The sweep sleeps until the oldest is due, and
+//! without a deadline while there are none: an idle node is not woken for it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -141,7 +141,7 @@ impl Object {
 
     /// Text at a JSON pointer; empty when it is not there.
     pub fn text(&self, pointer: &str) -> &str {
-        self.at(pointer).and_then(Value::as_str).unwrap_or_default()
+        text_at(&self.value, pointer)
     }
 
     /// Number at a JSON pointer.
@@ -227,6 +227,26 @@ pub fn value_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
         Value::Array(items) => items.get(step.parse::<usize>().ok()?),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     })
+}
+
+/// Text at a JSON pointer; empty when it is not there.
+#[must_use]
+pub fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value_at(value, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Number at a JSON pointer; 0 when it is not there, as Go's zero value.
+#[must_use]
+pub fn number_at(value: &Value, pointer: &str) -> i64 {
+    value_at(value, pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// List at a JSON pointer; empty when it is not there.
+#[must_use]
+pub fn list_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value_at(value, pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 impl OwnerRef {

@@ -23,12 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
-use crate::image::{ImageStore, LoginFiles, Marks, Puller};
+use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
-use crate::source::Overlays;
 use crate::store::{Store, StoreError};
 use crate::{applier, controller};
 
@@ -120,10 +119,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        puller: Puller::new(
-            images.clone(),
-            LoginFiles::plan(|name| std::env::var_os(name).map(PathBuf::from)),
-        ),
+        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
@@ -131,14 +127,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
-    let tasks = spawn_all(
-        rooms,
-        facts,
-        &paths,
-        (config.overlays(&paths.home), config.marks()),
-        end,
-        &stop,
-    )?;
+    let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -185,12 +174,12 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
     }
 }
 
-/// Starts what works side by side until `stop`: pods, sources, controllers, the memory's keeper, the API.
+/// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
 fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
-    (overlays, marks): (Overlays, Marks),
+    config: &Config,
     end: watch::Sender<Option<bool>>,
     stop: &CancellationToken,
 ) -> Result<[JoinHandle<()>; 6], Failure> {
@@ -221,10 +210,10 @@ fn spawn_all(
         store.clone(),
         clock.clone(),
         paths.manifests.clone(),
-        overlays,
+        config.overlays(&paths.home),
         stop.clone(),
     );
-    let collector = pod::run_collector(store.clone(), images.clone(), marks, stop.clone());
+    let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let api = Api {

@@ -13,7 +13,7 @@ use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
 
 use crate::image::Image;
-use crate::model::{Lookup, signal_number};
+use crate::model::signal_number;
 use crate::runtime::{ContainerConfig, ContainerId, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
 
 /// What a pod's own processes may not see (`k8s.io/kubernetes` `securitycontext.defaultMaskedPaths`).
@@ -46,6 +46,8 @@ pub struct ConfigFacts<'a> {
     pub sandbox: &'a SandboxStatus,
     /// Its image.
     pub image: &'a Image,
+    /// Its environment.
+    pub env: Environment,
     /// Where the pod's volumes lie.
     pub volumes: &'a BTreeMap<String, PathBuf>,
     /// Files that every container gets.
@@ -80,7 +82,7 @@ fn hostname(name: &str) -> String {
 ///
 /// # Errors
 /// When something it refers to is missing or does not fit.
-pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<ContainerConfig, ConfigError> {
+pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, ConfigError> {
     let ConfigFacts {
         pod,
         container,
@@ -88,8 +90,8 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         image,
         ..
     } = facts;
-    let env = Environment::of(pod, container, &image.config.env, lookup)?;
-    let args = command(container, image, &env)?;
+    let env = &facts.env;
+    let args = command(container, image, env)?;
     let pod_context = pod
         .spec
         .as_ref()
@@ -110,8 +112,8 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         image_id: image.id.clone(),
         layers: image.layers.clone(),
         args,
-        mounts: mounts(&facts, &env)?,
-        env: env.into_entries(),
+        mounts: mounts(&facts, env)?,
+        env: facts.env.into_entries(),
         cwd: container
             .working_dir
             .clone()
@@ -284,20 +286,9 @@ fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, Conf
 
 /// The parts of volumes that a container's mounts name, by volume: to be made, and to be found inside their volumes, before anything is
 /// mounted.
-///
-/// # Errors
-/// When its environment can't be had.
-pub fn sub_paths(
-    pod: &Pod,
-    container: &Container,
-    image: &Image,
-    lookup: &Lookup<'_>,
-) -> Result<Vec<(String, String)>, ConfigError> {
-    let env = Environment::of(pod, container, &image.config.env, lookup)?;
+pub fn sub_paths<'a>(container: &'a Container, env: &Environment) -> impl Iterator<Item = (&'a str, String)> {
     let mounts = container.volume_mounts.iter().flatten();
-    Ok(mounts
-        .filter_map(|mount| Some((mount.name.clone(), sub_path(mount, &env)?)))
-        .collect())
+    mounts.filter_map(|mount| Some((mount.name.as_str(), sub_path(mount, env)?)))
 }
 
 /// `subPath`, or `subPathExpr` with its variables.

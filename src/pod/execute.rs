@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
+use super::env::Environment;
 use super::plan::{Failure, Start};
 use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers, message};
@@ -146,7 +147,9 @@ impl Execution<'_> {
         image: &Image,
     ) -> Result<ContainerId, Refusal> {
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        self.make_sub_paths(container, image, &volumes)?;
+        let env = self.with_lookup(|lookup| Environment::of(self.pod, container, &image.config.env, lookup));
+        let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        make_sub_paths(container, &env, &volumes)?;
         let message = message::prepare(&self.directory(), container, start.attempt);
         let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
         let files: Vec<_> = pod_files(&self.directory()).into_iter().chain([message]).collect();
@@ -161,13 +164,13 @@ impl Execution<'_> {
             start,
             sandbox,
             image,
+            env,
             volumes: &volumes,
             files: &files,
             logs: &self.directory().join("logs"),
             id: id.clone(),
         };
-        let config = self.with_lookup(|lookup| config::container_config(facts, lookup));
-        let config = config.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
         created.map_err(|e| Refusal::new("CreateContainerError", e))?;
@@ -214,23 +217,6 @@ impl Execution<'_> {
             .event_at(self.object, path.as_deref(), kind, reason, message);
     }
 
-    fn make_sub_paths(
-        &self,
-        container: &Container,
-        image: &Image,
-        volumes: &BTreeMap<String, PathBuf>,
-    ) -> Result<(), Refusal> {
-        let sub_paths = self.with_lookup(|lookup| config::sub_paths(self.pod, container, image, lookup));
-        for (name, sub_path) in sub_paths.map_err(|e| Refusal::new("CreateContainerConfigError", e))? {
-            // A volume that the pod does not have is told when the mount is planned.
-            if let Some(volume) = volumes.get(&name) {
-                let made = volume::make_sub_path(&name, volume, &sub_path);
-                made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
-            }
-        }
-        Ok(())
-    }
-
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
         let plans = self.with_lookup(|lookup| volume::plan_volumes(self.pod, lookup))?;
         volume::set_up(&self.directory().join("volumes"), &plans)
@@ -250,6 +236,21 @@ impl Execution<'_> {
             allocatable: &allocatable,
         })
     }
+}
+
+fn make_sub_paths(
+    container: &Container,
+    env: &Environment,
+    volumes: &BTreeMap<String, PathBuf>,
+) -> Result<(), Refusal> {
+    for (name, sub_path) in config::sub_paths(container, env) {
+        // A volume that the pod does not have is told when the mount is planned.
+        if let Some(volume) = volumes.get(name) {
+            let made = volume::make_sub_path(name, volume, &sub_path);
+            made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).

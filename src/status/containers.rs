@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
 use crate::model::whole_second;
-use crate::pod::{self, Failure, History, PostStart, RestartPolicy};
+use crate::pod::{self, History, PostStart, RestartPolicy};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
@@ -85,13 +85,24 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
     }
 }
 
-/// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream.
+/// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream. A failed pull is shown
+/// as that first and then as waiting for its next try.
 fn failure(facts: StatusFacts<'_>, name: &str, image: &str) -> Option<ContainerStateWaiting> {
     let failure = facts
         .failures
         .get(name)
         .filter(|failure| failure.reason != "FailedMount")?;
-    Some(failed(facts, failure, image))
+    let (reason, message) = if pod::is_pull_backing_off(failure, facts.now) {
+        let waits = pod::pull_back_off_message(image);
+        let message = format!("{waits}: {}: {}", failure.reason, failure.message);
+        ("ImagePullBackOff", message)
+    } else {
+        (failure.reason, failure.message.clone())
+    };
+    Some(ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: Some(message),
+    })
 }
 
 /// Why a container without a run waits.
@@ -108,25 +119,6 @@ fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiti
     ContainerStateWaiting {
         reason: Some(reason.into()),
         message: None,
-    }
-}
-
-/// What could not be started, and why. A failed pull is shown as that first and then as waiting for its next try.
-fn failed(facts: StatusFacts<'_>, failure: &Failure, image: &str) -> ContainerStateWaiting {
-    let (reason, message) = if pod::is_pull_backing_off(failure, facts.now) {
-        let message = format!(
-            "{}: {}: {}",
-            pod::pull_back_off_message(image),
-            failure.reason,
-            failure.message
-        );
-        ("ImagePullBackOff", message)
-    } else {
-        (failure.reason, failure.message.clone())
-    };
-    ContainerStateWaiting {
-        reason: Some(reason.into()),
-        message: Some(message),
     }
 }
 

@@ -221,3 +221,23 @@ async fn rest_comes_after_the_last_change_only() {
     assert!(timeout(Duration::from_secs(3), &mut rested).await.is_err());
     assert!(timeout(Duration::from_secs(3), &mut rested).await.is_ok());
 }
+
+#[test]
+fn some_namespaces_stay_whoever_deletes_them() {
+    let store = store();
+    let namespace = |name: &str| {
+        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let stored = store
+            .create(Object::new(value).expect("a known kind"))
+            .expect("free name");
+        stored.key().clone()
+    };
+    let (default, shop) = (namespace("default"), namespace("shop"));
+    let refused = StoreError::Immortal(default.clone());
+    let options = DeleteOptions::default();
+    assert_eq!(store.delete(&default, &options).err(), Some(refused.clone()));
+    assert_eq!(store.check_delete(&default, &options).err(), Some(refused));
+    assert!(store.check_delete(&shop, &options).is_ok());
+    assert!(store.get(&shop).is_some(), "a question deletes nothing");
+    assert!(store.delete(&shop, &options).is_ok());
+}

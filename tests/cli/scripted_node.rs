@@ -164,6 +164,10 @@ async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Res
             .position(|exchange| exchange.request == line)
             .and_then(|place| script.remove(place))
     };
+    if exchange.is_none() && line.contains("watch=true") {
+        // Nothing changes any more, and a node says so by saying nothing.
+        return std::future::pending().await;
+    }
     let exchange = exchange.unwrap_or_else(|| unexpected(&line));
     let mut response = Response::builder()
         .status(exchange.status)

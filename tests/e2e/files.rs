@@ -159,3 +159,13 @@ fn files_are_the_truth_whoever_wrote_in_between() {
     home.write("a.yaml", config_map("c", json!({"a": "two"})));
     home.until("the edit is applied", || home.text("configmap c", "/data/a") == "two");
 }
+
+#[test]
+fn the_default_namespace_does_not_go_with_the_file_that_names_it() {
+    let home = Home::new();
+    let file = home.write("a.yaml", documents([namespace("default"), config_map("c", json!({}))]));
+    home.until("it is applied", || !home.get("configmap c").is_null());
+    fs::remove_file(file).expect("ours");
+    home.until_gone("configmap c");
+    assert_eq!(home.text("namespace default", "/status/phase"), "Active");
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::api::table::age::{age, human_duration};
 use crate::api::table::pods::summarize;
 use crate::cli::wait::has_condition;
-use crate::model::value_at;
+use crate::model::{list_at as list, number_at as number, text_at as text, value_at};
 
 /// One line of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,20 +34,6 @@ pub enum Progress {
     Waiting,
     /// It will not become so by itself.
     Failed,
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    value_at(object, pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(object: &Value, pointer: &str) -> i64 {
-    value_at(object, pointer).and_then(Value::as_i64).unwrap_or_default()
-}
-
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    value_at(object, pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
 }
 
 fn age_of(object: &Value, now: Timestamp) -> String {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::waiting::{Progress, Row, deployment_row, pod_row, replica_set_row};
 use crate::api::own::PullState;
 use crate::cli::follow::Change;
-use crate::model::{Problem, Severity, SourceStatus, value_at};
+use crate::model::{Problem, Severity, SourceStatus, text_at as text, value_at};
 
 /// Everything seen so far.
 #[derive(Debug, Default)]
@@ -45,10 +45,6 @@ pub enum Verdict {
     Waiting,
     /// It will not become so by itself; the reasons, one a line.
     Failed(Vec<String>),
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    value_at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl World {
