@@ -11,6 +11,7 @@ pub mod event;
 pub mod image;
 pub mod kustomize;
 pub mod model;
+pub mod net;
 pub mod node;
 pub mod os;
 pub mod pod;

@@ -148,6 +148,7 @@ fn host(pods_dir: PathBuf) -> Host {
     Host {
         node_name: "test".into(),
         ips: vec!["127.0.0.1".into()],
+        dns: None,
         cpus: 2,
         memory: 1 << 30,
         pods_dir,

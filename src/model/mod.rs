@@ -1,5 +1,8 @@
 //! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
 
+/// The domain of all names of the cluster (kubelet `--cluster-domain`): the one that charts and scripts take for granted.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
 mod clock;
 pub mod downward;
 mod kinds;

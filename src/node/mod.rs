@@ -7,6 +7,7 @@ mod report;
 mod rest;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
+use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
@@ -60,6 +62,8 @@ struct Prepared {
     paths: Paths,
     config: Config,
     mode: Mode,
+    /// The pods' network that supervisors of an earlier node hold.
+    network: Option<OwnedFd>,
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -74,11 +78,13 @@ fn prepare() -> Result<Prepared, Failure> {
     std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
-    let mode = namespaces::enter(find_supervisor(&paths.pods).and_then(Pid::from_raw))?;
+    let supervisor = find_supervisor(&paths.pods);
+    let mode = namespaces::enter(supervisor.and_then(Pid::from_raw))?;
     Ok(Prepared {
         paths,
         config,
         mode,
+        network: supervisor.and_then(node_network_of),
         lock,
     })
 }
@@ -105,13 +111,15 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         paths,
         config,
         mode,
+        network,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
-    let facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
-    let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime)).await?);
+    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
+    let network = open_network(network, &mut facts.warnings);
+    let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime), network).await?);
     let host = report::host(paths.pods.clone());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
@@ -145,6 +153,18 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
+}
+
+/// The pods' network, new or an earlier node's. A kernel that refuses it leaves pods their loopback, and whoever asks is told.
+fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<Arc<NodeNetwork>> {
+    match NodeNetwork::open(present) {
+        Ok(network) => Some(Arc::new(network)),
+        Err(error) => {
+            tracing::warn!(%error, "pods have no network");
+            warnings.push(format!("pods have only their loopback interface: {error}"));
+            None
+        }
+    }
 }
 
 /// A variable of the environment that names a path.

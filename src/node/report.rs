@@ -19,6 +19,7 @@ pub fn host(pods_dir: PathBuf) -> Host {
     Host {
         node_name: node_name(),
         ips: vec![main_address()],
+        dns: None,
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         pods_dir,

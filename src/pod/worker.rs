@@ -266,7 +266,8 @@ impl Worker {
             match started {
                 Ok(run) => {
                     self.memory.failures.remove(&start.name);
-                    self.begin_post_start(execution, &start.name, run);
+                    let ip = self.rooms.host.ip_of(sandbox);
+                    self.begin_post_start(execution, &start.name, run, ip);
                 }
                 Err(refusal) => self.remember(execution, &start.name, refusal),
             }

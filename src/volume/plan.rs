@@ -288,6 +288,7 @@ mod tests {
             find: &find,
             node_name: "node",
             host_ips: &[],
+            pod_ips: &[],
             allocatable: &|_| None,
         };
         let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;

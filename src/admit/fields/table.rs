@@ -84,7 +84,7 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_NETWORK: Say = Warn("not honoured yet: pods have only their loopback interface");
+const NO_NETWORK: Say = Warn("not honoured yet: pods are reached at their own addresses, from other pods");
 const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
 const NO_DNS: Say = Warn("not honoured yet: pods have no cluster DNS");
 const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
@@ -116,10 +116,10 @@ const POD: Entries = &[
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
     ("resources", NOT_ENFORCED),
-    ("dnsPolicy", OneOf(&["ClusterFirst", "Default"], &NO_DNS)),
-    ("dnsConfig", NO_DNS),
+    ("dnsPolicy", OneOf(&["ClusterFirst", "Default", "None"], &NO_DNS)),
+    ("dnsConfig", Honoured),
     ("subdomain", NO_DNS),
-    ("setHostnameAsFQDN", NO_DNS),
+    ("setHostnameAsFQDN", Honoured),
     ("hostnameOverride", Warn("not honoured yet")),
     ("hostAliases", Honoured),
     (

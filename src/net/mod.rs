@@ -1,0 +1,45 @@
+//! The pods' network: the node's own network namespace, the cables of pods into it, and addresses.
+//!
+//! ```text
+//!  host's network namespace                 │ the node's (held open by every supervisor)     │ a pod's
+//!  NodeNetwork ── jobs ── one thread ───────┼─► sockets are made here                        │
+//!  (async runtime uses those sockets)       │   10.244.0.1 ── pod-0-7 ═══════ veth ══════════┼═ eth0 10.244.0.7/32
+//! ```
+//!
+//! There is no bridge: each pod has an address of its own and a route by itself, because a bridge needs br_netfilter for Services, which
+//! nobody without root can load. A socket belongs to the network namespace of the thread that made it, whoever uses it
+//! afterwards: so one thread enters the node's namespace, and the node itself stays in the host's. The
+//! namespace lives for as long as a node or a supervisor holds it open; nothing names it on disk, so nothing can be left over.
+//!
+//! The room knows neither pods nor Services: whoever wires a pod hands over an address and a descriptor.
+
+mod addresses;
+mod link;
+mod namespace;
+mod netlink;
+
+pub use addresses::{Addresses, Exhausted, GATEWAY, POD_PREFIX, PODS, is_inside};
+pub use link::wire_pod;
+pub use namespace::{NodeNetwork, identity_of, node_network_of};
+
+/// Why the network could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A namespace could not be made or entered.
+    #[error("network namespace: {0}")]
+    Namespace(std::io::Error),
+    /// The kernel refused a request; the text says which.
+    #[error("{what}: {source}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The kernel said something that can't be understood.
+    #[error("{0}: the kernel's answer can't be read")]
+    Garbled(String),
+    /// The thread that makes sockets has ended.
+    #[error("the thread of the node's network has ended")]
+    Ended,
+}
