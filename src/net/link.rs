@@ -57,6 +57,7 @@ pub fn wire_pod(node: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetError>
     let index = outside.index_of(&name)?;
     outside.add_address(index, GATEWAY)?;
     outside.add_route(index, address, WHOLE, Some(GATEWAY))?;
+    inside.set_up(POD_LINK_INDEX)?;
     inside.add_address(POD_LINK_INDEX, address)?;
     inside.add_route(POD_LINK_INDEX, GATEWAY, WHOLE, None)?;
     inside.add_default_route(POD_LINK_INDEX)
@@ -73,10 +74,9 @@ fn link_name(address: Ipv4Addr) -> String {
     format!("pod-{third}-{fourth}")
 }
 
-/// A pair of interfaces that are up; `peer` says more about the second.
+/// A pair of interfaces, the first of them up: the second can't be before it has the first. `peer` says more about it.
 pub(super) fn veth(name: &str, peer_name: &str, peer: Vec<LinkAttribute>, peer_index: u32) -> LinkMessage {
     let mut other = LinkMessage::default();
-    up(&mut other);
     other.header.index = peer_index;
     other.attributes = vec![LinkAttribute::IfName(peer_name.to_owned()), LinkAttribute::Mtu(MTU)];
     other.attributes.extend(peer);

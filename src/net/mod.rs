@@ -18,7 +18,9 @@ mod link;
 mod namespace;
 mod netlink;
 
-pub use addresses::{Addresses, Exhausted, GATEWAY, POD_PREFIX, PODS, is_inside};
+pub use addresses::{
+    Addresses, DNS, Exhausted, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service,
+};
 pub use link::wire_pod;
 pub use namespace::{NodeNetwork, identity_of, node_network_of};
 

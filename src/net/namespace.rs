@@ -12,7 +12,7 @@ use rustix::thread::UnshareFlags;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, DNS, SERVICE_PREFIX, SERVICES};
 use super::netlink::Netlink;
 use super::{NetError, link};
 
@@ -179,9 +179,13 @@ fn furnish() -> Result<(), NetError> {
         Err(error) if !error.is_already_there() => return Err(error),
         _ => {}
     }
+    let peer = netlink.index_of(DEVICE_PEER)?;
+    netlink.set_up(peer)?;
     let device = netlink.index_of(DEVICE)?;
     netlink.add_address(device, super::GATEWAY)?;
-    Ok(())
+    // Packets to Services are sent elsewhere before or after routing, but routing has to let them pass.
+    netlink.add_route(device, SERVICES, SERVICE_PREFIX, Some(super::GATEWAY))?;
+    netlink.add_address(LOOPBACK, DNS)
 }
 
 /// A cable from the namespace to itself: where routes end that are for no pod.
