@@ -55,15 +55,14 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
             "resources": {"limits": {"cpu": 1}},
         }],
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
-        "dnsPolicy": "None",
+        "dnsPolicy": "None", "setHostnameAsFQDN": true,
     });
     assert_eq!(
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
+            "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods are reached at their own addresses, from other pods",
             "warning spec.containers[0].resources: not enforced yet",
-            "warning spec.dnsPolicy: not honoured yet: pods have no cluster DNS",
             "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
         ]
     );
@@ -92,7 +91,7 @@ fn a_templates_fields_speak_as_a_pods_do() {
     assert_eq!(
         said(value),
         [
-            "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
+            "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods are reached at their own addresses, from other pods",
             "error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",
             "warning spec.template.spec.subdomain: not honoured yet: pods have no cluster DNS",
         ]
