@@ -17,6 +17,7 @@ pub mod os;
 pub mod pod;
 pub mod probe;
 pub mod runtime;
+pub mod service;
 pub mod source;
 pub mod status;
 pub mod store;

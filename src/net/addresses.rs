@@ -1,21 +1,9 @@
 //! Which addresses pods have. Pure: a table of who has what, and whose turn it is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-/// The pods' range, of which each node of a cluster would get a part: the one that kubeadm's documentation and most networks use.
-pub const PODS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 0);
-/// How many of its bits are the range's.
-pub const POD_PREFIX: u8 = 16;
-/// The node's own address in it: every pod's gateway.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
-
-/// The Services' range: kubeadm's.
-pub const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
-/// How many of its bits are the range's.
-pub const SERVICE_PREFIX: u8 = 16;
-/// Who answers questions for names, at the address where every cluster has it.
-pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+use crate::model::{POD_PREFIX, PODS};
 
 /// The first and last address that a pod may have: not the network's, the gateway's or the broadcast's.
 const FIRST: u32 = PODS.to_bits() + 2;
@@ -25,21 +13,6 @@ const LAST: u32 = PODS.to_bits() + (1 << (32 - POD_PREFIX)) - 2;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no address is left for the pod: all {} of {PODS}/{POD_PREFIX} are taken", LAST - FIRST + 1)]
 pub struct Exhausted;
-
-/// Whether an address is one of the pods' network: a pod's or a Service's.
-pub fn is_inside(address: IpAddr) -> bool {
-    let IpAddr::V4(address) = address else { return false };
-    is_in(address, PODS, POD_PREFIX) || is_service(address)
-}
-
-/// Whether an address is in the Services' range.
-pub fn is_service(address: Ipv4Addr) -> bool {
-    is_in(address, SERVICES, SERVICE_PREFIX)
-}
-
-fn is_in(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
-    address.to_bits() & (u32::MAX << (32 - prefix)) == network.to_bits()
-}
 
 /// Who has which address. Given out in turn, so that the address of a pod that is gone is not at once that of another, whom late
 /// packets and cached names would reach.
@@ -126,18 +99,5 @@ mod tests {
         assert_eq!(addresses.lease("one more"), Err(Exhausted));
         addresses.release(&(FIRST + 7).to_string());
         assert_eq!(addresses.lease("one more"), Ok(ip(0, 9)));
-    }
-
-    #[test]
-    fn only_the_pods_addresses_are_inside() {
-        for (address, inside) in [
-            ("10.244.3.4", true),
-            ("10.96.0.10", true),
-            ("10.245.0.1", false),
-            ("127.0.0.1", false),
-            ("::1", false),
-        ] {
-            assert_eq!(is_inside(address.parse().expect("an address")), inside, "{address}");
-        }
     }
 }

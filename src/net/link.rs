@@ -13,8 +13,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::NetError;
-use super::addresses::GATEWAY;
 use super::netlink::Netlink;
+use crate::model::GATEWAY;
 
 /// Of every cable. What leaves the machine is sent by the host's own sockets, so the host's path does not matter; larger packets
 /// made no connection between pods faster.

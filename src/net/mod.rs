@@ -14,13 +14,16 @@
 //! The room knows neither pods nor Services: whoever wires a pod hands over an address and a descriptor.
 
 mod addresses;
+mod balance;
+mod balancer;
 mod link;
 mod namespace;
 mod netlink;
+mod nft;
 
-pub use addresses::{
-    Addresses, DNS, Exhausted, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service,
-};
+pub use addresses::{Addresses, Exhausted};
+pub use balance::{Backend, Balance, Frontend, Protocol};
+pub use balancer::Balancer;
 pub use link::wire_pod;
 pub use namespace::{NodeNetwork, identity_of, node_network_of};
 

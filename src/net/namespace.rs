@@ -12,9 +12,10 @@ use rustix::thread::UnshareFlags;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-use super::addresses::{Addresses, DNS, SERVICE_PREFIX, SERVICES};
+use super::addresses::Addresses;
 use super::netlink::Netlink;
 use super::{NetError, link};
+use crate::model::{DNS, GATEWAY, SERVICE_PREFIX, SERVICES};
 
 /// Netlink messages are built on it, and nothing deep.
 const STACK: usize = 256 << 10;
@@ -182,9 +183,9 @@ fn furnish() -> Result<(), NetError> {
     let peer = netlink.index_of(DEVICE_PEER)?;
     netlink.set_up(peer)?;
     let device = netlink.index_of(DEVICE)?;
-    netlink.add_address(device, super::GATEWAY)?;
+    netlink.add_address(device, GATEWAY)?;
     // Packets to Services are sent elsewhere before or after routing, but routing has to let them pass.
-    netlink.add_route(device, SERVICES, SERVICE_PREFIX, Some(super::GATEWAY))?;
+    netlink.add_route(device, SERVICES, SERVICE_PREFIX, Some(GATEWAY))?;
     netlink.add_address(LOOPBACK, DNS)
 }
 

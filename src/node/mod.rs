@@ -31,7 +31,7 @@ use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller};
+use crate::{applier, controller, service};
 
 use config::Config;
 use lock::LockError;
@@ -119,8 +119,9 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let oci_runtime = config.oci_runtime(&paths.config)?;
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
     let network = open_network(network, &mut facts.warnings);
-    let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime), network).await?);
-    let host = report::host(paths.pods.clone());
+    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
+    let runtime = Arc::new(runtime);
+    let host = report::host(paths.pods.clone(), network.is_some());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
@@ -135,6 +136,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
+    let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, stop.clone())));
     let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
@@ -142,7 +144,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let ends_pods = until_end(ended).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.cancel();
-    for task in tasks {
+    for task in tasks.into_iter().chain(services) {
         task.await?;
     }
     if ends_pods {

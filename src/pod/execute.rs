@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
 use super::etc::{self, Resolver};
+use super::links::service_links;
 use super::plan::{Failure, Start};
 use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers, message};
@@ -147,7 +148,7 @@ impl Execution<'_> {
     ) -> Result<ContainerId, Refusal> {
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
         let ips = self.rooms.host.ips_of(sandbox);
-        let env = self.with_lookup(&ips, |lookup| {
+        let env = self.with_lookup(&ips, &self.links(), |lookup| {
             Environment::of(self.pod, container, &image.config.env, lookup)
         });
         let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
@@ -223,12 +224,27 @@ impl Execution<'_> {
     }
 
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
-        let plans = self.with_lookup(&[], |lookup| volume::plan_volumes(self.pod, lookup))?;
+        let plans = self.with_lookup(&[], &[], |lookup| volume::plan_volumes(self.pod, lookup))?;
         volume::set_up(&self.directory().join("volumes"), &plans)
     }
 
-    /// Volumes know nothing of addresses: those are for variables only.
-    fn with_lookup<T>(&self, pod_ips: &[String], ask: impl FnOnce(&Lookup<'_>) -> T) -> T {
+    /// The variables of the namespace's Services, unless the pod wants none.
+    fn links(&self) -> Vec<(String, String)> {
+        if self.pod.spec.as_ref().and_then(|s| s.enable_service_links) == Some(false) {
+            return Vec::new();
+        }
+        let kind = crate::model::kind("v1", "Service").expect("in the table");
+        let services = self.rooms.store.list(kind, Some(&self.object.key().namespace)).items;
+        service_links(&services)
+    }
+
+    /// Volumes know nothing of addresses and Services: those are for variables only.
+    fn with_lookup<T>(
+        &self,
+        pod_ips: &[String],
+        links: &[(String, String)],
+        ask: impl FnOnce(&Lookup<'_>) -> T,
+    ) -> T {
         let (store, host) = (&self.rooms.store, &self.rooms.host);
         let find = |kind: &str, namespace: &str, name: &str| {
             let kind = crate::model::kind("v1", kind)?;
@@ -240,6 +256,7 @@ impl Execution<'_> {
             node_name: &host.node_name,
             host_ips: &host.ips,
             pod_ips,
+            links,
             allocatable: &allocatable,
         })
     }

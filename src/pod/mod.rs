@@ -22,6 +22,7 @@ mod execute;
 mod health;
 mod history;
 mod images;
+mod links;
 mod manager;
 mod message;
 mod plan;

@@ -289,6 +289,7 @@ mod tests {
             node_name: "node",
             host_ips: &[],
             pod_ips: &[],
+            links: &[],
             allocatable: &|_| None,
         };
         let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;

@@ -93,7 +93,6 @@ fn a_templates_fields_speak_as_a_pods_do() {
         [
             "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods are reached at their own addresses, from other pods",
             "error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",
-            "warning spec.template.spec.subdomain: not honoured yet: pods have no cluster DNS",
         ]
     );
 }

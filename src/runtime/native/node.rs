@@ -16,7 +16,8 @@ use super::record::{self, PodDir};
 use super::rootfs;
 use super::session;
 use super::wire::{Reply, Request};
-use crate::net::{self, NodeNetwork};
+use crate::model::is_inside;
+use crate::net::NodeNetwork;
 use crate::runtime::{
     Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, RuntimeOptions,
     SandboxConfig, SandboxStatus, Session, Stop,
@@ -217,7 +218,7 @@ impl Runtime for NativeRuntime {
 
     fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream> {
         Box::pin(async move {
-            let network = self.living.network.as_ref().filter(|_| net::is_inside(address.ip()));
+            let network = self.living.network.as_ref().filter(|_| is_inside(address.ip()));
             let connected = match network {
                 Some(network) => network.connect(address).await,
                 None => TcpStream::connect(address).await,
