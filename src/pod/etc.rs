@@ -337,6 +337,6 @@ mod tests {
         let whole = name(json!({"setHostnameAsFQDN": true, "subdomain": "s"}));
         assert_eq!(whole, Ok("web-0.s.shop.svc.cluster.local".to_owned()));
         let long = name(json!({"setHostnameAsFQDN": true, "subdomain": "s".repeat(50)}));
-        assert!(long.expect_err("too long").contains("81 characters requested"));
+        assert!(long.expect_err("too long").contains("79 characters requested"));
     }
 }
