@@ -56,7 +56,11 @@ impl Controller for EndpointSlices {
             kind if kind == kind_of_endpoints() => vec![of_service(&object.key().name)],
             kind if kind == kind_of_slices() => {
                 let labels = object.labels();
-                labels.get(SERVICE_NAME).map(|name| of_service(name)).into_iter().collect()
+                labels
+                    .get(SERVICE_NAME)
+                    .map(|name| of_service(name))
+                    .into_iter()
+                    .collect()
             }
             kind if kind == kind_of_pods() && matters(change) => services_of(store, change),
             _ => Vec::new(),
@@ -68,7 +72,12 @@ impl Controller for EndpointSlices {
         let Some(service) = store.get(key).filter(|service| !service.is_deleting()) else {
             // Its slices follow it by their owner references; this object has none, as upstream.
             let orphan = endpoints.filter(|endpoints| legacy::is_ours(endpoints));
-            return Plan::from(orphan.iter().map(|endpoints| Write::delete(endpoints)).collect::<Vec<_>>());
+            return Plan::from(
+                orphan
+                    .iter()
+                    .map(|endpoints| Write::delete(endpoints))
+                    .collect::<Vec<_>>(),
+            );
         };
         let slices = store.list(kind_of_slices(), Some(&key.namespace)).items;
         let is_of_service = |slice: &Arc<Object>| slice.labels().get(SERVICE_NAME) == Some(&key.name.as_str());
@@ -93,7 +102,9 @@ fn kind_of_endpoints() -> &'static Kind {
 /// What a Service chooses its pods by, if it does.
 fn selector(service: &Object) -> Option<LabelSelector> {
     let labels = service.at("/spec/selector")?.as_object()?;
-    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+    let labels = labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
     let is_external = service.text("/spec/type") == "ExternalName";
     let selector = LabelSelector::from_map(&labels.collect());
     (!is_external && !selector.is_empty()).then_some(selector)
@@ -116,7 +127,9 @@ fn matters(change: &Change) -> bool {
 
 /// The Services that choose a pod, or did before.
 fn services_of(store: &Store, change: &Change) -> Vec<Key> {
-    let services = store.list(kind_of_services(), Some(&change.object.key().namespace)).items;
+    let services = store
+        .list(kind_of_services(), Some(&change.object.key().namespace))
+        .items;
     let pods = [Some(&change.object), change.old.as_ref()];
     let chooses = |service: &Object| {
         selector(service).is_some_and(|selector| pods.into_iter().flatten().any(|pod| selector.matches(&pod.labels())))

@@ -126,7 +126,11 @@ impl Table {
 
     fn count(&mut self, old: Option<&Slots>, new: Option<&Slots>, edits: &mut Edits) {
         let ips = |slots: Option<&Slots>| -> BTreeSet<Ipv4Addr> {
-            slots.into_iter().flat_map(|s| &s.slots).map(|backend| backend.ip).collect()
+            slots
+                .into_iter()
+                .flat_map(|s| &s.slots)
+                .map(|backend| backend.ip)
+                .collect()
         };
         let (old, new) = (ips(old), ips(new));
         for ip in new.difference(&old) {
@@ -174,7 +178,10 @@ impl Edits {
 /// another one came.
 fn plan_slots(old: Option<&Slots>, balance: &Balance) -> Option<Slots> {
     let count = balance.backends.len();
-    let size = SIZES.iter().position(|size| count <= *size as usize).unwrap_or(SIZES.len() - 1);
+    let size = SIZES
+        .iter()
+        .position(|size| count <= *size as usize)
+        .unwrap_or(SIZES.len() - 1);
     let places = SIZES[size] as usize;
     let backends: Vec<Backend> = balance.backends.iter().take(places).copied().collect();
     if backends.is_empty() {
@@ -187,7 +194,10 @@ fn plan_slots(old: Option<&Slots>, balance: &Balance) -> Option<Slots> {
         .enumerate()
         .map(|(place, backend)| (*backend, share + usize::from(place < more)))
         .collect();
-    let present = old.filter(|old| old.size == size).map(|old| &old.slots[..]).unwrap_or_default();
+    let present = old
+        .filter(|old| old.size == size)
+        .map(|old| &old.slots[..])
+        .unwrap_or_default();
     let mut slots: Vec<Option<Backend>> = vec![None; places];
     for (slot, backend) in slots.iter_mut().zip(present) {
         if let Some(room) = room.get_mut(backend).filter(|room| **room > 0) {
@@ -195,8 +205,13 @@ fn plan_slots(old: Option<&Slots>, balance: &Balance) -> Option<Slots> {
             *slot = Some(*backend);
         }
     }
-    let mut rest = room.into_iter().flat_map(|(backend, room)| std::iter::repeat_n(backend, room));
-    let slots = slots.into_iter().map(|slot| slot.or_else(|| rest.next())).collect::<Option<_>>();
+    let mut rest = room
+        .into_iter()
+        .flat_map(|(backend, room)| std::iter::repeat_n(backend, room));
+    let slots = slots
+        .into_iter()
+        .map(|slot| slot.or_else(|| rest.next()))
+        .collect::<Option<_>>();
     Some(Slots {
         size,
         is_sticky: balance.is_sticky,
@@ -270,7 +285,13 @@ mod tests {
         let moved = two.slots.iter().zip(&three.slots).filter(|(a, b)| a != b).count();
         assert_eq!(moved, 5, "only the newcomer's share");
         let again = plan_slots(Some(&three), &balance([1, 3])).expect("has endpoints");
-        assert!(three.slots.iter().zip(&again.slots).all(|(a, b)| a == b || a.ip.octets()[3] == 2));
+        assert!(
+            three
+                .slots
+                .iter()
+                .zip(&again.slots)
+                .all(|(a, b)| a == b || a.ip.octets()[3] == 2)
+        );
     }
 
     #[test]
@@ -281,7 +302,10 @@ mod tests {
         let same = table.plan(&[(FRONT, balance([1, 2]))].into());
         assert!(same.gone.is_empty() && same.new.is_empty());
         let more = table.plan(&[(FRONT, balance([1, 2, 3]))].into());
-        assert_eq!((count(&more.gone), count(&more.new)), (vec![("random-16", 5)], vec![("random-16", 5), ("hairpins", 1)]));
+        assert_eq!(
+            (count(&more.gone), count(&more.new)),
+            (vec![("random-16", 5)], vec![("random-16", 5), ("hairpins", 1)])
+        );
         let gone = table.plan(&[(FRONT, Balance::default())].into());
         assert!(gone.new.is_empty());
         assert_eq!(count(&gone.gone).iter().map(|(_, n)| n).sum::<usize>(), 16 + 3);
@@ -296,7 +320,10 @@ mod tests {
             ..balance([1])
         };
         let edits = table.plan(&[(FRONT, sticky)].into());
-        assert_eq!((count(&edits.gone), count(&edits.new)), (vec![("random-16", 16)], vec![("sticky-16", 16)]));
+        assert_eq!(
+            (count(&edits.gone), count(&edits.new)),
+            (vec![("random-16", 16)], vec![("sticky-16", 16)])
+        );
     }
 
     #[test]

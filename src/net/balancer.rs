@@ -75,8 +75,14 @@ impl Balancer {
 }
 
 fn of_edits(edits: &Edits) -> Vec<Message> {
-    let gone = edits.gone.iter().flat_map(|(set, elements)| nft::delete_elements(TABLE, set, elements));
-    let new = edits.new.iter().flat_map(|(set, elements)| nft::new_elements(TABLE, set, elements));
+    let gone = edits
+        .gone
+        .iter()
+        .flat_map(|(set, elements)| nft::delete_elements(TABLE, set, elements));
+    let new = edits
+        .new
+        .iter()
+        .flat_map(|(set, elements)| nft::new_elements(TABLE, set, elements));
     gone.chain(new).collect()
 }
 

@@ -237,7 +237,10 @@ pub(super) fn protocol(to: u32) -> Expression {
 
 /// A random number below `below`.
 pub(super) fn random(below: u32, to: u32) -> Expression {
-    Expression("numgen", Attributes::default().number(1, to).number(2, below).number(3, 1))
+    Expression(
+        "numgen",
+        Attributes::default().number(1, to).number(2, below).number(3, 1),
+    )
 }
 
 /// A number below `below` that is always the same for the same `length` bytes from the register `from` on (Jenkins' hash).

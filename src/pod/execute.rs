@@ -239,12 +239,7 @@ impl Execution<'_> {
     }
 
     /// Volumes know nothing of addresses and Services: those are for variables only.
-    fn with_lookup<T>(
-        &self,
-        pod_ips: &[String],
-        links: &[(String, String)],
-        ask: impl FnOnce(&Lookup<'_>) -> T,
-    ) -> T {
+    fn with_lookup<T>(&self, pod_ips: &[String], links: &[(String, String)], ask: impl FnOnce(&Lookup<'_>) -> T) -> T {
         let (store, host) = (&self.rooms.store, &self.rooms.host);
         let find = |kind: &str, namespace: &str, name: &str| {
             let kind = crate::model::kind("v1", kind)?;

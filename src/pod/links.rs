@@ -18,17 +18,27 @@ fn links_of(service: &Object) -> Vec<(String, String)> {
         return Vec::new();
     }
     let prefix = variable(&service.key().name);
-    let ports = service.at("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+    let ports = service
+        .at("/spec/ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let ports: Vec<_> = ports
         .map(|port| {
-            let (name, protocol) = (port["name"].as_str().unwrap_or_default(), port["protocol"].as_str().unwrap_or("TCP"));
+            let (name, protocol) = (
+                port["name"].as_str().unwrap_or_default(),
+                port["protocol"].as_str().unwrap_or("TCP"),
+            );
             (name, protocol, port["port"].as_i64().unwrap_or_default())
         })
         .collect();
     let mut links = vec![(format!("{prefix}_SERVICE_HOST"), ip.to_owned())];
     if let Some((_, protocol, port)) = ports.first() {
         links.push((format!("{prefix}_SERVICE_PORT"), port.to_string()));
-        links.push((format!("{prefix}_PORT"), format!("{}://{ip}:{port}", protocol.to_lowercase())));
+        links.push((
+            format!("{prefix}_PORT"),
+            format!("{}://{ip}:{port}", protocol.to_lowercase()),
+        ));
     }
     for (name, protocol, port) in ports {
         if !name.is_empty() {

@@ -197,7 +197,11 @@ mod tests {
             ip: [10, 244, 0, last].into(),
             ports: Vec::new(),
         };
-        zone.set_service("default", "many", Some(Names::Endpoints((2..102).map(endpoint).collect())));
+        zone.set_service(
+            "default",
+            "many",
+            Some(Names::Endpoints((2..102).map(endpoint).collect())),
+        );
         let address = Names::Address {
             ip: [10, 96, 1, 2].into(),
             ports: Vec::new(),
@@ -239,16 +243,23 @@ mod tests {
         let nameless = own("9.9.96.10.in-addr.arpa", RecordType::PTR);
         assert_eq!(nameless.metadata.response_code, ResponseCode::NXDomain);
         for name in ["1.2.0.192.in-addr.arpa", "example.org"] {
-            assert!(matches!(answer(&zone(), &question(name, RecordType::PTR)), Answer::Elsewhere), "{name}");
+            assert!(
+                matches!(answer(&zone(), &question(name, RecordType::PTR)), Answer::Elsewhere),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn a_name_that_stands_for_another_is_followed() {
-        let Answer::Follow(message, name) = answer(&zone(), &question("far.default.svc.cluster.local", RecordType::A)) else {
+        let Answer::Follow(message, name) = answer(&zone(), &question("far.default.svc.cluster.local", RecordType::A))
+        else {
             panic!("it is followed");
         };
-        assert_eq!((message.answers[0].record_type(), name), (RecordType::CNAME, absolute("example.org").expect("a name")));
+        assert_eq!(
+            (message.answers[0].record_type(), name),
+            (RecordType::CNAME, absolute("example.org").expect("a name"))
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub(super) async fn ask(question: &[u8], transport: Transport) -> Option<Vec<u8>
 fn servers(file: &str) -> Vec<SocketAddr> {
     let named = file.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next())??.parse().ok()
+        (words.next() == Some("nameserver"))
+            .then(|| words.next())??
+            .parse()
+            .ok()
     });
     named.take(MOST).map(|ip: IpAddr| SocketAddr::new(ip, PORT)).collect()
 }

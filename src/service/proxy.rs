@@ -125,7 +125,11 @@ impl Proxy {
 
     fn take_pod(&self, pod: &Object, is_gone: bool) {
         let has_ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
-        let ip = pod.text("/status/podIP").parse().ok().filter(|_| !is_gone && !has_ended);
+        let ip = pod
+            .text("/status/podIP")
+            .parse()
+            .ok()
+            .filter(|_| !is_gone && !has_ended);
         let mut zone = self.zone.write().expect("no writer panics");
         zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
     }
@@ -154,7 +158,9 @@ impl Proxy {
             } else {
                 owners.remove(key);
             }
-            let winner = owners.first().and_then(|owner| self.views.get(owner)?.frontends.get(frontend));
+            let winner = owners
+                .first()
+                .and_then(|owner| self.views.get(owner)?.frontends.get(frontend));
             self.changed.insert(*frontend, winner.cloned().unwrap_or_default());
             if owners.is_empty() {
                 self.owners.remove(frontend);
@@ -163,7 +169,10 @@ impl Proxy {
     }
 
     fn slices_of(&self, service: &Key) -> Vec<Arc<Object>> {
-        let slices = self.store.list(kind_of("discovery.k8s.io/v1", "EndpointSlice"), Some(&service.namespace));
+        let slices = self.store.list(
+            kind_of("discovery.k8s.io/v1", "EndpointSlice"),
+            Some(&service.namespace),
+        );
         let mut slices = slices.items;
         slices.retain(|slice| slice.text(SERVICE_OF_SLICE) == service.name && !slice.is_deleting());
         slices

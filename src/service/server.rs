@@ -75,7 +75,9 @@ async fn serve_udp(socket: Arc<UdpSocket>, zone: SharedZone) {
             }
             continue;
         }
-        let Ok(place) = room.clone().try_acquire_owned() else { continue };
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            continue;
+        };
         let (question, socket) = (buffer[..length].to_vec(), socket.clone());
         waiting.spawn(async move {
             if let Some(bytes) = ask_others(found, &request, &question, Transport::Udp).await {
@@ -112,7 +114,8 @@ async fn serve_client(mut stream: TcpStream, zone: SharedZone) {
             Answer::Own(response) => response.to_vec().ok(),
             other => ask_others(other, &request, &question, Transport::Tcp).await,
         };
-        let framed = bytes.and_then(|bytes| Some([&u16::try_from(bytes.len()).ok()?.to_be_bytes(), &bytes[..]].concat()));
+        let framed =
+            bytes.and_then(|bytes| Some([&u16::try_from(bytes.len()).ok()?.to_be_bytes(), &bytes[..]].concat()));
         let Some(framed) = framed else { return };
         if !matches!(timeout(SILENCE, stream.write_all(&framed)).await, Ok(Ok(()))) {
             return;
@@ -156,7 +159,9 @@ async fn follow(id: u16, name: Name, kind: RecordType, transport: Transport) -> 
     question.metadata.id = id;
     question.metadata.recursion_desired = true;
     question.add_query(Query::query(name, kind));
-    let Ok(bytes) = question.to_vec() else { return Vec::new() };
+    let Ok(bytes) = question.to_vec() else {
+        return Vec::new();
+    };
     let answer = forward::ask(&bytes, transport).await;
     let answer = answer.and_then(|bytes| Message::from_vec(&bytes).ok());
     answer.map(|message| message.answers).unwrap_or_default()

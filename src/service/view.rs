@@ -79,7 +79,9 @@ pub fn view(service: &Object, slices: &[Arc<Object>]) -> View {
             frontends: BTreeMap::new(),
             names: Names::Endpoints(slices.iter().flat_map(|slice| named_endpoints(slice)).collect()),
         },
-        address => address.parse().map_or_else(|_| View::default(), |ip| with_address(service, ip, slices)),
+        address => address
+            .parse()
+            .map_or_else(|_| View::default(), |ip| with_address(service, ip, slices)),
     }
 }
 
@@ -89,7 +91,10 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View 
         frontends: BTreeMap::new(),
         names: Names::Address {
             ip,
-            ports: items(service.value(), "/spec/ports").iter().filter_map(named_port).collect(),
+            ports: items(service.value(), "/spec/ports")
+                .iter()
+                .filter_map(named_port)
+                .collect(),
         },
     };
     for port in items(service.value(), "/spec/ports") {
@@ -113,12 +118,13 @@ fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Ba
     let of = |chosen: fn(&Value) -> bool| -> BTreeSet<Backend> {
         let mut found = BTreeSet::new();
         for slice in slices.iter().filter(|slice| is_ipv4(slice)) {
-            let is_it = |port: &&Value| {
-                port["name"].as_str().unwrap_or_default() == name && protocol(port) == Some(wanted)
-            };
+            let is_it =
+                |port: &&Value| port["name"].as_str().unwrap_or_default() == name && protocol(port) == Some(wanted);
             let ports = items(slice.value(), "/ports").iter().filter(is_it);
             for port in ports.filter_map(|port| number(&port["port"])) {
-                let endpoints = items(slice.value(), "/endpoints").iter().filter(|endpoint| chosen(endpoint));
+                let endpoints = items(slice.value(), "/endpoints")
+                    .iter()
+                    .filter(|endpoint| chosen(endpoint));
                 let ips = endpoints.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok());
                 found.extend(ips.map(|ip| Backend { ip, port }));
             }
@@ -140,7 +146,9 @@ fn is_draining(endpoint: &Value) -> bool {
 
 fn named_endpoints(slice: &Arc<Object>) -> Vec<NamedEndpoint> {
     let ports: Vec<_> = items(slice.value(), "/ports").iter().filter_map(named_port).collect();
-    let endpoints = items(slice.value(), "/endpoints").iter().filter(|endpoint| is_ready(endpoint));
+    let endpoints = items(slice.value(), "/endpoints")
+        .iter()
+        .filter(|endpoint| is_ready(endpoint));
     let named = |endpoint: &Value| {
         let ip: IpAddr = endpoint["addresses"][0].as_str()?.parse().ok()?;
         let own = endpoint["hostname"].as_str().filter(|name| !name.is_empty());
@@ -175,7 +183,10 @@ fn protocol(port: &Value) -> Option<Protocol> {
 }
 
 fn number(value: &Value) -> Option<u16> {
-    value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
+    value
+        .as_u64()
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|number| *number > 0)
 }
 
 fn is_ipv4(slice: &Object) -> bool {
@@ -210,7 +221,13 @@ mod tests {
     }
 
     fn backends_of(view: &View) -> Vec<Vec<String>> {
-        let one = |balance: &Balance| balance.backends.iter().map(|b| format!("{}:{}", b.ip, b.port)).collect();
+        let one = |balance: &Balance| {
+            balance
+                .backends
+                .iter()
+                .map(|b| format!("{}:{}", b.ip, b.port))
+                .collect()
+        };
         view.frontends.values().map(one).collect()
     }
 
@@ -219,13 +236,23 @@ mod tests {
         let spec = json!({"clusterIP": "10.96.1.2", "ports": [
             {"name": "http", "port": 80, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "x", "port": 1, "protocol": "SCTP"}]});
         let slices = [
-            slice(json!([{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}]),
-                json!([endpoint(2, true, false), endpoint(3, false, true)])),
-            slice(json!([{"name": "http", "port": 9090, "protocol": "TCP"}]), json!([endpoint(4, true, false)])),
+            slice(
+                json!([{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}]),
+                json!([endpoint(2, true, false), endpoint(3, false, true)]),
+            ),
+            slice(
+                json!([{"name": "http", "port": 9090, "protocol": "TCP"}]),
+                json!([endpoint(4, true, false)]),
+            ),
         ];
         let view = view(&service(spec), &slices);
-        assert_eq!(backends_of(&view), [vec!["10.244.0.2:8080", "10.244.0.4:9090"], vec!["10.244.0.2:5353"]]);
-        let Names::Address { ports, .. } = view.names else { panic!("it has an address") };
+        assert_eq!(
+            backends_of(&view),
+            [vec!["10.244.0.2:8080", "10.244.0.4:9090"], vec!["10.244.0.2:5353"]]
+        );
+        let Names::Address { ports, .. } = view.names else {
+            panic!("it has an address")
+        };
         assert_eq!(ports.len(), 2);
     }
 
@@ -235,7 +262,10 @@ mod tests {
         let ports = || json!([{"name": "", "port": 80}]);
         for (endpoints, expected) in [
             (json!([endpoint(2, false, true)]), vec!["10.244.0.2:80"]),
-            (json!([endpoint(2, false, true), endpoint(3, true, false)]), vec!["10.244.0.3:80"]),
+            (
+                json!([endpoint(2, false, true), endpoint(3, true, false)]),
+                vec!["10.244.0.3:80"],
+            ),
             (json!([endpoint(2, false, false)]), vec![]),
         ] {
             let view = view(&service(spec.clone()), &[slice(ports(), endpoints.clone())]);
@@ -249,7 +279,10 @@ mod tests {
         let mut named = endpoint(2, true, false);
         named["hostname"] = "DB-0".into();
         let ports = json!([{"name": "sql", "port": 5432, "protocol": "TCP"}]);
-        let slices = [slice(ports, json!([named, endpoint(3, true, false), endpoint(4, false, false)]))];
+        let slices = [slice(
+            ports,
+            json!([named, endpoint(3, true, false), endpoint(4, false, false)]),
+        )];
         let Names::Endpoints(endpoints) = view(&service(json!({"clusterIP": "None"})), &slices).names else {
             panic!("it has no address");
         };
@@ -259,9 +292,15 @@ mod tests {
 
     #[test]
     fn a_service_without_an_address_of_ours_leads_nowhere() {
-        let external = view(&service(json!({"type": "ExternalName", "externalName": "DB.example.org."})), &[]);
+        let external = view(
+            &service(json!({"type": "ExternalName", "externalName": "DB.example.org."})),
+            &[],
+        );
         assert_eq!(external.names, Names::Elsewhere("db.example.org".to_owned()));
         assert_eq!(view(&service(json!({"ports": [{"port": 80}]})), &[]), View::default());
-        assert_eq!(view(&service(json!({"clusterIP": "fd00::1", "ports": [{"port": 80}]})), &[]), View::default());
+        assert_eq!(
+            view(&service(json!({"clusterIP": "fd00::1", "ports": [{"port": 80}]})), &[]),
+            View::default()
+        );
     }
 }

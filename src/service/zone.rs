@@ -187,7 +187,11 @@ fn is_asked(named: &NamedPort, port: &str, protocol: &str) -> bool {
 
 fn ports_found(ports: impl Iterator<Item = Port>) -> Found {
     let ports: Vec<Port> = ports.collect();
-    if ports.is_empty() { Found::Nothing } else { Found::Ports(ports) }
+    if ports.is_empty() {
+        Found::Nothing
+    } else {
+        Found::Ports(ports)
+    }
 }
 
 fn name_of((namespace, name): &Place) -> String {
@@ -287,13 +291,23 @@ mod tests {
         let Some(Found::Ports(ports)) = found("_http._tcp.web.shop.svc") else {
             panic!("the port has a name");
         };
-        assert_eq!((ports[0].port, ports[0].target.as_str()), (80, "web.shop.svc.cluster.local"));
+        assert_eq!(
+            (ports[0].port, ports[0].target.as_str()),
+            (80, "web.shop.svc.cluster.local")
+        );
         let Some(Found::Ports(ports)) = found("_sql._tcp.db.shop.svc") else {
             panic!("the port has a name");
         };
         let targets: Vec<_> = ports.iter().map(|port| port.target.as_str()).collect();
-        assert_eq!(targets, ["10-244-0-3.db.shop.svc.cluster.local", "db-0.db.shop.svc.cluster.local"]);
-        for other in ["_http._udp.web.shop.svc", "http.tcp.web.shop.svc", "_x._tcp.db.shop.svc"] {
+        assert_eq!(
+            targets,
+            ["10-244-0-3.db.shop.svc.cluster.local", "db-0.db.shop.svc.cluster.local"]
+        );
+        for other in [
+            "_http._udp.web.shop.svc",
+            "http.tcp.web.shop.svc",
+            "_x._tcp.db.shop.svc",
+        ] {
             assert_eq!(found(other), Some(Found::Nothing), "{other}");
         }
     }
@@ -301,8 +315,14 @@ mod tests {
     #[test]
     fn addresses_have_the_names_of_services_until_those_are_gone() {
         let mut zone = zone();
-        assert_eq!(zone.find_address(ip(2)), Found::Names(vec!["db-0.db.shop.svc.cluster.local".into()]));
-        assert_eq!(zone.find_address([10, 96, 1, 2].into()), Found::Names(vec!["web.shop.svc.cluster.local".into()]));
+        assert_eq!(
+            zone.find_address(ip(2)),
+            Found::Names(vec!["db-0.db.shop.svc.cluster.local".into()])
+        );
+        assert_eq!(
+            zone.find_address([10, 96, 1, 2].into()),
+            Found::Names(vec!["web.shop.svc.cluster.local".into()])
+        );
         zone.set_service("shop", "db", None);
         assert_eq!(zone.find_address(ip(2)), Found::Nothing);
         for name in ["web", "none", "far"] {

@@ -92,7 +92,10 @@ const SERVICE: Entries = &[
         Warn("approximated: a client stays with its endpoint for as long as that is ready"),
     ),
     ("publishNotReadyAddresses", Honoured),
-    ("ipFamilyPolicy", OneOf(&["SingleStack", "PreferDualStack"], &ONE_FAMILY)),
+    (
+        "ipFamilyPolicy",
+        OneOf(&["SingleStack", "PreferDualStack"], &ONE_FAMILY),
+    ),
     ("ipFamilies[]", OneOf(&["IPv4"], &ONE_FAMILY)),
     ("loadBalancerIP", NO_WAY_IN),
     ("loadBalancerClass", NO_WAY_IN),

@@ -20,7 +20,10 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 pub fn validate_endpoints(endpoints: &Endpoints, errors: &mut ErrorList) {
     for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
         let at = FieldPath::of(&["subsets"]).index(index);
-        let lists = [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)];
+        let lists = [
+            ("addresses", &subset.addresses),
+            ("notReadyAddresses", &subset.not_ready_addresses),
+        ];
         for (name, list) in lists {
             for (index, address) in list.iter().flatten().enumerate() {
                 validate_ip(&address.ip, &at.field(name).index(index).field("ip"), errors);
@@ -37,7 +40,12 @@ pub fn validate_endpoints(endpoints: &Endpoints, errors: &mut ErrorList) {
 /// Checks a slice.
 pub fn validate_slice(slice: &EndpointSlice, errors: &mut ErrorList) {
     let kind = Some(slice.address_type.clone());
-    one_of(&kind, &["FQDN", "IPv4", "IPv6"], &FieldPath::of(&["addressType"]), errors);
+    one_of(
+        &kind,
+        &["FQDN", "IPv4", "IPv6"],
+        &FieldPath::of(&["addressType"]),
+        errors,
+    );
     let endpoints = FieldPath::of(&["endpoints"]);
     let list = slice.endpoints.as_deref().unwrap_or_default();
     if list.len() > MAX_ENDPOINTS {
@@ -97,9 +105,18 @@ fn validate_ip(text: &str, at: &FieldPath, errors: &mut ErrorList) {
     };
     let refusals = [
         (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
-        (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        (is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (ip.is_multicast(), "may not be in the multicast range (224.0.0.0/4, ff00::/8)"),
+        (
+            ip.is_loopback(),
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (
+            is_link_local,
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        ),
+        (
+            ip.is_multicast(),
+            "may not be in the multicast range (224.0.0.0/4, ff00::/8)",
+        ),
     ];
     for (_, detail) in refusals.iter().filter(|(holds, _)| *holds) {
         errors.push(FieldError::invalid(at, &text, *detail));

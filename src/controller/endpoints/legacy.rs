@@ -30,7 +30,9 @@ pub(super) fn plan(service: &Object, groups: &[Group], present: Option<&Object>,
         let kind = kind_of_endpoints();
         let mut value = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata});
         set_subsets(&mut value, subsets);
-        plan.write(Write::Create(Object::new(value).expect("a kind of the table, with a name")));
+        plan.write(Write::Create(
+            Object::new(value).expect("a kind of the table, with a name"),
+        ));
         return;
     };
     let mut wanted = present.clone();

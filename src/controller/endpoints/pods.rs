@@ -57,7 +57,11 @@ fn endpoint(service: &Object, pod: &Object) -> Value {
 
 /// The Service's ports as numbers of this pod's; one whose name the pod does not have is left out.
 fn ports(service: &Object, pod: &Object) -> Vec<Value> {
-    let ports = service.at("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+    let ports = service
+        .at("/spec/ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     ports
         .filter_map(|port| {
             let protocol = port["protocol"].as_str().unwrap_or("TCP");

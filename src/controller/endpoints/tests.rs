@@ -8,14 +8,16 @@ fn service(spec: Value) -> Object {
 }
 
 fn plain() -> Object {
-    service(json!({"clusterIP": "10.96.3.4", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}))
+    service(
+        json!({"clusterIP": "10.96.3.4", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}),
+    )
 }
 
 fn serving(name: &str, ip: &str, port: i64) -> Fixture {
-    pod(name)
-        .status("podIP", ip)
-        .spec("nodeName", "node")
-        .spec("containers", json!([{"name": "main", "ports": [{"name": "http", "containerPort": port}]}]))
+    pod(name).status("podIP", ip).spec("nodeName", "node").spec(
+        "containers",
+        json!([{"name": "main", "ports": [{"name": "http", "containerPort": port}]}]),
+    )
 }
 
 fn written(plan: &Plan, kind: &str) -> Vec<Value> {
@@ -35,19 +37,31 @@ fn planned(service: &Object, pods: &[Fixture]) -> Plan {
 
 #[test]
 fn pods_are_endpoints_with_the_number_that_a_ports_name_has_in_them() {
-    let plan = planned(&plain(), &[serving("a", "10.244.0.2", 8080), serving("b", "10.244.0.3", 9090)]);
+    let plan = planned(
+        &plain(),
+        &[serving("a", "10.244.0.2", 8080), serving("b", "10.244.0.3", 9090)],
+    );
     let slices = written(&plan, "EndpointSlice");
     assert_eq!(slices.len(), 2, "another number is another slice");
-    assert_eq!(slices[0]["ports"], json!([{"name": "", "port": 8080, "protocol": "TCP"}]));
+    assert_eq!(
+        slices[0]["ports"],
+        json!([{"name": "", "port": 8080, "protocol": "TCP"}])
+    );
     assert_eq!(slices[0]["metadata"]["labels"]["kubernetes.io/service-name"], "web");
     assert_eq!(slices[0]["metadata"]["labels"]["tier"], "front");
     assert_eq!(slices[0]["metadata"]["ownerReferences"][0]["uid"], "uid-of-web");
     let endpoint = &slices[0]["endpoints"][0];
     assert_eq!(endpoint["addresses"], json!(["10.244.0.2"]));
-    assert_eq!(endpoint["conditions"], json!({"ready": true, "serving": true, "terminating": false}));
+    assert_eq!(
+        endpoint["conditions"],
+        json!({"ready": true, "serving": true, "terminating": false})
+    );
     let endpoints = written(&plan, "Endpoints");
     assert_eq!(endpoints[0]["subsets"][1]["addresses"][0]["ip"], "10.244.0.3");
-    assert_eq!(endpoints[0]["subsets"][1]["ports"], json!([{"port": 9090, "protocol": "TCP"}]));
+    assert_eq!(
+        endpoints[0]["subsets"][1]["ports"],
+        json!([{"port": 9090, "protocol": "TCP"}])
+    );
 }
 
 #[test]
@@ -73,7 +87,10 @@ fn who_is_not_ready_ends_or_has_ended_gets_no_traffic() {
     );
     let endpoints = written(&planned(&plain(), &pods), "Endpoints");
     assert!(endpoints[0]["subsets"][0].get("addresses").is_none());
-    assert_eq!(endpoints[0]["subsets"][0]["notReadyAddresses"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        endpoints[0]["subsets"][0]["notReadyAddresses"].as_array().map(Vec::len),
+        Some(1)
+    );
     let mut always = plain();
     always.value_mut()["spec"]["publishNotReadyAddresses"] = true.into();
     let slices = written(&planned(&always, &pods), "EndpointSlice");
@@ -82,8 +99,12 @@ fn who_is_not_ready_ends_or_has_ended_gets_no_traffic() {
 
 #[test]
 fn only_pods_that_say_so_have_a_name_in_the_services_domain() {
-    let named = serving("a", "10.244.0.2", 80).spec("hostname", "db").spec("subdomain", "web");
-    let elsewhere = serving("b", "10.244.0.3", 80).spec("hostname", "db").spec("subdomain", "other");
+    let named = serving("a", "10.244.0.2", 80)
+        .spec("hostname", "db")
+        .spec("subdomain", "web");
+    let elsewhere = serving("b", "10.244.0.3", 80)
+        .spec("hostname", "db")
+        .spec("subdomain", "other");
     let slices = written(&planned(&plain(), &[named, elsewhere]), "EndpointSlice");
     assert_eq!(slices[0]["endpoints"][0]["hostname"], "db");
     assert!(slices[0]["endpoints"][1].get("hostname").is_none());
@@ -91,18 +112,26 @@ fn only_pods_that_say_so_have_a_name_in_the_services_domain() {
 
 #[test]
 fn what_is_as_it_should_be_is_not_written_again_and_what_is_too_much_goes() {
-    let pods = [serving("a", "10.244.0.2", 8080).shared(), serving("b", "10.244.0.3", 9090).shared()];
+    let pods = [
+        serving("a", "10.244.0.2", 8080).shared(),
+        serving("b", "10.244.0.3", 9090).shared(),
+    ];
     let first = plan_endpoints(&plain(), &pods, None, &[]);
     let present = |kind: &str| -> Vec<Arc<Object>> {
         let values = written(&first, kind).into_iter();
-        values.map(|value| Arc::new(Object::new(value).expect("an object"))).collect()
+        values
+            .map(|value| Arc::new(Object::new(value).expect("an object")))
+            .collect()
     };
     let (slices, endpoints) = (present("EndpointSlice"), present("Endpoints"));
     let again = plan_endpoints(&plain(), &pods, Some(&endpoints[0]), &slices);
     assert_eq!(again, Plan::default());
     let fewer = plan_endpoints(&plain(), &pods[..1], Some(&endpoints[0]), &slices);
     let deleted = written(&fewer, "EndpointSlice");
-    assert_eq!(deleted, [json!({"kind": "EndpointSlice", "deleted": slices[1].key().name})]);
+    assert_eq!(
+        deleted,
+        [json!({"kind": "EndpointSlice", "deleted": slices[1].key().name})]
+    );
 }
 
 #[test]
@@ -117,13 +146,21 @@ fn a_service_without_pods_has_a_slice_without_endpoints() {
 fn hand_made_endpoints_become_slices_unless_they_say_no() {
     let own = service(json!({"clusterIP": "10.96.3.4", "ports": [{"port": 80}]}));
     let subsets = json!([{"addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}], "ports": [{"port": 5432, "protocol": "TCP"}]}]);
-    let mut endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "default"}});
+    let mut endpoints =
+        json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "default"}});
     endpoints["subsets"] = subsets;
     let object = |value: &Value| Object::new(value.clone()).expect("an object");
     let slices = written(&plan_mirror(&own, Some(&object(&endpoints)), &[]), "EndpointSlice");
     assert_eq!(slices.len(), 1);
-    assert_eq!(slices[0]["endpoints"].as_array().map(Vec::len), Some(1), "one family in a slice");
-    assert_eq!(slices[0]["ports"], json!([{"name": "", "port": 5432, "protocol": "TCP"}]));
+    assert_eq!(
+        slices[0]["endpoints"].as_array().map(Vec::len),
+        Some(1),
+        "one family in a slice"
+    );
+    assert_eq!(
+        slices[0]["ports"],
+        json!([{"name": "", "port": 5432, "protocol": "TCP"}])
+    );
     endpoints["metadata"]["labels"] = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
     assert_eq!(plan_mirror(&own, Some(&object(&endpoints)), &[]), Plan::default());
 }
