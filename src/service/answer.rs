@@ -14,6 +14,9 @@ const TTL: u32 = 5;
 const SMALLEST: u16 = 512;
 const LARGEST: u16 = 1232;
 
+/// How many names may stand for another before it is a circle.
+const ALIASES: usize = 8;
+
 /// Who answers.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -36,16 +39,24 @@ pub(super) fn answer(zone: &Zone, request: &Message) -> Answer {
     if query.query_class() != DNSClass::IN {
         return Answer::Own(refusal(request, ResponseCode::Refused));
     }
-    let Some(found) = find(zone, query.name()) else {
+    let Some(mut found) = find(zone, query.name()) else {
         return Answer::Elsewhere;
     };
     let mut response = reply(request);
     response.metadata.authoritative = true;
     let turn = usize::from(request.metadata.id);
-    match fill(&mut response, query.name(), query.query_type(), found, turn) {
-        Some(name) => Answer::Follow(response, name),
-        None => Answer::Own(response),
+    let mut name = query.name().clone();
+    for _ in 0..ALIASES {
+        let Some(next) = fill(&mut response, &name, query.query_type(), found, turn) else {
+            return Answer::Own(response);
+        };
+        // Another Service of ours is nobody else's business.
+        match find(zone, &next) {
+            Some(inner) => (name, found) = (next, inner),
+            None => return Answer::Follow(response, next),
+        }
     }
+    Answer::Own(refusal(request, ResponseCode::ServFail))
 }
 
 /// What we know of a name; `None` if it is not for us to know.
@@ -207,7 +218,10 @@ mod tests {
             ports: Vec::new(),
         };
         zone.set_service("default", "web", Some(address));
-        zone.set_service("default", "far", Some(Names::Elsewhere("example.org".into())));
+        let alias = |other: &str| Some(Names::Elsewhere(other.to_owned()));
+        zone.set_service("default", "far", alias("example.org"));
+        zone.set_service("default", "near", alias("web.default.svc.cluster.local"));
+        zone.set_service("default", "circle", alias("circle.default.svc.cluster.local"));
         zone
     }
 
@@ -260,6 +274,15 @@ mod tests {
             (message.answers[0].record_type(), name),
             (RecordType::CNAME, absolute("example.org").expect("a name"))
         );
+    }
+
+    #[test]
+    fn a_name_that_stands_for_one_of_ours_is_followed_here_and_circles_end() {
+        let near = own("near.default.svc.cluster.local", RecordType::A);
+        let kinds: Vec<_> = near.answers.iter().map(Record::record_type).collect();
+        assert_eq!(kinds, [RecordType::CNAME, RecordType::A]);
+        let circle = own("circle.default.svc.cluster.local", RecordType::A);
+        assert_eq!(circle.metadata.response_code, ResponseCode::ServFail);
     }
 
     #[test]
