@@ -15,7 +15,7 @@ use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 /// After the kernel refused rules: what it lacks now (memory, a module that loads) it may have soon.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Names the Service of a slice.
-const SERVICE_OF_SLICE: &str = "/metadata/labels/kubernetes.io~1service-name";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 pub(super) struct Proxy {
     store: Store,
@@ -113,7 +113,7 @@ impl Proxy {
             "EndpointSlice" => {
                 let named = [Some(object), change.old.as_ref()].into_iter().flatten();
                 let service = |slice: &Arc<Object>| {
-                    let name = slice.text(SERVICE_OF_SLICE);
+                    let name = service_name(slice);
                     (!name.is_empty()).then(|| Key::new(kind_of("v1", "Service"), &slice.key().namespace, name))
                 };
                 touched.extend(named.filter_map(service));
@@ -174,9 +174,15 @@ impl Proxy {
             Some(&service.namespace),
         );
         let mut slices = slices.items;
-        slices.retain(|slice| slice.text(SERVICE_OF_SLICE) == service.name && !slice.is_deleting());
+        slices.retain(|slice| service_name(slice) == service.name && !slice.is_deleting());
         slices
     }
+}
+
+/// The Service of a slice; empty if it has none.
+fn service_name(slice: &Object) -> &str {
+    let label = slice.at("/metadata/labels").and_then(|labels| labels.get(SERVICE_NAME));
+    label.and_then(|label| label.as_str()).unwrap_or_default()
 }
 
 fn kind_of(api_version: &str, name: &str) -> &'static Kind {

@@ -170,6 +170,7 @@ fn a_headless_service_is_the_names_of_its_pods_and_an_external_one_another_name(
         found.contains(&a) && found.contains(&b) && found.len() == 2
     });
     assert_eq!(resolve(&home, "one.db"), [a]);
+    assert_eq!(resolve(&home, "far").len(), 2, "the other name's addresses");
     let hosts = home.must("exec a -- /kubelocal demo cat /etc/hosts");
     assert!(hosts.contains("one.db.default.svc.cluster.local\tone"), "{hosts}");
     assert!(resolve(&home, "nobody.db").is_empty());
