@@ -177,3 +177,18 @@ fn covering(rules: &Rules, path: &str) -> Option<Say> {
     }
     say
 }
+
+#[test]
+fn what_a_service_does_not_do_yet_is_warned_of() {
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+    let plain = json!({
+        "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http", "protocol": "UDP"}], "sessionAffinity": "ClientIP",
+        "internalTrafficPolicy": "Local", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "publishNotReadyAddresses": true,
+    });
+    assert_eq!(said(service(plain)), Vec::<String>::new());
+    let more = json!({
+        "type": "NodePort", "ports": [{"port": 80, "nodePort": 30080, "protocol": "SCTP"}], "ipFamilies": ["IPv6"],
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}, "externalIPs": ["192.0.2.1"],
+    });
+    assert_eq!(said(service(more)).len(), 6);
+}
