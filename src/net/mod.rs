@@ -1,4 +1,4 @@
-//! The pods' network: the node's own network namespace, the cables of pods into it, and addresses.
+//! The pods' network: the node's own network namespace, the cables of pods into it, addresses, and the rules that make Services of them.
 //!
 //! ```text
 //!  host's network namespace                 │ the node's (held open by every supervisor)     │ a pod's
@@ -11,7 +11,11 @@
 //! afterwards: so one thread enters the node's namespace, and the node itself stays in the host's. The
 //! namespace lives for as long as a node or a supervisor holds it open; nothing names it on disk, so nothing can be left over.
 //!
-//! The room knows neither pods nor Services: whoever wires a pod hands over an address and a descriptor.
+//! Services are elements of maps under one rule for each size of map, written in transactions ([`Balancer`]): what a packet costs does not
+//! depend on how many there are.
+//!
+//! The room does not know the store, nor what pods and Services are: whoever wires a pod hands over an address and a descriptor, and
+//! whoever serves Services hands over frontends and backends.
 
 mod addresses;
 mod balance;

@@ -291,13 +291,12 @@ pub(super) fn connection_status(to: u32) -> Expression {
 
 /// Keeps only the bits of the mask.
 pub(super) fn mask(register: u32, mask: [u8; 4]) -> Expression {
-    let data_of = |bytes: &[u8]| data(bytes);
     let fields = Attributes::default()
         .number(1, register)
         .number(2, register)
         .number(3, 4)
-        .nested(4, data_of(&mask))
-        .nested(5, data_of(&[0; 4]));
+        .nested(4, data(&mask))
+        .nested(5, data(&[0; 4]));
     Expression("bitwise", fields)
 }
 
@@ -350,10 +349,10 @@ mod tests {
     #[test]
     fn attributes_are_padded_and_say_their_own_length() {
         let attributes = Attributes::default().text(1, "ab").number(2, 1).bytes(3, &[7]);
-        let (length, text) = (7_u16.to_ne_bytes(), [1, 0].map(|_| 0));
         assert_eq!(attributes.0.len(), 8 + 8 + 8);
-        assert_eq!(attributes.0[..2], length);
-        assert_eq!(attributes.0[4..8], [b'a', b'b', text[0], text[1]]);
+        // The length is without the padding, which is zeros.
+        assert_eq!(attributes.0[..2], 7_u16.to_ne_bytes());
+        assert_eq!(attributes.0[4..8], *b"ab\0\0");
         assert_eq!(attributes.0[12..16], [0, 0, 0, 1]);
         assert_eq!(attributes.0[20..24], [7, 0, 0, 0]);
     }

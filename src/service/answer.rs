@@ -1,9 +1,10 @@
 //! What is answered to a question: from the zone, or not by us. Pure.
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
+use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use std::net::IpAddr;
 
 use super::zone::{Found, Zone};
 use crate::model::{CLUSTER_DOMAIN, is_inside};
@@ -168,9 +169,9 @@ fn reply(request: &Message) -> Message {
     response.metadata.recursion_desired = request.metadata.recursion_desired;
     response.metadata.recursion_available = true;
     response.add_queries(request.queries.iter().cloned());
-    if let Some(edns) = &request.edns {
-        let mut own = hickory_proto::op::Edns::new();
-        own.set_max_payload(LARGEST).set_version(edns.version().min(0));
+    if request.edns.is_some() {
+        let mut own = Edns::new();
+        own.set_max_payload(LARGEST);
         response.set_edns(own);
     }
     response
@@ -306,10 +307,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_that_are_a_message_are_answered(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 12..80)) {
-            if let Ok(request) = Message::from_vec(&bytes) {
-                if let Answer::Own(response) | Answer::Follow(response, _) = answer(&zone(), &request) {
-                    let _ = for_udp(&request, &response);
-                }
+            if let Ok(request) = Message::from_vec(&bytes)
+                && let Answer::Own(response) | Answer::Follow(response, _) = answer(&zone(), &request)
+            {
+                let _ = for_udp(&request, &response);
             }
         }
     }

@@ -6,7 +6,7 @@
 //!                                                          └─ not ours ─► the host's resolvers
 //! ```
 //!
-//! What a Service means is planned and pure ([`view`], [`Zone`]); one loop follows the store and passes on what changed. The room decides
+//! What a Service means is planned and pure (`view`, `Zone`); one loop follows the store and passes on what changed. The room decides
 //! nothing about endpoints: it takes slices as they are, whoever made them.
 
 mod answer;

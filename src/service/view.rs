@@ -19,7 +19,7 @@ pub struct View {
 }
 
 /// What stands behind a Service's names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Names {
     /// An address of its own.
     Address {
@@ -33,13 +33,8 @@ pub enum Names {
     /// A name elsewhere.
     Elsewhere(String),
     /// Nothing yet: its address is being chosen.
+    #[default]
     Nothing,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        Self::Nothing
-    }
 }
 
 /// A port that has a name: only those have records of their own.
