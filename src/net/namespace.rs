@@ -23,10 +23,11 @@ const STACK: usize = 256 << 10;
 /// Loopback is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// What the node's namespace is told beside addresses and routes.
-const SETTINGS: [(&str, &str); 5] = [
-    // Packets go from pod to pod through it.
-    ("net/ipv4/ip_forward", "1"),
+/// Packets go from pod to pod through the namespace: without this there is no network.
+const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// What makes it better, where the kernel has it.
+const SETTINGS: [(&str, &str); 4] = [
     // A pod's only neighbour is the gateway: a redirect would send it astray.
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
@@ -171,9 +172,14 @@ fn begin(present: Option<OwnedFd>) -> Result<OwnedFd, NetError> {
 fn furnish() -> Result<(), NetError> {
     let mut netlink = Netlink::open()?;
     netlink.set_up(LOOPBACK)?;
+    fs::write(FORWARD, "1").map_err(|source| NetError::Refused {
+        what: FORWARD.to_owned(),
+        source,
+    })?;
     for (name, value) in SETTINGS {
-        let path = format!("/proc/sys/{name}");
-        fs::write(&path, value).map_err(|source| NetError::Refused { what: path, source })?;
+        if let Err(error) = fs::write(format!("/proc/sys/{name}"), value) {
+            tracing::debug!(name, %error, "a setting of the node's network stays as it is");
+        }
     }
     // Also shows whether there can be cables at all, before the first pod needs one.
     match netlink.make_link(DEVICE, link::veth(DEVICE, DEVICE_PEER, Vec::new(), 0)) {
