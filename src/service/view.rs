@@ -72,7 +72,7 @@ pub fn view(service: &Object, slices: &[Arc<Object>]) -> View {
         "" => View::default(),
         "None" => View {
             frontends: BTreeMap::new(),
-            names: Names::Endpoints(slices.iter().flat_map(|slice| named_endpoints(slice)).collect()),
+            names: Names::Endpoints(slices.iter().flat_map(named_endpoints).collect()),
         },
         address => address
             .parse()
