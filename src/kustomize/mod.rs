@@ -12,6 +12,7 @@
 //! Objects live in a [`graph`] of shared nodes, because the reference shares them and it shows. Tables say which fields a
 //! transformer changes (`fieldspec`), which lists merge by which keys (`openapi`), and which types have no namespace (`scope`).
 
+mod cache;
 mod crds;
 mod decode;
 mod disk;
@@ -45,7 +46,8 @@ mod transformer;
 mod world;
 pub mod yaml;
 
-pub use self::disk::Disk;
+pub use self::cache::Cache;
+pub use self::disk::{Contents, Disk};
 use self::error::Result;
 pub use self::error::Why;
 use self::fieldspec::FieldSpec;
@@ -96,11 +98,34 @@ pub fn build(
     tools: &dyn Tools,
     directory: &str,
     options: &Options,
-) -> std::result::Result<Build, Failure> {
-    let mut world = World::new(files, tools, options);
-    match accumulate(&mut world, directory).and_then(|map| result::print(&world, &map)) {
+) -> std::result::Result<Build, Box<Failure>> {
+    run(World::new(files, tools, options, None), directory)
+}
+
+/// As [`build`], reusing what did not change since the last build with the same cache.
+///
+/// # Errors
+/// As [`build`].
+pub fn rebuild(
+    files: &dyn FileSystem,
+    tools: &dyn Tools,
+    directory: &str,
+    options: &Options,
+    cache: &mut Cache,
+) -> std::result::Result<Build, Box<Failure>> {
+    cache.begin();
+    let result = run(World::new(files, tools, options, Some(cache)), directory);
+    // A build that failed has not seen all files: what is not known of then is still worth keeping.
+    if result.is_ok() {
+        cache.end();
+    }
+    result
+}
+
+fn run(mut world: World<'_>, directory: &str) -> std::result::Result<Build, Box<Failure>> {
+    match accumulate(&mut world, directory).and_then(|map| result::print(&mut world, &map)) {
         Ok(built) => Ok(Build::new(world, built)),
-        Err(error) => Err(Failure::new(world, error)),
+        Err(error) => Err(Box::new(Failure::new(world, error))),
     }
 }
 

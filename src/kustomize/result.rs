@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::{Error, Result, Why};
 use super::graph::{Graph, Id};
@@ -39,7 +40,7 @@ fn place(names: &[String], pos: Pos) -> Option<Place> {
 pub struct Built {
     root: Id,
     /// The document, without `---`.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What a build gives.
@@ -164,15 +165,22 @@ fn path_of_line(text: &str, line: u32) -> Vec<String> {
 }
 
 /// Prints objects.
-pub(super) fn print(world: &World<'_>, map: &ResMap) -> Result<Vec<Built>> {
-    let print_one = |root| {
-        let value = world.graph.to_json(root)?;
-        let text = print_value(&value)
-            .map_err(Error::from)
-            .map_err(|error| error.at(world.graph.pos(root)))?;
-        Ok(Built { root, text })
+pub(super) fn print(world: &mut World<'_>, map: &ResMap) -> Result<Vec<Built>> {
+    let graph = &world.graph;
+    let print_one = |root| -> Result<Arc<str>> {
+        let value = graph.to_json(root)?;
+        let text = print_value(&value).map_err(Error::from);
+        text.map(Arc::from).map_err(|error| error.at(graph.pos(root)))
     };
-    map.roots().into_iter().map(print_one).collect()
+    let mut documents = Vec::new();
+    for root in map.roots() {
+        let text = match &mut world.cache {
+            Some(cache) => cache.print(graph, root, || print_one(root))?,
+            None => print_one(root)?,
+        };
+        documents.push(Built { root, text });
+    }
+    Ok(documents)
 }
 
 /// Why there is no build.

@@ -10,7 +10,6 @@ use super::fieldspec::TransformerConfig;
 use super::kustomization::{Entry, FILE_NAMES, Kustomization, Var};
 use super::loader::Loader;
 use super::origin::Origin;
-use super::read::read_resources;
 use super::remote::RepoSpec;
 use super::resid::ResId;
 use super::resmap::ResMap;
@@ -164,7 +163,7 @@ impl Target {
             };
             let is_of_content =
                 as_file.pos.is_some() || matches!(as_file.why, Why::Forbidden(_) | Why::Limit(_) | Why::Resources(_));
-            if is_of_content && !RepoSpec::parse(&entry.text).is_some() {
+            if is_of_content && RepoSpec::parse(&entry.text).is_none() {
                 return Err(as_file.at(entry.pos));
             }
             let loader = self.loader.below(world, &entry.text);
@@ -190,8 +189,7 @@ impl Target {
     fn add_file(&self, world: &mut World<'_>, acc: &mut Accumulator, path: &str) -> Result<()> {
         let read = |world: &mut World<'_>| {
             let file = self.loader.load(world, path)?;
-            let text = yaml::decode(&file.bytes, file.id)?;
-            read_resources(&mut world.graph, &text, file.id)
+            world.read_objects(&file)
         };
         let resources = read(world).within(|| format!("accumulating resources from '{path}'"))?;
         if let Some(origin) = &self.origin {

@@ -1,16 +1,19 @@
 //! The state of one build: its objects, the schema in force, what was read and what was said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Options;
+use super::cache::Cache;
 use super::error::{Error, Result};
 use super::fs::{FileSystem, Resolved};
 use super::graph::Graph;
 use super::openapi::{self, Schema};
+use super::read::read_resources;
 use super::remote::RepoSpec;
+use super::resource::Resource;
 use super::tools::{HelmRun, Tools};
 use super::yaml::{self, FileId, Pos};
 
@@ -20,7 +23,7 @@ pub struct File {
     /// Its number, for places.
     pub id: FileId,
     /// What is in it.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
 }
 
 /// The state of one build.
@@ -39,13 +42,21 @@ pub struct World<'a> {
     pub warnings: Vec<String>,
     /// Names of files by number; the first is no file.
     names: Vec<String>,
+    ids: HashMap<String, FileId>,
     /// All paths whose content or absence the result depends on.
     pub looked_at: BTreeSet<String>,
+    /// What the builds before left.
+    pub cache: Option<&'a mut Cache>,
 }
 
 impl<'a> World<'a> {
     /// The state before anything was read.
-    pub fn new(files: &'a dyn FileSystem, tools: &'a dyn Tools, options: &'a Options) -> Self {
+    pub fn new(
+        files: &'a dyn FileSystem,
+        tools: &'a dyn Tools,
+        options: &'a Options,
+        cache: Option<&'a mut Cache>,
+    ) -> Self {
         Self {
             graph: Graph::new(),
             schema: Schema::builtin(),
@@ -55,17 +66,43 @@ impl<'a> World<'a> {
             options,
             warnings: Vec::new(),
             names: vec![String::new()],
+            ids: HashMap::new(),
             looked_at: BTreeSet::new(),
+            cache,
         }
+    }
+
+    /// The objects of a file. One that is as it was in the build before is not parsed again.
+    ///
+    /// # Errors
+    /// If it holds no objects.
+    pub fn read_objects(&mut self, file: &File) -> Result<Vec<Resource>> {
+        let name = &self.names[file.id.0 as usize];
+        if let Some(roots) = self
+            .cache
+            .as_mut()
+            .and_then(|cache| cache.reuse(&mut self.graph, name, file))
+        {
+            return Ok(roots);
+        }
+        let first = self.graph.count();
+        let text = yaml::decode(&file.bytes, file.id)?;
+        let read = read_resources(&mut self.graph, &text, file.id)?;
+        if let Some(cache) = &mut self.cache {
+            cache.keep(&self.graph, first, name, file, &read);
+        }
+        Ok(read)
     }
 
     /// A number for places in a text of this name.
     pub fn name_file(&mut self, name: &str) -> FileId {
-        if let Some(at) = self.names.iter().position(|there| there == name) {
-            return FileId(u32::try_from(at).expect("files are limited by the nodes in them"));
+        if let Some(id) = self.ids.get(name) {
+            return *id;
         }
+        let id = FileId(u32::try_from(self.names.len()).expect("files are limited by the nodes in them"));
         self.names.push(name.to_owned());
-        FileId(u32::try_from(self.names.len() - 1).expect("files are limited by the nodes in them"))
+        self.ids.insert(name.to_owned(), id);
+        id
     }
 
     /// The names of files by number.
@@ -110,7 +147,7 @@ impl<'a> World<'a> {
         let bytes = self.tools.download(url).map_err(Error::forbidden)?;
         Ok(File {
             id: self.name_file(url),
-            bytes,
+            bytes: bytes.into(),
         })
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admit::{Admitted, Location, Place, Problem, Severity, admit_file_in};
-use crate::kustomize::{self, Build, Disk, Failure, Options, Programs};
+use crate::kustomize::{self, Build, Cache, Contents, Disk, Failure, Options, Programs};
 
 use super::reader::hash_of;
 
@@ -28,6 +28,8 @@ pub struct Overlays {
 #[derive(Debug, Default)]
 pub struct Memory {
     documents: HashMap<u64, Arc<Admitted>>,
+    contents: Contents,
+    cache: Cache,
 }
 
 /// A reading of an overlay.
@@ -41,8 +43,15 @@ pub struct BuiltOverlay {
     pub looked_at: Vec<PathBuf>,
 }
 
-/// Builds an overlay and admits what it names.
-pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mut Memory) -> BuiltOverlay {
+/// Builds an overlay and admits what it names. Files that changed after `settled`, in nanoseconds since 1970, are not
+/// remembered.
+pub fn build(
+    directory: &Path,
+    overlays: &Overlays,
+    namespace: &str,
+    settled: i128,
+    memory: &mut Memory,
+) -> BuiltOverlay {
     let Some(path) = directory.to_str() else {
         return BuiltOverlay {
             found: Err(problem(directory, 1, "the path is no text".to_owned())),
@@ -58,7 +67,8 @@ pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mu
         enable_helm: overlays.helm.is_some(),
         ..Options::default()
     };
-    match kustomize::build(&Disk, &programs, path, &options) {
+    let disk = Disk::knowing(&memory.contents, settled);
+    match kustomize::rebuild(&disk, &programs, path, &options, &mut memory.cache) {
         Ok(built) => {
             let looked_at = built.looked_at.iter().map(PathBuf::from).collect();
             let (found, content) = admit(directory, &built, namespace, memory);

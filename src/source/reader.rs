@@ -160,6 +160,7 @@ impl Reader {
 
     /// Builds the overlays whose files changed. Returns whether one was built from files that may change again unseen.
     fn build_overlays(&mut self, tree: &mut Tree, now: Timestamp) -> bool {
+        let settled = now.as_nanosecond() - STAMP_STEP.as_nanos() as i128;
         let mut is_young = false;
         for (path, files) in tree.overlays.clone() {
             let is_known = |part: &Part| part.seen == Some(hash_of(&files));
@@ -175,7 +176,7 @@ impl Reader {
                 found,
                 content,
                 looked_at,
-            } = built::build(&path, &self.overlays, &self.namespace, &mut memory);
+            } = built::build(&path, &self.overlays, &self.namespace, settled, &mut memory);
             let part = self.parts.entry(path.clone()).or_default();
             let is_same = content.is_some() && part.content == content && !part.is_missing;
             part.memory = memory;

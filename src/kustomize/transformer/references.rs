@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kustomize::error::{Context, Error, Result};
-use crate::kustomize::fieldspec::{BackReferences, FieldSpec, visit};
+use crate::kustomize::fieldspec::{BackReferences, FieldSpec, visit_path};
 use crate::kustomize::graph::{Cell, Graph, Id, Put};
 use crate::kustomize::resid::{Gvk, ResId};
 use crate::kustomize::resmap::ResMap;
@@ -83,11 +83,7 @@ pub fn fix_references(world: &mut World<'_>, map: &mut ResMap, references: &[Bac
         for (spec, target) in specs.iter() {
             fix.target = target;
             fix.is_role = spec.path.ends_with("roleRef/name");
-            let own = FieldSpec {
-                gvk: Gvk::default(),
-                ..(*spec).clone()
-            };
-            visit(graph, referrer.root, &own, None, |graph, at| fix.set(graph, at))
+            visit_path(graph, referrer.root, spec, None, |graph, at| fix.set(graph, at))
                 .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.cur))
                 .at(graph.pos(referrer.root))?;
         }
