@@ -67,6 +67,7 @@ fn running(pod: &Pod) -> SandboxStatus {
 fn plan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plan_pod");
     let (failures, stopping) = (BTreeMap::new(), BTreeSet::new());
+    let pulling = BTreeSet::new();
     for count in [1, 2, 10] {
         let pod: Pod = serde_json::from_value(pod(count)).expect("a pod");
         let settled = running(&pod);
@@ -79,6 +80,7 @@ fn plan(criterion: &mut Criterion) {
             is_gone: false,
             observed: Some(observed),
             failures: &failures,
+            pulling: &pulling,
             stop_deadline: None,
             stopping: &stopping,
             now: Timestamp::UNIX_EPOCH,

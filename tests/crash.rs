@@ -297,8 +297,11 @@ fn assert_nothing_else_is_left(storm: &Storm) {
         names(home.path("pods")) == uids
     });
     let mut sockets: BTreeSet<String> = uids.iter().map(|uid| format!("{uid}.sock")).collect();
-    sockets.extend(["api.sock".to_owned(), "lock".to_owned()]);
+    // The last two are what all pods share.
+    sockets.extend(["api.sock", "lock", "mount-points", "seccomp"].map(str::to_owned));
     assert_eq!(names(home.sockets()), sockets);
+    let filters = names(home.sockets().join("seccomp"));
+    assert_eq!(filters.len(), 1, "all pods have the same profile: {filters:?}");
     assert_eq!(names(home.path("images/tmp")), BTreeSet::new());
     let half: Vec<_> = files_below(&home.path(""))
         .into_iter()

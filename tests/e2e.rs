@@ -7,6 +7,13 @@ mod home;
 #[path = "e2e/manifest.rs"]
 mod manifest;
 
+#[path = "registry/debian.rs"]
+mod debian;
+#[path = "registry/image.rs"]
+mod image;
+#[path = "registry/scripted.rs"]
+mod scripted;
+
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/confinement.rs"]
@@ -19,6 +26,8 @@ mod images;
 mod life;
 #[path = "e2e/node.rs"]
 mod node;
+#[path = "e2e/registry.rs"]
+mod registry;
 #[path = "e2e/streams.rs"]
 mod streams;
 #[path = "e2e/verbs.rs"]

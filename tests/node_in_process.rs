@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kubelocal::api::{NodeFacts, serve};
 use kubelocal::event::EventRecorder;
-use kubelocal::image::ImageStore;
+use kubelocal::image::{ImageStore, LoginFiles, Puller};
 use kubelocal::model::{Clock, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
@@ -43,6 +43,7 @@ impl Node {
         let image = images.clone();
         let imported = tokio::task::spawn_blocking(move || image.import(rootfs().as_slice(), "test:1")).await;
         imported.expect("does not panic").expect("imports");
+        let puller = Puller::new(images.clone(), LoginFiles::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::in_memory(clock.clone());
         let runtime = FakeRuntime::new(Timestamp::now());
@@ -52,6 +53,7 @@ impl Node {
             store: store.clone(),
             runtime: Arc::new(runtime.clone()),
             images: images.clone(),
+            puller: puller.clone(),
             recorder: recorder.clone(),
             clock: clock.clone(),
             host: host(path("pods")),
@@ -61,6 +63,7 @@ impl Node {
             store: store.clone(),
             runtime: Arc::new(runtime.clone()),
             images,
+            puller,
             bells,
             clock: clock.clone(),
             facts: facts(dir.path().to_owned()),

@@ -5,7 +5,7 @@
 //!
 //! The two merges use different keys for ports; that is upstream's history, not a slip.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// How server-side apply treats a field.
@@ -145,11 +145,11 @@ const NODE: Entries = &[
     ("spec.podCIDRs", Some(Apply::Set), Some(Patch::AddToSet)),
 ];
 
-type Fields = BTreeMap<String, Strategy>;
+type Fields = HashMap<String, Strategy>;
 
 static ANY_KIND: LazyLock<Fields> = LazyLock::new(|| fields(&[("", OBJECT)]));
 
-static STRATEGIES: LazyLock<BTreeMap<(&'static str, &'static str), Fields>> = LazyLock::new(|| {
+static STRATEGIES: LazyLock<HashMap<(&'static str, &'static str), Fields>> = LazyLock::new(|| {
     let pod = |spec: &'static str| {
         let lists =
             [".containers[]", ".initContainers[]", ".ephemeralContainers[]"].map(|list| format!("{spec}{list}"));
@@ -163,7 +163,7 @@ static STRATEGIES: LazyLock<BTreeMap<(&'static str, &'static str), Fields>> = La
         base.extend(fields(&[("", more)]));
         base
     };
-    BTreeMap::from([
+    HashMap::from([
         (("", "Pod"), with(pod("spec"), POD_STATUS)),
         (("apps", "Deployment"), with(pod("spec.template.spec"), WORKLOAD)),
         (("apps", "ReplicaSet"), with(pod("spec.template.spec"), WORKLOAD)),

@@ -125,6 +125,16 @@ impl<'a> SourceText<'a> {
 /// The longest piece of a line that is shown: minified JSON has lines of megabytes.
 const SHOWN: usize = 120;
 
+impl Problem {
+    /// The piece of the line around the place, and where in it the place is.
+    pub fn excerpt(&self) -> (String, usize) {
+        let column = self.location.at.column.max(1) as usize - 1;
+        let skipped = column.saturating_sub(SHOWN / 2);
+        let shown = self.source_line.chars().skip(skipped).take(SHOWN).collect();
+        (shown, column - skipped)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_line())?;
@@ -132,13 +142,11 @@ impl fmt::Display for Problem {
             return Ok(());
         }
         let number = self.location.at.line.to_string();
-        let column = self.location.at.column.max(1) as usize - 1;
-        let skipped = column.saturating_sub(SHOWN / 2);
-        let shown: String = self.source_line.chars().skip(skipped).take(SHOWN).collect();
+        let (shown, place) = self.excerpt();
         // Tabs are kept as tabs before the caret, so that it stands under its character whatever a tab's width is.
         let blank: String = shown
             .chars()
-            .take(column - skipped)
+            .take(place)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
         let gutter = " ".repeat(number.len());

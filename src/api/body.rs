@@ -10,6 +10,7 @@ use hyper::body::Frame;
 use serde_json::Value;
 
 use super::error::ApiError;
+use crate::admit;
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -31,6 +32,11 @@ pub fn flowing(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'stat
 pub fn json(code: StatusCode, value: &Value) -> Response<Body> {
     let bytes = serde_json::to_vec(value).expect("JSON values have string keys");
     typed(code, "application/json", whole(bytes))
+}
+
+/// An object of the store with this status.
+pub fn object(code: StatusCode, stored: Value) -> Response<Body> {
+    json(code, &admit::apply::shown(stored))
 }
 
 /// A body of this type.

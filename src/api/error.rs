@@ -179,7 +179,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound(key) => (StatusCode::NOT_FOUND, "NotFound", Some(key)),
             StoreError::AlreadyExists(key) => (StatusCode::CONFLICT, "AlreadyExists", Some(key)),
             StoreError::Conflict { key, .. } => (StatusCode::CONFLICT, "Conflict", Some(key)),
-            StoreError::Terminating(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
+            StoreError::Terminating(key) | StoreError::Immortal(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
             StoreError::NewFinalizers(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", None),
         };
         let error = Self::new(code, reason, message);

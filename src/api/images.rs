@@ -14,11 +14,11 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{self, Answer};
 use super::error::ApiError;
-use super::own::{ImageInfo, ImageList, ImageRemoved, TagRequest};
+use super::own::{Adopted, ImageInfo, ImageList, ImageRemoved, TagRequest};
 use super::request::Query;
 use super::{Api, write};
 use crate::image::{Image, ImageError, ImageStore, ImageSummary, LoadSource};
-use crate::model;
+use crate::pod;
 
 impl Api {
     pub(super) async fn list_images(&self) -> Answer {
@@ -44,6 +44,17 @@ impl Api {
         })
     }
 
+    pub(super) async fn adopt_image(&self, query: &Query) -> Answer {
+        let name = query.text("name").to_owned();
+        let adopted = self.with_images(move |images| images.adopt(&name)).await?;
+        if adopted.is_some() {
+            self.bells.images_changed();
+        }
+        answer(&Adopted {
+            image: adopted.map(info),
+        })
+    }
+
     pub(super) async fn import_image(&self, query: &Query, request: Request<Incoming>) -> Answer {
         let (name, reader) = (query.text("name").to_owned(), reader(request));
         let made = self.with_images(move |images| images.import(reader, &name)).await?;
@@ -61,8 +72,8 @@ impl Api {
     }
 
     pub(super) async fn remove_image(&self, query: &Query) -> Answer {
-        let (name, store) = (query.text("name").to_owned(), self.store.clone());
-        let is_used = move |id: &str| is_used(&store, id);
+        let (name, used) = (query.text("name").to_owned(), pod::images_in_use(&self.store));
+        let is_used = move |id: &str| used.contains(id);
         let removed = self.with_images(move |images| images.remove(&name, &is_used)).await?;
         answer(&ImageRemoved {
             untagged: removed.untagged,
@@ -73,8 +84,7 @@ impl Api {
     pub(super) async fn save_image(&self, query: &Query) -> Answer {
         let name = query.text("name").to_owned();
         let wanted = name.clone();
-        let found = self.with_images(move |images| images.resolve(&wanted)).await?;
-        found.ok_or_else(|| missing(&name))?;
+        self.with_images(move |images| images.check_packed(&wanted)).await?;
         let (sender, receiver) = mpsc::channel(4);
         let images = self.images.clone();
         tokio::task::spawn_blocking(move || {
@@ -90,7 +100,7 @@ impl Api {
         Ok(body::typed(StatusCode::OK, "application/x-tar", body::flowing(parts)))
     }
 
-    async fn with_images<T: Send + 'static>(
+    pub(super) async fn with_images<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&ImageStore) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -102,28 +112,7 @@ impl Api {
     }
 }
 
-/// Whether a pod's containers run from the image.
-fn is_used(store: &crate::store::Store, id: &str) -> bool {
-    let kind = model::kind("v1", "Pod").expect("in the table");
-    let pods = store.list(kind, None).items;
-    pods.iter().any(|pod| {
-        let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
-        let all = statuses.into_iter().filter_map(|p| pod.at(p)?.as_array()).flatten();
-        all.into_iter()
-            .any(|status| status.get("imageID").and_then(|i| i.as_str()) == Some(id))
-    })
-}
-
-fn missing(name: &str) -> ApiError {
-    ApiError {
-        code: StatusCode::NOT_FOUND,
-        reason: "NotFound",
-        message: format!("image {name:?} not found"),
-        details: None,
-    }
-}
-
-fn answer<T: serde::Serialize>(value: &T) -> Answer {
+pub(super) fn answer<T: serde::Serialize>(value: &T) -> Answer {
     Ok(body::json(
         StatusCode::OK,
         &serde_json::to_value(value).expect("field names are text"),
@@ -138,7 +127,7 @@ fn platform(architecture: &str) -> String {
     }
 }
 
-fn info(image: Image) -> ImageInfo {
+pub(super) fn info(image: Image) -> ImageInfo {
     let platform = platform(&image.architecture);
     ImageInfo {
         id: image.id,

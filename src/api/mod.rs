@@ -5,6 +5,7 @@
 //! The room decides nothing about pods: it writes what is wanted and shows what is.
 
 mod body;
+mod disk;
 mod error;
 mod fields;
 mod images;
@@ -12,6 +13,7 @@ mod log;
 mod node;
 pub mod own;
 mod pods;
+mod pulls;
 mod read;
 mod request;
 mod sources;
@@ -32,7 +34,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::model::Clock;
 use crate::pod::Bells;
 use crate::runtime::Runtime;
@@ -54,6 +56,8 @@ pub struct Api {
     pub runtime: Arc<dyn Runtime>,
     /// Images.
     pub images: ImageStore,
+    /// Pulls images.
+    pub puller: Puller,
     /// Wakes pods that wait for an image.
     pub bells: Bells,
     /// The time.
@@ -184,6 +188,12 @@ impl Api {
             (&Method::GET, paths::IMAGES) => self.list_images().await,
             (&Method::DELETE, paths::IMAGES) => self.remove_image(&query).await,
             (&Method::GET, paths::IMAGES_INSPECT) => self.inspect_image(&query).await,
+            (&Method::POST, paths::IMAGES_PULL) => self.pull_image(request).await,
+            (&Method::GET, paths::IMAGES_PULLS) => Ok(self.watch_pulls()),
+            (&Method::POST, paths::IMAGES_PUSH) => self.push_image(request).await,
+            (&Method::POST, paths::IMAGES_PRUNE) => self.prune_images(&query).await,
+            (&Method::GET, paths::DF) => self.disk_usage().await,
+            (&Method::POST, paths::IMAGES_ADOPT) => self.adopt_image(&query).await,
             (&Method::POST, paths::IMAGES_LOAD) => self.load_images(&query, request).await,
             (&Method::POST, paths::IMAGES_IMPORT) => self.import_image(&query, request).await,
             (&Method::POST, paths::IMAGES_TAG) => self.tag_image(request).await,

@@ -11,6 +11,12 @@
 //! | `DELETE sources?name=N` | | [`SourceRemoved`] |
 //! | `GET images` | | [`ImageList`] |
 //! | `GET images/inspect?name=N` | | any JSON |
+//! | `POST images/pull` | [`PullImage`] | a stream of [`PullUpdate`], one JSON a line |
+//! | `POST images/push` | [`PushImage`] | a stream of [`PushUpdate`], one JSON a line |
+//! | `POST images/prune?all=B` | | [`Reclaimed`] |
+//! | `GET df` | | [`DiskUsage`] |
+//! | `GET images/pulls` | | a stream of lists of [`PullState`], one JSON a line: pulls under way, whenever they moved |
+//! | `POST images/adopt?name=N` | | [`Adopted`] |
 //! | `POST images/load` | archive stream | [`ImageList`]: what was loaded |
 //! | `POST images/import?name=N` | tar stream | [`ImageList`]: the one image |
 //! | `POST images/tag` | [`TagRequest`] | `{}` |
@@ -21,6 +27,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
+
+pub use crate::image::{ImageUsage, LayerPhase, LayerState, PullState, Reclaimed};
 
 /// The paths of the endpoints.
 pub mod path {
@@ -34,6 +42,18 @@ pub mod path {
     pub const IMAGES: &str = "/kubelocal/v1/images";
     /// One image in full: `GET ?name=`.
     pub const IMAGES_INSPECT: &str = "/kubelocal/v1/images/inspect";
+    /// Pull an image: `POST`.
+    pub const IMAGES_PULL: &str = "/kubelocal/v1/images/pull";
+    /// Push an image: `POST`.
+    pub const IMAGES_PUSH: &str = "/kubelocal/v1/images/push";
+    /// Remove images that nothing uses: `POST ?all=`.
+    pub const IMAGES_PRUNE: &str = "/kubelocal/v1/images/prune";
+    /// What takes the disk: `GET`.
+    pub const DF: &str = "/kubelocal/v1/df";
+    /// What is being pulled: `GET`.
+    pub const IMAGES_PULLS: &str = "/kubelocal/v1/images/pulls";
+    /// Share an image that podman or buildah has: `POST ?name=`.
+    pub const IMAGES_ADOPT: &str = "/kubelocal/v1/images/adopt";
     /// Load an OCI or docker archive: `POST`.
     pub const IMAGES_LOAD: &str = "/kubelocal/v1/images/load";
     /// Make an image of a root file system: `POST ?name=`.
@@ -174,6 +194,95 @@ pub struct ImageInfo {
     /// `linux/amd64` …
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub platform: String,
+}
+
+/// Pulls an image from its registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullImage {
+    /// Its name.
+    pub name: String,
+    /// A file of credentials, in place of those where podman and docker keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_file: Option<PathBuf>,
+    /// Whether the packed layers are wanted too, where only the unpacked ones are here.
+    #[serde(default)]
+    pub packed: bool,
+}
+
+/// Pushes an image to a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushImage {
+    /// Its name or id here.
+    pub name: String,
+    /// The name to give it there; the same if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// A file of credentials, in place of those where podman and docker keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_file: Option<PathBuf>,
+}
+
+/// A line of what `images/push` answers; the last is one of the latter two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PushUpdate {
+    /// It goes on.
+    Progress(PullState),
+    /// The registry has it.
+    Pushed {
+        /// Under this digest.
+        digest: String,
+    },
+    /// It can't be sent.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What the node's home takes on the disk, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskUsage {
+    /// Images.
+    pub images: ImageUsage,
+    /// Directories of pods: logs, volumes, what their containers wrote.
+    pub pods: u64,
+    /// How many pods there are.
+    pub pod_count: usize,
+    /// Data of volumes that outlive pods.
+    pub volumes: u64,
+}
+
+/// A line of what `images/pull` answers; the last is one of the latter two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PullUpdate {
+    /// It goes on.
+    Progress(PullState),
+    /// The image is here.
+    Pulled {
+        /// It.
+        image: ImageInfo,
+        /// Whether it was here before.
+        was_here: bool,
+    },
+    /// It can't be had.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What became of an image that another store has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopted {
+    /// The image; absent if it is not there, or its files can't be shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageInfo>,
 }
 
 /// Gives an image another name.

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::fields::FieldSelector;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
+use crate::admit::apply::shown;
 use crate::model::{Kind, LabelSelector, Object};
 use crate::store::{Change, ChangeKind, Snapshot, Store, Watcher};
 
@@ -97,7 +98,7 @@ pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, n
     let key = target.key()?;
     let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
     let answer = match Form::of(accept, query)? {
-        Form::Plain => object.value().clone(),
+        Form::Plain => shown(object.value().clone()),
         Form::Metadata => partial(object.value()),
         Form::Table(include) => {
             let metadata = json!({"resourceVersion": object.text("/metadata/resourceVersion")});
@@ -114,7 +115,7 @@ pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, 
     let values = snapshot.items.iter().map(|object| object.value());
     let answer = match Form::of(accept, query)? {
         Form::Plain => {
-            let items: Vec<_> = values.cloned().collect();
+            let items: Vec<_> = values.cloned().map(shown).collect();
             let kind = format!("{}List", target.kind.kind);
             json!({"kind": kind, "apiVersion": target.kind.api_version(), "metadata": metadata, "items": items})
         }
@@ -270,7 +271,7 @@ struct Encoder {
 impl Encoder {
     fn event(&mut self, kind: &str, object: &Arc<Object>) -> Bytes {
         let object = match self.form {
-            Form::Plain => object.value().clone(),
+            Form::Plain => shown(object.value().clone()),
             Form::Metadata => partial(object.value()),
             Form::Table(include) => {
                 let metadata = json!({"resourceVersion": object.text("/metadata/resourceVersion")});
@@ -302,5 +303,5 @@ fn table(kind: &'static Kind) -> &'static KindTable {
 }
 
 fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")})
+    shown(json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")}))
 }

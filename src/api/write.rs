@@ -100,7 +100,10 @@ impl Writer<'_> {
             let object = Object::new(tracked).expect("tracking keeps kind and name");
             self.api.store.create(object)?.value().clone()
         };
-        Ok(body::with_warnings(body::json(StatusCode::CREATED, &stored), &warnings))
+        Ok(body::with_warnings(
+            body::object(StatusCode::CREATED, stored),
+            &warnings,
+        ))
     }
 
     fn update(&self, bytes: &[u8]) -> Answer {
@@ -109,7 +112,7 @@ impl Writer<'_> {
         self.place(&mut value, Some(&key))?;
         let warnings = self.warnings(&value)?;
         let written = self.replace(&key, &value)?;
-        Ok(body::with_warnings(body::json(StatusCode::OK, &written), &warnings))
+        Ok(body::with_warnings(body::object(StatusCode::OK, written), &warnings))
     }
 
     fn patch(&self, bytes: &[u8]) -> Answer {
@@ -123,7 +126,7 @@ impl Writer<'_> {
                 merge(&mut value, patch);
                 let warnings = self.warnings(&value)?;
                 let written = self.replace(&key, &value)?;
-                Ok(body::with_warnings(body::json(StatusCode::OK, &written), &warnings))
+                Ok(body::with_warnings(body::object(StatusCode::OK, written), &warnings))
             }
             other => Err(ApiError::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: \
@@ -156,7 +159,10 @@ impl Writer<'_> {
         } else {
             StatusCode::OK
         };
-        Ok(body::with_warnings(body::json(code, applied.object.value()), &warnings))
+        Ok(body::with_warnings(
+            body::object(code, applied.object.value().clone()),
+            &warnings,
+        ))
     }
 
     fn delete(&self, bytes: &[u8]) -> Answer {
@@ -169,11 +175,11 @@ impl Writer<'_> {
         let options = self.delete_options(&body)?;
         let is_dry_run = self.is_dry_run || body.pointer("/dryRun/0").is_some_and(|word| word == "All");
         if is_dry_run {
-            let live = self.api.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
-            return Ok(body::json(StatusCode::OK, live.value()));
+            let live = self.api.store.check_delete(&key, &options)?;
+            return Ok(body::object(StatusCode::OK, live.value().clone()));
         }
         let (Deleted::Gone(object) | Deleted::Pending(object)) = self.api.store.delete(&key, &options)?;
-        Ok(body::json(StatusCode::OK, object.value()))
+        Ok(body::object(StatusCode::OK, object.value().clone()))
     }
 
     fn delete_options(&self, body: &Value) -> Result<DeleteOptions, ApiError> {

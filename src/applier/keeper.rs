@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
@@ -30,7 +32,13 @@ pub(super) struct Keeper {
     applied: BTreeMap<Key, Applied>,
     /// What could not be applied while another object of its name is there: pods to be replaced, objects of other sources.
     blocked: BTreeSet<Key>,
+    /// When to try again what was refused, and how long to wait then.
+    retry: Option<(Instant, Duration)>,
 }
+
+/// What is refused now may be taken later for reasons that tell nobody: a namespace that ended, a limit that was lifted.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Keeper {
     pub(super) fn new(
@@ -52,6 +60,7 @@ impl Keeper {
             stop,
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            retry: None,
         };
         keeper.applied = keeper.recall(source);
         keeper
@@ -73,12 +82,14 @@ impl Keeper {
                 () = next_listing(&mut sources) => {
                     let listings: Vec<_> = sources.iter_mut().map(|s| s.listings.borrow_and_update().clone()).collect();
                     listing = Arc::new(combine(self.id(), &listings));
+                    self.retry = None;
                     self.settle(&listing);
                 }
                 change = changes.next() => match change {
                     Ok(change) => if self.forget_if_gone(&change) { self.settle(&listing) },
                     Err(_) => { changes = self.watch(); self.recheck(); self.settle(&listing); }
                 },
+                () = until(self.retry) => self.settle(&listing),
                 () = owner.ended() => drop(self.store.delete(&self.key, &DeleteOptions::default())),
             }
         }
@@ -192,6 +203,7 @@ impl Keeper {
     fn settle(&mut self, listing: &Listing) {
         let plan = plan_source(&self.applied, listing);
         let mut problems = listing.problems.clone();
+        let mut is_refused = false;
         for object in &plan.apply {
             match self.apply(object) {
                 Ok(()) => {
@@ -201,7 +213,10 @@ impl Keeper {
                     };
                     self.applied.insert(object.key.clone(), applied);
                 }
-                Err(found) => problems.extend(found),
+                Err(found) => {
+                    is_refused |= !found.is_empty();
+                    problems.extend(found);
+                }
             }
             problems.extend(self.pending_namespace(object));
         }
@@ -209,6 +224,8 @@ impl Keeper {
             self.prune(key);
             self.applied.remove(key);
         }
+        let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LAST_RETRY));
+        self.retry = is_refused.then(|| (Instant::now() + wait, wait));
         report::write(
             &self.store,
             &self.key,
@@ -237,7 +254,8 @@ impl Keeper {
             config: &config,
             key: &object.key,
             manager: &manager,
-            force: false,
+            // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
+            force: true,
             dry_run: false,
             now,
         };
@@ -341,6 +359,14 @@ fn marked(config: &Value, source: &str) -> Value {
     let mut config = config.clone();
     config["metadata"]["annotations"][SOURCE] = source.into();
     config
+}
+
+/// Returns when it is time to try again; never if nothing was refused.
+async fn until(retry: Option<(Instant, Duration)>) {
+    match retry {
+        Some((at, _)) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when a reader told something new.

@@ -77,6 +77,7 @@ fn held(store: &Store, listing: &Listing, key: &Key) -> Option<SourceObject> {
 }
 
 fn worded(problem: admit::Problem) -> Problem {
+    let (excerpt, _) = problem.excerpt();
     Problem {
         severity: match problem.severity {
             admit::Severity::Error => Severity::Error,
@@ -86,7 +87,7 @@ fn worded(problem: admit::Problem) -> Problem {
         line: problem.location.at.line,
         column: problem.location.at.column,
         message: problem.message,
-        excerpt: problem.source_line,
+        excerpt,
     }
 }
 

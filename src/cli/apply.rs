@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
+use super::build::build_beside;
 use super::client::Node;
 use super::context::{Context, Failures, write};
 use super::error::{CliError, ErrorKind, Result};
@@ -21,6 +22,9 @@ const PARALLEL: usize = 16;
 pub struct ApplyArgs {
     #[command(flatten)]
     files: Files,
+    /// First build the images that are directories with a Containerfile beside the manifests
+    #[arg(long)]
+    build: bool,
     /// Say what would happen, and change nothing
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     dry_run: DryRun,
@@ -119,6 +123,9 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
         return Err(CliError::usage("no objects passed to apply"));
     }
     let node = node::connect().await?;
+    if args.build {
+        build_beside(&node, &manifests).await?;
+    }
     let (mut failures, mut objects) = (Failures::default(), Vec::new());
     // Kinds one after the other, because a namespace has to be there before what lives in it.
     for of_kind in manifests.chunk_by(|a, b| a.resource.kind == b.resource.kind) {

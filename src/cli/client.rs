@@ -194,6 +194,16 @@ impl Node {
         Ok(Box::pin(self.client.request_stream(request).await?))
     }
 
+    /// POST to one of our own endpoints that answers line by line.
+    ///
+    /// # Errors
+    /// What the server says, or that it does not answer.
+    pub async fn updates<B: Serialize>(&self, path: &str, body: &B) -> Result<impl AsyncBufRead + Unpin + use<B>> {
+        let headers = [(CONTENT_TYPE.as_str(), AS_JSON)];
+        let request = build(Method::POST, path, &[], &headers, serde_json::to_vec(body)?)?;
+        Ok(Box::pin(self.client.request_stream(request).await?))
+    }
+
     /// A request to one of our own endpoints, with a JSON body if there is one.
     ///
     /// # Errors

@@ -64,7 +64,10 @@ async fn run_with(node: &Node, args: &DownArgs, context: &Context) -> Result {
     }
     for path in &args.paths {
         match source_of(&sources, path)? {
-            Some(name) => chosen.push(name),
+            Some(source) => {
+                check_whole(source, &args.paths)?;
+                chosen.push(name_of(source).to_owned());
+            }
             // Nobody watches it: then it was applied once, or never.
             None => doomed.extend(applied_from(node, path, context).await?),
         }
@@ -87,7 +90,7 @@ async fn run_with(node: &Node, args: &DownArgs, context: &Context) -> Result {
 }
 
 /// The source that was registered with this path among its own.
-fn source_of(sources: &[Value], path: &Path) -> Result<Option<String>> {
+fn source_of<'a>(sources: &'a [Value], path: &Path) -> Result<Option<&'a Value>> {
     let path = source_path(path);
     let is_it = |known: &Value| known.as_str().is_some_and(|known| *known == *path.as_os_str());
     let has = |source: &&Value| {
@@ -103,8 +106,23 @@ fn source_of(sources: &[Value], path: &Path) -> Result<Option<String>> {
             "{} is the node's own directory and always watched; remove files from it instead",
             path.display()
         ))),
-        found => Ok(found.map(|source| name_of(source).to_owned())),
+        found => Ok(found),
     }
+}
+
+/// Paths that are watched together end together: which objects are whose can't be told apart without them all.
+fn check_whole(source: &Value, given: &[PathBuf]) -> Result {
+    let given: Vec<PathBuf> = given.iter().map(|path| source_path(path)).collect();
+    let paths = source.pointer("/spec/paths").and_then(Value::as_array);
+    let all: Vec<&str> = paths.into_iter().flatten().filter_map(Value::as_str).collect();
+    if all
+        .iter()
+        .all(|path| given.iter().any(|given| given == Path::new(path)))
+    {
+        return Ok(());
+    }
+    let message = format!("these paths are watched together: {}", all.join(" "));
+    Err(CliError::usage(message).with_hint(format!("name all of them: kubelocal down {}", all.join(" "))))
 }
 
 /// What the file names and is there; asked to go.
@@ -209,8 +227,18 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a temporary directory");
         let path = tmp.path().canonicalize().expect("exists");
         let sources = [json!({"metadata": {"name": "s1"}, "spec": {"paths": ["/other", path.to_str()]}})];
-        assert_eq!(source_of(&sources, &path).expect("reads"), Some("s1".into()));
+        assert_eq!(source_of(&sources, &path).expect("reads"), Some(&sources[0]));
         assert_eq!(source_of(&sources, Path::new("/none")).expect("reads"), None);
+        let refused = check_whole(&sources[0], std::slice::from_ref(&path)).expect_err("/other is missing");
+        assert!(
+            refused
+                .hint
+                .expect("says what to do")
+                .contains("kubelocal down /other "),
+            "{}",
+            refused.message
+        );
+        check_whole(&sources[0], &[path, "/other".into()]).expect("both are named");
     }
 
     #[test]

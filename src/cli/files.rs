@@ -9,11 +9,10 @@ use serde_json::Value;
 
 use super::client::Resource;
 use super::error::{CliError, ErrorKind, Result};
-use crate::admit::{
-    AdmittedObject, FieldPath, Location, Place, Problem, Severity, SourceText, SpanTree, admit_file_in,
-};
+use crate::admit::{AdmittedObject, FieldPath, Problem, Severity, SourceText, SpanTree, admit_file_in};
 use crate::kustomize::{self, Build};
 use crate::model::KINDS;
+use crate::source::move_problem;
 
 /// Which manifests.
 #[derive(Debug, Clone, Default, Args)]
@@ -55,22 +54,11 @@ struct Text {
 impl Text {
     /// The same problem where the line comes from that it is about.
     fn at_origin(&self, mut problem: Problem) -> Problem {
-        let place = self
-            .built
-            .as_ref()
-            .and_then(|built| built.place_of_line(problem.location.at.line));
-        if let Some(place) = place {
-            let text = std::fs::read_to_string(&place.file).unwrap_or_default();
-            let at = usize::try_from(place.line).unwrap_or_default().saturating_sub(1);
-            problem.source_line = text.lines().nth(at).unwrap_or_default().to_owned();
-            problem.location = Location {
-                file: Path::new(&place.file).into(),
-                at: Place {
-                    line: place.line,
-                    column: 1,
-                },
-            };
-        }
+        let line = problem.location.at.line;
+        move_problem(
+            &mut problem,
+            self.built.as_ref().and_then(|built| built.place_of_line(line)),
+        );
         problem
     }
 }

@@ -11,12 +11,15 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod apply;
 mod attach;
+mod build;
+mod builder;
 mod client;
 mod completion;
 mod context;
 mod cp;
 mod delete;
 mod describe;
+mod df;
 mod diff;
 mod doctor;
 mod down;
@@ -82,6 +85,8 @@ enum Verb {
     Image(image::ImageVerb),
     #[command(subcommand)]
     Kustomize(kustomize::KustomizeVerb),
+    Build(build::BuildArgs),
+    Df(df::DfArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Stop(stop::StopArgs),
@@ -153,6 +158,8 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
         Verb::Kustomize(verb) => kustomize::run(verb),
+        Verb::Build(args) => build::run(args).await,
+        Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),
         Verb::Stop(args) => stop::run(args).await,

@@ -1,7 +1,7 @@
 //! Finding the node, and starting it in the background where none runs.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 /// When it does not come up; the message names its log and what stands last in it.
 pub async fn connect() -> Result<Node> {
     let paths = Paths::discover()?;
-    if !is_listening(&paths)? {
+    if !is_answering(&paths)? {
         start(&paths).await?;
     }
     Ok(Node::at(&paths.api_socket))
@@ -32,17 +32,24 @@ pub async fn connect() -> Result<Node> {
 /// When what stands in the place of its socket is not ours.
 pub fn connect_running() -> Result<Option<Node>> {
     let paths = Paths::discover()?;
-    Ok(is_listening(&paths)?.then(|| Node::at(&paths.api_socket)))
+    Ok(is_answering(&paths)?.then(|| Node::at(&paths.api_socket)))
 }
 
-/// Whether somebody accepts connections on the socket. A socket in a directory that others can write is refused: it may
-/// be anybody's.
-fn is_listening(paths: &Paths) -> Result<bool> {
+/// Whether somebody answers on the socket. A socket in a directory that others can write is refused: it may be anybody's.
+fn is_answering(paths: &Paths) -> Result<bool> {
     match paths.check_run_dir() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         checked => checked?,
     }
-    Ok(UnixStream::connect(&paths.api_socket).is_ok())
+    Ok(UnixStream::connect(&paths.api_socket).is_ok_and(|socket| ask_alive(socket).is_ok()))
+}
+
+/// One question, because connecting tells too little: the kernel accepts for a process that is being killed.
+fn ask_alive(mut socket: UnixStream) -> std::io::Result<()> {
+    socket.set_read_timeout(Some(START_DEADLINE))?;
+    socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut status_line = [0; b"HTTP/1.1 200".len()];
+    socket.read_exact(&mut status_line)
 }
 
 async fn start(paths: &Paths) -> Result {
@@ -58,7 +65,7 @@ async fn start(paths: &Paths) -> Result {
         .mode(0o600)
         .open(&paths.log)?;
     let log_start = log.seek(SeekFrom::End(0))?;
-    if let Err(why) = wait_until_listening(paths, &log).await? {
+    if let Err(why) = wait_until_answering(paths, &log).await? {
         let mut tail = String::new();
         log.seek(SeekFrom::Start(log_start))?;
         // A log that is not text says nothing to people; the path below still leads to it.
@@ -90,12 +97,12 @@ fn spawn(log: &File) -> Result<Child> {
 }
 
 /// Starts a node until the API answers; or, as the inner error, why it will not.
-async fn wait_until_listening(paths: &Paths, log: &File) -> Result<Result<(), String>> {
+async fn wait_until_answering(paths: &Paths, log: &File) -> Result<Result<(), String>> {
     let mut child = spawn(log)?;
     let deadline = Instant::now() + START_DEADLINE;
     let mut pause = Duration::from_millis(1);
     loop {
-        if is_listening(paths)? {
+        if is_answering(paths)? {
             return Ok(Ok(()));
         }
         if let Some(status) = child.try_wait()? {

@@ -14,6 +14,7 @@ use super::jsonpath::{Template, render_value};
 use super::resource::Selection;
 use super::selectors::Selectors;
 use super::{follow, node, print};
+use crate::model::value_at;
 
 /// Wait for a condition of objects.
 #[derive(Debug, Args)]
@@ -121,12 +122,10 @@ impl Goal {
 #[must_use]
 pub fn has_condition(object: &Value, name: &str, status: &str) -> bool {
     let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let generation = object
-        .pointer("/metadata/generation")
+    let generation = value_at(object, "/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or(0);
-    let conditions = object
-        .pointer("/status/conditions")
+    let conditions = value_at(object, "/status/conditions")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();

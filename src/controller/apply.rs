@@ -1,6 +1,8 @@
 //! Does what a plan says.
 
 use super::plan::{Plan, Step, Write};
+use super::pods::kind_of_pods;
+use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
 use crate::store::{DeleteOptions, Precondition, Store, StoreError};
@@ -33,9 +35,25 @@ pub(super) fn execute(
     Ok(())
 }
 
+/// A pod that a controller makes passes the gate as what people write does, for it gets the defaults that are no template's. A
+/// ReplicaSet has its template from a Deployment that passed it.
+fn admitted(object: Object) -> Object {
+    if object.kind() != kind_of_pods() {
+        return object;
+    }
+    match admit::admit(object.value(), None) {
+        Ok(whole) => whole,
+        Err(refused) => {
+            // Its template passed the gate, so this is a rule for pods that templates do not have.
+            tracing::warn!(object = %object.key(), %refused, "made as its owner asks, though the gate would refuse it");
+            object
+        }
+    }
+}
+
 fn execute_write(store: &Store, write: Write) -> Result<(), StoreError> {
     match write {
-        Write::Create(object) => store.create(object).map(drop),
+        Write::Create(object) => store.create(admitted(object)).map(drop),
         // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
         Write::Update(wanted) => {
             let key = wanted.key().clone();

@@ -35,6 +35,14 @@ use crate::store::{Change, Store, StoreError};
 
 use plan::Plan;
 
+/// Makes the objects that are there before anybody asks for anything: the namespaces of the system.
+///
+/// # Errors
+/// When the store can't write.
+pub fn create_initial(store: &Store) -> Result<(), StoreError> {
+    namespace::create_system_namespaces(store)
+}
+
 /// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.
 ///
 /// # Guarantees

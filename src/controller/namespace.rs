@@ -15,7 +15,7 @@ use super::condition::{Condition, Conditions};
 use super::plan::{Plan, Write};
 use super::pods::kind_of_pods;
 use crate::model::{KINDS, Key, Kind, Object, kind};
-use crate::store::{Change, Store};
+use crate::store::{Change, Store, StoreError};
 
 /// Namespaces that are always there.
 const SYSTEM: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -64,6 +64,17 @@ impl Controller for Namespaces {
     }
 }
 
+/// Makes the namespaces that are always there, so that the first request finds them.
+pub(super) fn create_system_namespaces(store: &Store) -> Result<(), StoreError> {
+    for name in SYSTEM {
+        match store.create(system_namespace(name)) {
+            Ok(_) | Err(StoreError::AlreadyExists(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn kind_of_namespaces() -> &'static Kind {
     kind("v1", "Namespace").expect("in the table")
 }
@@ -77,6 +88,10 @@ fn plan_missing(name: &str) -> Plan {
     if !SYSTEM.contains(&name) {
         return Plan::default();
     }
+    vec![Write::Create(system_namespace(name))].into()
+}
+
+fn system_namespace(name: &str) -> Object {
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -84,8 +99,7 @@ fn plan_missing(name: &str) -> Plan {
         "spec": {"finalizers": [FINALIZER]},
         "status": {"phase": "Active"},
     });
-    let namespace = Object::new(namespace).expect("a Namespace with a name");
-    vec![Write::Create(namespace)].into()
+    Object::new(namespace).expect("a Namespace with a name")
 }
 
 /// A namespace in use has its label, its finalizer and a phase, however it came into being.

@@ -1,12 +1,14 @@
-//! Events go an hour after they last happened. The sweep sleeps until the oldest is due, and without a deadline while there are
-//! none: an idle node is not woken for it.
+//! Events go an hour after they last happened, or earlier when there are too many. The sweep sleeps until the oldest is due, and
+//! without a deadline while there are none: an idle node is not woken for it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{EventRecorder, TTL, events};
+use super::{EventRecorder, MOST, TTL, events};
 use crate::model::Object;
 
 /// How much later than due an event may go, so that those which happened together go together.
@@ -20,22 +22,28 @@ impl EventRecorder {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.shared.told.notified(), if next.is_none() => {}
+                () = self.shared.crowded.notified() => {}
                 () = sleep_until(next, self.shared.clock.now()), if next.is_some() => {}
             }
         }
     }
 
-    /// Removes what has expired at `now` and says when to look again, if anything is left.
+    /// Removes what has expired at `now`, and the oldest of what is too much; says when to look again, if anything is left.
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
         let store = &self.shared.store;
-        let mut next: Option<Timestamp> = None;
-        for event in store.list(events(), None).items {
-            let due = last_seen(&event, now).saturating_add(TTL).unwrap_or(now);
-            if due <= now {
+        self.shared.made.store(0, Ordering::Relaxed);
+        let due = |event: Arc<Object>| (last_seen(&event, now).saturating_add(TTL).unwrap_or(now), event);
+        let mut all: Vec<(Timestamp, Arc<Object>)> = store.list(events(), None).items.into_iter().map(due).collect();
+        all.sort_by_key(|(due, event)| (*due, event.resource_version()));
+        let surplus = all.len().saturating_sub(MOST);
+        let is_over = |place: usize, due: Timestamp| place < surplus || due <= now;
+        let mut next = None;
+        for (place, (due, event)) in all.into_iter().enumerate() {
+            if is_over(place, due) {
                 // Gone already, or written again this moment: then the next sweep sees it.
                 let _ = store.remove(event.key(), event.uid());
             } else {
-                next = Some(next.map_or(due, |earliest| earliest.min(due)));
+                next = next.or(Some(due));
             }
         }
         self.shared.correlator.lock().expect("no holder panics").forget(now);

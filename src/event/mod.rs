@@ -9,6 +9,7 @@ mod expiry;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -22,6 +23,13 @@ use correlate::{Correlator, Occurrence, Telling};
 
 /// How long an event is kept after it last happened (kube-apiserver `--event-ttl`).
 const TTL: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// How many events are kept: an hour of fifty pods that come and go is ten times that, and takes more memory than all else. The
+/// oldest go first.
+const MOST: usize = 500;
+
+/// So many new events are waited for before the oldest go: they go in batches.
+const BATCH: usize = 100;
 
 /// The longest message that is kept; the rest is cut (`core.ValidateEventUpdate`: NoteLengthLimit).
 const MESSAGE_LIMIT: usize = 1024;
@@ -59,6 +67,9 @@ struct Shared {
     correlator: Mutex<Correlator>,
     /// Rings when an event was written: the sweep sleeps without a deadline while there is none.
     told: Notify,
+    /// How many were made since the last sweep; with [`BATCH`] of them `crowded` rings.
+    made: AtomicUsize,
+    crowded: Notify,
 }
 
 impl EventRecorder {
@@ -72,6 +83,8 @@ impl EventRecorder {
                 host: host.into(),
                 correlator: Mutex::default(),
                 told: Notify::new(),
+                made: AtomicUsize::new(0),
+                crowded: Notify::new(),
             }),
             component: "kubelocal",
         }
@@ -110,6 +123,9 @@ impl EventRecorder {
         }
         drop(correlator);
         self.shared.told.notify_one();
+        if telling.count == 1 && self.shared.made.fetch_add(1, Ordering::Relaxed) >= BATCH {
+            self.shared.crowded.notify_one();
+        }
     }
 
     /// Counts the event up where it is still there, and makes it where it is not.

@@ -34,6 +34,12 @@ impl Bench {
         self.recorder.event(&self.pod, EventKind::Normal, reason, message);
     }
 
+    fn tell_of(&self, name: &str, reason: &str, message: &str) {
+        let metadata = json!({"name": name, "namespace": "shop", "uid": name});
+        let pod = Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).expect("a known kind");
+        self.recorder.event(&pod, EventKind::Normal, reason, message);
+    }
+
     fn wait(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
@@ -135,6 +141,28 @@ fn an_event_that_someone_removed_is_made_again_with_its_count() {
 fn a_long_message_is_cut_between_characters() {
     assert_eq!(cut("abc", 1024), "abc");
     assert_eq!(cut("aéé", 4), "aé");
+}
+
+#[tokio::test]
+async fn of_too_many_events_the_newest_stay() {
+    let bench = bench();
+    let stop = CancellationToken::new();
+    let sweep = tokio::spawn({
+        let (recorder, stop) = (bench.recorder.clone(), stop.clone());
+        async move { recorder.run_expiry(&stop).await }
+    });
+    for n in 0..MOST + 3 * BATCH {
+        bench.wait(1);
+        bench.tell_of(&format!("pod-{n}"), "Started", "it runs");
+        tokio::task::yield_now().await;
+    }
+    let left = bench.events();
+    assert!((MOST..=MOST + BATCH + 1).contains(&left.len()), "{}", left.len());
+    let names: Vec<_> = left.iter().map(|event| event.text("/involvedObject/name")).collect();
+    assert!(!names.contains(&"pod-0"));
+    assert!(names.contains(&format!("pod-{}", MOST + 3 * BATCH - 1).as_str()));
+    stop.cancel();
+    sweep.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@
 //!  layers/<short>/layer.json    what it is (see `layer`); the directory appears whole, by one rename
 //!  records/<hex>.json           an image by the digest of its config (see `record`)
 //!  names/<hash>.json            one name each, and the id it points at
+//!  partial/<hex>                what came of a blob before its download broke off (see `partial`)
 //!  tmp/                         whatever is in the making
 //!  lock, names.lock             see [`Disk::work`] and [`Disk::edit`]
 //! ```
@@ -46,7 +47,15 @@ impl Disk {
     /// Makes the directories. Only the owner may enter: images hold setuid programs, which are the image's affair and
     /// not this machine's other users'.
     pub(super) fn create(root: &Path) -> Result<Disk, ImageError> {
-        for dir in ["", "blobs/sha256", "layers", "records", "names", "tmp"] {
+        for dir in [
+            "",
+            "blobs/sha256",
+            "layers",
+            "records",
+            "names",
+            "tmp",
+            super::partial::PARTIALS,
+        ] {
             let path = root.join(dir);
             DirBuilder::new()
                 .recursive(true)
@@ -151,6 +160,18 @@ impl Disk {
             .and_then(|()| file.sync_data())
             .map_err(ImageError::io(&temporary.path))?;
         temporary.move_to(path).map_err(ImageError::io(path))
+    }
+
+    /// Bytes of the file system that we may still use.
+    pub(super) fn free(&self) -> Result<u64, ImageError> {
+        let stat = rustix::fs::statvfs(&self.root).map_err(ImageError::errno(&self.root))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Bytes of the whole file system.
+    pub(super) fn size(&self) -> Result<u64, ImageError> {
+        let stat = rustix::fs::statvfs(&self.root).map_err(ImageError::errno(&self.root))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 
     /// Writes everything to the disk that was made so far. One call for a whole image costs less than one for each of

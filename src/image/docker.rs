@@ -4,7 +4,8 @@ use super::digest::Digest;
 use super::document::{ConfigFile, Descriptor, DockerImage, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, parse};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
-use super::load::{check_count, check_single};
+use super::load::check_single;
+use super::manifest::check_count;
 use super::reference::Reference;
 use super::source::Files;
 
@@ -80,7 +81,10 @@ fn plan_layers(files: &Files, image: DockerImage, diff_ids: Vec<Digest>) -> Resu
         blob: None,
         needs_end_mark: false,
         keeps_blob: true,
-        open: Box::new(move || Ok(files.open_file(&path)?.reader)),
+        resumes: false,
+        needs_packed: true,
+        progress: None,
+        open: Box::new(move |_| Ok(files.open_file(&path)?.reader)),
     };
     Ok(image.layers.into_iter().zip(diff_ids).map(wanted).collect())
 }

@@ -15,6 +15,7 @@ pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The name, or only the tag, of an image in a layout.
@@ -159,7 +160,9 @@ pub struct ImageConfig {
 }
 
 /// Takes `null` for what may as well be absent.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -190,32 +193,62 @@ pub(super) fn this_architecture() -> &'static str {
     }
 }
 
-/// The manifest of an index that fits `linux/<architecture>`.
+/// An architecture and its variant, in the words of OCI.
+pub(super) type Variant = (&'static str, &'static str);
+
+/// What this machine runs, the most welcome first. The plainest variant runs everywhere and is what everybody tests, so
+/// the ones for newer processors are taken where there is nothing else.
+pub(super) fn these_platforms() -> &'static [Variant] {
+    const AMD64: [Variant; 5] = [
+        ("amd64", ""),
+        ("amd64", "v1"),
+        ("amd64", "v2"),
+        ("amd64", "v3"),
+        ("amd64", "v4"),
+    ];
+    match this_architecture() {
+        "amd64" => &AMD64[..=processor_level()],
+        "arm64" => &[("arm64", ""), ("arm64", "v8")],
+        _ => &[],
+    }
+}
+
+/// The level of the x86-64 psABI that this processor has.
+#[cfg(target_arch = "x86_64")]
+fn processor_level() -> usize {
+    use std::arch::is_x86_feature_detected as has;
+    let v2 = has!("cmpxchg16b") && has!("popcnt") && has!("sse4.2") && has!("ssse3");
+    let v3 = v2 && has!("avx2") && has!("bmi1") && has!("bmi2") && has!("f16c") && has!("fma") && has!("lzcnt");
+    let v4 = v3 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+    1 + usize::from(v2) + usize::from(v3) + usize::from(v4)
+}
+
+/// No levels elsewhere.
+#[cfg(not(target_arch = "x86_64"))]
+fn processor_level() -> usize {
+    1
+}
+
+/// The manifest of an index that fits `linux` and the most welcome of these platforms.
 ///
-/// An entry without platform fits only if it is the only one: layouts of one image seldom name one. Among variants the
-/// plainest is taken: it runs on every machine of the architecture.
-pub(super) fn plan_platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Descriptor, ImageError> {
+/// An entry without platform fits only if it is the only one: layouts of one image seldom name one.
+pub(super) fn plan_platform<'a>(entries: &'a [Descriptor], wanted: &[Variant]) -> Result<&'a Descriptor, ImageError> {
     if let [only] = entries
         && only.platform.is_none()
     {
         return Ok(only);
     }
-    let rank = |entry: &&Descriptor| -> Option<u8> {
-        let platform = entry.platform.as_ref()?;
-        let fits = platform.os == "linux" && platform.architecture == architecture;
-        let variant = match (architecture, platform.variant.as_str()) {
-            (_, "") => Some(0),
-            ("amd64", "v1") | ("arm64", "v8") => Some(1),
-            _ => None,
-        };
-        variant.filter(|_| fits)
+    let rank = |entry: &&Descriptor| -> Option<usize> {
+        let platform = entry.platform.as_ref().filter(|platform| platform.os == "linux")?;
+        let own = (platform.architecture.as_str(), platform.variant.as_str());
+        wanted.iter().position(|wanted| *wanted == own)
     };
     entries
         .iter()
         .filter(|entry| rank(entry).is_some())
         .min_by_key(rank)
         .ok_or_else(|| ImageError::NoPlatform {
-            wanted: format!("linux/{architecture}"),
+            wanted: format!("linux/{}", this_architecture()),
             found: platforms_of(entries),
         })
 }
@@ -274,23 +307,27 @@ mod tests {
             arm.clone(),
             attestation,
         ];
-        assert_eq!(plan_platform(&all, "amd64").ok(), Some(&plain));
-        assert_eq!(plan_platform(&all, "arm64").ok(), Some(&arm));
-        assert_eq!(plan_platform(&[v3.clone(), v1.clone()], "amd64").ok(), Some(&v1));
-        let error = plan_platform(&[v3, windows], "amd64")
-            .expect_err("nothing fits")
-            .to_string();
+        let old = [("amd64", ""), ("amd64", "v1")];
+        let new = [("amd64", ""), ("amd64", "v1"), ("amd64", "v2"), ("amd64", "v3")];
+        let arm64 = [("arm64", ""), ("arm64", "v8")];
+        assert_eq!(plan_platform(&all, &new).ok(), Some(&plain));
+        assert_eq!(plan_platform(&all, &arm64).ok(), Some(&arm));
+        assert_eq!(plan_platform(&[v3.clone(), v1.clone()], &new).ok(), Some(&v1));
+        let newest = [v3.clone(), windows];
+        assert_eq!(plan_platform(&newest, &new).ok(), Some(&v3));
+        let error = plan_platform(&newest, &old).expect_err("nothing fits").to_string();
+        let this = this_architecture();
         assert_eq!(
             error,
-            "no image for linux/amd64; there is linux/amd64/v3, windows/amd64"
+            format!("no image for linux/{this}; there is linux/amd64/v3, windows/amd64")
         );
     }
 
     #[test]
     fn one_image_without_platform_is_for_anyone() {
         let alone = [Descriptor::new(OCI_MANIFEST, Digest::of(b"x"), 1)];
-        assert!(plan_platform(&alone, "amd64").is_ok());
-        assert!(plan_platform(&[alone[0].clone(), alone[0].clone()], "amd64").is_err());
+        assert!(plan_platform(&alone, these_platforms()).is_ok());
+        assert!(plan_platform(&[alone[0].clone(), alone[0].clone()], these_platforms()).is_err());
     }
 
     #[test]

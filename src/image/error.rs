@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::registry::RegistryError;
 use super::unpack::UnpackError;
 
 /// An image could not be named, read, unpacked, kept or written.
@@ -95,6 +96,22 @@ pub enum ImageError {
         what: String,
         /// The limit, with its unit.
         limit: String,
+    },
+    /// Only the unpacked layers are here: the image came from another store, or its layers were here before it.
+    #[error(
+        "the packed layers of {0} are not here, so it can be run but neither saved nor pushed: `kubelocal image pull --packed` or `image load` brings them"
+    )]
+    NotPacked(String),
+    /// A registry could not be asked, or refused.
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
+    /// The disk is too full for what the image needs at least.
+    #[error("the image needs {needed} bytes and the disk has {free} left")]
+    NoSpace {
+        /// Bytes that are to come, packed and unpacked.
+        needed: u64,
+        /// Bytes that are free for us.
+        free: u64,
     },
     /// A layer could not be unpacked.
     #[error("layer {layer}: {source}")]

@@ -27,7 +27,10 @@ pub(super) fn only_layer<'r>(what: &str, reader: impl Read + Send + 'r, keeps_bl
         blob: None,
         needs_end_mark: true,
         keeps_blob,
-        open: Box::new(move || {
+        resumes: false,
+        needs_packed: true,
+        progress: None,
+        open: Box::new(move |_| {
             let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
             taken.ok_or_else(|| ImageError::MissingBlob(format!("{name}, which was read already,")))
         }),

@@ -3,27 +3,28 @@
 //! Whoever brings an image (an archive today, a registry as well) says which blobs there are and how to read them; here
 //! is decided what has to be read at all, and everything is measured while it streams by.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::num::NonZero;
+use std::fs;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::claims::Claims;
-use super::digest::{Digest, Hasher};
+use super::claims::{Claim, Claims, Places};
+use super::digest::Digest;
 use super::disk::{Disk, Lock, Temporary};
-use super::document::{Descriptor, OCI_LAYER};
+use super::document::Descriptor;
 use super::error::ImageError;
 use super::inherit;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
 use super::limits::Limits;
-use super::record::{self, Record, RecordLayer};
-use super::unpack::{Measured, Owners, Source, Streamed, Unpacked, extract, merge, open_root, stream};
+use super::manifest::Documents;
+use super::progress::LayerProgress;
+use super::record::{self, Name, Record, RecordLayer};
+use super::unpack::{Owners, merge};
 
-/// Layers that are unpacked at once. Each takes some 5 MiB of queues and up to 8 MiB of a zstd window; three of them
-/// keep the whole under 40 MiB and more would only wait for the disk.
+/// Layers that are unpacked at once, whoever asks for them. Each takes some 5 MiB of queues and up to 8 MiB of a zstd
+/// window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
 
 /// What a store needs to take images in.
@@ -33,10 +34,23 @@ pub(super) struct Intake {
     pub limits: Limits,
     pub owners: Owners,
     pub claims: Claims,
+    places: Places,
 }
 
-/// How a layer's bytes are had when they are needed.
-pub(super) type Open<'s> = dyn Fn() -> Result<Box<dyn Read + Send + 's>, ImageError> + Sync + 's;
+impl Intake {
+    pub(super) fn new(disk: Disk, limits: Limits) -> Intake {
+        Intake {
+            disk,
+            limits,
+            owners: Owners::here(),
+            claims: Claims::default(),
+            places: Places::new(PARALLEL),
+        }
+    }
+}
+
+/// How a layer's bytes are had when they are needed, from a byte on.
+pub(super) type Open<'s> = dyn Fn(u64) -> Result<Box<dyn Read + Send + 's>, ImageError> + Sync + 's;
 
 /// A layer that an image needs.
 pub(super) struct WantedLayer<'s> {
@@ -50,13 +64,41 @@ pub(super) struct WantedLayer<'s> {
     pub needs_end_mark: bool,
     /// Whether the packed form is kept.
     pub keeps_blob: bool,
-    /// Reads it from its beginning.
+    /// Whether it comes from far, so that what came is kept if it breaks off.
+    pub resumes: bool,
+    /// Whether the packed form has to be had though the tree is here.
+    pub needs_packed: bool,
+    /// Where is told how far it is.
+    pub progress: Option<Arc<LayerProgress>>,
+    /// Reads it; from its beginning, if it does not resume.
     pub open: Box<Open<'s>>,
+}
+
+impl WantedLayer<'_> {
+    /// A layer as a manifest and a config promise it; how it is read remains to be said.
+    pub(super) fn of_manifest(blob: Descriptor, diff_id: Digest) -> Self {
+        let what = blob.digest.to_string();
+        WantedLayer {
+            what: what.clone(),
+            diff_id: Some(diff_id),
+            blob: Some(blob),
+            needs_end_mark: false,
+            keeps_blob: true,
+            resumes: false,
+            needs_packed: true,
+            progress: None,
+            open: Box::new(move |_| Err(ImageError::MissingBlob(what.clone()))),
+        }
+    }
 }
 
 /// An image that is being taken in.
 pub(super) struct Ingest<'i> {
     intake: &'i Intake,
+    /// Told when a layer fails, so that those on their way are given up.
+    pub on_failure: Box<dyn Fn() + Sync>,
+    /// Whether the names that it gets are a registry's.
+    pub is_pulled: bool,
     _work: Lock,
 }
 
@@ -71,6 +113,8 @@ impl<'i> Ingest<'i> {
     pub(super) fn begin(intake: &'i Intake) -> Result<Ingest<'i>, ImageError> {
         Ok(Ingest {
             intake,
+            on_failure: Box::new(|| {}),
+            is_pulled: false,
             _work: intake.disk.work()?,
         })
     }
@@ -79,8 +123,32 @@ impl<'i> Ingest<'i> {
         &self.intake.limits
     }
 
+    /// The right to make the layer with this digest.
+    pub(super) fn claim(&self, diff_id: &Digest) -> Claim<'i> {
+        self.intake.claims.wait_for(diff_id.hex())
+    }
+
+    pub(super) fn owners(&self) -> &'i Owners {
+        &self.intake.owners
+    }
+
     pub(super) fn disk(&self) -> &'i Disk {
         &self.intake.disk
+    }
+
+    /// Whether the disk has room for what is to come, before anything of it comes. Layers are at least as large unpacked as
+    /// they are packed, and both are kept.
+    pub(super) fn check_space(&self, documents: &Documents) -> Result<(), ImageError> {
+        let missing = documents
+            .layers
+            .iter()
+            .filter(|(blob, _)| !self.disk().blob(&blob.digest).exists());
+        let packed = missing.fold(0u64, |sum, (blob, _)| sum.saturating_add(blob.size));
+        let (needed, free) = (packed.saturating_mul(2), self.disk().free()?);
+        match needed > free {
+            true => Err(ImageError::NoSpace { needed, free }),
+            false => Ok(()),
+        }
     }
 
     /// Keeps a document. The bytes were verified, or are our own.
@@ -103,7 +171,13 @@ impl<'i> Ingest<'i> {
         let taken = in_parallel(wanted, |at, layer| {
             // The lowest layer has nothing to depend on, and its chain id is its diff id.
             let stack = chain.as_ref().filter(|_| at > 0).map(|chain| &chain[at]);
-            self.take(layer, at == 0, stack)
+            let taken = self.take(layer, at == 0, stack);
+            match (&taken, &layer.progress) {
+                (Ok(_), Some(progress)) => progress.end(),
+                (Ok(_), None) => {}
+                (Err(_), _) => (self.on_failure)(),
+            }
+            taken
         })?;
         let diff_ids: Vec<Digest> = taken.iter().map(|taken| taken.info().diff_id.clone()).collect();
         let mut layers: Vec<Layer> = Vec::new();
@@ -158,9 +232,14 @@ impl<'i> Ingest<'i> {
         }
         let edit = self.disk().edit()?;
         record::write(self.disk(), &record, &edit)?;
-        names
-            .iter()
-            .try_for_each(|name| record::point(self.disk(), name, &record.id, &edit))?;
+        for name in names {
+            let name = Name {
+                name: name.clone(),
+                id: record.id.clone(),
+                is_pulled: self.is_pulled,
+            };
+            record::point(self.disk(), &name, &edit)?;
+        }
         Ok(record)
     }
 
@@ -175,8 +254,8 @@ impl<'i> Ingest<'i> {
         {
             return Ok(Taken::InPlace(layer));
         }
-        let temporary = self.disk().temporary_dir()?;
-        let (blob, unpacked) = self.unpack(wanted, &temporary)?;
+        let _place = self.intake.places.wait();
+        let (temporary, (blob, unpacked)) = self.unpack_anew(wanted)?;
         let (measured, tree) = unpacked;
         let info = LayerInfo {
             key: measured.digest.clone(),
@@ -222,77 +301,13 @@ impl<'i> Ingest<'i> {
             (None, Some(own)) => Ok(is_kept(own).then_some(layer)),
             (None, None) => Ok(None),
             (Some(blob), _) => {
-                if !is_kept(blob) {
+                if !is_kept(blob) && wanted.needs_packed {
                     self.keep_blob(wanted, blob)?;
                 }
                 layer.info.blob = Some(blob.clone());
                 Ok(Some(layer))
             }
         }
-    }
-
-    /// Keeps a packed layer whose tree is there already.
-    fn keep_blob(&self, wanted: &WantedLayer<'_>, blob: &Descriptor) -> Result<(), ImageError> {
-        let mut reader = (wanted.open)()?.take(blob.size.saturating_add(1));
-        let (mut file, temporary) = self.disk().temporary_file()?;
-        let (mut hasher, mut size, mut buffer) = (Hasher::default(), 0u64, vec![0; 128 << 10]);
-        loop {
-            let read = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unpack_error(wanted)(error.into())),
-            };
-            hasher.update(&buffer[..read]);
-            file.write_all(&buffer[..read])
-                .map_err(ImageError::io(temporary.path()))?;
-            size += read as u64;
-        }
-        check_blob(
-            &wanted.what,
-            blob,
-            &Measured {
-                digest: hasher.finish(),
-                size,
-            },
-        )?;
-        let place = self.disk().blob(&blob.digest);
-        temporary.move_to(&place).map_err(ImageError::io(&place))
-    }
-
-    fn unpack(
-        &self,
-        wanted: &WantedLayer<'_>,
-        temporary: &Temporary,
-    ) -> Result<(Option<Descriptor>, (Measured, Unpacked)), ImageError> {
-        let tree = temporary.path().join("fs");
-        fs::create_dir(&tree).map_err(ImageError::io(&tree))?;
-        let root = open_root(&tree).map_err(ImageError::errno(&tree))?;
-        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755)).map_err(ImageError::errno(&tree))?;
-        let kept = wanted
-            .blob
-            .as_ref()
-            .map(|blob| self.disk().blob(&blob.digest))
-            .filter(|place| place.exists());
-        let (reader, keep): (Box<dyn Read + Send>, _) = match kept {
-            Some(place) => (Box::new(File::open(&place).map_err(ImageError::io(&place))?), None),
-            None if wanted.keeps_blob => ((wanted.open)()?, Some(self.disk().temporary_file()?)),
-            None => ((wanted.open)()?, None),
-        };
-        let (keep, kept_as) = keep.unzip();
-        let max_size = wanted.blob.as_ref().map_or(self.limits().unpacked, |blob| blob.size);
-        let source = Source { reader, max_size, keep };
-        let streamed = stream(source, self.limits(), |data| {
-            extract(data, root, &self.intake.owners, self.limits())
-        })
-        .map_err(unpack_error(wanted))?;
-        let blob = check(wanted, &streamed)?;
-        let unpacked = streamed.unpacked.map_err(unpack_error(wanted))?;
-        if let Some(kept_as) = kept_as {
-            let place = self.disk().blob(&blob.digest);
-            kept_as.move_to(&place).map_err(ImageError::io(&place))?;
-        }
-        Ok((wanted.keeps_blob.then_some(blob), unpacked))
     }
 }
 
@@ -305,58 +320,8 @@ impl Taken {
     }
 }
 
-fn unpack_error(wanted: &WantedLayer<'_>) -> impl FnOnce(super::unpack::UnpackError) -> ImageError + use<> {
-    let layer = wanted.what.clone();
-    move |source| ImageError::Unpack { layer, source }
-}
-
-/// Holds what was measured against what was promised: the packed bytes first, because wrong ones explain whatever
-/// went wrong with unpacking them.
-fn check(wanted: &WantedLayer<'_>, streamed: &Streamed<Unpacked>) -> Result<Descriptor, ImageError> {
-    if let Some(blob) = &wanted.blob {
-        check_blob(&wanted.what, blob, &streamed.packed)?;
-    }
-    if let Ok((measured, unpacked)) = &streamed.unpacked {
-        if let Some(diff_id) = wanted.diff_id.as_ref().filter(|diff_id| **diff_id != measured.digest) {
-            return Err(ImageError::WrongDigest {
-                what: format!("{} unpacked", wanted.what),
-                expected: diff_id.to_string(),
-                found: measured.digest.to_string(),
-            });
-        }
-        if wanted.needs_end_mark && !unpacked.has_end_mark {
-            return Err(unpack_error(wanted)(super::unpack::UnpackError::Truncated));
-        }
-    }
-    let media_type = format!("{OCI_LAYER}{}", streamed.compression.suffix());
-    let measured = Descriptor::new(&media_type, streamed.packed.digest.clone(), streamed.packed.size);
-    Ok(wanted.blob.clone().unwrap_or(measured))
-}
-
-fn check_blob(what: &str, promised: &Descriptor, found: &Measured) -> Result<(), ImageError> {
-    if found.size != promised.size {
-        let found = if found.size > promised.size {
-            format!("more than {}", promised.size)
-        } else {
-            found.size.to_string()
-        };
-        return Err(ImageError::WrongSize {
-            what: what.to_owned(),
-            expected: promised.size,
-            found,
-        });
-    }
-    if found.digest != promised.digest {
-        return Err(ImageError::WrongDigest {
-            what: what.to_owned(),
-            expected: promised.digest.to_string(),
-            found: found.digest.to_string(),
-        });
-    }
-    Ok(())
-}
-
-/// Does a few things at once and gives the results in order; after the first failure no more are begun.
+/// Does a few things at once and gives the results in order; after the first failure no more are begun, and it is the
+/// one that is told: later ones may be its consequences.
 fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(usize, &T) -> Result<R, ImageError> + Sync,
@@ -377,14 +342,17 @@ fn in_parallel<T: Sync, R: Send>(
                 .push((at, result));
         }
     };
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        for _ in 1..PARALLEL.min(processors).min(items.len()) {
+        for _ in 1..PARALLEL.min(items.len()) {
             scope.spawn(worker);
         }
         worker();
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = results.iter().position(|(_, result)| result.is_err()) {
+        results.swap(0, first);
+        results.truncate(1);
+    }
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
 }

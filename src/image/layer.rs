@@ -60,6 +60,12 @@ pub(super) fn tree_path(disk: &Disk, short: &str) -> PathBuf {
     disk.path("layers").join(short).join("fs")
 }
 
+/// Bytes of a layer's files, by its directory's name; 0 for one that is not there.
+pub(super) fn size(disk: &Disk, short: &str) -> Result<u64, ImageError> {
+    let info = read_json::<LayerInfo>(&disk.path("layers").join(short).join("layer.json"))?;
+    Ok(info.map_or(0, |info| info.size))
+}
+
 /// Looks for a layer.
 pub(super) fn find(disk: &Disk, key: &Digest) -> Result<Option<Layer>, ImageError> {
     for length in SHORT {

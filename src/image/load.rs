@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 
 use super::digest::Digest;
 use super::docker::load_docker;
-use super::document::{
-    CONTAINERD_NAME, ConfigFile, DOCKER_CONFIG, DOCKER_LIST, Descriptor, ManifestOrIndex, OCI_CONFIG, OCI_INDEX,
-    OCI_MANIFEST, REF_NAME, parse, plan_platform, this_architecture,
-};
+use super::document::{CONTAINERD_NAME, Descriptor, ManifestOrIndex, REF_NAME, parse, plan_platform, these_platforms};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
+use super::manifest::{Documents, NESTED, Next, check_count, plan_layers, plan_next, too_deep};
 use super::reference::Reference;
 use super::source::Files;
-
-/// How deep indexes may nest; the deepest in the wild is two.
-const NESTED: usize = 4;
 
 /// Loads what is there for this machine and returns the images' ids.
 ///
@@ -61,7 +56,7 @@ fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> 
         // One entry alone was chosen by whoever made the layout, whatever platform it says.
         let entry = match &entries[..] {
             [only] => only,
-            several => plan_platform(several, this_architecture())?,
+            several => plan_platform(several, these_platforms())?,
         };
         let name = match name {
             Some(name) => Some(name.clone()),
@@ -111,124 +106,47 @@ fn plan_name(annotations: &BTreeMap<String, String>, stem: Option<&str>) -> Resu
     }
 }
 
-/// An image of a layout, its documents read and verified.
-struct Listed {
-    manifest: Descriptor,
-    manifest_bytes: Vec<u8>,
-    config: Descriptor,
-    config_bytes: Vec<u8>,
-    /// Each layer's packed form and the digest of its tar.
-    layers: Vec<(Descriptor, Digest)>,
-}
-
 fn load_entry(
     ingest: &Ingest<'_>,
     files: &Files,
     entry: &Descriptor,
     name: Option<&Reference>,
 ) -> Result<Digest, ImageError> {
-    let listed = read_documents(ingest, files, entry)?;
-    let wanted = |(blob, diff_id): (Descriptor, Digest)| WantedLayer {
-        what: blob.digest.to_string(),
-        diff_id: Some(diff_id),
-        needs_end_mark: false,
-        keeps_blob: true,
+    let documents = read_documents(ingest, files, entry)?;
+    let record = documents.take(ingest, name, |_, blob, diff_id| WantedLayer {
         open: Box::new({
             let path = blob_path(&blob.digest);
-            move || Ok(files.open_file(&path)?.reader)
+            move |_| Ok(files.open_file(&path)?.reader)
         }),
-        blob: Some(Descriptor {
-            annotations: BTreeMap::new(),
-            ..blob
-        }),
-    };
-    let layers = ingest.take_layers(&listed.layers.into_iter().map(wanted).collect::<Vec<_>>())?;
-    ingest.keep_document(&listed.manifest_bytes)?;
-    ingest.keep_document(&listed.config_bytes)?;
-    let by_digest = |digest: &Digest| name.map(|name| name.with_digest(digest).to_string());
-    let names = [
-        name.map(Reference::store_name),
-        by_digest(&entry.digest),
-        by_digest(&listed.manifest.digest),
-    ];
-    let names: Vec<String> = names.into_iter().flatten().collect();
-    Ok(ingest
-        .commit(listed.config.digest, listed.manifest, &layers, &names)?
-        .id)
+        ..WantedLayer::of_manifest(blob, diff_id)
+    })?;
+    Ok(record.id)
 }
 
-fn read_documents(ingest: &Ingest<'_>, files: &Files, entry: &Descriptor) -> Result<Listed, ImageError> {
-    let (descriptor, manifest_bytes, document) = find_manifest(ingest, files, entry)?;
-    let config = document
-        .config
-        .ok_or_else(|| not_an_image(&descriptor, "its manifest has no config"))?;
-    let kind = config.media_type.as_str();
-    if !(kind.is_empty() || kind == OCI_CONFIG || kind == DOCKER_CONFIG) {
-        return Err(not_an_image(&descriptor, &format!("its config is {kind}")));
-    }
-    let config_bytes = read_blob(ingest, files, "config", &config)?;
-    let config_file: ConfigFile = parse(&format!("config {}", config.digest), &config_bytes)?;
-    let (blobs, diff_ids) = (document.layers.unwrap_or_default(), config_file.rootfs.diff_ids);
-    if blobs.len() != diff_ids.len() {
-        let why = format!(
-            "the manifest has {} layers and the config {}",
-            blobs.len(),
-            diff_ids.len()
-        );
-        return Err(not_an_image(&descriptor, &why));
-    }
-    check_count("the number of layers", blobs.len(), ingest.limits().layers)?;
-    let manifest = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
-    Ok(Listed {
-        manifest,
-        manifest_bytes,
-        config,
-        config_bytes,
-        layers: blobs.into_iter().zip(diff_ids).collect(),
-    })
-}
-
-fn not_an_image(descriptor: &Descriptor, why: &str) -> ImageError {
-    ImageError::BadDocument {
-        what: format!("manifest {}", descriptor.digest),
-        why: format!("not a container image: {why}"),
-    }
-}
-
-/// Follows indexes to the manifest for this machine.
-fn find_manifest(
-    ingest: &Ingest<'_>,
-    files: &Files,
-    entry: &Descriptor,
-) -> Result<(Descriptor, Vec<u8>, ManifestOrIndex), ImageError> {
+/// Follows indexes to the manifest for this machine, and it to its config.
+fn read_documents(ingest: &Ingest<'_>, files: &Files, entry: &Descriptor) -> Result<Documents, ImageError> {
     let mut descriptor = entry.clone();
     for _ in 0..NESTED {
-        let bytes = read_blob(ingest, files, "manifest", &descriptor)?;
-        let what = format!("manifest {}", descriptor.digest);
-        let document: ManifestOrIndex = parse(&what, &bytes)?;
-        let Some(entries) = &document.manifests else {
-            if document.schema_version != 2 {
-                let why = format!("schema version {} is not supported, only 2 is", document.schema_version);
-                return Err(ImageError::BadDocument { what, why });
+        let manifest_bytes = read_blob(ingest, files, "manifest", &descriptor)?;
+        let parts = match plan_next(&descriptor, &manifest_bytes, ingest.limits())? {
+            Next::Entry(next) => {
+                descriptor = next;
+                continue;
             }
-            if descriptor.media_type.is_empty() {
-                descriptor.media_type = OCI_MANIFEST.to_owned();
-            }
-            return Ok((descriptor, bytes, document));
+            Next::Image(parts) => parts,
         };
-        let next = plan_platform(entries, this_architecture())?.clone();
-        if !matches!(descriptor.media_type.as_str(), "" | OCI_INDEX | DOCKER_LIST) {
-            return Err(ImageError::BadDocument {
-                what,
-                why: format!("an index that calls itself {}", descriptor.media_type),
-            });
-        }
-        descriptor = next;
+        let config_bytes = read_blob(ingest, files, "config", &parts.config)?;
+        let layers = plan_layers(&parts.manifest.digest, parts.blobs, &parts.config.digest, &config_bytes)?;
+        return Ok(Documents {
+            top: entry.digest.clone(),
+            manifest: parts.manifest,
+            manifest_bytes,
+            config: parts.config,
+            config_bytes,
+            layers,
+        });
     }
-    Err(ImageError::BadDocument {
-        what: format!("index {}", entry.digest),
-        why: "indexes nest too deep".to_owned(),
-    })
+    Err(too_deep(&entry.digest))
 }
 
 fn blob_path(digest: &Digest) -> String {
@@ -257,19 +175,9 @@ fn read_blob(ingest: &Ingest<'_>, files: &Files, kind: &str, wanted: &Descriptor
     Ok(bytes)
 }
 
-pub(super) fn check_count(what: &str, count: usize, limit: usize) -> Result<(), ImageError> {
-    match count > limit {
-        true => Err(ImageError::OverLimit {
-            what: format!("{what} ({count})"),
-            limit: limit.to_string(),
-        }),
-        false => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::document::Platform;
+    use super::super::document::{OCI_MANIFEST, Platform};
     use super::*;
 
     fn annotated(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -13,6 +13,7 @@
 
 mod builtin;
 mod claims;
+mod collect;
 mod digest;
 mod disk;
 mod docker;
@@ -24,9 +25,17 @@ mod inherit;
 mod layer;
 mod limits;
 mod load;
+mod manifest;
+mod partial;
+mod progress;
+mod pull;
+mod push;
+mod receive;
 mod record;
 mod reference;
+mod registry;
 mod save;
+mod share;
 mod source;
 mod store;
 mod sweep;
@@ -38,12 +47,17 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use collect::{Collected, ImageUsage, Mark, Marks, Prune, Reclaimed};
 pub use digest::Digest;
 pub use document::ImageConfig;
 pub use error::ImageError;
 pub use limits::Limits;
+pub use progress::{LayerPhase, LayerState};
+pub use pull::{Pull, PullRequest, PullState, Pulled, Puller};
+pub use push::{Push, PushRequest};
 pub use reference::Reference;
-pub use store::ImageStore;
+pub use registry::{Credential, HostSettings, Keyring, Login, LoginFiles, RegistryError, RegistrySettings};
+pub use store::{ImageStore, StoreOptions};
 pub use unpack::UnpackError;
 
 /// The built-in image, made from the running binary: it serves the demo and the tests with no registry.

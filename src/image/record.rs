@@ -1,6 +1,7 @@
 //! What the store knows of an image beside its blobs: a record by id, and the names that point at it.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub(super) struct Name {
     pub name: String,
     /// The image it points at.
     pub id: Digest,
+    /// Whether a registry says so. Otherwise it was given here, by a load, an import, a build or by hand.
+    #[serde(default)]
+    pub is_pulled: bool,
 }
 
 impl Name {
@@ -74,9 +78,9 @@ pub(super) fn read(disk: &Disk, id: &Digest) -> Result<Option<Record>, ImageErro
     read_json(&record_path(disk, id))
 }
 
-/// The id that a name points at.
-pub(super) fn look_up(disk: &Disk, name: &str) -> Result<Option<Digest>, ImageError> {
-    Ok(read_json::<Name>(&name_path(disk, name))?.map(|found| found.id))
+/// A name, if there is one.
+pub(super) fn look_up(disk: &Disk, name: &str) -> Result<Option<Name>, ImageError> {
+    read_json::<Name>(&name_path(disk, name))
 }
 
 /// All ids.
@@ -105,15 +109,22 @@ pub(super) fn write(disk: &Disk, record: &Record, _edit: &Lock) -> Result<(), Im
     disk.write_json(&record_path(disk, &record.id), record)
 }
 
-/// Points a name at an image; the lock is [`Disk::edit`]'s.
-pub(super) fn point(disk: &Disk, name: &str, id: &Digest, _edit: &Lock) -> Result<(), ImageError> {
-    disk.write_json(
-        &name_path(disk, name),
-        &Name {
-            name: name.to_owned(),
-            id: id.clone(),
-        },
-    )
+/// Points a name at its image; the lock is [`Disk::edit`]'s.
+pub(super) fn point(disk: &Disk, name: &Name, _edit: &Lock) -> Result<(), ImageError> {
+    disk.write_json(&name_path(disk, &name.name), name)
+}
+
+/// When the image was last used, or came.
+pub(super) fn used(disk: &Disk, id: &Digest) -> Option<SystemTime> {
+    std::fs::metadata(record_path(disk, id))
+        .and_then(|meta| meta.modified())
+        .ok()
+}
+
+/// Notes that the image is used now, as the time of its record.
+pub(super) fn touch(disk: &Disk, id: &Digest) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(record_path(disk, id))?;
+    file.set_modified(SystemTime::now())
 }
 
 /// Takes a name away; the lock is [`Disk::edit`]'s.

@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::error::ImageError;
 
 /// The registry that a name without one means.
-const DEFAULT_DOMAIN: &str = "docker.io";
+pub(super) const DEFAULT_DOMAIN: &str = "docker.io";
 /// Its old name, still accepted.
 const LEGACY_DOMAIN: &str = "index.docker.io";
 /// Where images without a user live on the default registry.
@@ -132,7 +132,7 @@ fn parse(name: &str) -> Result<Reference, &'static str> {
         true => format!("{OFFICIAL}/{path}"),
         false => path.to_owned(),
     };
-    if !is_domain(&domain) || !path.split('/').all(is_path_component) || !tag.as_deref().is_none_or(is_tag) {
+    if !is_domain(&domain) || !is_path(&path) || !tag.as_deref().is_none_or(is_tag) {
         return Err(INVALID);
     }
     if path.len() > NAME_MAX {
@@ -169,7 +169,7 @@ pub(super) fn is_lower_hex(byte: u8) -> bool {
 }
 
 /// `host`, `host.name:5000`, `[::1]:5000`.
-fn is_domain(domain: &str) -> bool {
+pub(super) fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) => {
             if address.is_empty() || !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
@@ -199,6 +199,11 @@ fn is_domain_component(component: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = component.as_bytes();
     edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+}
+
+/// A repository's path.
+pub(super) fn is_path(path: &str) -> bool {
+    path.split('/').all(is_path_component)
 }
 
 /// Lower-case letters and digits, joined by `.`, `_`, `__` or any number of `-`.

@@ -27,6 +27,10 @@ pub(super) fn save(disk: &Disk, images: &[Saved], out: impl Write) -> Result<(),
         tar: tar::Builder::new(out),
         written: Vec::new(),
     };
+    // Unprivileged readers take over the owners of entries, and so must have made the directories themselves: by their entries.
+    for name in ["blobs/", "blobs/sha256/"] {
+        archive.directory(name)?;
+    }
     archive.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     let (mut manifests, mut docker) = (Vec::new(), Vec::new());
     for image in images {
@@ -81,6 +85,9 @@ impl<W: Write> Archive<W> {
         let mut layers = Vec::new();
         for layer in &record.layers {
             match &layer.blob {
+                Some(blob) if !disk.blob(&blob.digest).exists() => {
+                    return Err(ImageError::NotPacked(record.id.to_string()));
+                }
                 Some(blob) => {
                     self.blob(disk, &blob.digest)?;
                     layers.push(blob.clone());
@@ -125,6 +132,15 @@ impl<W: Write> Archive<W> {
         let file = File::open(&path).map_err(ImageError::io(&path))?;
         let size = file.metadata().map_err(ImageError::io(&path))?.len();
         self.stream(&blob_name(digest), size, file)
+    }
+
+    fn directory(&mut self, name: &str) -> Result<(), ImageError> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o755);
+        header.set_mtime(0);
+        self.tar.append_data(&mut header, name, io::empty()).map_err(writing)
     }
 
     fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
-use super::claims::Claims;
+use super::claims::Claim;
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER};
 use super::document::ConfigFile;
@@ -20,10 +21,10 @@ use super::limits::Limits;
 use super::load::load;
 use super::record::{self, Name, Record};
 use super::reference::{Reference, is_lower_hex};
+use super::registry::RegistrySettings;
 use super::save::{Saved, read_blob_json, save};
 use super::source::Files;
 use super::sweep::sweep;
-use super::unpack::Owners;
 use super::{BUILTIN_IMAGE, Image, ImageSummary, LoadSource, Removed, builtin};
 
 /// The store under one directory. Cheap to clone; clones are the same store. Several processes may share it.
@@ -37,8 +38,36 @@ struct Inner {
     intake: Intake,
     /// The binary that the built-in image is made from.
     binary: PathBuf,
+    registries: RegistrySettings,
+    shared: Vec<PathBuf>,
     /// Someone removed an image while others were loading: the last of them sweeps.
     is_sweep_due: AtomicBool,
+    /// How often something was added.
+    grown: watch::Sender<u64>,
+}
+
+/// What a store may be told. All of it has a default.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The binary that the built-in image is made from: the running one.
+    pub binary: PathBuf,
+    /// How much images may ask for.
+    pub limits: Limits,
+    /// Short names, and where images are pulled from.
+    pub registries: RegistrySettings,
+    /// Directories of containers-storage (podman, buildah, skopeo) whose images are found too.
+    pub shared: Vec<PathBuf>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions {
+            binary: PathBuf::from("/proc/self/exe"),
+            limits: Limits::default(),
+            registries: RegistrySettings::default(),
+            shared: Vec::new(),
+        }
+    }
 }
 
 impl ImageStore {
@@ -47,26 +76,23 @@ impl ImageStore {
     /// # Errors
     /// If the directory cannot be made or written.
     pub fn open(dir: &Path) -> Result<ImageStore, ImageError> {
-        ImageStore::open_with(dir, Path::new("/proc/self/exe"), Limits::default())
+        ImageStore::open_with(dir, StoreOptions::default())
     }
 
-    /// The same with another binary for the built-in image and other limits.
+    /// The same with other options.
     ///
     /// # Errors
     /// If the directory cannot be made or written.
-    pub fn open_with(dir: &Path, binary: &Path, limits: Limits) -> Result<ImageStore, ImageError> {
+    pub fn open_with(dir: &Path, options: StoreOptions) -> Result<ImageStore, ImageError> {
         let disk = Disk::create(dir)?;
         sweep(&disk)?;
-        let intake = Intake {
-            disk,
-            limits,
-            owners: Owners::here(),
-            claims: Claims::default(),
-        };
         let inner = Inner {
-            intake,
-            binary: binary.to_owned(),
+            intake: Intake::new(disk, options.limits),
+            binary: options.binary,
+            registries: options.registries,
+            shared: options.shared,
             is_sweep_due: AtomicBool::new(false),
+            grown: watch::Sender::new(0),
         };
         Ok(ImageStore { inner: Arc::new(inner) })
     }
@@ -89,7 +115,7 @@ impl ImageStore {
     /// # Errors
     /// If the source is no image, damaged, hostile or for other machines only. Images before the failing one stay.
     pub fn load(&self, source: LoadSource, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
-        let name = name.map(Reference::parse).transpose()?;
+        let name = name.map(|name| self.reference(name)).transpose()?;
         let ids = self.ingest(|ingest| {
             let files = Files::open(source, ingest.disk(), ingest.limits())?;
             load(ingest, &files, name.as_ref())
@@ -106,7 +132,7 @@ impl ImageStore {
     /// # Errors
     /// As [`ImageStore::load`].
     pub fn import(&self, rootfs: impl Read + Send, name: &str) -> Result<Image, ImageError> {
-        let name = Reference::parse(name)?.store_name();
+        let name = self.reference(name)?.store_name();
         let id = self.ingest(|ingest| import(ingest, rootfs, &name))?;
         self.image_by_id(&id)
     }
@@ -157,10 +183,23 @@ impl ImageStore {
             "Size": record.size,
             "Config": config.config,
             "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+            "Layers": self.layer_rows(&record, &config)?,
             "GraphDriver": { "Name": "overlay", "Data": { "LowerDirs": layers } },
             "History": config.history,
             "Notes": record.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }))
+    }
+
+    /// What each layer is and takes, the lowest first.
+    fn layer_rows(&self, record: &Record, config: &ConfigFile) -> Result<Vec<serde_json::Value>, ImageError> {
+        let layers = record.layers.iter().zip(&config.rootfs.diff_ids);
+        layers
+            .map(|(layer, diff_id)| {
+                let size = super::layer::size(self.disk(), &layer.short)?;
+                let packed = layer.blob.as_ref().map(|blob| (&blob.digest, blob.size)).unzip();
+                Ok(serde_json::json!({"DiffID": diff_id, "Size": size, "Digest": packed.0, "PackedSize": packed.1}))
+            })
+            .collect()
     }
 
     /// Takes a name away, and with the last name the image. By id, all its names and the image. `in_use` is asked with
@@ -176,7 +215,8 @@ impl ImageStore {
                 .into_iter()
                 .filter(|name| name.id == record.id)
                 .collect();
-            let (gone, is_last) = plan_removal(&names, reference);
+            let asked = self.reference(reference).ok().map(|reference| reference.store_name());
+            let (gone, is_last) = plan_removal(&names, asked.as_deref());
             if is_last && in_use(&record.id.to_string()) {
                 return Err(ImageError::InUse(reference.to_owned()));
             }
@@ -201,7 +241,7 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::NotFound`] if it is not there.
     pub fn tag(&self, source: &str, name: &str) -> Result<Image, ImageError> {
-        let reference = Reference::parse(name)?;
+        let reference = self.reference(name)?;
         if reference.digest().is_some() {
             let why = "a name by digest cannot be given";
             return Err(ImageError::InvalidImageName {
@@ -213,7 +253,12 @@ impl ImageStore {
         let edit = self.disk().edit()?;
         // It may have been removed before the lock was had.
         record::read(self.disk(), &record.id)?.ok_or_else(|| ImageError::NotFound(source.to_owned()))?;
-        record::point(self.disk(), &reference.store_name(), &record.id, &edit)?;
+        let name = Name {
+            name: reference.store_name(),
+            id: record.id.clone(),
+            is_pulled: false,
+        };
+        record::point(self.disk(), &name, &edit)?;
         drop(edit);
         self.image(record)
     }
@@ -229,7 +274,7 @@ impl ImageStore {
         let mut images: Vec<Saved> = Vec::new();
         for reference in references {
             let record = self.require(reference)?;
-            let asked = Reference::parse(reference).ok().map(|reference| reference.store_name());
+            let asked = self.reference(reference).ok().map(|reference| reference.store_name());
             let tags = names_of(&record::names(self.disk())?, &record.id).1;
             let own = tags
                 .iter()
@@ -255,43 +300,90 @@ impl ImageStore {
         self.disk().path("layers")
     }
 
+    /// A name as this node reads it: short names are the user's.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidImageName`].
+    pub fn reference(&self, name: &str) -> Result<Reference, ImageError> {
+        self.inner.registries.reference(name)
+    }
+
+    /// Whether this name is a registry's, so that the registry knows what it means today. Names that were given here, by a
+    /// load, an import, a build or by hand, are not.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidImageName`], or the store cannot be read.
+    pub fn is_pulled(&self, name: &str) -> Result<bool, ImageError> {
+        let name = self.reference(name)?.store_name();
+        Ok(record::look_up(self.disk(), &name)?.is_some_and(|name| name.is_pulled))
+    }
+
+    /// Changes whenever something was added.
+    #[must_use]
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.inner.grown.subscribe()
+    }
+
+    /// What was set about registries.
+    pub(super) fn registries(&self) -> &RegistrySettings {
+        &self.inner.registries
+    }
+
+    /// The right to do something that is done once at a time.
+    pub(super) fn claim(&self, key: &str) -> Claim<'_> {
+        self.inner.intake.claims.wait_for(key)
+    }
+
+    /// Other stores whose images are found too.
+    pub(super) fn shared(&self) -> &[PathBuf] {
+        &self.inner.shared
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.inner.intake.limits
+    }
+
     fn intake(&self) -> &Intake {
         &self.inner.intake
     }
 
-    fn disk(&self) -> &Disk {
+    pub(super) fn disk(&self) -> &Disk {
         &self.inner.intake.disk
     }
 
     /// Runs one intake, and after it the sweep that it may have kept from running.
-    fn ingest<T>(&self, take: impl FnOnce(&Ingest<'_>) -> Result<T, ImageError>) -> Result<T, ImageError> {
-        let ingest = Ingest::begin(self.intake())?;
-        let result = take(&ingest);
+    pub(super) fn ingest<T>(
+        &self,
+        take: impl FnOnce(&mut Ingest<'_>) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
+        let mut ingest = Ingest::begin(self.intake())?;
+        let result = take(&mut ingest);
         drop(ingest);
+        self.inner.grown.send_modify(|grown| *grown += 1);
         if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) && !sweep(self.disk())? {
             self.inner.is_sweep_due.store(true, Ordering::Relaxed);
         }
         result
     }
 
-    fn require(&self, reference: &str) -> Result<Record, ImageError> {
+    pub(super) fn require(&self, reference: &str) -> Result<Record, ImageError> {
         self.find(reference)?
             .ok_or_else(|| ImageError::NotFound(reference.to_owned()))
     }
 
-    fn find(&self, reference: &str) -> Result<Option<Record>, ImageError> {
+    pub(super) fn find(&self, reference: &str) -> Result<Option<Record>, ImageError> {
         let bare = reference.strip_prefix("sha256:").unwrap_or(reference);
         if let Some(id) = Digest::from_hex(bare) {
             return record::read(self.disk(), &id);
         }
-        let name = Reference::parse(reference)?.store_name();
+        let name = self.reference(reference)?.store_name();
         if name == BUILTIN_IMAGE {
             let id = builtin::ensure(self.intake(), &self.inner.binary)?;
-            let id = record::look_up(self.disk(), &name)?.unwrap_or(id);
+            let id = record::look_up(self.disk(), &name)?.map_or(id, |name| name.id);
             return record::read(self.disk(), &id);
         }
         match record::look_up(self.disk(), &name)? {
-            Some(id) => record::read(self.disk(), &id),
+            Some(name) => record::read(self.disk(), &name.id),
             None if is_short_id(bare) => self.find_by_short_id(bare),
             None => Ok(None),
         }
@@ -312,7 +404,7 @@ impl ImageStore {
         self.image(record)
     }
 
-    fn image(&self, record: Record) -> Result<Image, ImageError> {
+    pub(super) fn image(&self, record: Record) -> Result<Image, ImageError> {
         let config: ConfigFile = read_blob_json(self.disk(), &record.id)?;
         let (digests, names) = names_of(&record::names(self.disk())?, &record.id);
         Ok(Image {
@@ -367,9 +459,8 @@ fn created(config: &ConfigFile) -> Option<Timestamp> {
 
 /// Which of an image's names go, and whether the image goes with them. A repository's names by digest go with its last
 /// tag, as Docker has it.
-fn plan_removal(names: &[Name], reference: &str) -> (Vec<String>, bool) {
-    let asked = Reference::parse(reference).ok().map(|reference| reference.store_name());
-    let Some(asked) = names.iter().find(|name| Some(&name.name) == asked.as_ref()) else {
+fn plan_removal(names: &[Name], asked: Option<&str>) -> (Vec<String>, bool) {
+    let Some(asked) = names.iter().find(|name| Some(name.name.as_str()) == asked) else {
         return (names.iter().map(|name| name.name.clone()).collect(), true);
     };
     let of_repository = |name: &&Name| name.repository() == asked.repository();
@@ -392,6 +483,7 @@ mod tests {
         let name = |name: &str| Name {
             name: name.to_owned(),
             id: Digest::of(b"x"),
+            is_pulled: false,
         };
         let digest = format!("r.io/a@{}", Digest::of(b"m"));
         let (one, two, other) = (name("r.io/a:1"), name("r.io/a:2"), name("r.io/b:1"));
@@ -425,7 +517,7 @@ mod tests {
             (vec![], "deadbeef", vec![], true),
         ] {
             assert_eq!(
-                plan_removal(&names, reference),
+                plan_removal(&names, Some(reference)),
                 (gone.iter().map(ToString::to_string).collect(), is_last)
             );
         }

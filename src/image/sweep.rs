@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
 use super::layer;
+use super::partial::sweep_partials;
 use super::record;
 
 /// Sweeps if nobody is loading, in this process or another; else whoever comes next does it. Tells whether it did.
@@ -31,6 +33,7 @@ pub(super) fn sweep(disk: &Disk) -> Result<bool, ImageError> {
             super::disk::remove_file(&disk.path("blobs/sha256").join(hex))?;
         }
     }
+    sweep_partials(disk, SystemTime::now())?;
     // Removing a large layer takes seconds; loads need not wait for what has left its place.
     drop(lock);
     drop(aside);

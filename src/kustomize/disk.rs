@@ -18,8 +18,11 @@ const MAX_FILE: u64 = 64 << 20;
 /// What files had in them, for as long as they seem not to have changed.
 #[derive(Debug, Default)]
 pub struct Contents {
-    files: RefCell<HashMap<String, (Stamp, Arc<[u8]>)>>,
+    files: RefCell<HashMap<String, Content>>,
 }
+
+/// What a file had in it when it looked so.
+type Content = (Stamp, Arc<[u8]>);
 
 /// Tells whether a file changed: device, inode, size, and when its content and its entry changed.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -81,10 +84,10 @@ impl FileSystem for Disk<'_> {
         let Some((contents, settled)) = self.known else {
             return read_file(path).map(|(bytes, _)| bytes);
         };
-        if let (Some((stamp, bytes)), Ok(metadata)) = (contents.files.borrow().get(path), fs::metadata(path)) {
-            if *stamp == stamp_of(&metadata) {
-                return Ok(Arc::clone(bytes));
-            }
+        if let (Some((stamp, bytes)), Ok(metadata)) = (contents.files.borrow().get(path), fs::metadata(path))
+            && *stamp == stamp_of(&metadata)
+        {
+            return Ok(Arc::clone(bytes));
         }
         let (bytes, metadata) = read_file(path)?;
         let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());

@@ -9,7 +9,7 @@
 //!                            └── bases, components ──┘            then once: hashes, references, variables, order, print
 //! ```
 //!
-//! Objects live in a [`graph`] of shared nodes, because the reference shares them and it shows. Tables say which fields a
+//! Objects live in a `graph` of shared nodes, because the reference shares them and it shows. Tables say which fields a
 //! transformer changes (`fieldspec`), which lists merge by which keys (`openapi`), and which types have no namespace (`scope`).
 
 mod cache;

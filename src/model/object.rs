@@ -134,20 +134,14 @@ impl Object {
         T::deserialize(&self.value)
     }
 
-    /// The value at a JSON pointer such as `/spec/replicas`, without escapes: fields of types have names that need none.
-    /// `Value::pointer` allocates twice for every step, and this is asked of every pod at every turn.
+    /// The value at a JSON pointer such as `/spec/replicas`; as [`value_at`].
     pub fn at(&self, pointer: &str) -> Option<&Value> {
-        let mut steps = pointer.split('/').skip(1);
-        steps.try_fold(&self.value, |value, step| match value {
-            Value::Object(fields) => fields.get(step),
-            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        })
+        value_at(&self.value, pointer)
     }
 
     /// Text at a JSON pointer; empty when it is not there.
     pub fn text(&self, pointer: &str) -> &str {
-        self.at(pointer).and_then(Value::as_str).unwrap_or_default()
+        text_at(&self.value, pointer)
     }
 
     /// Number at a JSON pointer.
@@ -221,6 +215,38 @@ impl Object {
         let metadata = self.value.get_mut("metadata").and_then(Value::as_object_mut);
         metadata.expect("an object has metadata: checked when it was made")
     }
+}
+
+/// The value at a JSON pointer such as `/spec/replicas`, without escapes: fields of types have names that need none.
+/// `Value::pointer` allocates twice for every step, and this is asked of every pod at every turn.
+#[must_use]
+pub fn value_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut steps = pointer.split('/').skip(1);
+    steps.try_fold(value, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}
+
+/// Text at a JSON pointer; empty when it is not there.
+#[must_use]
+pub fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value_at(value, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Number at a JSON pointer; 0 when it is not there, as Go's zero value.
+#[must_use]
+pub fn number_at(value: &Value, pointer: &str) -> i64 {
+    value_at(value, pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// List at a JSON pointer; empty when it is not there.
+#[must_use]
+pub fn list_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value_at(value, pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 impl OwnerRef {

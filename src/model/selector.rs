@@ -134,7 +134,7 @@ fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
     }
     for operator in ["!=", "==", "="] {
         if let Some((label, value)) = text.split_once(operator) {
-            let values = BTreeSet::from([value.trim().to_owned()]);
+            let values = BTreeSet::from([label_value(value)?]);
             let label = label_key(label)?;
             return Ok(if operator == "!=" {
                 Requirement::NotIn(label, values)
@@ -149,12 +149,21 @@ fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
     let list = list
         .strip_suffix(')')
         .ok_or_else(|| SelectorError(format!("missing ')' in {text:?}")))?;
-    let values = list.split(',').map(|v| v.trim().to_owned()).collect();
+    let values = list.split(',').map(label_value).collect::<Result<_, _>>()?;
     match head.split_whitespace().collect::<Vec<_>>().as_slice() {
         [label, "in"] => Ok(Requirement::In(label_key(label)?, values)),
         [label, "notin"] => Ok(Requirement::NotIn(label_key(label)?, values)),
         _ => Err(SelectorError(format!("{text:?}: expected `in` or `notin`"))),
     }
+}
+
+fn label_value(text: &str) -> Result<String, SelectorError> {
+    let value = text.trim();
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if value.len() > 63 || !value.chars().all(fits) {
+        return Err(SelectorError(format!("{value:?} is not a label value")));
+    }
+    Ok(value.to_owned())
 }
 
 fn label_key(text: &str) -> Result<String, SelectorError> {
@@ -196,7 +205,16 @@ mod tests {
 
     #[test]
     fn broken_selectors_are_refused() {
-        for text in ["app in web)", "app within (a)", "a b", "=x", "app in (a"] {
+        for text in [
+            "app in web)",
+            "app within (a)",
+            "a b",
+            "=x",
+            "app in (a",
+            "a=b=c",
+            "a=b c",
+            "a in (b,c d)",
+        ] {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }
     }

@@ -1,10 +1,12 @@
 //! `config.yaml`: the user's settings.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -18,6 +20,24 @@ pub struct Config {
     pub remote_bases: bool,
     /// Overlays may name charts, which an installed helm renders.
     pub helm: bool,
+    /// Registries by host: mirrors, certificate authorities, insecure ones.
+    pub registries: BTreeMap<String, HostSettings>,
+    /// What names without a registry mean.
+    pub short_names: BTreeMap<String, String>,
+    /// How much of the disk images may take.
+    pub images: ImageSettings,
+}
+
+/// How much of the disk images may take: `25%` of the file system, or `30Gi`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ImageSettings {
+    /// From here on unused images go,
+    pub high_mark: Option<String>,
+    /// until no more is taken than this.
+    pub low_mark: Option<String>,
+    /// Whether images that podman and buildah have are found too; yes if nothing is said.
+    pub share: Option<bool>,
 }
 
 /// Why the settings can't be used.
@@ -45,10 +65,39 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(ConfigError::Read(path.to_owned(), error)),
         };
-        let parsed: Result<Option<Self>, _> = serde_yaml::from_str(&text);
-        parsed
-            .map(Option::unwrap_or_default)
-            .map_err(|e| ConfigError::Invalid(path.to_owned(), e.to_string()))
+        let invalid = |why: String| ConfigError::Invalid(path.to_owned(), why);
+        let parsed: Option<Self> = serde_yaml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        let mut config = parsed.unwrap_or_default();
+        // A path without a root is beside this file.
+        let beside = path.parent().unwrap_or(Path::new("/"));
+        for ca in config.registries.values_mut().filter_map(|host| host.ca.as_mut()) {
+            *ca = beside.join(&ca);
+        }
+        config.registry_settings().check().map_err(invalid)?;
+        config.images.marks().map_err(invalid)?;
+        Ok(config)
+    }
+
+    /// How much images may take.
+    pub fn marks(&self) -> Marks {
+        self.images.marks().expect("was checked when it was read")
+    }
+
+    fn registry_settings(&self) -> RegistrySettings {
+        RegistrySettings {
+            hosts: self.registries.clone(),
+            short_names: self.short_names.clone(),
+        }
+    }
+
+    /// What the image store is told. `is_root` is whether the node is real root's.
+    pub fn store_options(&self, is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> StoreOptions {
+        let shares = self.images.share.unwrap_or(true);
+        StoreOptions {
+            registries: self.registry_settings(),
+            shared: plan_storage(is_root, variable).into_iter().filter(|_| shares).collect(),
+            ..StoreOptions::default()
+        }
     }
 
     /// What overlays may do; `home` is where fetched repositories are kept.
@@ -78,6 +127,34 @@ impl Config {
         found
             .map(Some)
             .ok_or_else(|| ConfigError::NoRuntime(path.to_owned(), name.to_owned()))
+    }
+}
+
+/// Where podman, buildah and skopeo keep images if nobody told them otherwise (containers-storage.conf(5)).
+fn plan_storage(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if is_root {
+        return Some(PathBuf::from("/var/lib/containers/storage"));
+    }
+    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    Some(data?.join("containers/storage"))
+}
+
+impl ImageSettings {
+    fn marks(&self) -> Result<Marks, String> {
+        let mark = |name: &str, text: &Option<String>, default: Mark| match text {
+            None => Ok(default),
+            Some(text) => Mark::parse(text)
+                .ok_or_else(|| format!("images: {name}: {text:?} is neither a percentage nor a quantity as in 30Gi")),
+        };
+        let default = Marks::default();
+        let high = mark("highMark", &self.high_mark, default.high)?;
+        let low = match (&self.low_mark, high) {
+            // Without a word of its own the low mark keeps its distance.
+            (None, Mark::Percent(high)) => Mark::Percent(high / 5 * 4),
+            (None, Mark::Bytes(high)) => Mark::Bytes(high / 5 * 4),
+            (Some(_), _) => mark("lowMark", &self.low_mark, default.low)?,
+        };
+        Ok(Marks { high, low })
     }
 }
 
@@ -112,5 +189,44 @@ mod tests {
             .expect_err("a misspelt setting")
             .to_string();
         assert!(error.contains("runtim") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn registries_are_checked_when_the_file_is_read() {
+        let text = "registries:\n  docker.io: {mirrors: [mirror.corp]}\n  mirror.corp: {ca: corp.pem, insecure: true}\nshortNames: {pg: quay.io/a/b}\n";
+        let config = read(text).expect("reads");
+        assert_eq!(config.registries["docker.io"].mirrors, ["mirror.corp"]);
+        let ca = config.registries["mirror.corp"].ca.clone().expect("is set");
+        assert!(ca.is_absolute() && ca.ends_with("corp.pem"), "{ca:?}");
+        let error = read("registries: {docker.io: {mirrors: [\"http://x\"]}}\n")
+            .expect_err("no host")
+            .to_string();
+        assert!(error.contains("http://x") && error.contains("config.yaml"), "{error}");
+    }
+
+    #[test]
+    fn the_low_mark_follows_the_high_one() {
+        for (text, high, low) in [
+            ("", Mark::Percent(25), Mark::Percent(20)),
+            ("images: {highMark: 50%}", Mark::Percent(50), Mark::Percent(40)),
+            (
+                "images: {highMark: 10Gi, lowMark: 5%}",
+                Mark::Bytes(10 << 30),
+                Mark::Percent(5),
+            ),
+        ] {
+            assert_eq!(read(text).expect("reads").marks(), Marks { high, low }, "{text}");
+        }
+        let error = read("images: {highMark: much}").expect_err("is no mark").to_string();
+        assert!(error.contains("highMark") && error.contains("much"), "{error}");
+    }
+
+    #[test]
+    fn other_stores_are_where_podman_keeps_its_own() {
+        let variable = |name: &str| (name == "HOME").then(|| PathBuf::from("/h"));
+        let shared = |text: &str, is_root| read(text).expect("reads").store_options(is_root, variable).shared;
+        assert_eq!(shared("", false), [PathBuf::from("/h/.local/share/containers/storage")]);
+        assert_eq!(shared("", true), [PathBuf::from("/var/lib/containers/storage")]);
+        assert!(shared("images: {share: false}", false).is_empty());
     }
 }

@@ -4,6 +4,7 @@ mod config;
 mod lock;
 mod namespaces;
 mod report;
+mod rest;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -22,12 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::pod::{self, Rooms};
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
-use crate::source::Overlays;
 use crate::store::{Store, StoreError};
 use crate::{applier, controller};
 
@@ -113,18 +113,21 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
     let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime)).await?);
     let host = report::host(paths.pods.clone());
+    controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        images: ImageStore::open(&paths.images)?,
+        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
+        images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
         host,
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
-    let tasks = spawn_all(rooms, facts, &paths, config.overlays(&paths.home), end, &stop)?;
+    let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop)?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -142,6 +145,13 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
+}
+
+/// A variable of the environment that names a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Timestamp) -> NodeFacts {
@@ -164,27 +174,29 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
     }
 }
 
-/// Starts what works side by side until `stop`: pods, sources, controllers, the API.
+/// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
 fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
-    overlays: Overlays,
+    config: &Config,
     end: watch::Sender<Option<bool>>,
     stop: &CancellationToken,
-) -> Result<[JoinHandle<()>; 4], Failure> {
+) -> Result<[JoinHandle<()>; 6], Failure> {
     let Rooms {
         store,
         runtime,
         images,
+        puller,
         recorder,
         clock,
         ..
     } = &rooms;
-    let (store, runtime, images, recorder, clock) = (
+    let (store, runtime, images, puller, recorder, clock) = (
         store.clone(),
         runtime.clone(),
         images.clone(),
+        puller.clone(),
         recorder.clone(),
         clock.clone(),
     );
@@ -198,14 +210,17 @@ fn spawn_all(
         store.clone(),
         clock.clone(),
         paths.manifests.clone(),
-        overlays,
+        config.overlays(&paths.home),
         stop.clone(),
     );
+    let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
+    let rest = rest::run(store.clone(), stop.clone());
     let api = Api {
         store,
         runtime,
         images,
+        puller,
         bells,
         clock,
         facts,
@@ -215,6 +230,8 @@ fn spawn_all(
         tokio::spawn(pods),
         tokio::spawn(sources),
         tokio::spawn(controllers),
+        tokio::spawn(collector),
+        tokio::spawn(rest),
         tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
     ])
 }

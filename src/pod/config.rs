@@ -13,7 +13,6 @@ use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
 
 use crate::image::Image;
-use crate::model::Lookup;
 use crate::runtime::{ContainerConfig, ContainerId, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
 
 /// What a pod's own processes may not see (`k8s.io/kubernetes` `securitycontext.defaultMaskedPaths`).
@@ -46,6 +45,8 @@ pub struct ConfigFacts<'a> {
     pub sandbox: &'a SandboxStatus,
     /// Its image.
     pub image: &'a Image,
+    /// Its environment.
+    pub env: Environment,
     /// Where the pod's volumes lie.
     pub volumes: &'a BTreeMap<String, PathBuf>,
     /// Files that every container gets.
@@ -80,7 +81,7 @@ fn hostname(name: &str) -> String {
 ///
 /// # Errors
 /// When something it refers to is missing or does not fit.
-pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<ContainerConfig, ConfigError> {
+pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, ConfigError> {
     let ConfigFacts {
         pod,
         container,
@@ -88,14 +89,15 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         image,
         ..
     } = facts;
-    let env = Environment::of(pod, container, &image.config.env, lookup)?;
-    let args = command(container, image, &env)?;
+    let env = &facts.env;
+    let args = command(container, image, env)?;
     let pod_context = pod
         .spec
         .as_ref()
         .and_then(|s| s.security_context.clone())
         .unwrap_or_default();
     let context = container.security_context.clone().unwrap_or_default();
+    verify_non_root(pod, container, &pod_context, &context, &image.config.user)?;
     let annotations = [
         (SPEC_HASH, container_hash(container)),
         (BACK_OFF, start.back_off.as_secs().to_string()),
@@ -109,14 +111,13 @@ pub fn container_config(facts: ConfigFacts<'_>, lookup: &Lookup<'_>) -> Result<C
         image_id: image.id.clone(),
         layers: image.layers.clone(),
         args,
-        mounts: mounts(&facts, &env)?,
-        env: env.into_entries(),
+        mounts: mounts(&facts, env)?,
+        env: facts.env.into_entries(),
         cwd: container
             .working_dir
             .clone()
             .unwrap_or_else(|| image.config.working_dir.clone()),
         user: user(&pod_context, &context, &image.config.user),
-        non_root: context.run_as_non_root.or(pod_context.run_as_non_root).unwrap_or(false),
         supplemental_groups: supplemental_groups(&pod_context)?,
         log_path: facts.logs.join(&container.name).join(format!("{}.log", start.attempt)),
         stdin: container.stdin.unwrap_or(false),
@@ -197,6 +198,34 @@ fn user(pod: &PodSecurityContext, container: &SecurityContext, image: &str) -> S
     }
 }
 
+/// Refuses what `runAsNonRoot` forbids (kubelet `verifyRunAsNonRoot`): users that are 0, and those that only the image's own files
+/// could tell.
+fn verify_non_root(
+    pod: &Pod,
+    container: &Container,
+    pod_context: &PodSecurityContext,
+    context: &SecurityContext,
+    image_user: &str,
+) -> Result<(), ConfigError> {
+    if !context.run_as_non_root.or(pod_context.run_as_non_root).unwrap_or(false) {
+        return Ok(());
+    }
+    let uid = context.run_as_user.or(pod_context.run_as_user);
+    let image_user = image_user.split(':').next().unwrap_or_default();
+    let refusal = match (uid, image_user, image_user.parse::<u32>()) {
+        (Some(0), ..) => "container's runAsUser breaks non-root policy".to_owned(),
+        (None, "", _) | (None, _, Ok(0)) => "container has runAsNonRoot and image will run as root".to_owned(),
+        (Some(_), ..) | (None, _, Ok(1..)) => return Ok(()),
+        (None, name, Err(_)) => format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+        ),
+    };
+    let (pod, container) = (super::full_name(pod), &container.name);
+    Err(ConfigError::Invalid(format!(
+        "{refusal} (pod: {pod:?}, container: {container})"
+    )))
+}
+
 fn supplemental_groups(pod: &PodSecurityContext) -> Result<Vec<u32>, ConfigError> {
     let groups = pod.supplemental_groups.iter().flatten().map(|gid| u32::try_from(*gid));
     groups
@@ -266,18 +295,28 @@ fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, Conf
     Ok(mounts)
 }
 
+/// The parts of volumes that a container's mounts name, by volume: to be made, and to be found inside their volumes, before anything is
+/// mounted.
+pub fn sub_paths<'a>(container: &'a Container, env: &Environment) -> impl Iterator<Item = (&'a str, String)> {
+    let mounts = container.volume_mounts.iter().flatten();
+    mounts.filter_map(|mount| Some((mount.name.as_str(), sub_path(mount, env)?)))
+}
+
+/// `subPath`, or `subPathExpr` with its variables.
+fn sub_path(mount: &VolumeMount, env: &Environment) -> Option<String> {
+    let plain = mount.sub_path.clone().filter(|path| !path.is_empty());
+    plain.or_else(|| {
+        let expression = mount.sub_path_expr.as_ref().filter(|text| !text.is_empty())?;
+        Some(env.expand(expression))
+    })
+}
+
 fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment) -> Result<Mount, ConfigError> {
     let missing = || ConfigError::Invalid(format!("volume {:?} is not one of the pod's", mount.name));
     let volume = facts.volumes.get(&mount.name).ok_or_else(missing)?;
-    let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
-        (Some(path), _) if !path.is_empty() => path.clone(),
-        (_, Some(expression)) => env.expand(expression),
-        _ => String::new(),
-    };
-    let host_path = if sub_path.is_empty() {
-        volume.clone()
-    } else {
-        volume.join(sub_path)
+    let host_path = match sub_path(mount, env) {
+        Some(sub_path) => volume.join(sub_path),
+        None => volume.clone(),
     };
     let container_path = if mount.mount_path.starts_with('/') {
         mount.mount_path.clone()
@@ -296,4 +335,52 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
 fn is_written_by_us(pod: &Pod, volume: &str) -> bool {
     let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     volumes.any(|v| v.name == volume && (v.config_map.is_some() || v.secret.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verified(pod_context: serde_json::Value, context: serde_json::Value, image_user: &str) -> String {
+        let spec = json!({"containers": [{"name": "c", "securityContext": context}], "securityContext": pod_context});
+        let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let container = &super::super::containers(&pod)[0];
+        let pod_context = pod.spec.as_ref().and_then(|spec| spec.security_context.clone());
+        let context = container.security_context.clone().unwrap_or_default();
+        match verify_non_root(&pod, container, &pod_context.unwrap_or_default(), &context, image_user) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn run_as_non_root_refuses_root_and_what_can_not_be_known() {
+        let tail = "(pod: \"p_n(u)\", container: c)";
+        let as_root = format!("container has runAsNonRoot and image will run as root {tail}");
+        let named = format!(
+            "container has runAsNonRoot and image has non-numeric user (www), cannot verify user is non-root {tail}"
+        );
+        let breaks = format!("container's runAsUser breaks non-root policy {tail}");
+        let yes = json!({"runAsNonRoot": true});
+        for (pod_context, context, image_user, expected) in [
+            (json!({}), json!({}), "", ""),
+            (json!({}), yes.clone(), "", as_root.as_str()),
+            (yes.clone(), json!({}), "0:5", &as_root),
+            (yes.clone(), json!({}), "1000:0", ""),
+            (yes.clone(), json!({}), "www:www", &named),
+            (yes.clone(), json!({"runAsUser": 0}), "1000", &breaks),
+            (yes.clone(), json!({"runAsUser": 7}), "www", ""),
+            (yes.clone(), json!({"runAsNonRoot": false}), "0", ""),
+            (json!({"runAsUser": 7}), yes, "0", ""),
+        ] {
+            assert_eq!(
+                verified(pod_context.clone(), context.clone(), image_user),
+                expected,
+                "{pod_context} {context} {image_user}"
+            );
+        }
+    }
 }

@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
+use super::env::Environment;
 use super::plan::{Failure, Start};
+use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
-use crate::image::{Image, ImageError};
+use crate::image::Image;
 use crate::model::{Lookup, Object};
-use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
 /// A failure before it is dated and counted.
@@ -25,7 +27,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: &'static str, message: impl ToString) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl ToString) -> Self {
         Self {
             reason,
             message: message.to_string(),
@@ -55,6 +57,8 @@ impl Refusal {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
                 format!("Error: {}", self.message)
             }
+            // The registry's words were told by the pull.
+            PULL_FAILURE => format!("Error: {PULL_FAILURE}"),
             _ => self.message.clone(),
         };
         (reason, message)
@@ -129,15 +133,20 @@ impl Execution<'_> {
         }
     }
 
+    /// One of the pod's containers.
+    pub(super) fn container(&self, name: &str) -> &Container {
+        let mut all = init_containers(self.pod).iter().chain(containers(self.pod));
+        all.find(|c| c.name == name)
+            .expect("plans name the pod's own containers")
+    }
+
     /// Starts one run of a container.
-    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start) -> Result<(), Refusal> {
-        let all = init_containers(self.pod).iter().chain(containers(self.pod));
-        let container = all
-            .into_iter()
-            .find(|c| c.name == start.name)
-            .expect("plans name the pod's own containers");
-        let image = self.image(container).await?;
-        let volumes = self.set_up_volumes(container)?;
+    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start, image: &Image) -> Result<(), Refusal> {
+        let container = self.container(&start.name);
+        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
+        let env = self.with_lookup(|lookup| Environment::of(self.pod, container, &image.config.env, lookup));
+        let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        make_sub_paths(container, &env, &volumes)?;
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -148,14 +157,14 @@ impl Execution<'_> {
             container,
             start,
             sandbox,
-            image: &image,
+            image,
+            env,
             volumes: &volumes,
             files: &pod_files(&self.directory()),
             logs: &self.directory().join("logs"),
             id: id.clone(),
         };
-        let config = self.with_lookup(|lookup| config::container_config(facts, lookup));
-        let config = config.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
         created.map_err(|e| Refusal::new("CreateContainerError", e))?;
@@ -183,16 +192,13 @@ impl Execution<'_> {
         }
     }
 
-    /// Removes all that is left of a pod, its object last.
-    pub(super) async fn finish(&self) {
-        match self.rooms.runtime.remove_pod_sandbox(self.uid).await {
-            Ok(()) => remove_directory(self.directory()).await,
-            Err(error) => {
-                tracing::warn!(pod = %self.uid, %error, "its sandbox can't be removed; the next start of the node tries again");
-            }
-        }
+    /// Removes all that is left of a pod, its object last: for as long as something of it may run, its name is taken.
+    pub(super) async fn finish(&self) -> Result<(), RuntimeError> {
+        self.rooms.runtime.remove_pod_sandbox(self.uid).await?;
+        remove_directory(self.directory()).await;
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
+        Ok(())
     }
 
     /// Tells everyone who looks at the pod's events.
@@ -203,44 +209,6 @@ impl Execution<'_> {
         self.rooms
             .recorder
             .event_at(self.object, path.as_deref(), kind, reason, message);
-    }
-
-    async fn image(&self, container: &Container) -> Result<Image, Refusal> {
-        let name = container.image.clone().unwrap_or_default();
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        let (images, wanted) = (self.rooms.images.clone(), name.clone());
-        let found = tokio::task::spawn_blocking(move || images.resolve(&wanted))
-            .await
-            .expect("resolving does not panic");
-        match found {
-            Ok(Some(image)) => {
-                let message = format!("Container image {name:?} already present on machine");
-                self.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
-                Ok(image)
-            }
-            Ok(None) if policy == "Never" => {
-                let message = format!("Container image {name:?} is not present with pull policy of Never");
-                Err(Refusal::new("ErrImageNeverPull", message))
-            }
-            Ok(None) => {
-                let message = format!("image {name:?} is not here: load it with `kubelocal image load`");
-                Err(Refusal::new("ErrImagePull", message))
-            }
-            Err(error @ ImageError::InvalidImageName { .. }) => Err(Refusal::new("InvalidImageName", error)),
-            Err(error) => Err(Refusal::new("ImageInspectError", error)),
-        }
-    }
-
-    fn set_up_volumes(&self, container: &Container) -> Result<BTreeMap<String, PathBuf>, Refusal> {
-        let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        for mount in container.volume_mounts.iter().flatten() {
-            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
-            if let Some((volume, sub_path)) = volumes.get(&mount.name).zip(sub_path) {
-                let made = volume::make_sub_path(&mount.name, volume, sub_path);
-                made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
-            }
-        }
-        Ok(volumes)
     }
 
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
@@ -262,6 +230,21 @@ impl Execution<'_> {
             allocatable: &allocatable,
         })
     }
+}
+
+fn make_sub_paths(
+    container: &Container,
+    env: &Environment,
+    volumes: &BTreeMap<String, PathBuf>,
+) -> Result<(), Refusal> {
+    for (name, sub_path) in config::sub_paths(container, env) {
+        // A volume that the pod does not have is told when the mount is planned.
+        if let Some(volume) = volumes.get(name) {
+            let made = volume::make_sub_path(name, volume, &sub_path);
+            made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether this run is one that a stop is for.

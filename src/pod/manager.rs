@@ -263,6 +263,11 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
         "configMapKeyRef" | "configMapRef" | "configMap" => add("ConfigMap", value.get("name")),
         "secretKeyRef" | "secretRef" => add("Secret", value.get("name")),
         "secret" => add("Secret", value.get("secretName").or_else(|| value.get("name"))),
+        "imagePullSecrets" => {
+            for secret in value.as_array().into_iter().flatten() {
+                add("Secret", secret.get("name"));
+            }
+        }
         _ => {}
     });
     found

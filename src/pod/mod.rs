@@ -16,8 +16,10 @@ mod config;
 mod env;
 mod execute;
 mod history;
+mod images;
 mod manager;
 mod plan;
+mod pull;
 mod qos;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::event::EventRecorder;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
 use crate::runtime::{PodUid, Runtime};
 use crate::store::Store;
@@ -37,10 +39,12 @@ use crate::store::Store;
 pub use back_off::next_start;
 pub use env::ConfigError;
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash};
+pub use images::{images_in_use, run_collector};
 pub use manager::{Bells, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
 };
+pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
 
 /// What workers need of the node.
@@ -51,6 +55,8 @@ pub struct Rooms {
     pub runtime: Arc<dyn Runtime>,
     /// Where images are.
     pub images: ImageStore,
+    /// What fetches those that are not.
+    pub puller: Puller,
     /// Where events go.
     pub recorder: EventRecorder,
     /// What time it is.

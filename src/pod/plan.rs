@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::back_off;
 use super::history::{self, History, RestartPolicy};
+use super::pull;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
 /// Everything a plan depends on.
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     pub stop_deadline: Option<Timestamp>,
     /// Runs that were told to end because their spec changed.
     pub stopping: &'a BTreeSet<ContainerId>,
+    /// Containers whose images are on their way: they wait, and whoever looks at the pod is woken.
+    pub pulling: &'a BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -295,12 +298,18 @@ fn plan_restart(
 }
 
 fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Converge) {
-    match facts
-        .failures
-        .get(&container.name)
-        .map(|f| back_off::next_try(f.at, f.tries))
-    {
-        Some(again) if again > facts.now => look_again(steps, again),
+    if facts.pulling.contains(&container.name) {
+        return;
+    }
+    let failure = facts.failures.get(&container.name);
+    match failure.map(|f| (f, back_off::next_try(f.at, f.tries))) {
+        Some((failure, again)) if again > facts.now => {
+            look_again(steps, again);
+            let shown = pull::shown_until(failure);
+            if failure.reason == pull::PULL_FAILURE && shown > facts.now {
+                look_again(steps, shown);
+            }
+        }
         _ => steps.start.push(Start {
             name: container.name.clone(),
             attempt,

@@ -22,6 +22,7 @@ struct World {
     failures: BTreeMap<String, Failure>,
     stop_deadline: Option<Timestamp>,
     stopping: BTreeSet<ContainerId>,
+    pulling: BTreeSet<String>,
     is_gone: bool,
     now: Timestamp,
 }
@@ -38,6 +39,7 @@ impl World {
             failures: BTreeMap::new(),
             stop_deadline: None,
             stopping: BTreeSet::new(),
+            pulling: BTreeSet::new(),
             is_gone: false,
             now: at(100),
         };
@@ -116,6 +118,7 @@ impl World {
             failures: &self.failures,
             stop_deadline: self.stop_deadline,
             stopping: &self.stopping,
+            pulling: &self.pulling,
             now: self.now,
         })
     }
@@ -357,6 +360,51 @@ fn what_could_not_be_started_is_tried_again_later_each_time() {
             Plan::Settled { recheck: Some(at(395)) },
         ),
         ("now", failed(1).with(|w| w.now = at(105)), start("a", 0, 0)),
+    ]);
+}
+
+#[test]
+fn a_container_whose_image_is_on_its_way_waits_and_the_others_do_not() {
+    let pulling = || {
+        World::running().with(|w| {
+            w.sandbox.as_mut().unwrap().containers.clear();
+            w.pulling.insert("a".to_owned());
+        })
+    };
+    check(vec![
+        ("the other starts", pulling(), start("b", 0, 0)),
+        (
+            "nothing is to be done",
+            pulling().with(|w| w.run("b", 0, running())),
+            settled(),
+        ),
+        (
+            "a deleted pod does not wait",
+            pulling().with(|w| w.delete(at(99))),
+            Plan::Finish,
+        ),
+    ]);
+}
+
+#[test]
+fn a_failed_pull_is_looked_at_again_when_it_is_shown_as_waiting() {
+    let failed = |now| {
+        World::running().with(|w| {
+            w.sandbox.as_mut().unwrap().containers.retain(|run| run.name == "b");
+            let failure = Failure {
+                reason: pull::PULL_FAILURE,
+                message: String::new(),
+                at: at(95),
+                tries: 1,
+            };
+            w.failures.insert("a".to_owned(), failure);
+            w.now = at(now);
+        })
+    };
+    check(vec![
+        ("as failed", failed(95), Plan::Settled { recheck: Some(at(97)) }),
+        ("as waiting", failed(97), Plan::Settled { recheck: Some(at(105)) }),
+        ("tried again", failed(105), start("a", 0, 0)),
     ]);
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::execute::{Execution, Refusal, is_running};
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
+use super::pull::Pulls;
 use super::{History, Rooms, back_off_event};
 use crate::event::EventKind;
 use crate::model::Object;
@@ -69,6 +70,8 @@ struct Memory {
     stopping: BTreeSet<ContainerId>,
     /// Runs of which it has been told that the next one waits.
     backing_off: BTreeSet<String>,
+    /// Images on their way. Losing them ends them; what came is kept.
+    pulls: Pulls,
 }
 
 /// What a round of work came to.
@@ -127,6 +130,7 @@ impl Worker {
             () = self.bell.rung.notified() => {}
             // An error means that the manager is gone, and then `stop` is near.
             _ = self.desired.changed() => {}
+            () = self.memory.pulls.next_end() => {}
             () = self.stop.cancelled() => {}
         }
         if self.bell.has_inputs.swap(false, Ordering::AcqRel) {
@@ -145,16 +149,11 @@ impl Worker {
             Ok(observed) => observed,
             Err(error) => {
                 tracing::warn!(pod = %self.uid, %error, "its state can't be read");
-                let again = self
-                    .rooms
-                    .clock
-                    .now()
-                    .saturating_add(RUNTIME_PATIENCE)
-                    .expect("no calendar units");
-                return Outcome::Sleep(Some(again));
+                return self.sleep_a_moment();
             }
         };
         self.forget_settled_failures(observed.as_ref());
+        let pulling = self.memory.pulls.under_way();
         let facts = Facts {
             pod: &pod,
             is_gone,
@@ -162,6 +161,7 @@ impl Worker {
             failures: &self.memory.failures,
             stop_deadline: self.memory.stop_deadline,
             stopping: &self.memory.stopping,
+            pulling: &pulling,
             now: self.rooms.clock.now(),
         };
         let plan = plan_pod(facts);
@@ -170,6 +170,12 @@ impl Worker {
             self.write_status(&object, observed.as_ref());
         }
         self.carry_out(plan, &object, &pod, observed).await
+    }
+
+    /// What the runtime did not do now it may do soon.
+    fn sleep_a_moment(&self) -> Outcome {
+        let now = self.rooms.clock.now();
+        Outcome::Sleep(Some(now.saturating_add(RUNTIME_PATIENCE).expect("no calendar units")))
     }
 
     async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {
@@ -189,6 +195,8 @@ impl Worker {
                 if observed.as_ref().is_some_and(|s| s.alive) && !object.is_deleting() {
                     execution.refresh_volumes();
                     self.tell_back_off(&execution, observed.as_ref());
+                    let now = rooms.clock.now();
+                    self.memory.pulls.tell_back_off(&execution, &self.memory.failures, now);
                 }
                 return Outcome::Sleep(recheck);
             }
@@ -207,13 +215,16 @@ impl Worker {
             Plan::StopSandbox => {
                 if let Err(error) = rooms.runtime.stop_pod_sandbox(&uid).await {
                     tracing::warn!(pod = %uid, %error, "its sandbox can't be stopped");
-                    return Outcome::Sleep(None);
+                    return self.sleep_a_moment();
                 }
             }
-            Plan::Finish => {
-                execution.finish().await;
-                return Outcome::Done;
-            }
+            Plan::Finish => match execution.finish().await {
+                Ok(()) => return Outcome::Done,
+                Err(error) => {
+                    tracing::warn!(pod = %uid, %error, "its sandbox can't be removed");
+                    return self.sleep_a_moment();
+                }
+            },
         }
         Outcome::Again
     }
@@ -226,7 +237,18 @@ impl Worker {
         }
         execution.forget(&steps.forget).await;
         for start in &steps.start {
-            match execution.start(sandbox, start).await {
+            let image = self
+                .memory
+                .pulls
+                .image(execution, execution.container(&start.name))
+                .await;
+            let started = match image {
+                // It is on its way; the plan takes it up when it is here.
+                Ok(None) => continue,
+                Ok(Some(image)) => execution.start(sandbox, start, &image).await,
+                Err(refusal) => Err(refusal),
+            };
+            match started {
                 Ok(()) => drop(self.memory.failures.remove(&start.name)),
                 Err(refusal) => self.remember(execution, &start.name, refusal),
             }
@@ -244,7 +266,8 @@ impl Worker {
 
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
         let (reason, message) = refusal.event();
-        let container = (name != SANDBOX_FAILURE).then_some(name);
+        // Volumes are the pod's, whichever container waits for them.
+        let container = (name != SANDBOX_FAILURE && reason != "FailedMount").then_some(name);
         execution.event_of(container, EventKind::Warning, reason, &message);
         let failure = refusal.follow(name, &self.memory.failures, self.rooms.clock.now());
         self.memory.failures.insert(name.to_owned(), failure);

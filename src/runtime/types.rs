@@ -71,8 +71,6 @@ pub struct ContainerConfig {
     /// `user`, `uid`, `user:group` or `uid:gid` as in an image's config; names are looked up in the container's own
     /// `/etc/passwd` and `/etc/group`. Empty means root.
     pub user: String,
-    /// `runAsNonRoot`: refuse to start when the user turns out to be 0.
-    pub non_root: bool,
     /// Groups beside the user's own.
     pub supplemental_groups: Vec<u32>,
     /// What is mounted into it, in order.

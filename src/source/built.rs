@@ -105,6 +105,22 @@ fn problem(file: &Path, line: u32, message: String) -> Problem {
     }
 }
 
+/// Moves a problem of an overlay's output to the place that its line comes from.
+pub fn move_problem(problem: &mut Problem, place: Option<kustomize::Place>) {
+    if let Some(place) = place {
+        move_to(&mut problem.location, &place);
+        problem.source_line = line_of(Path::new(&place.file), place.line);
+    }
+}
+
+fn move_to(location: &mut Location, place: &kustomize::Place) {
+    location.file = Path::new(&place.file).into();
+    location.at = Place {
+        line: place.line,
+        column: 1,
+    };
+}
+
 /// A line of a file, for people to see; nothing if it can't be read any more.
 fn line_of(file: &Path, line: u32) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
@@ -142,22 +158,13 @@ fn admit(directory: &Path, built: &Build, namespace: &str, memory: &mut Memory) 
 fn admit_document(directory: &Path, built: &Build, at: usize, namespace: &str) -> Admitted {
     let document = &built.documents()[at];
     let mut admitted = admit_file_in(directory, document.text.as_bytes(), namespace);
-    let move_to_source = |location: &mut Location| {
-        if let Some(place) = built.place_of_line_in(at, location.at.line) {
-            location.file = Path::new(&place.file).into();
-            location.at = Place {
-                line: place.line,
-                column: 1,
-            };
-        }
-    };
-    let move_problem = |problem: &mut Problem| {
-        move_to_source(&mut problem.location);
-        problem.source_line = line_of(&problem.location.file, problem.location.at.line);
-    };
+    let origin = |location: &Location| built.place_of_line_in(at, location.at.line);
+    let move_problem = |problem: &mut Problem| move_problem(problem, origin(&problem.location));
     admitted.problems.iter_mut().for_each(move_problem);
     for object in &mut admitted.objects {
-        move_to_source(&mut object.location);
+        if let Some(place) = origin(&object.location) {
+            move_to(&mut object.location, &place);
+        }
         object.warnings.iter_mut().for_each(move_problem);
     }
     admitted

@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::admit::{Location, Problem};
 use crate::model::{Key, Object};
 
-pub use built::Overlays;
+pub use built::{Overlays, move_problem};
 pub use plan::{Applied, SourcePlan, plan_source, rank};
 pub use run::{RunningSource, read_once, read_stdin, spawn};
 

@@ -83,13 +83,30 @@ fn unstarted(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus]) -
     }
 }
 
+/// What could not be done for a container. Volumes that can't be had are told by events alone, as upstream. A failed pull is shown
+/// as that first and then as waiting for its next try.
+fn failure(facts: StatusFacts<'_>, name: &str, image: &str) -> Option<ContainerStateWaiting> {
+    let failure = facts
+        .failures
+        .get(name)
+        .filter(|failure| failure.reason != "FailedMount")?;
+    let (reason, message) = if pod::is_pull_backing_off(failure, facts.now) {
+        let waits = pod::pull_back_off_message(image);
+        let message = format!("{waits}: {}: {}", failure.reason, failure.message);
+        ("ImagePullBackOff", message)
+    } else {
+        (failure.reason, failure.message.clone())
+    };
+    Some(ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: Some(message),
+    })
+}
+
 /// Why a container without a run waits.
 fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiting {
-    if let Some(failure) = facts.failures.get(&container.name) {
-        return ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        };
+    if let Some(failure) = failure(facts, &container.name, container.image.as_deref().unwrap_or_default()) {
+        return failure;
     }
     let has_init = !pod::init_containers(facts.pod).is_empty();
     let reason = if has_init {
@@ -146,11 +163,8 @@ fn back_off(
     };
     let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
     let run = history.latest().filter(|_| restarts && !is_ending)?;
-    if let Some(failure) = facts.failures.get(&run.name) {
-        return Some(ContainerStateWaiting {
-            reason: Some(failure.reason.into()),
-            message: Some(failure.message.clone()),
-        });
+    if let Some(failure) = failure(facts, &run.name, &run.image) {
+        return Some(failure);
     }
     let (_, delay) = pod::next_start(history)?;
     let message = pod::back_off_message(facts.pod, &run.name, delay);

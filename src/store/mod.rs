@@ -14,8 +14,10 @@ mod watch;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch as bell;
+use tokio::time::timeout;
 
 use crate::model::{Clock, Key, Kind, Object};
 
@@ -108,6 +110,20 @@ impl Store {
     /// When changes after that version are no longer known: list again.
     pub fn watch(&self, resource_version: u64) -> Result<Watcher, Expired> {
         Watcher::new(self.clone(), resource_version)
+    }
+
+    /// Lets go of most former states, which are kept for watchers only. Who watches on misses nothing; who comes back with an old
+    /// resourceVersion may have to list again. For the times when nothing changes.
+    pub fn forget_changes(&self) {
+        self.lock().forget_changes();
+    }
+
+    /// Returns when nothing has changed for `rest` after at least one change; never while nothing changes at all.
+    pub async fn rested(&self, rest: Duration) {
+        let mut newest = self.inner.newest.subscribe();
+        // The store holds the sender, so there is always another change to wait for.
+        let _ = newest.changed().await;
+        while timeout(rest, newest.changed()).await.is_ok() {}
     }
 
     /// Returns when everything up to `resource_version` would survive a loss of power.

@@ -9,6 +9,9 @@ use crate::model::{Key, Kind, Object};
 /// three hundred; each entry holds at most one object that is otherwise gone (a few kB).
 const RING: usize = 1024;
 
+/// How many changes are kept when nothing happens any more: enough for a client that connects anew after a moment.
+const RING_AT_REST: usize = 64;
+
 /// The first resourceVersion of a new store: far from 0, which clients take for "any".
 const FIRST: u64 = 1000;
 
@@ -152,6 +155,15 @@ impl State {
         }
         self.ring.push_back(change.clone());
         change
+    }
+
+    /// Lets go of all but the newest changes, and of the memory that they took.
+    pub(super) fn forget_changes(&mut self) {
+        let surplus = self.ring.len().saturating_sub(RING_AT_REST);
+        if let Some(last) = self.ring.drain(..surplus).next_back() {
+            self.forgotten = last.resource_version;
+        }
+        self.ring.shrink_to_fit();
     }
 
     fn index(&mut self, object: &Object) {

@@ -189,3 +189,55 @@ async fn what_is_durable_is_there_after_a_restart_under_higher_versions() {
     assert_eq!(names, [kept.value().clone()]);
     assert!(second.resource_version() > newest);
 }
+
+#[tokio::test]
+async fn at_rest_old_changes_go_and_a_watcher_that_kept_up_misses_nothing() {
+    let store = store();
+    let start = store.resource_version();
+    let mut watcher = store.watch(start).expect("nothing forgotten");
+    for n in 0..200 {
+        store.create(object("ConfigMap", &format!("c{n}"))).expect("free name");
+        watcher.next().await.expect("it keeps up");
+    }
+    store.forget_changes();
+    assert!(store.watch(start).is_err());
+    let created = store.create(object("ConfigMap", "last")).expect("free name");
+    assert_eq!(watcher.next().await.expect("it kept up").object.key(), created.key());
+    assert!(store.watch(store.resource_version() - 10).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rest_comes_after_the_last_change_only() {
+    let store = store();
+    let rest = Duration::from_secs(5);
+    let mut rested = std::pin::pin!(store.rested(rest));
+    assert!(
+        timeout(Duration::from_secs(60), &mut rested).await.is_err(),
+        "nothing has changed"
+    );
+    store.create(object("ConfigMap", "a")).expect("free name");
+    assert!(timeout(Duration::from_secs(3), &mut rested).await.is_err());
+    store.create(object("ConfigMap", "b")).expect("free name");
+    assert!(timeout(Duration::from_secs(3), &mut rested).await.is_err());
+    assert!(timeout(Duration::from_secs(3), &mut rested).await.is_ok());
+}
+
+#[test]
+fn some_namespaces_stay_whoever_deletes_them() {
+    let store = store();
+    let namespace = |name: &str| {
+        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let stored = store
+            .create(Object::new(value).expect("a known kind"))
+            .expect("free name");
+        stored.key().clone()
+    };
+    let (default, shop) = (namespace("default"), namespace("shop"));
+    let refused = StoreError::Immortal(default.clone());
+    let options = DeleteOptions::default();
+    assert_eq!(store.delete(&default, &options).err(), Some(refused.clone()));
+    assert_eq!(store.check_delete(&default, &options).err(), Some(refused));
+    assert!(store.check_delete(&shop, &options).is_ok());
+    assert!(store.get(&shop).is_some(), "a question deletes nothing");
+    assert!(store.delete(&shop, &options).is_ok());
+}

@@ -30,6 +30,9 @@ pub enum StoreError {
     #[error("{resource} {name:?} is forbidden: unable to create new content in namespace {ns} because it is being terminated",
         resource = .0.kind().resource(), name = .0.name, ns = .0.namespace)]
     Terminating(Key),
+    /// One of the namespaces that stay.
+    #[error("{resource} {name:?} is forbidden: this namespace may not be deleted", resource = .0.kind().resource(), name = .0.name)]
+    Immortal(Key),
     /// New finalizers on an object that is being deleted.
     #[error(
         "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {0:?}"
@@ -137,15 +140,22 @@ impl Store {
         })
     }
 
+    /// The object that a delete would be about; what [`Store::delete`] would refuse is refused.
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    pub fn check_delete(&self, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
+        deletable(&self.lock(), key, options)
+    }
+
     /// Deletes an object as its kind wants it: a running pod is marked and ends first, finalizers are waited for.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] when a precondition does not hold.
+    /// [`StoreError::NotFound`], [`StoreError::Immortal`], [`StoreError::Conflict`] when a precondition does not hold.
     pub fn delete(&self, key: &Key, options: &DeleteOptions) -> Result<Deleted, StoreError> {
         let now = self.inner.clock.now();
         self.write(|state| {
-            let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
-            check_precondition(&old, &options.precondition)?;
+            let old = deletable(state, key, options)?;
             let Some(marked) = plan_deletion(&old, options, now) else {
                 let change = state.remove(key).expect("it was there under this lock");
                 return Ok((Deleted::Gone(change.object.clone()), Some(change)));
@@ -245,6 +255,18 @@ impl Store {
         }
         Ok(outcome)
     }
+}
+
+/// Namespaces that stay (`NamespaceLifecycle` admission, `immortalNamespaces`).
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+fn deletable(state: &State, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
+    if key.kind().kind == "Namespace" && IMMORTAL.contains(&key.name.as_str()) {
+        return Err(StoreError::Immortal(key.clone()));
+    }
+    let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
+    check_precondition(&old, &options.precondition)?;
+    Ok(old)
 }
 
 fn is_namespace_terminating(state: &State, key: &Key) -> bool {

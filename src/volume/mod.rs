@@ -65,6 +65,16 @@ pub fn set_up(dir: &Path, volumes: &[VolumePlan]) -> Result<BTreeMap<String, Pat
     Ok(places)
 }
 
+/// Makes a directory in which any user of any container writes, as in upstream's emptyDir. It has its name only when it has its mode.
+fn empty_dir(dir: &Path, own: &Path) -> std::io::Result<()> {
+    let name = own.file_name().unwrap_or_default().to_string_lossy();
+    // No volume's name has a dot.
+    let unfinished = dir.join(format!(".{name}"));
+    std::fs::create_dir_all(&unfinished)?;
+    std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o777))?;
+    std::fs::rename(&unfinished, own)
+}
+
 fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
     let own = dir.join(&volume.name);
     let io = |source| VolumeError::Io {
@@ -74,9 +84,10 @@ fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
     };
     match &volume.kind {
         VolumeKind::EmptyDir => {
-            std::fs::create_dir_all(&own).map_err(io)?;
-            // Any user of any container writes here, as in upstream's emptyDir.
-            std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).map_err(io)?;
+            // Set up once: what the pod makes of it afterwards is the pod's.
+            if !own.exists() {
+                empty_dir(dir, &own).map_err(io)?;
+            }
             Ok(own)
         }
         VolumeKind::HostPath { path, type_ } => {

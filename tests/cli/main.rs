@@ -395,7 +395,10 @@ async fn watch_once_fails_at_file_and_line() {
     let node = watched(source(json!({"problems": [problem]})), &[]).await;
     let ran = node.run("watch a.yaml --once").await;
     assert_eq!((ran.code, ran.out.as_str()), (1, "error: a.yaml:3:1: bad\n    x: 1\n"));
-    assert_eq!(ran.err, "error: a.yaml:3:1: bad\n");
+    assert_eq!(
+        ran.err,
+        "error: a.yaml:3:1: bad\nhint: it stays watched; `kubelocal down a.yaml` ends it\n"
+    );
 }
 
 #[tokio::test]

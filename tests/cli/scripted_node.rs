@@ -141,6 +141,10 @@ impl ScriptedNode {
 
 async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
+    // Every command asks first whether anybody is there.
+    if parts.uri.path() == "/livez" {
+        return Ok(Response::new(Full::from("ok")));
+    }
     let accept = parts.headers.get("accept").map_or(&b""[..], |accept| accept.as_bytes());
     let table = if accept.starts_with(b"application/json;as=Table") {
         " as Table"
@@ -160,6 +164,10 @@ async fn answer(request: Request<Incoming>, script: Script, heard: Heard) -> Res
             .position(|exchange| exchange.request == line)
             .and_then(|place| script.remove(place))
     };
+    if exchange.is_none() && line.contains("watch=true") {
+        // Nothing changes any more, and a node says so by saying nothing.
+        return std::future::pending().await;
+    }
     let exchange = exchange.unwrap_or_else(|| unexpected(&line));
     let mut response = Response::builder()
         .status(exchange.status)

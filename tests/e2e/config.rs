@@ -1,6 +1,7 @@
 //! What a container finds: environment, arguments, volumes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
@@ -220,4 +221,52 @@ fn a_pod_has_its_own_loopback_or_with_host_network_the_hosts() {
     home.must("exec own -- /kubelocal demo connect 127.0.0.1:8080");
     let ip = home.text("pod shared", "/status/podIP");
     assert_eq!(ip, home.text("pod shared", "/status/hostIP"));
+}
+
+#[test]
+fn a_sub_path_expression_is_made_in_its_volume_and_never_leads_out() {
+    let home = Home::new();
+    let with_expression = |name: &str, value: &str| {
+        job(name, "exit 0")
+            .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]))
+            .with("/spec/containers/0/env", json!([{"name": "P", "value": value}]))
+            .with(
+                "/spec/containers/0/volumeMounts",
+                json!([{"name": "v", "mountPath": "/data", "subPathExpr": "logs/$(P)"}]),
+            )
+    };
+    let all = documents([with_expression("good", "web"), with_expression("bad", "../../../../..")]);
+    home.must(format!("apply -f {}", home.file("a.yaml", all)));
+    home.until_phase("good", "Succeeded");
+    home.until_waiting("bad", "CreateContainerConfigError");
+    let message = home.text("pod bad", "/status/containerStatuses/0/state/waiting/message");
+    assert!(message.contains("must not contain '..'"), "{message}");
+}
+
+#[test]
+fn an_empty_dir_keeps_the_mode_that_the_pod_gave_it() {
+    let home = Home::new();
+    let manifest = pod("data", "sleep forever")
+        .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]))
+        .with(
+            "/spec/containers/0/volumeMounts",
+            json!([{"name": "v", "mountPath": "/data"}]),
+        );
+    home.start(manifest);
+    let volume = home
+        .path("pods")
+        .join(home.text("pod data", "/metadata/uid"))
+        .join("volumes/v");
+    let mode = || fs::metadata(&volume).expect("it is there").permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o777);
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).expect("ours");
+    let supervisor = home
+        .supervisor_pid(&home.text("pod data", "/metadata/uid"))
+        .expect("it runs");
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).expect("it is ours");
+    home.until("the container runs again", || {
+        let status = home.field("pod data", "/status/containerStatuses/0");
+        status["restartCount"] == 1 && status["ready"] == true
+    });
+    assert_eq!(mode(), 0o700);
 }

@@ -115,10 +115,7 @@ fn users_and_groups_are_what_was_asked_for() {
     assert!(home.must("logs other").starts_with("uid=7 "));
     home.until("the reason is told", || {
         let waiting = home.field("pod root", "/status/containerStatuses/0/state/waiting");
-        waiting["reason"]
-            .as_str()
-            .unwrap_or_default()
-            .starts_with("CreateContainer")
+        waiting["reason"] == "CreateContainerConfigError"
             && waiting["message"]
                 .as_str()
                 .unwrap_or_default()

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::home::Home;
-use crate::manifest::{config_map, deployment, documents, pod};
+use crate::manifest::{config_map, deployment, documents, namespace, pod};
 
 #[test]
 fn a_dropped_file_becomes_a_running_pod_and_its_deletion_tears_it_down() {
@@ -135,4 +135,37 @@ fn one_object_in_two_sources_is_refused_and_both_are_named() {
     let said = home.fails(format!("watch --once --timeout 30s {second}"));
     assert!(said.contains(&first) && said.contains(&second), "{said}");
     assert_eq!(home.text("configmap shared", "/data/from"), "one");
+}
+
+#[test]
+fn a_source_gets_over_a_namespace_that_ended() {
+    let home = Home::new();
+    let manifest = config_map("c", json!({"a": "b"})).in_namespace("shop");
+    home.write("a.yaml", documents([namespace("shop"), manifest]));
+    home.until("it is applied", || !home.get("configmap c -n shop").is_null());
+    home.must("delete namespace shop");
+    home.until("it is there again", || !home.get("configmap c -n shop").is_null());
+    home.until("nothing is wrong any more", || {
+        home.text("sources manifests", "/status/conditions/0/status") == "True"
+    });
+}
+
+#[test]
+fn files_are_the_truth_whoever_wrote_in_between() {
+    let home = Home::new();
+    let file = home.write("a.yaml", config_map("c", json!({"a": "one"})));
+    home.until("it is applied", || home.text("configmap c", "/data/a") == "one");
+    home.must(format!("apply -f {}", file.display()));
+    home.write("a.yaml", config_map("c", json!({"a": "two"})));
+    home.until("the edit is applied", || home.text("configmap c", "/data/a") == "two");
+}
+
+#[test]
+fn the_default_namespace_does_not_go_with_the_file_that_names_it() {
+    let home = Home::new();
+    let file = home.write("a.yaml", documents([namespace("default"), config_map("c", json!({}))]));
+    home.until("it is applied", || !home.get("configmap c").is_null());
+    fs::remove_file(file).expect("ours");
+    home.until_gone("configmap c");
+    assert_eq!(home.text("namespace default", "/status/phase"), "Active");
 }

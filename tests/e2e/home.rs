@@ -441,6 +441,11 @@ fn output(answer: std::process::Output) -> Output {
 
 /// Whether there is no such process any more, or only a zombie.
 pub fn has_ended(pid: Pid) -> bool {
+    // The first thread of a killed process may end before the others, which still hold its sockets and locks.
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    if threads.is_ok_and(|threads| threads.count() > 1) {
+        return false;
+    }
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
     state.is_empty() || state.starts_with(['Z', 'X'])

@@ -184,6 +184,7 @@ fn a_saved_image_can_be_loaded_again() {
     fs::create_dir_all(home.path("../files")).expect("a directory");
     let file = home.path("../files/saved.tar").display().to_string();
     home.must(format!("image save test/busybox:1 -o {file}"));
+    read_by_skopeo(&file);
     let removed = home.must("image rm test/busybox:1");
     assert!(
         removed.starts_with("Untagged: docker.io/test/busybox:1\nDeleted: "),
@@ -242,4 +243,16 @@ fn what_is_no_archive_is_refused() {
     let refused = home.run_with(&cut[..cut.len() / 2], "image load -");
     assert_eq!(refused.code, 1, "{}", refused.stdout);
     assert!(!home.must("image ls").contains("cut"));
+}
+
+/// Other programs read what is saved, as an unprivileged user too.
+fn read_by_skopeo(archive: &str) {
+    let ran = std::process::Command::new("skopeo")
+        .args(["inspect", "--format", "{{.Architecture}}"])
+        .arg(format!("oci-archive:{archive}"))
+        .output();
+    match ran {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => eprintln!("SKIPPED: skopeo can't be run ({error}): whether it reads the archive is not known"),
+    }
 }

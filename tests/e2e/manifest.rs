@@ -90,3 +90,8 @@ pub fn config_map(name: &str, data: Value) -> Manifest {
 pub fn secret(name: &str, data: Value) -> Manifest {
     Manifest(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}))
 }
+
+/// A Namespace.
+pub fn namespace(name: &str) -> Manifest {
+    Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+}

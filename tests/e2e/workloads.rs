@@ -3,11 +3,7 @@
 use serde_json::json;
 
 use crate::home::Home;
-use crate::manifest::{Manifest, config_map, deployment, documents, pod};
-
-fn namespace(name: &str) -> Manifest {
-    Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-}
+use crate::manifest::{config_map, deployment, documents, namespace, pod};
 
 #[test]
 fn a_namespace_takes_all_it_holds_with_it() {
@@ -145,4 +141,23 @@ fn recreate_ends_the_old_pods_first() {
         assert!(old == 0 || new == 0, "{old} old and {new} new");
         new == 2 && home.field("deployment web", "/status/readyReplicas") == 2
     });
+}
+
+#[test]
+fn the_default_namespace_stays_and_its_pods_with_it() {
+    let home = Home::new();
+    home.start(deployment("web", 1, "serve"));
+    let said = home.fails("delete namespace default");
+    assert!(
+        said.contains("namespaces \"default\" is forbidden: this namespace may not be deleted"),
+        "{said}"
+    );
+    let pods = home.get("pods -l app=web");
+    // What a controller makes passes the gate, as a bare pod does.
+    for (field, expected) in [
+        ("serviceAccountName", "default"),
+        ("preemptionPolicy", "PreemptLowerPriority"),
+    ] {
+        assert_eq!(pods["items"][0]["spec"][field], expected, "{field}");
+    }
 }

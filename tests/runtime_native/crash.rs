@@ -31,7 +31,7 @@ fn assert_nothing_left(ground: &Ground) {
         mounts.lines().filter(|line| line.contains(&home)).collect::<Vec<_>>(),
         [""; 0]
     );
-    assert_eq!(fs::read_dir(&ground.options.run_dir).expect("it stays").count(), 0);
+    assert_eq!(ground.run_entries(), [""; 0]);
 }
 
 async fn a_supervisor_killed_at_any_moment_leaves_nothing(ground: Ground) {

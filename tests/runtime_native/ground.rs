@@ -161,6 +161,22 @@ impl Ground {
         self.options.pods_dir.join(&pod.0)
     }
 
+    /// What pods have in the directory of sockets, without what they share.
+    pub fn run_entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.options.run_dir).expect("it stays").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|name| name != "mount-points" && name != "seccomp")
+            .collect()
+    }
+
+    /// A path as the pod's supervisor sees it: its `run` is mounted for itself only.
+    pub fn seen_by_supervisor(&self, pod: &PodUid, path: &Path) -> PathBuf {
+        let pid = self.runtime.supervisor_pid(pod).expect("it lives");
+        let below_root = path.strip_prefix("/").expect("absolute");
+        PathBuf::from(format!("/proc/{pid}/root")).join(below_root)
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.0.path()
     }
@@ -217,7 +233,6 @@ impl Ground {
             env: Vec::new(),
             cwd: String::new(),
             user: String::new(),
-            non_root: false,
             supplemental_groups: Vec::new(),
             mounts: Vec::new(),
             log_path: self.path().join(format!("logs/{name}/{number}.log")),

@@ -64,12 +64,14 @@ async fn a_command_has_its_streams_and_its_code(ground: Ground) {
     drop(input);
     assert_eq!(finish(session).await, (0, "there and back\n".to_owned()));
     assert_eq!(logged(&config), "");
-    let bundle = ground.pod_dir(&pod).join("containers/main/0/bundle");
+    let bundle = ground.pod_dir(&pod).join("run/bundles").join(&config.id.0);
+    let bundle = ground.seen_by_supervisor(&pod, &bundle);
     let left = fs::read_dir(bundle).expect("it is there").flatten();
-    assert!(
-        left.map(|file| file.file_name())
-            .all(|name| name == "config.json" || name == "pid")
-    );
+    assert!(left.map(|file| file.file_name()).all(|name| {
+        ["config.json", "embedded", "pid", "rootfs"]
+            .iter()
+            .any(|known| name == *known)
+    }));
 }
 
 async fn a_command_with_a_terminal_knows_its_size(ground: Ground) {

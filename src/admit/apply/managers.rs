@@ -1,4 +1,7 @@
 //! `metadata.managedFields`: who owns what.
+//!
+//! At rest `fieldsV1` is a text of JSON: as a tree its many maps of one entry would take ten times the memory of the rest of the
+//! object. Clients are shown the tree ([`shown`]).
 
 use std::fmt;
 
@@ -69,7 +72,7 @@ impl Manager {
             "apiVersion": self.api_version,
             "time": self.time,
             "fieldsType": "FieldsV1",
-            "fieldsV1": self.fields.to_json(),
+            "fieldsV1": self.fields.to_json().to_string(),
         });
         if let (false, Value::Object(entry)) = (self.subresource.is_empty(), &mut entry) {
             entry.insert("subresource".into(), json!(self.subresource));
@@ -89,7 +92,7 @@ impl Manager {
             api_version: text("apiVersion"),
             time: text("time"),
             subresource: text("subresource"),
-            fields: entry.get("fieldsV1").map(FieldSet::from_json).unwrap_or_default(),
+            fields: entry.get("fieldsV1").map(fields_of).unwrap_or_default(),
         }
     }
 }
@@ -109,6 +112,31 @@ impl fmt::Display for Manager {
         }
         Ok(())
     }
+}
+
+/// The fields of an entry, at rest or as clients write them.
+fn fields_of(fields: &Value) -> FieldSet {
+    match fields {
+        Value::String(text) => FieldSet::from_json(&serde_json::from_str(text).unwrap_or_default()),
+        tree => FieldSet::from_json(tree),
+    }
+}
+
+/// An object as clients see it: who owns what is a tree.
+pub fn shown(mut object: Value) -> Value {
+    let entries = object
+        .pointer_mut("/metadata/managedFields")
+        .and_then(Value::as_array_mut);
+    for fields in entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.get_mut("fieldsV1"))
+    {
+        if let Value::String(text) = fields {
+            *fields = serde_json::from_str(text).unwrap_or_default();
+        }
+    }
+    object
 }
 
 /// The managers of an object.

@@ -17,6 +17,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use managers::shown;
+
 use fieldset::FieldSet;
 use managers::{Manager, Operation, managers_of, set_managers};
 use merge::{changed, fields_of, metadata_of, prune, retain_existing};

@@ -85,6 +85,7 @@ const ROLLOUT: Entries = &[
 ];
 
 const NO_NETWORK: Say = Warn("not honoured yet: pods have only their loopback interface");
+const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
 const NO_DNS: Say = Warn("not honoured yet: pods have no cluster DNS");
 const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
@@ -99,8 +100,8 @@ const POD: Entries = &[
     ("hostNetwork", Honoured),
     ("shareProcessNamespace", Honoured),
     ("nodeName", Moot),
-    ("nodeSelector", Moot),
-    ("affinity", Moot),
+    ("nodeSelector", NO_SCHEDULER),
+    ("affinity", NO_SCHEDULER),
     ("tolerations", Moot),
     ("topologySpreadConstraints", Moot),
     ("schedulerName", Moot),

@@ -34,7 +34,7 @@ fn what_is_honoured_or_moot_is_quiet() {
             "terminationMessagePath": "/dev/termination-log", "resources": {},
         }],
         "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}}],
-        "nodeSelector": {"disk": "ssd"}, "hostPID": false, "dnsPolicy": "ClusterFirst",
+        "hostPID": false, "dnsPolicy": "ClusterFirst",
     });
     assert_eq!(said(pod(spec)), Vec::<String>::new());
 }

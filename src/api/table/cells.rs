@@ -5,29 +5,12 @@ use serde_json::Value;
 
 use super::Cell;
 use super::age::age_of;
-
-/// Text at a JSON pointer; empty when it is not there.
-pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Number at a JSON pointer; 0 when it is not there, as Go's zero value.
-pub(super) fn number(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
-}
-
-/// List at a JSON pointer; empty when it is not there.
-pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
+use crate::model::value_at;
+pub(super) use crate::model::{list_at as list, number_at as number, text_at as text};
 
 /// How many entries the map at a JSON pointer has.
 pub(super) fn entries(object: &Value, pointer: &str) -> usize {
-    object
-        .pointer(pointer)
+    value_at(object, pointer)
         .and_then(Value::as_object)
         .map_or(0, serde_json::Map::len)
 }

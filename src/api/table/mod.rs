@@ -4,6 +4,7 @@
 //! (`k8s.io/kubernetes/pkg/printers/internalversion`), so that eyes and scripts carry over. This room knows nothing of
 //! the store or of HTTP; one file per kind.
 
+use crate::admit::apply::shown;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -180,10 +181,11 @@ impl KindTable {
             IncludeObject::None => {}
             IncludeObject::Metadata => {
                 let metadata = object.get("metadata").cloned().unwrap_or_default();
-                row["object"] =
+                let partial =
                     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+                row["object"] = shown(partial);
             }
-            IncludeObject::Object => row["object"] = object.clone(),
+            IncludeObject::Object => row["object"] = shown(object.clone()),
         }
         if let Some(conditions) = (self.conditions)(object) {
             row["conditions"] = conditions;

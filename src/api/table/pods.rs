@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::age::age;
 use super::cells::{self, is_condition_true, list, number, or, text as text_at};
 use super::{AGE, Cell, KindTable, NAME, text, wide};
+use crate::model::value_at;
 
 pub(super) static TABLE: KindTable = KindTable {
     columns: &[
@@ -120,7 +121,7 @@ pub fn summarize(pod: &Value) -> PodSummary {
         tally = Tally { ready, ..sidecar_tally };
         walk_containers(pod, &mut status, &mut tally);
     }
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+    if value_at(pod, "/metadata/deletionTimestamp").is_some() {
         if text_at(pod, "/status/reason") == "NodeLost" {
             status = "Unknown".to_owned();
         } else if !matches!(phase, "Succeeded" | "Failed") {
@@ -151,7 +152,7 @@ fn walk_init_containers(pod: &Value) -> (Option<String>, Tally, Tally) {
         if is_sidecar {
             sidecars.add_restarts(container);
         }
-        let terminated = container.pointer("/state/terminated");
+        let terminated = value_at(container, "/state/terminated");
         if terminated.is_some_and(|t| number(t, "/exitCode") == 0) {
             continue;
         }
@@ -178,9 +179,9 @@ fn walk_containers(pod: &Value, status: &mut String, tally: &mut Tally) {
         let waiting = text_at(container, "/state/waiting/reason");
         if !waiting.is_empty() {
             waiting.clone_into(status);
-        } else if let Some(terminated) = container.pointer("/state/terminated") {
+        } else if let Some(terminated) = value_at(container, "/state/terminated") {
             *status = ended(terminated);
-        } else if is_ready(container) && container.pointer("/state/running").is_some() {
+        } else if is_ready(container) && value_at(container, "/state/running").is_some() {
             has_running = true;
             tally.ready += 1;
         }

@@ -2,18 +2,7 @@
 
 use serde_json::Value;
 
-/// Text at a JSON pointer; empty when it is not there.
-pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// List at a JSON pointer; empty when it is not there.
-pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
+pub use crate::model::{list_at as list, text_at as text};
 
 /// Entries of the map at a JSON pointer, as text.
 pub fn entries<'a>(object: &'a Value, pointer: &str) -> Vec<(&'a str, String)> {

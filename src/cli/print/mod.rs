@@ -1,17 +1,21 @@
 //! Answers of the node as text, in kubectl's forms. Pure: values in, strings out.
 
+mod bar;
 mod columns;
 mod elastic;
 mod objects;
+mod size;
 mod table;
 mod unified;
 mod yaml;
 
 use std::path::Path;
 
+pub use bar::{bar, progress_line};
 pub use columns::CustomColumns;
 pub use elastic::elastic;
 pub use objects::{full_name, json, name_line, prepare};
+pub use size::human_size;
 pub use table::{Layout, TableOptions, TablePrinter};
 pub use unified::unified;
 pub use yaml::yaml;

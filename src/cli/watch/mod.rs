@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use futures::{StreamExt, stream};
+use futures::{AsyncBufReadExt, FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use http::Method;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::build::build_beside;
 use super::client::{Node, Resource};
 use super::context::{Context, parse_duration, source_path};
 use super::down::{Workloads, source_kind, unregister, wait_gone};
 use super::error::{CliError, ErrorKind, Result};
 use super::events::event_kind;
+use super::files::Files;
 use super::follow::{Change, changes};
 use super::node;
-use crate::api::own::{SourceRegistered, SourceRequest, path};
+use crate::api::own::{PullState, SourceRegistered, SourceRequest, path};
 use crate::model::{Kind, kind};
 
 mod view;
@@ -49,6 +51,9 @@ pub struct WatchArgs {
     /// Have an installed kustomize or kubectl build overlays, for functions and programs in them
     #[arg(long)]
     external: bool,
+    /// First build the images that are directories with a Containerfile beside the manifests
+    #[arg(long)]
+    build: bool,
     /// Give up after this time
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -69,6 +74,9 @@ enum End {
 pub async fn run(args: &WatchArgs, context: &Context) -> Result {
     let request = request(args, context)?;
     let node = node::connect().await?;
+    if args.build {
+        build(&node, args, context).await?;
+    }
     let started = Instant::now();
     let registered: SourceRegistered = node.own(Method::POST, path::SOURCES, &[], Some(&request)).await?;
     let mut watch = Watch::new(&node, &registered.name, args);
@@ -87,9 +95,30 @@ pub async fn run(args: &WatchArgs, context: &Context) -> Result {
             );
             Ok(())
         }
-        End::Failed(reasons) => Err(CliError::new(ErrorKind::NotReached, reasons.join("\nerror: "))),
-        End::TimedOut => Err(CliError::new(ErrorKind::NotReached, watch.unready())),
+        End::Failed(reasons) => Err(not_reached(&reasons.join("\nerror: "), args)),
+        End::TimedOut => Err(not_reached(&watch.unready(), args)),
     }
+}
+
+/// Failing ends the view and not the source, which people may not expect.
+fn not_reached(why: &str, args: &WatchArgs) -> CliError {
+    let error = CliError::new(ErrorKind::NotReached, why);
+    if args.rm || args.paths == [Path::new("-")] {
+        return error;
+    }
+    let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+    error.with_hint(format!(
+        "it stays watched; `kubelocal down {}` ends it",
+        paths.join(" ")
+    ))
+}
+
+async fn build(node: &Node, args: &WatchArgs, context: &Context) -> Result {
+    let mut manifests = Vec::new();
+    for path in &args.paths {
+        manifests.extend(Files::of_path(path).read(context.namespace())?);
+    }
+    build_beside(node, &manifests).await
 }
 
 /// What the watch made goes, whatever ended it. A second Ctrl-C ends the waiting, and the node goes on alone.
@@ -131,6 +160,23 @@ fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
     Ok(request)
 }
 
+/// Images on their way, whenever that changes.
+fn pulls(node: Node) -> impl Stream<Item = Vec<PullState>> {
+    let lines = async move {
+        Ok(node
+            .stream(path::IMAGES_PULLS, &[])
+            .await?
+            .lines()
+            .map_err(CliError::from))
+    };
+    let states = lines
+        .try_flatten_stream()
+        .map_ok(|line| serde_json::from_str(&line).unwrap_or_default());
+    states
+        .take_while(|states| future::ready(states.is_ok()))
+        .filter_map(|states| future::ready(states.ok()))
+}
+
 /// What a change is about.
 #[derive(Debug, Clone, Copy)]
 enum Topic {
@@ -143,6 +189,8 @@ struct Watch {
     world: World,
     view: View,
     incoming: stream::SelectAll<stream::BoxStream<'static, (Topic, Result<Change>)>>,
+    /// Images on their way. It ends with the node, as the others do, and is not missed.
+    pulls: stream::BoxStream<'static, Vec<PullState>>,
 }
 
 impl Watch {
@@ -177,6 +225,7 @@ impl Watch {
             world: World::default(),
             view,
             incoming: stream::select_all(incoming),
+            pulls: pulls(node.clone()).boxed(),
         }
     }
 
@@ -190,14 +239,11 @@ impl Watch {
             let tick = next_show.or_else(|| self.view.is_ticking().then(|| Instant::now() + Duration::from_secs(1)));
             tokio::select! {
                 change = self.incoming.next() => {
-                    let Some((topic, change)) = change else {
-                        return Err(CliError::new(ErrorKind::NoNode, "the node ended the connection"));
-                    };
-                    let change = change?;
-                    if matches!(change, Change::Listed(_)) {
-                        unlisted = unlisted.saturating_sub(1);
+                    unlisted = unlisted.saturating_sub(self.take(change)?);
+                    // Changes come in bursts: all that are there are learned before anything is judged.
+                    while let Some(change) = self.incoming.next().now_or_never() {
+                        unlisted = unlisted.saturating_sub(self.take(change)?);
                     }
-                    self.learn(topic, change);
                     next_show.get_or_insert_with(|| Instant::now() + GATHER);
                     if unlisted > 0 {
                         continue;
@@ -206,6 +252,10 @@ impl Watch {
                         self.view.show(&self.world, Timestamp::now())?;
                         return Ok(end);
                     }
+                }
+                Some(pulls) = self.pulls.next() => {
+                    self.world.learn_pulls(pulls);
+                    next_show.get_or_insert_with(|| Instant::now() + GATHER);
                 }
                 () = sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() && unlisted == 0 => {
                     self.view.show(&self.world, Timestamp::now())?;
@@ -220,12 +270,19 @@ impl Watch {
         }
     }
 
-    fn learn(&mut self, topic: Topic, change: Change) {
+    /// Takes in what came; returns how many collections it lists.
+    fn take(&mut self, incoming: Option<(Topic, Result<Change>)>) -> Result<usize> {
+        let Some((topic, change)) = incoming else {
+            return Err(CliError::new(ErrorKind::NoNode, "the node ended the connection"));
+        };
+        let change = change?;
+        let listed = usize::from(matches!(change, Change::Listed(_)));
         match topic {
             Topic::Source => self.world.learn_source(change),
             Topic::Objects(kind) => self.world.learn_objects(kind.kind, change),
             Topic::Events => self.world.learn_events(change),
         }
+        Ok(listed)
     }
 
     /// With `--once` the world decides; without, only the end of the source does.
@@ -233,8 +290,10 @@ impl Watch {
         if !self.world.has_source() {
             return Some(End::Failed(vec!["the source was taken down".to_owned()]));
         }
+        if !args.once {
+            return None;
+        }
         match self.world.verdict(Timestamp::now()) {
-            _ if !args.once => None,
             Verdict::Ready => Some(End::Ready),
             Verdict::Failed(reasons) => Some(End::Failed(reasons)),
             Verdict::Waiting => None,

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::waiting::Progress;
 use super::world::{Line, World};
+use crate::api::own::PullState;
 use crate::cli::context::write;
 use crate::cli::error::Result;
-use crate::cli::print::Layout;
+use crate::cli::print::{Layout, progress_line};
 use crate::cli::terminal;
 use crate::model::{Problem, Severity};
 
@@ -60,7 +61,7 @@ impl View {
             Self::Screen { title, drawn } => {
                 let size =
                     terminal::size().map_or((80, 24), |size| (usize::from(size.width), usize::from(size.height)));
-                let lines = screen(title, &world.problems(), &world.lines(now), size);
+                let lines = screen(title, &world.problems(), &world.lines(now), &world.pulls(), size);
                 let back = if *drawn > 0 {
                     format!("\x1b[{drawn}A")
                 } else {
@@ -78,7 +79,13 @@ impl View {
 }
 
 /// The lines of the screen, none longer or more than fit.
-fn screen(title: &str, problems: &[Problem], lines: &[Line], (width, height): (usize, usize)) -> Vec<String> {
+fn screen(
+    title: &str,
+    problems: &[Problem],
+    lines: &[Line],
+    pulls: &[&PullState],
+    (width, height): (usize, usize),
+) -> Vec<String> {
     let mut screen = vec![title.to_owned()];
     screen.extend(problems.iter().flat_map(|problem| problem_lines(problem, true)));
     if lines.is_empty() {
@@ -86,6 +93,7 @@ fn screen(title: &str, problems: &[Problem], lines: &[Line], (width, height): (u
     } else {
         screen.extend(table(lines));
     }
+    screen.extend(pulls.iter().map(|pull| printable(&progress_line("pulling", pull))));
     // The last line of the terminal is where the cursor stands.
     let room = height.saturating_sub(1).max(3);
     if screen.len() > room {
@@ -219,6 +227,7 @@ fn changed_lines(
 mod tests {
     use super::super::waiting::Row;
     use super::*;
+    use crate::api::own::{LayerPhase, LayerState};
 
     fn line(name: &str, status: &str, waiting_for: &str) -> Line {
         let progress = if waiting_for.is_empty() {
@@ -279,7 +288,7 @@ mod tests {
         let lines: Vec<Line> = (0..20)
             .map(|n| line(&format!("pod/web-{n}"), "Pending", "a very long reason to wait for"))
             .collect();
-        let screen = screen("Watching x", &[], &lines, (40, 10));
+        let screen = screen("Watching x", &[], &lines, &[], (40, 10));
         let shown = plain(&screen);
         assert_eq!(shown.len(), 9);
         assert!(shown.iter().all(|line| line.chars().count() <= 40), "{shown:?}");
@@ -288,8 +297,30 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_comes_has_a_bar() {
+        let layer = LayerState {
+            digest: "sha256:x".into(),
+            size: 1000,
+            received: 500,
+            phase: LayerPhase::Pulling,
+        };
+        let mut pull = PullState {
+            name: "nginx".into(),
+            layers: vec![layer],
+        };
+        let waiting = line("pod/web", "ContainerCreating", "app");
+        let last = |pull: &PullState| screen("t", &[], std::slice::from_ref(&waiting), &[pull], (80, 24)).pop();
+        assert_eq!(
+            last(&pull).as_deref(),
+            Some("pulling nginx [============>           ] 500B/1.0kB")
+        );
+        pull.layers.clear();
+        assert_eq!(last(&pull).as_deref(), Some("pulling nginx"));
+    }
+
+    #[test]
     fn what_a_container_says_can_not_drive_the_terminal() {
-        let shown = plain(&screen("t", &[], &[line("pod/web", "\x1b[2Jx", "")], (80, 24)));
+        let shown = plain(&screen("t", &[], &[line("pod/web", "\x1b[2Jx", "")], &[], (80, 24)));
         assert!(!shown.join("").contains('\x1b'), "{shown:?}");
     }
 }

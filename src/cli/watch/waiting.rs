@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::api::table::age::{age, human_duration};
 use crate::api::table::pods::summarize;
 use crate::cli::wait::has_condition;
+use crate::model::{list_at as list, number_at as number, text_at as text, value_at};
 
 /// One line of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +34,6 @@ pub enum Progress {
     Waiting,
     /// It will not become so by itself.
     Failed,
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
-}
-
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
 }
 
 fn age_of(object: &Value, now: Timestamp) -> String {
@@ -78,7 +64,7 @@ pub fn pod_row(pod: &Value, trouble: Option<&str>, now: Timestamp) -> Row {
 }
 
 fn pod_progress(pod: &Value) -> Progress {
-    let is_deleting = pod.pointer("/metadata/deletionTimestamp").is_some();
+    let is_deleting = value_at(pod, "/metadata/deletionTimestamp").is_some();
     match text(pod, "/status/phase") {
         _ if is_deleting => Progress::Waiting,
         "Succeeded" => Progress::Ready,
@@ -101,7 +87,7 @@ fn all_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn pod_waits_for(pod: &Value, trouble: Option<&str>) -> String {
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+    if value_at(pod, "/metadata/deletionTimestamp").is_some() {
         let grace = number(pod, "/metadata/deletionGracePeriodSeconds");
         return format!("its containers to end (grace {})", human_duration(grace));
     }
@@ -135,9 +121,7 @@ fn init_waits_for(pod: &Value) -> Option<String> {
     }
     let total = list(pod, "/spec/initContainers").len();
     let is_done = |status: &&Value| {
-        let is_over = status
-            .pointer("/state/terminated")
-            .is_some_and(|state| number(state, "/exitCode") == 0);
+        let is_over = value_at(status, "/state/terminated").is_some_and(|state| number(state, "/exitCode") == 0);
         is_over || status.get("started") == Some(&Value::Bool(true)) && status.get("ready") == Some(&Value::Bool(true))
     };
     let mut statuses = list(pod, "/status/initContainerStatuses").iter().enumerate();
@@ -170,16 +154,15 @@ fn containers_wait_for(pod: &Value) -> Option<String> {
 }
 
 fn container_trouble(status: &Value) -> Option<String> {
-    if let Some(waiting) = status.pointer("/state/waiting") {
-        let last = status.pointer("/lastState/terminated").map(ended).unwrap_or_default();
+    if let Some(waiting) = value_at(status, "/state/waiting") {
+        let last = value_at(status, "/lastState/terminated").map(ended).unwrap_or_default();
         let message = text(waiting, "/message");
         return Some(join(&[
             text(waiting, "/reason"),
             if message.is_empty() { &last } else { message },
         ]));
     }
-    status
-        .pointer("/state/terminated")
+    value_at(status, "/state/terminated")
         .filter(|state| number(state, "/exitCode") != 0)
         .map(ended)
 }
@@ -264,7 +247,7 @@ fn workload_row(
         (false, false) => Progress::Waiting,
     };
     let status = match progress {
-        _ if object.pointer("/metadata/deletionTimestamp").is_some() => "Terminating",
+        _ if value_at(object, "/metadata/deletionTimestamp").is_some() => "Terminating",
         Progress::Ready => "Ready",
         Progress::Waiting => "Progressing",
         Progress::Failed => "Failed",

@@ -6,17 +6,23 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::waiting::{Progress, Row, deployment_row, pod_row, replica_set_row};
+use crate::api::own::PullState;
 use crate::cli::follow::Change;
-use crate::model::{Problem, Severity, SourceObject, SourceStatus};
+use crate::model::{Problem, Severity, SourceStatus, text_at as text, value_at};
 
 /// Everything seen so far.
 #[derive(Debug, Default)]
 pub struct World {
-    source: Option<Value>,
+    /// The status of the source; `None` if there is no source.
+    source: Option<SourceStatus>,
+    /// Kind, namespace and name of what the source names.
+    named: BTreeSet<(String, String, String)>,
     /// Pods, ReplicaSets and Deployments by uid.
     objects: BTreeMap<String, Value>,
     /// The last warning about an object, by its uid.
     troubles: BTreeMap<String, (Option<Timestamp>, String)>,
+    /// Images on their way, whoever wants them.
+    pulls: Vec<PullState>,
 }
 
 /// An object with its line.
@@ -41,18 +47,22 @@ pub enum Verdict {
     Failed(Vec<String>),
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
 impl World {
     /// Takes in a change of the source itself.
     pub fn learn_source(&mut self, change: Change) {
-        self.source = match change {
+        let source = match change {
             Change::Listed(mut sources) => sources.pop(),
             Change::Changed(source) => Some(source),
             Change::Deleted(_) => None,
         };
+        self.source = source.map(|mut source| {
+            let status = source.get_mut("status").map(Value::take).unwrap_or_default();
+            serde_json::from_value(status).unwrap_or_default()
+        });
+        let named = self.source.iter().flat_map(|status| &status.objects);
+        self.named = named
+            .map(|object| (object.kind.clone(), object.namespace.clone(), object.name.clone()))
+            .collect();
     }
 
     /// Takes in a change of pods or workloads; `kind` is the kind of all of them.
@@ -96,13 +106,26 @@ impl World {
         }
     }
 
-    /// The status of the source; empty before it was read.
+    /// Takes in which images are on their way.
+    pub fn learn_pulls(&mut self, pulls: Vec<PullState>) {
+        self.pulls = pulls;
+    }
+
+    /// The images on their way that pods of the source wait for.
     #[must_use]
-    pub fn status(&self) -> SourceStatus {
-        let status = self.source.as_ref().and_then(|source| source.get("status"));
-        status
-            .and_then(|status| serde_json::from_value(status.clone()).ok())
-            .unwrap_or_default()
+    pub fn pulls(&self) -> Vec<&PullState> {
+        let members = self.members();
+        let lists = ["/spec/initContainers", "/spec/containers"];
+        let containers = members
+            .iter()
+            .filter(|object| text(object, "/kind") == "Pod")
+            .flat_map(|pod| lists.iter().filter_map(|list| value_at(pod, list)?.as_array()))
+            .flatten();
+        let wanted: BTreeSet<&str> = containers.map(|container| text(container, "/image")).collect();
+        self.pulls
+            .iter()
+            .filter(|pull| wanted.contains(pull.name.as_str()))
+            .collect()
     }
 
     /// Whether the source is there at all.
@@ -114,7 +137,7 @@ impl World {
     /// What is wrong in the files.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.status().problems
+        self.source.iter().flat_map(|status| status.problems.clone()).collect()
     }
 
     /// A line for each pod and workload of the source, owners before what they own.
@@ -129,7 +152,9 @@ impl World {
     /// How far it all is.
     #[must_use]
     pub fn verdict(&self, now: Timestamp) -> Verdict {
-        let status = self.status();
+        let Some(status) = &self.source else {
+            return Verdict::Waiting;
+        };
         let errors = status
             .problems
             .iter()
@@ -145,18 +170,15 @@ impl World {
             .conditions
             .iter()
             .any(|condition| condition.type_ == "Synced" && condition.status == "True");
-        let is_complete = status
-            .objects
+        let seen: BTreeSet<_> = self.objects.values().map(name_of).collect();
+        let is_complete = self
+            .named
             .iter()
-            .all(|object| !is_shown_kind(&object.kind) || self.has(object));
+            .all(|wanted| !is_shown_kind(&wanted.0) || seen.contains(wanted));
         match is_synced && is_complete && lines.iter().all(|line| line.row.progress == Progress::Ready) {
             true => Verdict::Ready,
             false => Verdict::Waiting,
         }
-    }
-
-    fn has(&self, wanted: &SourceObject) -> bool {
-        self.objects.values().any(|object| is_it(wanted, object))
     }
 
     fn line(&self, object: &Value, now: Timestamp) -> Option<Line> {
@@ -180,11 +202,11 @@ impl World {
 
     /// What the source names and what that owns. ReplicaSets of Deployments are left out: their Deployment speaks for them.
     fn members(&self) -> Vec<&Value> {
-        let named = self.status().objects;
+        let owned = self.owned();
         let mut roots: Vec<&Value> = self
             .objects
             .values()
-            .filter(|object| named.iter().any(|wanted| is_it(wanted, object)))
+            .filter(|object| self.named.contains(&name_of(object)))
             .collect();
         roots.sort_by_key(|object| {
             (
@@ -195,43 +217,50 @@ impl World {
         });
         let (mut members, mut seen) = (Vec::new(), BTreeSet::new());
         for root in roots {
-            self.add_with_owned(root, false, &mut members, &mut seen);
+            add_with_owned(&owned, root, false, &mut members, &mut seen);
         }
         members
     }
 
-    fn add_with_owned<'a>(
-        &'a self,
-        object: &'a Value,
-        is_hidden: bool,
-        members: &mut Vec<&'a Value>,
-        seen: &mut BTreeSet<&'a str>,
-    ) {
-        let uid = text(object, "/metadata/uid");
-        if !seen.insert(uid) {
-            return;
+    /// What each owner's uid owns, the oldest first.
+    fn owned(&self) -> Owned<'_> {
+        let mut owned = Owned::new();
+        for object in self.objects.values() {
+            let owners = value_at(object, "/metadata/ownerReferences").and_then(Value::as_array);
+            for owner in owners.into_iter().flatten() {
+                owned.entry(text(owner, "/uid")).or_default().push(object);
+            }
         }
-        if !is_hidden {
-            members.push(object);
+        for objects in owned.values_mut() {
+            objects.sort_by_key(|object| {
+                (
+                    text(object, "/metadata/creationTimestamp"),
+                    text(object, "/metadata/name"),
+                )
+            });
         }
-        let is_owned = |candidate: &&Value| {
-            let owners = candidate
-                .pointer("/metadata/ownerReferences")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
-            owners.into_iter().any(|owner| text(owner, "/uid") == uid)
-        };
-        let mut owned: Vec<&Value> = self.objects.values().filter(is_owned).collect();
-        owned.sort_by_key(|object| {
-            (
-                text(object, "/metadata/creationTimestamp"),
-                text(object, "/metadata/name"),
-            )
-        });
-        for object in owned {
-            self.add_with_owned(object, text(object, "/kind") == "ReplicaSet", members, seen);
-        }
+        owned
+    }
+}
+
+type Owned<'a> = BTreeMap<&'a str, Vec<&'a Value>>;
+
+fn add_with_owned<'a>(
+    owned: &Owned<'a>,
+    object: &'a Value,
+    is_hidden: bool,
+    members: &mut Vec<&'a Value>,
+    seen: &mut BTreeSet<&'a str>,
+) {
+    let uid = text(object, "/metadata/uid");
+    if !seen.insert(uid) {
+        return;
+    }
+    if !is_hidden {
+        members.push(object);
+    }
+    for object in owned.get(uid).into_iter().flatten() {
+        add_with_owned(owned, object, text(object, "/kind") == "ReplicaSet", members, seen);
     }
 }
 
@@ -247,10 +276,9 @@ fn is_shown_kind(kind: &str) -> bool {
     matches!(kind, "Pod" | "Deployment" | "ReplicaSet")
 }
 
-fn is_it(wanted: &SourceObject, object: &Value) -> bool {
-    wanted.kind == text(object, "/kind")
-        && wanted.namespace == text(object, "/metadata/namespace")
-        && wanted.name == text(object, "/metadata/name")
+fn name_of(object: &Value) -> (String, String, String) {
+    let field = |pointer| text(object, pointer).to_owned();
+    (field("/kind"), field("/metadata/namespace"), field("/metadata/name"))
 }
 
 #[cfg(test)]

@@ -269,10 +269,14 @@ async fn the_systems_namespaces_are_there_and_come_back() {
     };
     let all = ["default", "kube-node-lease", "kube-public", "kube-system"];
     cluster.wait_for("all four", |c| names(c) == all).await;
-    let default = cluster.list("v1", "Namespace")[0].clone();
-    cluster.delete(default.key(), Propagation::Background);
-    let is_back = |c: &Cluster| c.store.get(default.key()).is_some_and(|n| n.uid() != default.uid());
-    cluster.wait_for("a new default", is_back).await;
+    let namespaces = cluster.list("v1", "Namespace");
+    let lease = namespaces
+        .iter()
+        .find(|n| n.key().name == "kube-node-lease")
+        .expect("it is there");
+    cluster.delete(lease.key(), Propagation::Background);
+    let is_back = |c: &Cluster| c.store.get(lease.key()).is_some_and(|n| n.uid() != lease.uid());
+    cluster.wait_for("a new one", is_back).await;
     cluster.stop().await;
 }
 

@@ -193,7 +193,7 @@ fn documents_of_megabytes_and_other_artifacts_are_refused_by_name() {
         .push(serde_json::json!({ "digest": Digest::of(b""), "size": 0, "annotations": { "x": "y".repeat(20_000) } }));
     assert!(matches!(room.load(big.archive()), Err(ImageError::OverLimit { .. })));
     for (manifest, reason) in [
-        (serde_json::json!({ "schemaVersion": 1 }), "schema version 1"),
+        (serde_json::json!({ "schemaVersion": 1 }), "schema 1"),
         (serde_json::json!({ "schemaVersion": 2 }), "no config"),
         (
             serde_json::json!({ "schemaVersion": 2, "config": { "mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": Digest::of(b""), "size": 0 } }),

@@ -1,5 +1,6 @@
 //! The room as its callers see it: archives made here go in, trees and answers come out.
 
+mod collect;
 mod hostile;
 mod store;
 mod trees;
@@ -151,7 +152,15 @@ impl Room {
     }
 
     fn open(dir: &Path, limits: Limits) -> ImageStore {
-        ImageStore::open_with(&dir.join("images"), &dir.join("binary"), limits).expect("a store")
+        ImageStore::open_with(
+            &dir.join("images"),
+            StoreOptions {
+                binary: dir.join("binary"),
+                limits,
+                ..StoreOptions::default()
+            },
+        )
+        .expect("a store")
     }
 
     fn path(&self, relative: &str) -> PathBuf {

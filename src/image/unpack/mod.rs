@@ -22,5 +22,5 @@ pub(super) use extract::{Unpacked, extract};
 pub(super) use index::{IndexedEntry, index, spool};
 pub(super) use notes::{Note, merge};
 pub(super) use owner::Owners;
-pub(super) use stream::{Measured, Source, Streamed, stream};
+pub(super) use stream::{Keep, Measured, Source, Streamed, stream};
 pub(super) use tree::{is_opaque, open_root};

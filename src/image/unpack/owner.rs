@@ -20,6 +20,16 @@ impl Owners {
         }
     }
 
+    /// Whether this user exists here.
+    pub fn has_uid(&self, uid: u32) -> bool {
+        holds(&self.uids, uid)
+    }
+
+    /// Whether this group exists here.
+    pub fn has_gid(&self, gid: u32) -> bool {
+        holds(&self.gids, gid)
+    }
+
     /// The owner that an entry gets: its own where it can, else root, and then without setuid or setgid, which
     /// would lend root's rights where the image meant to lend someone else's.
     pub(super) fn plan_owner(&self, uid: u32, gid: u32, mode: u32) -> Owner {

@@ -53,7 +53,23 @@ pub struct Source<R> {
     /// More than this many are refused.
     pub max_size: u64,
     /// Takes the packed bytes as they come.
-    pub keep: Option<File>,
+    pub keep: Option<Keep>,
+}
+
+/// A file that takes a stream's bytes.
+pub struct Keep {
+    /// Written from its present position on.
+    pub file: File,
+    /// So many bytes at the beginning of the stream are in it already.
+    pub already: u64,
+}
+
+impl Keep {
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let passed = usize::try_from(self.already).map_or(chunk.len(), |already| already.min(chunk.len()));
+        self.already -= passed as u64;
+        self.file.write_all(&chunk[passed..])
+    }
 }
 
 /// Reads a stream to its end, keeps, hashes and decompresses it, and gives what comes out to `consume`.
@@ -183,8 +199,8 @@ fn run_reader<R: Read>(
                 limit: format!("{} bytes", source.max_size),
             });
         }
-        if let Some(file) = &mut source.keep {
-            file.write_all(&chunk)?;
+        if let Some(keep) = &mut source.keep {
+            keep.write(&chunk)?;
         }
         let shared = Arc::new(chunk);
         // Whoever consumes may give up early; the bytes are kept and hashed to their end all the same.

@@ -106,7 +106,8 @@ impl NamespaceTransformer {
             let is_own = spec.path == "metadata/namespace" || (!is_core && spec.path == "metadata/name");
             let is_subject = matches!(spec.gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding")
                 && spec.path == "subjects/namespace";
-            if !(is_own || is_binding && is_subject) {
+            let is_done = is_own || (is_binding && is_subject);
+            if !is_done {
                 self.set_field(graph, root, spec, Tag::Str)
                     .within(|| "namespace transformation failed".to_owned())?;
             }

@@ -47,7 +47,7 @@ pub fn expand(root: &mut Node) -> Result<(), YamlError> {
 /// Replaces aliases and removes anchors; merge keys stay.
 ///
 /// # Errors
-/// As [`expand`], merge keys aside.
+/// As `expand`, merge keys aside.
 pub fn expand_aliases(root: &mut Node) -> Result<(), YamlError> {
     Expander::new(false).walk(root)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::compose::compose;
 use super::error::{Problem, YamlError};
 use super::node::{Data, Document, Entry, Form, Node, Pos, Tag};
-use super::resolve::{Dialect, Scalar, is_base60, resolve};
+use super::resolve::{Dialect, Scalar, resolve};
 use super::scan::Origin;
 use super::typed::{scalar_of, scalar_to_json};
 use super::{anchor, number, print};
@@ -279,14 +279,7 @@ pub fn from_json(value: &Value) -> Result<Node> {
 
 /// A string in the style in which it is printed: in quotes where the older reader would take it for something else.
 fn string_from_json(text: &str, is_key: bool) -> Result<Node> {
-    let asked = if text.contains('\n') {
-        Form::Literal
-    } else if resolve(text, Dialect::Legacy) != Scalar::Str || is_base60(text) {
-        Form::DoubleQuoted
-    } else {
-        Form::Default
-    };
-    let form = print::form_of(text, asked, is_key);
+    let form = print::form_of(text, print::asked_form(text), is_key);
     check_block(text, form, Pos::default())?;
     Ok(Node::string(text).with_form(form))
 }

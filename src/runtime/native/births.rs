@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, PodDir, SandboxRecord};
-use super::spawn;
+use super::{rootfs, spawn};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 
 /// Starts supervisors, and hands them to the others that live.
@@ -66,6 +66,8 @@ impl Births {
             config: config.clone(),
             created_at: Timestamp::now(),
             oci_runtime: self.oci_runtime.clone(),
+            seccomp_cache: self.living.options.run_dir.join("seccomp"),
+            mount_points: rootfs::mount_points(&self.living.options.run_dir),
         };
         let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
         written.map_err(|source| RuntimeError::Io {

@@ -18,7 +18,7 @@
 //! signal blocked (`sys::default_signals`); zombies of failed calls reaped by PID 1 (`supervisor::exits`); no
 //! `noNewPrivileges: false`, always a PATH, no resources without controllers (`spec`); the working directory made
 //! before (`rootfs`); errors from its events (`oci::trace`); own state and signals by pidfd (`supervisor::container`);
-//! seccomp for executed commands (`oci::embedded`); the host's sysfs bound where a new one is not allowed
+//! seccomp filters (`oci::filter`, `oci::executor`); the host's sysfs bound where a new one is not allowed
 //! (`spec::mounts`).
 
 mod births;

@@ -10,6 +10,7 @@ use super::client::Connection;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, PodDir};
+use super::rootfs;
 use super::session;
 use super::wire::{Reply, Request};
 use crate::runtime::{
@@ -39,6 +40,11 @@ impl NativeRuntime {
                 source,
             })?;
         }
+        let mount_points = rootfs::mount_points(&options.run_dir);
+        rootfs::make_mount_points(&mount_points).map_err(|source| RuntimeError::Io {
+            path: mount_points,
+            source,
+        })?;
         let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         subreaper.map_err(|e| RuntimeError::Sandbox(format!("child subreaper: {e}")))?;
         let oci_runtime = options.oci_runtime.as_deref().map(Program::detect).transpose();

@@ -9,12 +9,11 @@
 //!                 /supervisor.json                     which process serves it
 //!                 /supervisor.log                      its last words
 //!                 /cgroup                              where its control group is, if it has one
-//!                 /run/                                tmpfs in the supervisor's own mount namespace
+//!                 /run/                                tmpfs in the supervisor's own mount namespace: OCI bundles with
+//!                                                      root file systems, and what the OCI runtime keeps
 //!                 /containers/<name>/<attempt>/config.json      what was asked
 //!                                             /status.json      what it does, or how it ended
-//!                                             /bundle/          the OCI bundle
 //!                                             /upper/ work/     its writes
-//!                                             /rootfs/          where the supervisor mounts it
 //! ```
 
 use std::fs;
@@ -39,6 +38,10 @@ pub(super) struct SandboxRecord {
     pub created_at: Timestamp,
     /// Which OCI runtime the pod's containers use for all of its life; `None` is the embedded one.
     pub oci_runtime: Option<Program>,
+    /// Where translated seccomp profiles are kept, for all pods of the node.
+    pub seccomp_cache: PathBuf,
+    /// The lowest layer of every container's root: [`super::rootfs::make_mount_points`].
+    pub mount_points: PathBuf,
 }
 
 /// `supervisor.json`: which process it is. A pid alone may have been reused, and after a reboot a start time too.
@@ -166,20 +169,12 @@ impl RunDir {
         self.0.join("status.json")
     }
 
-    pub fn bundle(&self) -> PathBuf {
-        self.0.join("bundle")
-    }
-
     pub fn upper(&self) -> PathBuf {
         self.0.join("upper")
     }
 
     pub fn work(&self) -> PathBuf {
         self.0.join("work")
-    }
-
-    pub fn rootfs(&self) -> PathBuf {
-        self.0.join("rootfs")
     }
 }
 

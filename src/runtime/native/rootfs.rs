@@ -3,10 +3,10 @@
 //! Layers are hostile input: a path in a root is only ever resolved with `openat2(RESOLVE_IN_ROOT)`, which keeps symbolic links,
 //! absolute ones too, below the root.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -17,7 +17,37 @@ use super::record::{RunDir, make_dir, remove_tree};
 /// `/etc/passwd` and `/etc/group` beyond this are not read: no real one is larger, and memory is the supervisor's.
 const MAX_ETC_FILE: u64 = 4 << 20;
 
-/// Mounts the layers, with a directory for writes above them, at [`RunDir::rootfs`].
+/// What is mounted in every container; none of it need be in its image.
+const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
+const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// Where a node keeps what [`make_mount_points`] makes.
+pub(super) fn mount_points(run_dir: &Path) -> PathBuf {
+    run_dir.join("mount-points")
+}
+
+/// Makes a layer of empty directories and files that goes below every image: without it each container's start would make them
+/// anew above the image, and copy the directories that they are in.
+///
+/// # Errors
+/// The directory can't be written.
+pub(super) fn make_mount_points(layer: &Path) -> io::Result<()> {
+    make_dir(layer)?;
+    fs::set_permissions(layer, Permissions::from_mode(0o755))?;
+    for name in DIRECTORIES {
+        let path = layer.join(name);
+        make_dir(&path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    }
+    for name in FILES {
+        let path = layer.join(name);
+        File::create(&path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
+/// Mounts the layers, with the run's directory for writes above them, at `rootfs`.
 ///
 /// Mount options must fit a page, which 40 layers with their full paths would not. So the layers are linked as `0`, `1`, …
 /// in `links`, a directory on a tmpfs, and named relative to it: 150 layers take 500 bytes. No option is then a path from
@@ -25,16 +55,17 @@ const MAX_ETC_FILE: u64 = 4 << 20;
 ///
 /// # Errors
 /// The kernel refused; the text is for people.
-pub(super) fn mount_overlay(layers: &[PathBuf], run: &RunDir, links: &Path) -> Result<(), String> {
-    let made = mount_overlay_io(layers, run, links);
+pub(super) fn mount_overlay(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path) -> Result<(), String> {
+    let made = mount_overlay_io(layers, run, rootfs, links);
     // Links were needed for the call only.
     let _ = fs::remove_dir_all(links);
-    made.map_err(|e| format!("overlay of {} layers: {e}", layers.len()))
+    // The lowest is ours and no part of the image.
+    made.map_err(|e| format!("overlay of {} layers: {e}", layers.len().saturating_sub(1)))
 }
 
-fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path) -> io::Result<()> {
+fn mount_overlay_io(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path) -> io::Result<()> {
     remove_tree(links)?;
-    for dir in [links, &run.upper(), &run.work(), &run.rootfs()] {
+    for dir in [links, &run.upper(), &run.work(), rootfs] {
         make_dir(dir)?;
     }
     // The upper directory is the root as the container sees it.
@@ -47,7 +78,7 @@ fn mount_overlay_io(layers: &[PathBuf], run: &RunDir, links: &Path) -> io::Resul
     std::env::set_current_dir(links)?;
     let mounted = rustix::mount::mount(
         "overlay",
-        run.rootfs(),
+        rootfs,
         "overlay",
         MountFlags::empty(),
         Some(&*std::ffi::CString::new(overlay_options(layers.len()))?),
@@ -65,8 +96,8 @@ fn overlay_options(layers: usize) -> String {
 }
 
 /// Takes the mount away, whoever still looks into it.
-pub(super) fn unmount(run: &RunDir) -> io::Result<()> {
-    match rustix::mount::unmount(run.rootfs(), UnmountFlags::DETACH) {
+pub(super) fn unmount(rootfs: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(rootfs, UnmountFlags::DETACH) {
         // Not mounted, or never made.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

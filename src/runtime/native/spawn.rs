@@ -106,7 +106,8 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
     }
     let listener = listen(&options.run_dir, &config.uid)?;
     let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    // Without pre-exec hooks, so that the standard library uses posix_spawn: forking a large process is slow.
+    // Without pre-exec hooks, and without a directory either, which the supervisor changes itself: so the standard library uses
+    // posix_spawn. Forking a large process is slow.
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")
         .arg("pod-supervisor")
@@ -114,7 +115,6 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .arg(dir.path())
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))
         .stderr(Stdio::from(log))

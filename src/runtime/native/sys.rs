@@ -97,6 +97,37 @@ pub(super) fn close_all() {
     }
 }
 
+/// Puts a seccomp filter (instructions of classic BPF, 8 bytes each) on the calling thread, beside those it has (seccomp(2)).
+pub(super) fn load_seccomp(program: &[u8], flags: u32) -> io::Result<()> {
+    let mut instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(size_of::<libc::sock_filter>())
+        .map(|bytes| libc::sock_filter {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        })
+        .collect();
+    let program = libc::sock_fprog {
+        len: u16::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: instructions.as_mut_ptr(),
+    };
+    // SAFETY: the structure and the instructions that it points to live until after the call, which copies them.
+    let loaded = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::c_ulong::from(flags),
+            &raw const program,
+        )
+    };
+    if loaded == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Waits for ever, or until a signal ends the process.
 pub(super) fn pause() -> ! {
     loop {

@@ -12,10 +12,23 @@ mod value;
 mod writer;
 
 use super::node::Form;
+use super::resolve::{Dialect, Scalar, is_base60, resolve};
 pub use order::sort_keys;
 pub use tree::{print_document, print_node};
 pub use value::print_value;
 use writer::{Printer, Writer};
+
+/// The form that the reference asks for when it prints a string of JSON: in quotes where the older reader would take it for something
+/// else.
+pub fn asked_form(text: &str) -> Form {
+    if text.contains('\n') {
+        Form::Literal
+    } else if resolve(text, Dialect::Legacy) != Scalar::Str || is_base60(text) {
+        Form::DoubleQuoted
+    } else {
+        Form::Default
+    }
+}
 
 /// The form in which a tree's printer writes a scalar outside of brackets that was asked for in another.
 pub fn form_of(text: &str, asked: Form, is_key: bool) -> Form {

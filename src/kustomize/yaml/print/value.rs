@@ -8,8 +8,9 @@ use super::super::legacy::legacy_to_json;
 use super::super::node::{FileId, Form};
 use super::super::number;
 use super::super::reader::parse_document;
-use super::super::resolve::{Dialect, Scalar, is_base60, resolve};
+use super::super::resolve::{Dialect, Scalar, resolve};
 use super::analysis::analyze;
+use super::asked_form;
 use super::order::sort_keys;
 use super::writer::{Printer, Writer};
 
@@ -71,14 +72,7 @@ impl Writer {
     }
 
     fn string(&mut self, text: &str, is_simple_key: bool) {
-        let asked = if text.contains('\n') {
-            Form::Literal
-        } else if resolve(text, Dialect::Legacy) != Scalar::Str || is_base60(text) {
-            Form::DoubleQuoted
-        } else {
-            Form::Default
-        };
-        let form = self.choose_form(text, asked, is_simple_key);
+        let form = self.choose_form(text, asked_form(text), is_simple_key);
         self.write_scalar(text, form, is_simple_key);
     }
 

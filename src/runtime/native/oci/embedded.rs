@@ -4,15 +4,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
+use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 
+use super::super::record::{make_dir, write_json};
 use super::console::Console;
 use super::executor::{Confinement, Exec};
+use super::filter::Filter;
 use super::{Bundle, Launched, OciRuntime, mount_namespace, trace};
 
 /// The runtime that is linked in.
@@ -21,10 +23,11 @@ pub(super) struct Embedded;
 impl OciRuntime for Embedded {
     fn run(&self, bundle: &Bundle) -> Result<Launched, String> {
         let call = Call::begin(bundle)?;
+        let (path, confinement) = prepare_bundle(bundle)?;
         // As a sibling: the container's first process is the supervisor's child, not this short-lived process's.
-        let built = call.builder(bundle, None).and_then(|builder| {
+        let built = call.builder(bundle, confinement).and_then(|builder| {
             builder
-                .as_init(&bundle.path)
+                .as_init(&path)
                 .with_systemd(false)
                 .with_detach(true)
                 .as_sibling(true)
@@ -42,8 +45,8 @@ impl OciRuntime for Embedded {
 
     fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
         let call = Call::begin(bundle)?;
-        let confinement = prepare_confinement(bundle, process)?;
-        let built = call.builder(bundle, Some(confinement)).and_then(|builder| {
+        let confinement = prepare_process(bundle, process)?;
+        let built = call.builder(bundle, confinement).and_then(|builder| {
             let tenant = builder.as_tenant().with_process(Some(process));
             tenant.with_detach(true).as_sibling(true).build()
         });
@@ -119,28 +122,57 @@ impl Call {
     }
 }
 
-/// libcontainer leaves the seccomp profile out for a command executed in a running container. So the command's process
-/// loads it itself as its last act. Without no_new_privs that takes CAP_SYS_ADMIN: the process is given it, with
-/// CAP_SETPCAP to get rid of it again, for just that long.
-fn prepare_confinement(bundle: &Bundle, process: &Path) -> Result<Confinement, String> {
-    let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
-    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
-    let text = std::fs::read(process).map_err(|e| format!("process description: {e}"))?;
-    let mut wanted: Process = serde_json::from_slice(&text).map_err(|e| format!("process description: {e}"))?;
-    if seccomp.is_none() || wanted.no_new_privileges() == Some(true) {
-        return Ok(Confinement {
-            seccomp,
-            capabilities: None,
-        });
-    }
-    let real = wanted.capabilities().clone().unwrap_or_default();
-    wanted.set_capabilities(Some(widened(&real)));
-    let text = serde_json::to_vec(&wanted).map_err(|e| format!("process description: {e}"))?;
-    std::fs::write(process, text).map_err(|e| format!("process description: {e}"))?;
-    Ok(Confinement {
-        seccomp,
-        capabilities: Some(real),
-    })
+/// The bundle as libcontainer gets it: without the seccomp profile, which the process itself loads as its last act. Returns where it
+/// is and what the process has to do.
+fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Option<Confinement>), String> {
+    let mut spec = load_spec(bundle)?;
+    let Some(mut linux) = spec.linux().clone() else {
+        return Ok((bundle.path.clone(), None));
+    };
+    let (Some(profile), Some(mut process)) = (linux.seccomp().clone(), spec.process().clone()) else {
+        return Ok((bundle.path.clone(), None));
+    };
+    let confinement = confine(bundle, &profile, &mut process)?;
+    linux.set_seccomp(None);
+    spec.set_linux(Some(linux)).set_process(Some(process));
+    let path = bundle.path.join("embedded");
+    make_dir(&path)
+        .and_then(|()| write_json(&path.join("config.json"), &spec, false))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((path, Some(confinement)))
+}
+
+/// The same for a command in a running container; its description is a file that is written anew.
+fn prepare_process(bundle: &Bundle, path: &Path) -> Result<Option<Confinement>, String> {
+    let spec = load_spec(bundle)?;
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
+        return Ok(None);
+    };
+    let described = |e: &dyn std::fmt::Display| format!("process description: {e}");
+    let text = std::fs::read(path).map_err(|e| described(&e))?;
+    let mut process: Process = serde_json::from_slice(&text).map_err(|e| described(&e))?;
+    let confinement = confine(bundle, profile, &mut process)?;
+    write_json(path, &process, false).map_err(|e| described(&e))?;
+    Ok(Some(confinement))
+}
+
+fn load_spec(bundle: &Bundle) -> Result<Spec, String> {
+    Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))
+}
+
+/// What a process under this profile has to do. Without no_new_privs loading a filter takes CAP_SYS_ADMIN: the process is given it,
+/// with CAP_SETPCAP to get rid of it again, for just that long.
+fn confine(bundle: &Bundle, profile: &LinuxSeccomp, process: &mut Process) -> Result<Confinement, String> {
+    let filter = Filter::of(profile, &bundle.seccomp_cache)?;
+    let capabilities = match process.no_new_privileges() {
+        Some(true) => None,
+        Some(false) | None => {
+            let real = process.capabilities().clone().unwrap_or_default();
+            process.set_capabilities(Some(widened(&real)));
+            Some(real)
+        }
+    };
+    Ok(Confinement { filter, capabilities })
 }
 
 fn widened(real: &LinuxCapabilities) -> LinuxCapabilities {

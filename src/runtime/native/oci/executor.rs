@@ -1,7 +1,8 @@
 //! The last step of the embedded runtime: finding the program and becoming it, with errors that name both.
 //!
-//! libcontainer's own executor reports that a program is missing, but loses why `execve` failed; and libcontainer gives a process that
-//! it executes in a running container no seccomp filter at all, which is made up for here.
+//! libcontainer's own executor reports that a program is missing, but loses why `execve` failed. Seccomp filters are loaded here too:
+//! libcontainer translates a profile for each process anew, gives one executed in a running container none at all, and takes
+//! mask and value of a masked comparison for each other.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -11,15 +12,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Spec};
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
-/// What an executed command still needs when libcontainer is done with it.
+use super::filter::Filter;
+
+/// What a process still needs when libcontainer is done with it.
 #[derive(Debug, Clone)]
 pub(super) struct Confinement {
-    pub seccomp: Option<LinuxSeccomp>,
-    /// The capabilities it really gets: it was given more so that the filter could be loaded.
+    pub filter: Filter,
+    /// The capabilities it really gets, if it was given more so that the filter could be loaded.
     pub capabilities: Option<LinuxCapabilities>,
 }
 
@@ -52,9 +55,7 @@ impl Exec {
         let Some(confinement) = &self.confinement else {
             return Ok(());
         };
-        if let Some(profile) = &confinement.seccomp {
-            libcontainer::seccomp::initialize_seccomp(profile).map_err(|e| format!("seccomp profile: {e}"))?;
-        }
+        confinement.filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
         if let Some(capabilities) = &confinement.capabilities {
             let dropped = libcontainer::capabilities::drop_privileges(capabilities, &*create_syscall());
             dropped.map_err(|e| format!("capabilities: {e}"))?;

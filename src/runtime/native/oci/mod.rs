@@ -8,6 +8,7 @@ mod cli;
 mod console;
 mod embedded;
 mod executor;
+mod filter;
 mod trace;
 
 use std::fs;
@@ -26,6 +27,8 @@ pub(super) struct Bundle {
     pub path: PathBuf,
     /// Where runtimes keep their state, for all containers of the pod.
     pub state: PathBuf,
+    /// Where translated seccomp profiles are kept, for all pods.
+    pub seccomp_cache: PathBuf,
     /// Whether the process gets a terminal.
     pub tty: bool,
     /// Whether the config names a control group.
@@ -33,6 +36,11 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
+    /// Where its root file system is mounted.
+    pub fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
     /// What the runtime keeps of this container.
     pub fn state_dir(&self) -> PathBuf {
         self.state.join(&self.id)

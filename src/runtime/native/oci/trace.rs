@@ -11,8 +11,8 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// How many of the last lines go into an error.
-const LAST_LINES: usize = 3;
+/// How many lines go into an error.
+const LINES: usize = 3;
 
 static SINK: OnceLock<File> = OnceLock::new();
 
@@ -26,7 +26,7 @@ pub(super) fn begin() -> io::Result<()> {
     Ok(())
 }
 
-/// The last things said, oldest first.
+/// What was said, oldest first: the reason and what it led to.
 pub(super) fn said() -> String {
     let mut text = String::new();
     if let Some(mut file) = SINK.get()
@@ -34,10 +34,10 @@ pub(super) fn said() -> String {
     {
         let _ = file.read_to_string(&mut text);
     }
-    last_lines(&text)
+    telling_lines(&text)
 }
 
-fn last_lines(text: &str) -> String {
+fn telling_lines(text: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         // Every level on the way up repeats what the one below said.
@@ -45,7 +45,11 @@ fn last_lines(text: &str) -> String {
             lines.push(line);
         }
     }
-    lines[lines.len().saturating_sub(LAST_LINES)..].join("; ")
+    // The first says what the system refused, the last what that was for.
+    if lines.len() > LINES {
+        lines.drain(1..lines.len() + 1 - LINES);
+    }
+    lines.join("; ")
 }
 
 struct Errors;
@@ -102,8 +106,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_and_repetitions_are_not() {
-        assert_eq!(last_lines("a\nb\nb\n\nc\nd\n"), "b; c; d");
-        assert_eq!(last_lines(""), "");
+    fn the_first_and_the_last_lines_are_kept_and_repetitions_are_not() {
+        assert_eq!(telling_lines("a\nb\nb\n\nc\nd\n"), "a; c; d");
+        assert_eq!(telling_lines("a\nb\nb\n"), "a; b");
+        assert_eq!(telling_lines(""), "");
     }
 }

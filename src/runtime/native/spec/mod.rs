@@ -20,6 +20,8 @@ use oci_spec::runtime::{
 
 pub(super) use capabilities::CapabilitySet;
 use capabilities::plan_capabilities;
+#[cfg(test)]
+pub(super) use seccomp::default_profile;
 
 use super::users::Identity;
 use crate::runtime::{ContainerConfig, ExecConfig, Seccomp};
@@ -219,7 +221,6 @@ pub(super) mod tests {
             env: Vec::new(),
             cwd: String::new(),
             user: String::new(),
-            non_root: false,
             supplemental_groups: Vec::new(),
             mounts: Vec::new(),
             log_path: PathBuf::from("/logs/0.log"),

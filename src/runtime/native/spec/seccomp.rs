@@ -22,7 +22,7 @@ const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 ///
 /// # Errors
 /// Never for real: every builder is given all it needs.
-pub(super) fn default_profile(capabilities: CapabilitySet) -> oci_spec::Result<LinuxSeccomp> {
+pub(in super::super) fn default_profile(capabilities: CapabilitySet) -> oci_spec::Result<LinuxSeccomp> {
     let mut rules = vec![allow(ALWAYS)?];
     for (capability, names) in WITH_CAPABILITY {
         if capabilities.has(capability) {

@@ -1,12 +1,13 @@
 //! One run of a container: made, started, signalled, ended; and its record on disk.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::super::oci::{Bundle, Launched};
-use super::super::record::{RunDir, make_dir, write_json};
+use super::super::record::{RunDir, make_dir, remove_tree, write_json};
 use super::super::spec::{Place, plan_spec};
 use super::super::sys;
 use super::super::{rootfs, users};
@@ -68,7 +69,8 @@ impl Container {
         dir: RunDir,
         bundle: Bundle,
         place: &Place,
-        cgroup: Option<std::path::PathBuf>,
+        mount_points: &Path,
+        cgroup: Option<PathBuf>,
     ) -> Result<Container, String> {
         let container = Container {
             config,
@@ -82,7 +84,7 @@ impl Container {
             attached: Vec::new(),
             stop: None,
         };
-        match container.prepare(place, cgroup.as_deref()) {
+        match container.prepare(place, mount_points, cgroup.as_deref()) {
             Ok(()) => Ok(container),
             Err(text) => {
                 if let Err(error) = container.remove() {
@@ -93,20 +95,21 @@ impl Container {
         }
     }
 
-    fn prepare(&self, place: &Place, cgroup: Option<&std::path::Path>) -> Result<(), String> {
+    fn prepare(&self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), String> {
         let config = &self.config;
         let io = |e: std::io::Error| format!("{}: {e}", self.dir.path().display());
-        super::super::record::remove_tree(self.dir.path()).map_err(io)?;
+        remove_tree(self.dir.path()).map_err(io)?;
+        make_dir(self.dir.path()).map_err(io)?;
         make_dir(&self.bundle.path).map_err(io)?;
         let links = self.bundle.state.with_file_name("links").join(&config.id.0);
-        rootfs::mount_overlay(&config.layers, &self.dir, &links)?;
-        let root = self.dir.rootfs();
+        let root = self.bundle.rootfs();
+        let layers: Vec<&Path> = std::iter::once(mount_points)
+            .chain(config.layers.iter().map(PathBuf::as_path))
+            .collect();
+        rootfs::mount_overlay(&layers, &self.dir, &root, &links)?;
         let in_root = |path| rootfs::read_in_root(&root, path);
         let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let identity = users::resolve(&config.user, &passwd, &group, &config.supplemental_groups)?;
-        if config.non_root && identity.uid == 0 {
-            return Err("container has runAsNonRoot and image will run as root".to_owned());
-        }
         if !is_mapped(identity.uid.into(), &read("/proc/self/uid_map")) {
             let why = "this user namespace has no such id (is newuidmap installed, and a range in /etc/subuid?)";
             return Err(format!("user {}: {why}", identity.uid));
@@ -148,13 +151,16 @@ impl Container {
         self.terminal = None;
         self.write_status(&ContainerState::Exited(exit), true);
         self.stage = Stage::Exited;
-        if let Err(error) = rootfs::unmount(&self.dir) {
-            note(&format!("unmounting {}: {error}", self.dir.rootfs().display()));
+        if let Err(error) = self.clear() {
+            note(&format!("clearing {}: {error}", self.bundle.path.display()));
         }
-        let state = self.bundle.state_dir();
-        if let Err(error) = super::super::record::remove_tree(&state) {
-            note(&format!("{}: {error}", state.display()));
-        }
+    }
+
+    /// Takes the root file system away, and what only a running container needs.
+    fn clear(&self) -> std::io::Result<()> {
+        rootfs::unmount(&self.bundle.rootfs())?;
+        remove_tree(&self.bundle.state_dir())?;
+        remove_tree(&self.bundle.path)
     }
 
     /// When SIGKILL is due.
@@ -203,8 +209,7 @@ impl Container {
 
     /// Takes the root file system away and removes the run's directory.
     pub fn remove(&self) -> std::io::Result<()> {
-        rootfs::unmount(&self.dir)?;
-        super::super::record::remove_tree(&self.bundle.state_dir())?;
-        super::super::record::remove_tree(self.dir.path())
+        self.clear()?;
+        remove_tree(self.dir.path())
     }
 }

@@ -69,14 +69,16 @@ impl Supervisor {
             dir.ok_or_else(|| Fault::Create(format!("container name {:?} cannot name a directory", config.name)))?;
         let bundle = Bundle {
             id: config.id.0.clone(),
-            path: dir.bundle(),
+            path: self.dir.run().join("bundles").join(&config.id.0),
             state: self.dir.run().join("oci"),
+            seccomp_cache: self.record.seccomp_cache.clone(),
             tty: config.tty,
             has_cgroup: self.cgroup.is_some(),
         };
         let id = config.id.clone();
         let cgroup = self.cgroup.as_ref().map(|group| group.leaf(&id.0));
-        let container = Container::create(config, dir, bundle, &self.place, cgroup).map_err(Fault::Create)?;
+        let container = Container::create(config, dir, bundle, &self.place, &self.record.mount_points, cgroup);
+        let container = container.map_err(Fault::Create)?;
         self.containers.insert(id, container);
         self.tell_watchers();
         Ok(())

@@ -1,0 +1,241 @@
+//! One pull from its name to the image in the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{PullRequest, Pulled, blocking};
+use crate::image::digest::Digest;
+use crate::image::document::Descriptor;
+use crate::image::error::ImageError;
+use crate::image::ingest::WantedLayer;
+use crate::image::manifest::{Documents, NESTED, Next, plan_layers, plan_next, too_deep};
+use crate::image::progress::{LayerProgress, Progress};
+use crate::image::reference::Reference;
+use crate::image::registry::{Access, Credential, Document, Endpoint, LoginFiles, RegistryError, Session, Transfer};
+use crate::image::{BUILTIN_IMAGE, ImageStore};
+
+/// What a pull needs.
+pub(super) struct Work {
+    pub images: ImageStore,
+    pub logins: LoginFiles,
+    pub stall: Duration,
+    pub progress: Arc<Progress>,
+    pub cancel: CancellationToken,
+    pub request: PullRequest,
+}
+
+/// What a registry says about a name.
+enum Found {
+    /// The image that the name has here.
+    Same,
+    Documents(Arc<Session>, Box<Documents>),
+}
+
+impl Work {
+    /// Asks one endpoint after the other until one has the image.
+    pub(super) async fn run(self) -> Result<Pulled, ImageError> {
+        let reference = self.images.reference(&self.request.name)?;
+        let here = self.resolve().await?;
+        if let Some(image) = here.filter(|_| is_settled(&reference) && !self.request.is_packed) {
+            return Ok(Pulled { image, was_here: true });
+        }
+        let work = Arc::new(self);
+        let cancelled = work.cancel.clone().cancelled_owned();
+        let mut endpoints = work.images.registries().plan_endpoints(&reference);
+        let own = endpoints.pop().expect("the registry itself is the last");
+        let ask = async {
+            for mirror in endpoints {
+                let host = mirror.host.clone();
+                match work.clone().pull_from(mirror, &reference).await {
+                    Err(error) => tracing::warn!(mirror = %host, image = %reference, %error, "a mirror can't help"),
+                    pulled => return pulled,
+                }
+            }
+            work.clone().pull_from(own, &reference).await
+        };
+        tokio::select! {
+            pulled = ask => pulled,
+            () = cancelled => Err(RegistryError::Cancelled.into()),
+        }
+    }
+
+    async fn resolve(&self) -> Result<Option<crate::image::Image>, ImageError> {
+        let (images, name) = (self.images.clone(), self.request.name.clone());
+        blocking(move || images.resolve(&name)).await
+    }
+
+    async fn pull_from(self: Arc<Self>, endpoint: Endpoint, reference: &Reference) -> Result<Pulled, ImageError> {
+        match self.find(&endpoint, reference).await? {
+            Found::Same => {
+                let image = self.resolve().await?;
+                let image = image.ok_or_else(|| ImageError::NotFound(self.request.name.clone()))?;
+                Ok(Pulled { image, was_here: true })
+            }
+            Found::Documents(session, documents) => self.take(session, *documents, reference.clone()).await,
+        }
+    }
+
+    /// Tries one credential after the other.
+    async fn find(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Found, ImageError> {
+        let credentials = self.credentials(endpoint).await?;
+        let mut denied = None;
+        for credential in credentials {
+            let session = Session::new(endpoint.clone(), credential, Access::Pull, self.stall)?;
+            match self.ask(Arc::new(session), reference).await {
+                Err(ImageError::Registry(error @ RegistryError::Denied { .. })) => denied = Some(error),
+                found => return found,
+            }
+        }
+        Err(denied
+            .expect("there is at least one try, if without credentials")
+            .into())
+    }
+
+    async fn credentials(&self, endpoint: &Endpoint) -> Result<Vec<Option<Credential>>, ImageError> {
+        let (domain, repository) = (&endpoint.domain, &endpoint.repository);
+        let given = self
+            .request
+            .keyrings
+            .iter()
+            .flat_map(|keyring| keyring.find(domain, repository));
+        let mut found: Vec<Option<Credential>> = given.cloned().map(Some).collect();
+        found.extend(self.logins.find(domain, repository).await?.map(Some));
+        if found.is_empty() {
+            found.push(None);
+        }
+        Ok(found)
+    }
+
+    async fn ask(&self, session: Arc<Session>, reference: &Reference) -> Result<Found, ImageError> {
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        };
+        // To look costs little, and registries that count pulls do not count it.
+        if reference.digest().is_none()
+            && !self.request.is_packed
+            && let Some(digest) = self.look_up(&session, &wanted).await?
+            && self.is_here(reference, &digest).await?
+        {
+            return Ok(Found::Same);
+        }
+        let documents = self.documents(&session, &wanted).await?;
+        Ok(Found::Documents(session, Box::new(documents)))
+    }
+
+    /// What the tag means, if the image of that name is here and the registry tells without sending the manifest.
+    async fn look_up(&self, session: &Session, tag: &str) -> Result<Option<Digest>, ImageError> {
+        if self.resolve().await?.is_none() {
+            return Ok(None);
+        }
+        match session.look_up(tag).await {
+            // Some answer only to GET.
+            Err(RegistryError::Refused { status, .. }) if status.as_u16() == 405 => Ok(None),
+            digest => Ok(digest?),
+        }
+    }
+
+    /// Whether both the name and this digest mean the same image here.
+    async fn is_here(&self, reference: &Reference, digest: &Digest) -> Result<bool, ImageError> {
+        let (images, by_digest) = (self.images.clone(), reference.with_digest(digest).to_string());
+        let by_digest = blocking(move || images.resolve(&by_digest)).await?;
+        let (images, name) = (self.images.clone(), self.request.name.clone());
+        let is_pulled = blocking(move || images.is_pulled(&name)).await?;
+        let by_name = self.resolve().await?;
+        Ok(is_pulled && by_digest.is_some_and(|image| by_name.is_some_and(|named| named.id == image.id)))
+    }
+
+    /// Follows indexes to the manifest for this machine, and it to its config.
+    async fn documents(&self, session: &Session, wanted: &str) -> Result<Documents, ImageError> {
+        let limits = self.images.limits();
+        let mut document = session.manifest(wanted, limits.document).await?;
+        let top = document.descriptor.digest.clone();
+        for _ in 0..NESTED {
+            let Document { descriptor, bytes } = document;
+            let parts = match plan_next(&descriptor, &bytes, limits)? {
+                Next::Entry(entry) => {
+                    let next = session.manifest(&entry.digest.to_string(), limits.document).await?;
+                    document = Document {
+                        descriptor: Descriptor {
+                            media_type: entry.media_type,
+                            ..next.descriptor
+                        },
+                        bytes: next.bytes,
+                    };
+                    continue;
+                }
+                Next::Image(parts) => parts,
+            };
+            let config_bytes = session.config(&parts.config, limits.document).await?;
+            let layers = plan_layers(&parts.manifest.digest, parts.blobs, &parts.config.digest, &config_bytes)?;
+            return Ok(Documents {
+                top,
+                manifest: parts.manifest,
+                manifest_bytes: bytes,
+                config: parts.config,
+                config_bytes,
+                layers,
+            });
+        }
+        Err(too_deep(&top))
+    }
+
+    /// Takes the layers in while they come.
+    async fn take(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        documents: Documents,
+        name: Reference,
+    ) -> Result<Pulled, ImageError> {
+        let runtime = Handle::current();
+        // A layer that fails ends the others, and a pull that is given up all of them.
+        let cancel = self.cancel.child_token();
+        let layers = documents.layers.iter();
+        let progress: Vec<Arc<LayerProgress>> = layers
+            .map(|(blob, _)| Arc::new(LayerProgress::new(blob.digest.clone(), blob.size)))
+            .collect();
+        self.progress.set(progress.clone());
+        let image = blocking(move || {
+            let record = self.images.ingest(|ingest| {
+                ingest.is_pulled = true;
+                ingest.on_failure = Box::new({
+                    let cancel = cancel.clone();
+                    move || cancel.cancel()
+                });
+                let ingest = &*ingest;
+                ingest.check_space(&documents)?;
+                documents.take(ingest, Some(&name), |at, blob, diff_id| {
+                    let transfer = Transfer {
+                        session: session.clone(),
+                        blob: blob.clone(),
+                        progress: progress[at].clone(),
+                        cancel: cancel.clone(),
+                        stall: self.stall,
+                    };
+                    let runtime = runtime.clone();
+                    WantedLayer {
+                        resumes: true,
+                        needs_packed: self.request.is_packed,
+                        progress: Some(progress[at].clone()),
+                        open: Box::new(move |from| {
+                            let _runtime = runtime.enter();
+                            Ok(Box::new(transfer.start(from)))
+                        }),
+                        ..WantedLayer::of_manifest(blob, diff_id)
+                    }
+                })
+            })?;
+            self.images.image(record)
+        })
+        .await?;
+        Ok(Pulled { image, was_here: false })
+    }
+}
+
+/// Whether the name can mean nothing else than what is here: a digest, or the image that is made from this program.
+fn is_settled(reference: &Reference) -> bool {
+    reference.digest().is_some() || reference.store_name() == BUILTIN_IMAGE
+}

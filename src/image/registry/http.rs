@@ -1,0 +1,194 @@
+//! The HTTP client of one registry: whom it trusts, how long it waits, how far it follows.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::redirect::{Attempt, Policy};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::error::RegistryError;
+use super::settings::{Endpoint, Transport, is_loopback, name_of};
+
+/// How long making a connection may take, TLS included. A laptop on a slow link needs 3 s; more is a host that is not there.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often an answer may lead elsewhere. Registries send blobs from a storage service, which is one or two steps.
+const REDIRECTS: usize = 5;
+
+/// Makes the client for an endpoint. Reads no certificates: that is done when the first one has to be verified, so that
+/// a node which only meets registries on loopback never holds them.
+pub(super) fn client(endpoint: &Endpoint, stall: Duration) -> Result<reqwest::Client, RegistryError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("kubelocal/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(stall)
+        .http1_only()
+        .tls_backend_preconfigured(tls(endpoint))
+        .redirect(Policy::custom(follow))
+        .referer(false);
+    if is_loopback(&endpoint.host) {
+        // No proxy means the same machine as we do.
+        builder = builder.no_proxy();
+    }
+    builder
+        .build()
+        .map_err(|error| RegistryError::of(&endpoint.host, error))
+}
+
+/// The client drops credentials when the host changes; that TLS stays TLS is ours to see to.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let before = attempt.previous();
+    let is_weaker = before.last().is_some_and(|url| url.scheme() == "https") && attempt.url().scheme() != "https";
+    if before.len() > REDIRECTS {
+        attempt.error(format!("it leads elsewhere more than {REDIRECTS} times"))
+    } else if is_weaker {
+        attempt.error("it leads from TLS to plain HTTP")
+    } else {
+        attempt.follow()
+    }
+}
+
+fn tls(endpoint: &Endpoint) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier {
+        provider: provider.clone(),
+        trusts_blindly: (endpoint.transport == Transport::Insecure).then(|| name_of(&endpoint.host).to_owned()),
+        ca: endpoint.ca.clone(),
+        roots: OnceLock::new(),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the ciphers of both versions");
+    builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth()
+}
+
+/// Verifies as rustls does, with certificates that are read when the first connection needs them.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// The host that may show any certificate. Where it leads to, such as a token server, may not.
+    trusts_blindly: Option<String>,
+    ca: Option<PathBuf>,
+    roots: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+}
+
+impl Verifier {
+    fn roots(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
+        let roots = self.roots.get_or_init(|| {
+            let roots = read_roots(self.ca.as_deref())?;
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|error| error.to_string())
+        });
+        match roots {
+            Ok(verifier) => Ok(verifier),
+            Err(why) => Err(rustls::Error::General(why.clone())),
+        }
+    }
+}
+
+/// The machine's certificate authorities and the user's.
+fn read_roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    // Bundles hold certificates that are no longer well-formed by today's rules; nobody misses them.
+    roots.add_parsable_certificates(native.certs);
+    if let Some(path) = ca {
+        let wrong = |why: String| format!("{}: {why}", path.display());
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+        let mut found = 0;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(wrong("there is no certificate (PEM) in it".to_owned()));
+        }
+    }
+    if roots.is_empty() {
+        return Err("this machine has no certificate authorities (ca-certificates is not installed)".to_owned());
+    }
+    Ok(roots)
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.trusts_blindly.as_deref() == Some(&*server_name.to_str()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.roots()?
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Whether a connection failed because TLS is not spoken there: what answered was no TLS record.
+pub(super) fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(rustls::Error::InvalidMessage(_)) = tls_error(cause) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// I/O errors carry TLS's inside instead of as their source.
+fn tls_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    cause.downcast_ref::<rustls::Error>().or_else(|| {
+        let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+        inner.downcast_ref::<rustls::Error>()
+    })
+}
+
+/// Whether a certificate is not trusted, so that the user may be told how to trust it.
+pub(super) fn is_distrusted(error: &reqwest::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) =
+            tls_error(cause)
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,114 @@
+//! What goes when there is too much, and what never does.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn used(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn names(store: &ImageStore) -> Vec<String> {
+    let images = store.list().expect("readable");
+    images
+        .into_iter()
+        .flat_map(|image| image.names)
+        .filter(|name| name != BUILTIN_IMAGE)
+        .collect()
+}
+
+/// Three images of one layer each, none of them shared.
+fn ground() -> Room {
+    let room = Room::new();
+    for name in ["a", "b", "c"] {
+        let layer = Tar::new().file(name, &name.repeat(10_000)).bytes();
+        let image = format!("t/{name}:1");
+        room.store.import(Cursor::new(layer), &image).expect("an image");
+    }
+    room
+}
+
+#[test]
+fn nothing_goes_below_the_high_mark_and_the_young_stay_above_it() {
+    let room = ground();
+    let store = &room.store;
+    let marks = |high| Marks {
+        high: Mark::Bytes(high),
+        low: Mark::Bytes(0),
+    };
+    let collected = store.collect(marks(1 << 40), &used(&[])).expect("collects");
+    assert_eq!(collected, Collected::default());
+    let collected = store.collect(marks(1), &used(&[])).expect("collects");
+    assert!(
+        collected.is_still_over && collected.reclaimed.images.is_empty(),
+        "{collected:?}"
+    );
+    assert_eq!(names(store).len(), 3);
+}
+
+#[test]
+fn the_longest_unused_goes_first_and_what_runs_never_does() {
+    let room = ground();
+    let store = &room.store;
+    let old = |name: &str, days: u64| {
+        let id = store.resolve(name).expect("readable").expect("there").id;
+        let record = room.path("records").join(format!("{}.json", &id["sha256:".len()..]));
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        std::fs::File::options()
+            .write(true)
+            .open(record)
+            .expect("a record")
+            .set_modified(time)
+            .expect("sets");
+    };
+    old("t/a:1", 3);
+    old("t/b:1", 2);
+    old("t/c:1", 1);
+    let taken = store.usage(&used(&[])).expect("readable").total();
+    let marks = Marks {
+        high: Mark::Bytes(taken - 1),
+        low: Mark::Bytes(taken - 1),
+    };
+    let collected = store.collect(marks, &used(&["t/a:1"])).expect("collects");
+    assert_eq!(collected.reclaimed.images, ["docker.io/t/b:1"]);
+    assert!(!collected.is_still_over);
+    store.mark_used(&store.resolve("t/a:1").expect("readable").expect("there").id);
+    let marks = Marks {
+        high: Mark::Bytes(0),
+        low: Mark::Bytes(0),
+    };
+    let collected = store.collect(marks, &used(&[])).expect("collects");
+    assert_eq!(
+        collected.reclaimed.images,
+        ["docker.io/t/c:1"],
+        "what was just used is young"
+    );
+    assert_eq!(names(store), ["docker.io/t/a:1"]);
+}
+
+#[test]
+fn pruning_takes_what_has_no_name_or_all_that_nothing_uses() {
+    let room = ground();
+    let store = &room.store;
+    let moved = Tar::new().file("new", "new").bytes();
+    store.import(Cursor::new(moved), "t/a:1").expect("an image");
+    let before = store.usage(&used(&["t/b:1"])).expect("readable");
+    assert_eq!((before.images, before.in_use), (4, 1));
+    let gone = store.prune(Prune::Untagged, &used(&[])).expect("prunes");
+    assert_eq!(gone.images.len(), 1);
+    assert!(gone.images[0].starts_with("sha256:") && gone.bytes > 20_000, "{gone:?}");
+    assert_eq!(names(store).len(), 3);
+    let gone = store.prune(Prune::Unused, &used(&["t/b:1"])).expect("prunes");
+    assert_eq!(
+        gone.images,
+        ["docker.io/t/c:1", "docker.io/t/a:1"],
+        "the longest unused first"
+    );
+    assert_eq!(names(store), ["docker.io/t/b:1"]);
+    let after = store.usage(&used(&["t/b:1"])).expect("readable");
+    assert_eq!(
+        (after.images, after.reclaimable),
+        (2, 0),
+        "one that is used and the built-in one"
+    );
+}
