@@ -1,12 +1,11 @@
 //! What a build may reuse of the one before it: the objects of files that are as they were, and the text of documents that
-//! came out as they did.
-//!
-//! What happens between the two is done anew each time: any object may bear on any other.
+//! came out as they did; and the build itself, for the changes that can be worked into it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::{Fragment, Graph, Id};
+use super::replay::Record;
 use super::resource::Resource;
 use super::world::File;
 
@@ -14,17 +13,20 @@ use super::world::File;
 #[derive(Debug, Default)]
 pub struct Cache {
     files: HashMap<String, Kept>,
-    printed: HashMap<u64, Arc<str>>,
+    /// Texts by all that bears on them.
+    printed: HashMap<Vec<u8>, Arc<str>>,
     /// What the build at hand printed; the rest goes when it is done.
-    printed_now: HashMap<u64, Arc<str>>,
+    printed_now: HashMap<Vec<u8>, Arc<str>>,
     round: u64,
+    /// The build before, and how it came about.
+    pub(super) record: Option<Record>,
 }
 
 /// A file's objects before anything was done to them.
 #[derive(Debug)]
 struct Kept {
     bytes: Arc<[u8]>,
-    objects: Fragment,
+    objects: Arc<Fragment>,
     /// The last build that used it.
     round: u64,
 }
@@ -53,12 +55,17 @@ impl Cache {
         Some(roots.into_iter().map(Resource::new).collect())
     }
 
+    /// What was last kept of a file.
+    pub(super) fn kept(&self, name: &str) -> Option<Arc<Fragment>> {
+        self.files.get(name).map(|kept| Arc::clone(&kept.objects))
+    }
+
     /// Keeps a file's objects, which are all that was added to a graph from a number on.
     pub(super) fn keep(&mut self, graph: &Graph, first: usize, name: &str, file: &File, read: &[Resource]) {
         let roots: Vec<Id> = read.iter().filter_map(|resource| resource.root).collect();
         let kept = Kept {
             bytes: Arc::clone(&file.bytes),
-            objects: graph.fragment(first, &roots),
+            objects: Arc::new(graph.fragment(first, &roots)),
             round: self.round,
         };
         self.files.insert(name.to_owned(), kept);
@@ -74,9 +81,8 @@ impl Cache {
         root: Id,
         print: impl FnOnce() -> Result<Arc<str>, E>,
     ) -> Result<Arc<str>, E> {
-        let mut mix = Mix(0);
-        hash(graph, root, &mut mix);
-        let key = mix.0;
+        let mut key = Vec::new();
+        write_key(graph, root, &mut key);
         let text = match self.printed.get(&key) {
             Some(text) => Arc::clone(text),
             None => print()?,
@@ -86,36 +92,17 @@ impl Cache {
     }
 }
 
-/// A hash of many short texts. Whoever writes an overlay may find two documents with one hash, and gets one of them twice;
-/// that harms nobody but them, so speed is what counts.
-struct Mix(u64);
-
-impl Mix {
-    fn add(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word ^ 0x9E37_79B9_7F4A_7C15) * u128::from(0xD6E8_FEB8_6659_FD93_u64);
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
-    }
-
-    fn add_text(&mut self, text: &str) {
-        self.add(text.len() as u64);
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
-        for word in words {
-            self.add(u64::from_le_bytes(*word));
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.add(u64::from_le_bytes(last));
-    }
-}
-
-/// All of a node that bears on what is printed of it.
-fn hash(graph: &Graph, id: Id, mix: &mut Mix) {
+/// Writes all of a node that bears on what is printed of it. Lengths come before what they are the lengths of, so that no two
+/// nodes have one key.
+fn write_key(graph: &Graph, id: Id, key: &mut Vec<u8>) {
     let cell = graph.cell(id);
-    let style = (cell.style.form as u64) << 1 | u64::from(cell.style.tagged);
-    mix.add((cell.kind as u64) << 60 | style << 48 | cell.content.len() as u64);
-    mix.add_text(cell.tag.as_str());
-    mix.add_text(&cell.text);
+    key.extend([cell.kind as u8, cell.style.form as u8, u8::from(cell.style.tagged)]);
+    for text in [cell.tag.as_str(), &cell.text] {
+        key.extend(text.len().to_le_bytes());
+        key.extend(text.as_bytes());
+    }
+    key.extend(cell.content.len().to_le_bytes());
     for child in &cell.content {
-        hash(graph, *child, mix);
+        write_key(graph, *child, key);
     }
 }

@@ -33,6 +33,7 @@ mod plugin;
 mod programs;
 mod read;
 mod remote;
+mod replay;
 mod resid;
 mod resmap;
 mod resource;
@@ -46,6 +47,8 @@ mod transformer;
 mod world;
 pub mod yaml;
 
+use std::sync::Arc;
+
 pub use self::cache::Cache;
 pub use self::disk::{Contents, Disk};
 use self::error::Result;
@@ -58,6 +61,7 @@ use self::loader::Loader;
 use self::origin::Origin;
 pub use self::programs::Programs;
 pub use self::remote::RepoSpec;
+use self::replay::{Record, Trace, replay};
 use self::resmap::ResMap;
 use self::resource::note;
 pub use self::result::{Build, Built, Failure, Place};
@@ -99,7 +103,11 @@ pub fn build(
     directory: &str,
     options: &Options,
 ) -> std::result::Result<Build, Box<Failure>> {
-    run(World::new(files, tools, options, None), directory)
+    let mut world = World::new(files, tools, options, None);
+    match run(&mut world, directory) {
+        Ok(documents) => Ok(Build::new(world, documents)),
+        Err(error) => Err(Box::new(Failure::new(world, error))),
+    }
 }
 
 /// As [`build`], reusing what did not change since the last build with the same cache.
@@ -113,20 +121,27 @@ pub fn rebuild(
     options: &Options,
     cache: &mut Cache,
 ) -> std::result::Result<Build, Box<Failure>> {
-    cache.begin();
-    let result = run(World::new(files, tools, options, Some(cache)), directory);
-    // A build that failed has not seen all files: what is not known of then is still worth keeping.
-    if result.is_ok() {
-        cache.end();
+    if let Some(build) = replay(files, tools, directory, options, cache) {
+        return Ok(build);
     }
-    result
+    cache.begin();
+    let mut world = World::new(files, tools, options, Some(cache));
+    world.trace = Some(Trace::default());
+    // A build that fails has not seen all files: what it did not see is still worth keeping.
+    let documents = match run(&mut world, directory) {
+        Ok(documents) => documents,
+        Err(error) => return Err(Box::new(Failure::new(world, error))),
+    };
+    let (trace, schema) = (world.trace.take(), Arc::clone(&world.schema));
+    let build = Build::new(world, documents);
+    cache.end();
+    cache.record = trace.and_then(|trace| Record::new(directory, options, trace, schema, &build));
+    Ok(build)
 }
 
-fn run(mut world: World<'_>, directory: &str) -> std::result::Result<Build, Box<Failure>> {
-    match accumulate(&mut world, directory).and_then(|map| result::print(&mut world, &map)) {
-        Ok(built) => Ok(Build::new(world, built)),
-        Err(error) => Err(Box::new(Failure::new(world, error))),
-    }
+fn run(world: &mut World<'_>, directory: &str) -> Result<Vec<Built>> {
+    let map = accumulate(world, directory)?;
+    result::print(world, &map)
 }
 
 fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
@@ -137,7 +152,13 @@ fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
     target.origin = (!metadata.is_empty()).then(Origin::default);
     let Accumulator { mut map, config, vars } = target.accumulate(world, Accumulator::default())?;
     add_hashes(world, &mut map)?;
-    fix_references(world, &mut map, &config.name_reference)?;
+    let candidates = fix_references(world, &mut map, &config.name_reference)?;
+    if let Some(trace) = &mut world.trace {
+        trace.fixed_references(&world.graph, candidates, &config);
+        if !vars.is_empty() || !metadata.is_empty() {
+            trace.give_up();
+        }
+    }
     resolve_vars(world, &mut map, &vars, &config.var_reference)?;
     drop_local(world, &mut map);
     let order = target

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::error::{Error, Result, Why};
 use super::graph::{Graph, Id};
 use super::resmap::ResMap;
+use super::resource::Source;
 use super::world::World;
 use super::yaml::{FileId, Pos, parse_document, print_value};
 
@@ -39,6 +40,7 @@ fn place(names: &[String], pos: Pos) -> Option<Place> {
 #[derive(Debug, Clone)]
 pub struct Built {
     root: Id,
+    pub(super) source: Option<Source>,
     /// The document, without `---`.
     pub text: Arc<str>,
 }
@@ -47,7 +49,7 @@ pub struct Built {
 #[derive(Debug, Clone)]
 pub struct Build {
     documents: Vec<Built>,
-    graph: Graph,
+    graph: Arc<Graph>,
     names: Vec<String>,
     /// What was said on standard error.
     pub warnings: Vec<String>,
@@ -60,10 +62,30 @@ impl Build {
         Self {
             documents,
             names: world.file_names().to_vec(),
-            graph: world.graph,
+            graph: Arc::new(world.graph),
             warnings: world.warnings,
             looked_at: world.looked_at,
         }
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(super) fn graph_mut(&mut self) -> &mut Graph {
+        Arc::make_mut(&mut self.graph)
+    }
+
+    pub(super) fn file_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Replaces the document that comes from an object of a file; `None` if there is none.
+    pub(super) fn replace(&mut self, source: Option<Source>, root: Id, text: Arc<str>) -> Option<()> {
+        let documents = &mut self.documents;
+        let there = documents.iter_mut().find(|document| document.source == source)?;
+        *there = Built { root, source, text };
+        Some(())
     }
 
     /// The documents in the order of the output.
@@ -167,20 +189,24 @@ fn path_of_line(text: &str, line: u32) -> Vec<String> {
 /// Prints objects.
 pub(super) fn print(world: &mut World<'_>, map: &ResMap) -> Result<Vec<Built>> {
     let graph = &world.graph;
-    let print_one = |root| -> Result<Arc<str>> {
-        let value = graph.to_json(root)?;
-        let text = print_value(&value).map_err(Error::from);
-        text.map(Arc::from).map_err(|error| error.at(graph.pos(root)))
-    };
     let mut documents = Vec::new();
-    for root in map.roots() {
+    for resource in map.list() {
+        let Some(root) = resource.root else { continue };
         let text = match &mut world.cache {
-            Some(cache) => cache.print(graph, root, || print_one(root))?,
-            None => print_one(root)?,
+            Some(cache) => cache.print(graph, root, || print_one(graph, root))?,
+            None => print_one(graph, root)?,
         };
-        documents.push(Built { root, text });
+        let source = resource.source;
+        documents.push(Built { root, source, text });
     }
     Ok(documents)
+}
+
+/// The text of one object.
+pub(super) fn print_one(graph: &Graph, root: Id) -> Result<Arc<str>> {
+    let value = graph.to_json(root)?;
+    let text = print_value(&value).map_err(Error::from);
+    text.map(Arc::from).map_err(|error| error.at(graph.pos(root)))
 }
 
 /// Why there is no build.

@@ -13,7 +13,8 @@ use super::graph::Graph;
 use super::openapi::{self, Schema};
 use super::read::read_resources;
 use super::remote::RepoSpec;
-use super::resource::Resource;
+use super::replay::Trace;
+use super::resource::{Resource, Source};
 use super::tools::{HelmRun, Tools};
 use super::yaml::{self, FileId, Pos};
 
@@ -47,6 +48,8 @@ pub struct World<'a> {
     pub looked_at: BTreeSet<String>,
     /// What the builds before left.
     pub cache: Option<&'a mut Cache>,
+    /// What is noted for the builds after.
+    pub trace: Option<Trace>,
 }
 
 impl<'a> World<'a> {
@@ -69,6 +72,7 @@ impl<'a> World<'a> {
             ids: HashMap::new(),
             looked_at: BTreeSet::new(),
             cache,
+            trace: None,
         }
     }
 
@@ -78,20 +82,54 @@ impl<'a> World<'a> {
     /// If it holds no objects.
     pub fn read_objects(&mut self, file: &File) -> Result<Vec<Resource>> {
         let name = &self.names[file.id.0 as usize];
-        if let Some(roots) = self
+        if let Some(trace) = &mut self.trace {
+            trace.read_objects(name);
+        }
+        let known = self
             .cache
             .as_mut()
-            .and_then(|cache| cache.reuse(&mut self.graph, name, file))
-        {
-            return Ok(roots);
+            .and_then(|cache| cache.reuse(&mut self.graph, name, file));
+        let mut objects = match known {
+            Some(known) => known,
+            None => self.parse_objects(file)?,
+        };
+        for (object, index) in objects.iter_mut().zip(0..) {
+            object.source = Some(Source { file: file.id, index });
         }
+        Ok(objects)
+    }
+
+    fn parse_objects(&mut self, file: &File) -> Result<Vec<Resource>> {
         let first = self.graph.count();
         let text = yaml::decode(&file.bytes, file.id)?;
         let read = read_resources(&mut self.graph, &text, file.id)?;
         if let Some(cache) = &mut self.cache {
-            cache.keep(&self.graph, first, name, file, &read);
+            cache.keep(&self.graph, first, &self.names[file.id.0 as usize], file, &read);
         }
         Ok(read)
+    }
+
+    /// The objects of a file that changed, if their types and metadata are what they were.
+    pub fn read_again(&mut self, file: &File) -> Option<Vec<Resource>> {
+        let name = self.names[file.id.0 as usize].clone();
+        let kept = |world: &Self| world.cache.as_ref().and_then(|cache| cache.kept(&name));
+        let before = kept(self)?;
+        let objects = self.read_objects(file).ok()?;
+        before.has_heads_of(kept(self)?.as_ref()).then_some(objects)
+    }
+
+    /// Gives files the numbers that they had.
+    pub fn name_files(&mut self, names: &[String]) {
+        self.names = names.to_vec();
+        let ids = self.names.iter().cloned().zip((0..).map(FileId));
+        self.ids = ids.skip(1).collect();
+    }
+
+    /// What comes from elsewhere than files may be something else the next time.
+    fn is_from_elsewhere(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.give_up();
+        }
     }
 
     /// A number for places in a text of this name.
@@ -116,9 +154,11 @@ impl<'a> World<'a> {
     /// If there is nothing.
     pub fn resolve(&mut self, path: &str) -> Result<Resolved> {
         self.looked_at.insert(path.to_owned());
-        self.files
-            .resolve(path)
-            .map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
+        let found = self.files.resolve(path);
+        if let Some(trace) = &mut self.trace {
+            trace.resolved(path, found.as_ref().ok());
+        }
+        found.map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
     }
 
     /// Whether there is something at a path.
@@ -132,11 +172,14 @@ impl<'a> World<'a> {
     /// If it can't be read.
     pub fn read(&mut self, path: &str) -> Result<File> {
         self.looked_at.insert(path.to_owned());
-        let bytes = self.files.read(path).map_err(Error::read)?;
-        Ok(File {
+        let read = self.files.read(path).map(|bytes| File {
             id: self.name_file(path),
             bytes,
-        })
+        });
+        if let Some(trace) = &mut self.trace {
+            trace.read(path, read.as_ref().ok());
+        }
+        read.map_err(Error::read)
     }
 
     /// Reads a file from the network.
@@ -144,6 +187,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn download(&mut self, url: &str) -> Result<File> {
+        self.is_from_elsewhere();
         let bytes = self.tools.download(url).map_err(Error::forbidden)?;
         Ok(File {
             id: self.name_file(url),
@@ -156,6 +200,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn repository(&mut self, repository: &RepoSpec) -> Result<String> {
+        self.is_from_elsewhere();
         self.tools.repository(repository).map_err(Error::forbidden)
     }
 
@@ -164,6 +209,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn helm(&mut self, run: &HelmRun, home: &str) -> Result<String> {
+        self.is_from_elsewhere();
         self.tools.helm(run, home).map_err(Error::forbidden)
     }
 

@@ -90,6 +90,40 @@ pub struct Fragment {
     roots: Vec<Id>,
 }
 
+impl Fragment {
+    /// Whether both have as many roots, with the same types and metadata.
+    pub fn has_heads_of(&self, other: &Self) -> bool {
+        let is_same = |(ours, theirs): (&Id, &Id)| {
+            ["apiVersion", "kind", "metadata"].iter().all(|name| {
+                match (self.get(*ours, name), other.get(*theirs, name)) {
+                    (Some(ours), Some(theirs)) => self.is_same(ours, other, theirs),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                }
+            })
+        };
+        self.roots.len() == other.roots.len() && self.roots.iter().zip(&other.roots).all(is_same)
+    }
+
+    fn get(&self, map: Id, name: &str) -> Option<Id> {
+        let fields = self.cells[map.0 as usize].content.chunks_exact(2);
+        fields
+            .map(|field| (field[0], field[1]))
+            .find(|(key, _)| *self.cells[key.0 as usize].text == *name)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether two nodes differ in nothing but where they stand.
+    fn is_same(&self, ours: Id, other: &Self, theirs: Id) -> bool {
+        let (a, b) = (&self.cells[ours.0 as usize], &other.cells[theirs.0 as usize]);
+        let own = |cell: &Cell| (cell.kind, cell.style, cell.content.len());
+        let mut children = a.content.iter().zip(&b.content);
+        own(a) == own(b)
+            && (&a.tag, &a.text, &a.comments) == (&b.tag, &b.text, &b.comments)
+            && children.all(|(ours, theirs)| self.is_same(*ours, other, *theirs))
+    }
+}
+
 impl Graph {
     /// All nodes from a number on, which refer to no others.
     pub fn fragment(&self, first: usize, roots: &[Id]) -> Fragment {

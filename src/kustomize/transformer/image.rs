@@ -42,6 +42,10 @@ impl Transform for ImageTransformer {
         }
         Ok(())
     }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
+    }
 }
 
 /// One change, with its pattern or why it has none.
