@@ -302,12 +302,13 @@ fn what_is_built_again_is_as_if_built_from_nothing() {
             check(&files, "nothing changed");
             for (name, text) in &case.files {
                 let path = format!("{ROOT}/{name}");
-                // Its last line gone, its first line doubled, and as it was.
+                // Its last line gone, its first line doubled, other numbers in it, and as it was.
                 let shorter = text.trim_end().rsplit_once('\n').map_or("", |(rest, _)| rest);
                 let first = text.split_inclusive('\n').next().unwrap_or_default();
                 for (change, changed) in [
                     ("shorter", content(shorter)),
                     ("longer", content(&format!("{first}{text}"))),
+                    ("another", content(&text.replace('1', "7").replace(": a", ": bc"))),
                     ("as it was", content(text)),
                 ] {
                     files.put(&path, changed);

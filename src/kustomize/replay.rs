@@ -254,3 +254,155 @@ pub fn replay(
     }
     Some(build)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemoryFiles, NoTools, build, rebuild};
+    use super::*;
+
+    const TOP: &str = "\
+resources: [../base]
+namespace: dev
+namePrefix: dev-
+labels:
+- pairs: {env: dev}
+  includeSelectors: true
+images:
+- {name: nginx, newTag: '2'}
+replicas:
+- {name: other, count: 2}
+patches:
+- path: patch.yaml
+- target: {kind: Deployment}
+  patch: '[{\"op\": \"add\", \"path\": \"/spec/paused\", \"value\": true}]'
+configMapGenerator:
+- name: settings
+  literals: [a=b]
+";
+
+    const PATCH: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {minReadySeconds: 3}
+";
+
+    fn deployment(name: &str, image: &str, settings: &str) -> String {
+        format!(
+            "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  template:
+    spec:
+      containers:
+      - name: main
+        image: {image}
+        envFrom:
+        - configMapRef: {{name: {settings}}}
+"
+        )
+    }
+
+    fn files() -> MemoryFiles {
+        let mut files = MemoryFiles::new();
+        files.put("/base/kustomization.yaml", "resources: [web.yaml, other.yaml]");
+        files.put("/base/web.yaml", deployment("web", "nginx:1", "settings"));
+        files.put("/base/other.yaml", deployment("other", "nginx:1", "settings"));
+        files.put("/top/kustomization.yaml", TOP);
+        files.put("/top/patch.yaml", PATCH);
+        files
+    }
+
+    /// Changes a file of an overlay that was built. Returns what was worked in, and what a whole build makes of it.
+    fn change(top: &str, file: &str, text: String) -> (Option<Build>, Build) {
+        let (mut files, options, mut cache) = (files(), Options::default(), Cache::default());
+        files.put("/top/kustomization.yaml", top);
+        rebuild(&files, &NoTools, "/top", &options, &mut cache).expect("built");
+        files.put(file, text);
+        let again = replay(&files, &NoTools, "/top", &options, &mut cache);
+        let anew = build(&files, &NoTools, "/top", &options).expect("built");
+        (again, anew)
+    }
+
+    #[test]
+    fn what_others_do_not_see_is_worked_in() {
+        for (file, text) in [
+            ("/base/web.yaml", deployment("web", "nginx:1-alpine", "settings")),
+            (
+                "/base/web.yaml",
+                format!("# moved\n{}", deployment("web", "redis", "other-settings")),
+            ),
+            ("/base/other.yaml", deployment("other", "nginx", "dev-settings")),
+        ] {
+            let (again, anew) = change(TOP, file, text.clone());
+            let again = again.unwrap_or_else(|| panic!("not worked in: {text}"));
+            assert_eq!(again.text(), anew.text());
+            assert_eq!(again.looked_at, anew.looked_at);
+            for line in 1..=u32::try_from(anew.text().lines().count()).expect("few") {
+                assert_eq!(
+                    again.place_of_line(line),
+                    anew.place_of_line(line),
+                    "line {line} of {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_may_see_is_built_anew() {
+        let web = deployment("web", "nginx:1", "settings");
+        for (file, text) in [
+            ("/base/web.yaml", deployment("web2", "nginx:1", "settings")),
+            ("/base/web.yaml", web.replace("app: web", "app: web2")),
+            (
+                "/base/web.yaml",
+                format!("{web}---\n{}", deployment("more", "nginx:1", "settings")),
+            ),
+            ("/top/patch.yaml", PATCH.replace('3', "4")),
+            (
+                "/base/kustomization.yaml",
+                "resources: [other.yaml, web.yaml]".to_owned(),
+            ),
+        ] {
+            let (mut files, options, mut cache) = (files(), Options::default(), Cache::default());
+            rebuild(&files, &NoTools, "/top", &options, &mut cache).expect("built");
+            files.put(file, text.clone());
+            let again = replay(&files, &NoTools, "/top", &options, &mut cache);
+            assert!(again.is_none(), "worked in: {text}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_in_which_objects_look_at_each_other_is_built_anew() {
+        let replacement = "
+replacements:
+- source: {kind: Deployment, name: web, fieldPath: 'spec.template.spec.containers.0.image'}
+  targets:
+  - select: {kind: Deployment, name: other}
+    fieldPaths: ['spec.template.spec.containers.0.image']
+";
+        let text = deployment("web", "redis:7", "settings");
+        let (again, anew) = change(&format!("{TOP}{replacement}"), "/base/web.yaml", text);
+        assert!(again.is_none());
+        assert_eq!(anew.text().matches("image: redis:7").count(), 2);
+    }
+
+    #[test]
+    fn many_changes_in_a_row_come_out_as_one_build() {
+        let (mut files, options, mut cache) = (files(), Options::default(), Cache::default());
+        for edit in 0..100 {
+            let name = ["web", "other"][edit % 2];
+            let image = format!("nginx:{edit}@sha256:{edit}");
+            files.put(&format!("/base/{name}.yaml"), deployment(name, &image, "settings"));
+            let again = rebuild(&files, &NoTools, "/top", &options, &mut cache).expect("built");
+            let anew = build(&files, &NoTools, "/top", &options).expect("built");
+            assert_eq!(again.text(), anew.text(), "edit {edit}");
+            assert!(
+                again.graph().count() < 4 * anew.graph().count(),
+                "nodes that are not needed go"
+            );
+        }
+    }
+}

@@ -169,3 +169,39 @@ fn admit_document(directory: &Path, built: &Build, at: usize, namespace: &str) -
     }
     admitted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_built_again_with_its_memory_is_what_one_built_anew_is() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let put = |name: &str, text: &str| fs::write(root.path().join(name), text).expect("written");
+        let map = |name: &str, value: &str| {
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{key: {value}}}\n")
+        };
+        put("kustomization.yaml", "resources: [a.yaml, b.yaml]\nnamePrefix: dev-\n");
+        put("a.yaml", &map("a", "one"));
+        put("b.yaml", &map("b", "one"));
+        let overlays = Overlays::default();
+        let mut memory = Memory::default();
+        let mut seen = Vec::new();
+        for value in ["one", "two", "two", "three"] {
+            put("b.yaml", &map("b", value));
+            let again = build(root.path(), &overlays, "default", 0, &mut memory);
+            let anew = build(root.path(), &overlays, "default", 0, &mut Memory::default());
+            assert_eq!(again.content, anew.content, "{value}");
+            assert_eq!(again.looked_at, anew.looked_at, "{value}");
+            let objects = again.found.expect("built").objects;
+            let data: Vec<_> = objects
+                .iter()
+                .map(|object| object.config["data"]["key"].clone())
+                .collect();
+            assert_eq!(data, ["one", value]);
+            seen.push(again.content);
+        }
+        assert_eq!(seen[1], seen[2]);
+        assert_ne!(seen[0], seen[1]);
+    }
+}
