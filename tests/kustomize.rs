@@ -6,6 +6,8 @@
 //!
 //! Overlays made at random are compared for a bounded time (`KUBELOCAL_TEST_RANDOM_SECONDS`, 20 if it is not set).
 //!
+//! Charts are rendered and compared where a helm is installed (or `KUBELOCAL_TEST_HELM` names one).
+//!
 //! Where a kubectl with Kustomize 5.8 is installed (or `KUBELOCAL_TEST_KUBECTL` names one) the records are checked against
 //! it, and `KUBELOCAL_TEST_RECORD=1` writes them anew.
 
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 use kubelocal::kustomize::{Build, Cache, Failure, MemoryFiles, NoTools, Options, build, rebuild};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+#[path = "kustomize/charts.rs"]
+mod charts;
 #[path = "kustomize/large.rs"]
 mod large;
 #[path = "kustomize/random.rs"]

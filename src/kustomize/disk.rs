@@ -100,6 +100,15 @@ impl FileSystem for Disk<'_> {
         };
         Ok(bytes)
     }
+
+    fn list(&self, directory: &str) -> Vec<(String, bool)> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let name_of = |entry: fs::DirEntry| {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            entry.file_name().into_string().ok().map(|name| (name, is_directory))
+        };
+        entries.filter_map(name_of).collect()
+    }
 }
 
 fn stamp_of(metadata: &fs::Metadata) -> Stamp {

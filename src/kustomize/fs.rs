@@ -25,6 +25,9 @@ pub trait FileSystem {
     /// # Errors
     /// If it can't be read, in words for the user.
     fn read(&self, path: &str) -> Result<Arc<[u8]>, String>;
+
+    /// The names of what is in a directory, and which of them are directories; nothing if it can't be read.
+    fn list(&self, directory: &str) -> Vec<(String, bool)>;
 }
 
 /// Files in memory.
@@ -76,5 +79,18 @@ impl FileSystem for MemoryFiles {
     fn read(&self, path: &str) -> Result<Arc<[u8]>, String> {
         let found = self.files.get(path).cloned();
         found.ok_or_else(|| format!("open {path}: no such file or directory"))
+    }
+
+    fn list(&self, directory: &str) -> Vec<(String, bool)> {
+        let below = format!("{}/", directory.trim_end_matches('/'));
+        let names = self.files.keys().filter_map(|file| file.strip_prefix(&below));
+        let mut names: Vec<(String, bool)> = names
+            .map(|name| match name.split_once('/') {
+                Some((directory, _)) => (directory.to_owned(), true),
+                None => (name.to_owned(), false),
+            })
+            .collect();
+        names.dedup();
+        names
     }
 }

@@ -55,6 +55,8 @@ pub struct Build {
     pub warnings: Vec<String>,
     /// All paths whose content or absence the result depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them: those of charts.
+    pub listed: BTreeSet<String>,
 }
 
 impl Build {
@@ -65,6 +67,7 @@ impl Build {
             graph: Arc::new(world.graph),
             warnings: world.warnings,
             looked_at: world.looked_at,
+            listed: world.listed,
         }
     }
 
@@ -222,6 +225,8 @@ pub struct Failure {
     pub warnings: Vec<String>,
     /// All paths whose content or absence the failure depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them: those of charts.
+    pub listed: BTreeSet<String>,
 }
 
 impl Failure {
@@ -232,6 +237,7 @@ impl Failure {
             why: error.why,
             warnings: world.warnings,
             looked_at: world.looked_at,
+            listed: world.listed,
         }
     }
 }

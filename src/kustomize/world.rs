@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::fs::{FileSystem, Resolved};
 use super::graph::Graph;
 use super::openapi::{self, Schema};
+use super::paths;
 use super::read::read_resources;
 use super::remote::RepoSpec;
 use super::replay::Trace;
@@ -46,6 +47,8 @@ pub struct World<'a> {
     ids: HashMap<String, FileId>,
     /// All paths whose content or absence the result depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them.
+    pub listed: BTreeSet<String>,
     /// What the builds before left.
     pub cache: Option<&'a mut Cache>,
     /// What is noted for the builds after.
@@ -71,6 +74,7 @@ impl<'a> World<'a> {
             names: vec![String::new()],
             ids: HashMap::new(),
             looked_at: BTreeSet::new(),
+            listed: BTreeSet::new(),
             cache,
             trace: None,
         }
@@ -146,6 +150,26 @@ impl<'a> World<'a> {
     /// The names of files by number.
     pub fn file_names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Notes that all that is in a directory is read by someone else. Links are not followed into other directories, and
+    /// what is far larger than any chart is not looked through.
+    pub fn depend_on_all_in(&mut self, directory: &str) {
+        const MAX: usize = 10_000;
+        let mut left = vec![directory.to_owned()];
+        while let Some(directory) = left.pop() {
+            for (name, is_directory) in self.files.list(&directory) {
+                let path = paths::join(&directory, &name);
+                match is_directory {
+                    true => left.push(path),
+                    false => _ = self.looked_at.insert(path),
+                }
+            }
+            self.listed.insert(directory);
+            if self.looked_at.len() + self.listed.len() > MAX {
+                return;
+            }
+        }
     }
 
     /// Follows links.

@@ -3,7 +3,7 @@
 //! Problems and objects stand at the file and line that they come from: a base, a patch, a generator. Documents that are as
 //! they were are not admitted again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::admit::{Admitted, Location, Place, Problem, Severity, admit_file_in};
 use crate::kustomize::{self, Build, Cache, Contents, Disk, Failure, Options, Programs};
 
 use super::reader::hash_of;
+use super::tree::Dependencies;
 
 /// What overlays may do here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub struct BuiltOverlay {
     pub found: Result<Admitted, Problem>,
     /// What it is, to tell whether it changed; `None` if it can't be built.
     pub content: Option<u64>,
-    /// The paths that the build looked at.
-    pub looked_at: Vec<PathBuf>,
+    /// What the build looked at.
+    pub looked_at: Dependencies,
 }
 
 /// Builds an overlay and admits what it names. Files that changed after `settled`, in nanoseconds since 1970, are not
@@ -56,7 +57,7 @@ pub fn build(
         return BuiltOverlay {
             found: Err(problem(directory, 1, "the path is no text".to_owned())),
             content: None,
-            looked_at: Vec::new(),
+            looked_at: Dependencies::default(),
         };
     };
     let programs = Programs {
@@ -70,7 +71,7 @@ pub fn build(
     let disk = Disk::knowing(&memory.contents, settled);
     match kustomize::rebuild(&disk, &programs, path, &options, &mut memory.cache) {
         Ok(built) => {
-            let looked_at = built.looked_at.iter().map(PathBuf::from).collect();
+            let looked_at = dependencies(&built.looked_at, &built.listed);
             let (found, content) = admit(directory, &built, namespace, memory);
             BuiltOverlay {
                 found: Ok(found),
@@ -79,10 +80,18 @@ pub fn build(
             }
         }
         Err(failure) => BuiltOverlay {
-            looked_at: failure.looked_at.iter().map(PathBuf::from).collect(),
+            looked_at: dependencies(&failure.looked_at, &failure.listed),
             found: Err(of_failure(directory, &failure)),
             content: None,
         },
+    }
+}
+
+fn dependencies(looked_at: &BTreeSet<String>, listed: &BTreeSet<String>) -> Dependencies {
+    let paths = |names: &BTreeSet<String>| names.iter().map(PathBuf::from).collect();
+    Dependencies {
+        paths: paths(looked_at),
+        listed: paths(listed),
     }
 }
 
