@@ -49,12 +49,11 @@ impl Puller {
     /// Prepares a push.
     #[must_use]
     pub fn push(&self, request: PushRequest) -> Push {
-        let (images, logins, stall) = self.parts();
         Push {
-            logins: request.logins.clone().unwrap_or(logins),
+            logins: self.logins(request.logins.clone()),
             request,
-            images,
-            stall,
+            images: self.images().clone(),
+            stall: self.stall(),
             progress: Arc::default(),
         }
     }
@@ -107,7 +106,8 @@ impl Push {
             .iter()
             .map(|(blob, _)| Arc::new(LayerProgress::new(blob.digest.clone(), blob.size)))
             .collect();
-        self.progress.set(progress.clone());
+        // Of the config, which is the last, nobody wants to see a bar.
+        self.progress.set(progress[..progress.len() - 1].to_vec());
         let each = parts.blobs.iter().cloned().zip(progress);
         let sent: Vec<_> = each
             .map(|((blob, file), progress)| send_blob(session.clone(), blob, file, progress))

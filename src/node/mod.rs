@@ -60,6 +60,8 @@ struct Prepared {
     paths: Paths,
     config: Config,
     mode: Mode,
+    /// Who started it, in the ids of the machine.
+    user: (u32, u32),
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -74,11 +76,13 @@ fn prepare() -> Result<Prepared, Failure> {
     std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
+    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let mode = namespaces::enter(find_supervisor(&paths.pods).and_then(Pid::from_raw))?;
     Ok(Prepared {
         paths,
         config,
         mode,
+        user,
         lock,
     })
 }
@@ -105,6 +109,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         paths,
         config,
         mode,
+        user,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -115,11 +120,12 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let host = report::host(paths.pods.clone());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
+        puller: Puller::new(images.clone(), logins),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,

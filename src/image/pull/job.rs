@@ -54,7 +54,13 @@ impl Work {
                     pulled => return pulled,
                 }
             }
-            work.clone().pull_from(own, &reference).await
+            let pulled = work.clone().pull_from(own, &reference).await;
+            pulled.map_err(|error| match error {
+                ImageError::Registry(RegistryError::Connection { .. }) if reference.domain() == "localhost" => {
+                    ImageError::NotBuilt(reference.to_string())
+                }
+                error => error,
+            })
         };
         tokio::select! {
             pulled = ask => pulled,
