@@ -19,6 +19,8 @@ mod disk;
 mod docker;
 mod document;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 mod ingest;
 mod inherit;
