@@ -1,4 +1,6 @@
-//! The readers of foreign bytes as the fuzz targets see them. Only built for them (`--cfg fuzzing`).
+//! The readers of foreign bytes as a fuzzer sees them: each takes any bytes, and may answer or refuse but not panic.
+//!
+//! Only for `fuzz/` and `tests/fuzz.rs`; they are here because what they call is nobody else's.
 
 use super::digest::Digest;
 use super::document::Descriptor;

@@ -134,7 +134,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let stop = CancellationToken::new();
-    let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop)?;
+    let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop).await?;
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -182,7 +182,7 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
 }
 
 /// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
-fn spawn_all(
+async fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
@@ -212,7 +212,7 @@ fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
+    let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone()).await?;
     let sources = applier::run(
         store.clone(),
         clock.clone(),

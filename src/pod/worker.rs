@@ -16,6 +16,7 @@ use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
 use super::{History, Rooms, back_off_event};
 use crate::event::EventKind;
+use crate::image::Lease;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
@@ -72,6 +73,9 @@ struct Memory {
     backing_off: BTreeSet<String>,
     /// Images on their way. Losing them ends them; what came is kept.
     pulls: Pulls,
+    /// What keeps the images of the pod's runs here, by their ids: from before a run is made until it is forgotten. Unlike the
+    /// rest this may not be lost while the node works.
+    leases: BTreeMap<String, Lease>,
 }
 
 /// What a round of work came to.
@@ -91,6 +95,7 @@ impl Worker {
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
         stop: CancellationToken,
+        leases: BTreeMap<String, Lease>,
     ) -> Self {
         Self {
             rooms,
@@ -98,7 +103,10 @@ impl Worker {
             desired,
             bell,
             stop,
-            memory: Memory::default(),
+            memory: Memory {
+                leases,
+                ..Memory::default()
+            },
         }
     }
 
@@ -106,6 +114,8 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             if self.stop.is_cancelled() {
+                // The images of what runs on stay for the rest of this process; the next one holds them before anyone can ask it.
+                std::mem::forget(self.memory.leases);
                 return;
             }
             match self.round().await {
@@ -153,6 +163,8 @@ impl Worker {
             }
         };
         self.forget_settled_failures(observed.as_ref());
+        let used = images_of(observed.as_ref());
+        self.memory.leases.retain(|id, _| used.contains(id.as_str()));
         let pulling = self.memory.pulls.under_way();
         let facts = Facts {
             pod: &pod,
@@ -245,7 +257,10 @@ impl Worker {
             let started = match image {
                 // It is on its way; the plan takes it up when it is here.
                 Ok(None) => continue,
-                Ok(Some(image)) => execution.start(sandbox, start, &image).await,
+                Ok(Some(image)) => {
+                    self.memory.leases.insert(image.id.clone(), image.lease.clone());
+                    execution.start(sandbox, start, &image).await
+                }
                 Err(refusal) => Err(refusal),
             };
             match started {
@@ -326,6 +341,12 @@ impl Worker {
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);
     }
+}
+
+/// The ids of the images that a pod's runs were made from.
+pub(super) fn images_of(observed: Option<&SandboxStatus>) -> BTreeSet<&str> {
+    let runs = observed.iter().flat_map(|sandbox| &sandbox.containers);
+    runs.map(|run| run.image_id.as_str()).collect()
 }
 
 fn is_backing_off(container: &ContainerStatus) -> bool {

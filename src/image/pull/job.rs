@@ -205,7 +205,7 @@ impl Work {
             .collect();
         self.progress.set(progress.clone());
         let image = blocking(move || {
-            let record = self.images.ingest(|ingest| {
+            let lease = self.images.ingest(|ingest| {
                 ingest.is_pulled = true;
                 ingest.on_failure = Box::new({
                     let cancel = cancel.clone();
@@ -234,7 +234,7 @@ impl Work {
                     }
                 })
             })?;
-            self.images.image(record)
+            self.images.image(lease)
         })
         .await?;
         Ok(Pulled { image, was_here: false })

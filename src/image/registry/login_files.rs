@@ -132,7 +132,8 @@ struct Answer {
 }
 
 /// How a helper is started. A user namespace within the node's own gives the user back the ids that everybody else knows;
-/// `unshare(1)` is on every Linux (util-linux 2.34 and later).
+/// `unshare(1)` knows these options since
+/// util-linux 2.36 of 2020.
 fn plan_command(helper: &str, user: Option<(u32, u32)>) -> (String, Vec<String>) {
     match user {
         None => (helper.to_owned(), vec!["get".to_owned()]),
