@@ -195,17 +195,9 @@ fn a_credential_helper_runs_as_the_user() {
         let challenge = Answer::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\"");
         (!is_right && request.path != "/v2/").then_some(challenge)
     });
-    let helper = home.file(
-        "docker-credential-test",
-        "#!/bin/sh\necho \"{\\\"Username\\\": \\\"uid-$(id -u)\\\", \\\"Secret\\\": \\\"secret\\\"}\"\n",
-    );
-    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let helper = "#!/bin/sh\necho \"{\\\"Username\\\": \\\"uid-$(id -u)\\\", \\\"Secret\\\": \\\"secret\\\"}\"\n";
+    let path = home.programs(&[("docker-credential-test", helper)]);
     let config = home.file("config.json", json!({"credsStore": "test"}));
-    let path = format!(
-        "{}:{}",
-        helper.trim_end_matches("/docker-credential-test"),
-        std::env::var("PATH").unwrap_or_default()
-    );
     let mut pull = home.command(format!("image pull --authfile {config} {}", registry.name("app:1")));
     let pulled = pull.env("PATH", path).output().expect("the program runs");
     assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
