@@ -1,4 +1,4 @@
-//! See `kubelocal::image::fuzzing::archive`.
+//! See `kubelocal_fuzz::archive`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal::image::fuzzing::archive(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal_fuzz::archive(bytes));

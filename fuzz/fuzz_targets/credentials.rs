@@ -1,4 +1,4 @@
-//! See `kubelocal::image::fuzzing::credentials`.
+//! See `kubelocal_fuzz::credentials`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal::image::fuzzing::credentials(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal_fuzz::credentials(bytes));

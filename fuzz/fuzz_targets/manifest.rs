@@ -1,4 +1,4 @@
-//! See `kubelocal::image::fuzzing::manifest`.
+//! See `kubelocal_fuzz::manifest`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal::image::fuzzing::manifest(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubelocal_fuzz::manifest(bytes));
