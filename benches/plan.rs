@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kubelocal::model::Object;
-use kubelocal::pod::{Facts, Plan, SANDBOX, SPEC_HASH, container_hash, containers, plan_pod};
+use kubelocal::pod::{Facts, Health, Plan, SANDBOX, SPEC_HASH, container_hash, containers, plan_pod};
 use kubelocal::runtime::{ContainerId, ContainerState, ContainerStatus, PodUid, SandboxConfig, SandboxStatus};
 use kubelocal::status::{StatusFacts, pod_status};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ fn running(pod: &Pod) -> SandboxStatus {
 
 fn plan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plan_pod");
-    let (failures, stopping) = (BTreeMap::new(), BTreeSet::new());
+    let (failures, health, endings) = (BTreeMap::new(), Health::default(), BTreeMap::new());
     let pulling = BTreeSet::new();
     for count in [1, 2, 10] {
         let pod: Pod = serde_json::from_value(pod(count)).expect("a pod");
@@ -80,9 +80,9 @@ fn plan(criterion: &mut Criterion) {
             is_gone: false,
             observed: Some(observed),
             failures: &failures,
+            health: &health,
+            endings: &endings,
             pulling: &pulling,
-            stop_deadline: None,
-            stopping: &stopping,
             now: Timestamp::UNIX_EPOCH,
         };
         assert!(matches!(plan_pod(facts(&settled)), Plan::Settled { .. }));
@@ -101,7 +101,7 @@ fn plan(criterion: &mut Criterion) {
 fn round(criterion: &mut Criterion) {
     let object = Arc::new(Object::new(pod(2)).expect("a pod of the table"));
     let pod: Pod = object.typed().expect("a pod");
-    let (sandbox, failures) = (running(&pod), BTreeMap::new());
+    let (sandbox, failures, health) = (running(&pod), BTreeMap::new(), Health::default());
     criterion.bench_function("a stored pod, typed", |bencher| {
         bencher.iter(|| black_box(&object).typed::<Pod>().expect("a pod"));
     });
@@ -111,6 +111,7 @@ fn round(criterion: &mut Criterion) {
                 pod: black_box(&pod),
                 observed: Some(&sandbox),
                 failures: &failures,
+                health: &health,
                 host_ips: &[],
                 now: Timestamp::UNIX_EPOCH,
             });

@@ -14,6 +14,7 @@ pub mod model;
 pub mod node;
 pub mod os;
 pub mod pod;
+pub mod probe;
 pub mod runtime;
 pub mod source;
 pub mod status;

@@ -87,6 +87,7 @@ impl Api {
             tty: query.flag("tty"),
             stdin: query.flag("stdin"),
             size: None,
+            dies_with_session: false,
         };
         let id = place.running_id()?;
         let session = self.runtime.exec(&place.uid, &id, &exec).await.map_err(refused)?;

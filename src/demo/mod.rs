@@ -12,7 +12,8 @@ mod process;
 mod serve;
 
 const USAGE: &str = "usage: kubelocal demo VERB
-  serve [--port 8080]            answer HTTP: / with the pod's name, /env, /healthz, /echo
+  serve [--port 8080] [--well-after SECONDS] [--well-for SECONDS]
+                                 answer HTTP: / with the pod's name, /env, /echo, and /healthz, which is well only then
   echo TEXT…                     print the text
   sleep SECONDS|forever          exit with 0 then, or at once on SIGTERM
   ignore-term [SECONDS]          the same, but SIGTERM only prints a line
@@ -64,8 +65,7 @@ pub fn run(args: &[String]) -> i32 {
 
 fn dispatch(words: &[&str]) -> Outcome {
     match words {
-        ["serve"] => serve::serve(8080),
-        ["serve", "--port", port] => serve::serve(number("port", port)?),
+        ["serve", options @ ..] => serve::serve(&serve::Options::read(options)?),
         ["echo", text @ ..] => output::echo(text),
         ["sleep", "forever"] => process::sleep(None),
         ["sleep", seconds] => process::sleep(Some(process::seconds(seconds)?)),

@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::output::{environment, line};
-use super::{Outcome, process};
+use super::{Failure, Outcome, number, process};
 
 /// The largest body that `/echo` sends back: it is held in memory.
 const BODY_MAX: u64 = 1 << 20;
@@ -15,20 +15,65 @@ const HEAD_MAX: u64 = 16 << 10;
 /// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where it listens, and when it says that it is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Options {
+    port: u16,
+    well_after: Duration,
+    well_for: Option<Duration>,
+}
+
+impl Options {
+    pub(super) fn read(words: &[&str]) -> Result<Options, Failure> {
+        let mut options = Options {
+            port: 8080,
+            well_after: Duration::ZERO,
+            well_for: None,
+        };
+        for pair in words.chunks(2) {
+            match pair {
+                ["--port", port] => options.port = number("port", port)?,
+                ["--well-after", time] => options.well_after = process::seconds(time)?,
+                ["--well-for", time] => options.well_for = Some(process::seconds(time)?),
+                other => return Err(Failure::Usage(format!("{} is not understood", other.join(" ")))),
+            }
+        }
+        Ok(options)
+    }
+
+    fn is_well(self, age: Duration) -> bool {
+        age.checked_sub(self.well_after)
+            .is_some_and(|well| self.well_for.is_none_or(|end| well < end))
+    }
+}
+
+/// Who answers.
+#[derive(Clone)]
+struct Server {
+    name: String,
+    options: Options,
+    start: Instant,
+}
+
 /// Answers until SIGTERM.
-pub(super) fn serve(port: u16) -> Outcome {
+pub(super) fn serve(options: &Options) -> Outcome {
     process::exit_on_term();
+    let (options, port) = (*options, options.port);
     // One socket for IPv6 and IPv4, where the kernel has both.
     let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
-    let name = pod_name();
-    line(&format!("{name} listens on {}", listener.local_addr()?))?;
+    let server = Server {
+        name: pod_name(),
+        options,
+        start: Instant::now(),
+    };
+    line(&format!("{} listens on {}", server.name, listener.local_addr()?))?;
     for stream in listener.incoming() {
-        let name = name.clone();
+        let server = server.clone();
         // A client that goes away in the middle is its own affair, and so is one thread too few.
         let _answered = stream.and_then(|stream| {
             thread::Builder::new()
                 .stack_size(64 << 10)
-                .spawn(move || answer_all(&stream, &name).is_ok())
+                .spawn(move || answer_all(&stream, &server).is_ok())
         });
     }
     Ok(0)
@@ -41,12 +86,12 @@ fn pod_name() -> String {
 }
 
 /// Answers the requests of one connection, one after the other.
-fn answer_all(stream: &TcpStream, name: &str) -> std::io::Result<()> {
+fn answer_all(stream: &TcpStream, server: &Server) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
-        let (status, body) = respond(&request, name);
+        let (status, body) = respond(&request, server);
         let connection = if request.keeps_alive { "keep-alive" } else { "close" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
@@ -68,11 +113,12 @@ struct Request {
     body: Vec<u8>,
 }
 
-fn respond(request: &Request, name: &str) -> (&'static str, Vec<u8>) {
+fn respond(request: &Request, server: &Server) -> (&'static str, Vec<u8>) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     match path {
-        "/" => ("200 OK", format!("{name}\n").into_bytes()),
-        "/healthz" => ("200 OK", b"ok\n".to_vec()),
+        "/" => ("200 OK", format!("{}\n", server.name).into_bytes()),
+        "/healthz" if server.options.is_well(server.start.elapsed()) => ("200 OK", b"ok\n".to_vec()),
+        "/healthz" => ("500 Internal Server Error", b"not well\n".to_vec()),
         "/env" => ("200 OK", environment().into_bytes()),
         "/echo" if request.body.is_empty() => ("200 OK", format!("{query}\n").into_bytes()),
         "/echo" => ("200 OK", request.body.clone()),
@@ -134,10 +180,31 @@ mod tests {
                 body.len()
             );
             let request = read_request(&mut head.as_bytes()).expect("memory").expect("a request");
-            let (status, body) = respond(&request, "web-0");
+            let server = Server {
+                name: "web-0".to_owned(),
+                options: Options::read(&[]).expect("nothing is asked"),
+                start: Instant::now(),
+            };
+            let (status, body) = respond(&request, &server);
             assert_eq!(format!("{status}: {}", String::from_utf8_lossy(&body)), answer);
             assert!(request.keeps_alive);
         }
+    }
+
+    #[test]
+    fn it_is_well_from_then_and_for_so_long() {
+        let options = |words: &str| Options::read(&words.split_whitespace().collect::<Vec<_>>()).expect("well formed");
+        for (words, well, ill) in [
+            ("", &[0, 9][..], &[][..]),
+            ("--well-after 3", &[3, 9], &[0, 2]),
+            ("--well-for 3 --port 80", &[0, 2], &[3, 9]),
+            ("--well-after 2 --well-for 3", &[2, 4], &[1, 5]),
+        ] {
+            let is_well = |second: &u64| options(words).is_well(Duration::from_secs(*second));
+            assert!(well.iter().all(is_well), "{words}");
+            assert!(!ill.iter().any(is_well), "{words}");
+        }
+        assert!(Options::read(&["--port"]).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
 
 mod clock;
+pub mod downward;
 mod kinds;
 mod lookup;
 mod manifest_source;
@@ -8,6 +9,7 @@ mod object;
 mod paths;
 mod quantity;
 mod selector;
+mod signal;
 
 pub use clock::{Clock, ManualClock, SystemClock, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};
@@ -19,3 +21,4 @@ pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use selector::{LabelSelector, Requirement, SelectorError};
+pub use signal::signal_number;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, VolumeMount,
+    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 
 use super::env::{ConfigError, Environment};
@@ -13,6 +13,7 @@ use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
 
 use crate::image::Image;
+use crate::model::signal_number;
 use crate::runtime::{ContainerConfig, ContainerId, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
 
 /// What a pod's own processes may not see (`k8s.io/kubernetes` `securitycontext.defaultMaskedPaths`).
@@ -102,7 +103,7 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         (SPEC_HASH, container_hash(container)),
         (BACK_OFF, start.back_off.as_secs().to_string()),
         (SANDBOX, facts.sandbox.created_at.to_string()),
-        (STOP_SIGNAL, stop_signal(&image.config.stop_signal).to_string()),
+        (STOP_SIGNAL, stop_signal(asked_signal(container, image)).to_string()),
     ];
     Ok(ContainerConfig {
         name: container.name.clone(),
@@ -156,33 +157,21 @@ fn command(container: &Container, image: &Image, env: &Environment) -> Result<Ve
     Ok(words)
 }
 
-/// The number of an image's `StopSignal`: a name with or without `SIG`, or a number. SIGTERM when it says nothing we know.
+/// The container's word on the signal counts before the image's.
+fn asked_signal<'a>(container: &'a Container, image: &'a Image) -> &'a str {
+    let own = container.lifecycle.as_ref().and_then(|l| l.stop_signal.as_deref());
+    own.unwrap_or(&image.config.stop_signal)
+}
+
+/// The number of a signal that an image or container asks for: a name with or without `SIG`, or a number. SIGTERM when it says
+/// nothing that we know.
 fn stop_signal(text: &str) -> i32 {
-    const SIGNALS: [(&str, i32); 10] = [
-        ("TERM", libc::SIGTERM),
-        ("INT", libc::SIGINT),
-        ("QUIT", libc::SIGQUIT),
-        ("HUP", libc::SIGHUP),
-        ("KILL", libc::SIGKILL),
-        ("USR1", libc::SIGUSR1),
-        ("USR2", libc::SIGUSR2),
-        ("WINCH", libc::SIGWINCH),
-        ("PWR", libc::SIGPWR),
-        ("CONT", libc::SIGCONT),
-    ];
     if let Ok(number) = text.parse() {
         return number;
     }
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    // systemd's images ask for SIGRTMIN+3.
-    if let Some(offset) = name.strip_prefix("RTMIN").map(|rest| rest.trim_start_matches('+')) {
-        return libc::SIGRTMIN() + offset.parse::<i32>().unwrap_or(0);
-    }
-    SIGNALS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map_or(libc::SIGTERM, |(_, number)| *number)
+    signal_number(&format!("SIG{name}")).unwrap_or(libc::SIGTERM)
 }
 
 /// The container's word on the user counts before the pod's, and that before the image's.
@@ -331,10 +320,12 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     })
 }
 
-/// ConfigMaps and Secrets are written by the node alone: containers get them read-only, whatever the mount says.
+/// Files that come from objects are written by the node alone: containers get them read-only, whatever the mount says.
 fn is_written_by_us(pod: &Pod, volume: &str) -> bool {
     let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.any(|v| v.name == volume && (v.config_map.is_some() || v.secret.is_some()))
+    let is_ours =
+        |v: &Volume| v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
+    volumes.any(|v| v.name == volume && is_ours(v))
 }
 
 #[cfg(test)]

@@ -1,16 +1,12 @@
 //! A container's environment and the `$(VAR)` references to it (kubelet `makeEnvironmentVariables`,
 //! `third_party/forked/golang/expansion`).
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector,
-};
+use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, EnvVarSource, Pod};
 use serde_json::Value;
 
-use crate::model::{Lookup, Object, Quantity};
+use crate::model::{Lookup, Object, downward};
 
 /// Why a container's configuration can't be made (`CreateContainerConfigError`). The texts are kubelet's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -159,10 +155,12 @@ fn value_from(
         return Source::Secret.value(&key.name, &key.key, key.optional, pod, lookup);
     }
     if let Some(field) = &source.field_ref {
-        return field_value(field, pod, lookup).map(Some);
+        let value = downward::field_value(field, pod, lookup);
+        return value.map(Some).map_err(ConfigError::Invalid);
     }
     if let Some(field) = &source.resource_field_ref {
-        return resource_value(field, pod, container, lookup).map(Some);
+        let value = downward::resource_value(field, pod, Some(container), lookup);
+        return value.map(Some).map_err(ConfigError::Invalid);
     }
     Err(ConfigError::Invalid(
         "an environment variable's valueFrom names no source".to_owned(),
@@ -248,73 +246,4 @@ impl Source {
             }
         }
     }
-}
-
-/// `fieldRef`, for environments and downward API files (`fieldpath.ExtractFieldPathAsString`).
-fn field_value(field: &ObjectFieldSelector, pod: &Pod, lookup: &Lookup<'_>) -> Result<String, ConfigError> {
-    let (metadata, spec) = (&pod.metadata, pod.spec.as_ref());
-    let own = |text: Option<&String>| text.cloned().unwrap_or_default();
-    let ips = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.pod_ips.as_deref())
-        .unwrap_or_default();
-    let path = field.field_path.as_str();
-    Ok(match path {
-        "metadata.name" => own(metadata.name.as_ref()),
-        "metadata.namespace" => own(metadata.namespace.as_ref()),
-        "metadata.uid" => own(metadata.uid.as_ref()),
-        "spec.nodeName" => lookup.node_name.to_owned(),
-        "spec.serviceAccountName" => own(spec.and_then(|s| s.service_account_name.as_ref())),
-        "status.hostIP" => lookup.host_ips.first().cloned().unwrap_or_default(),
-        "status.hostIPs" => lookup.host_ips.join(","),
-        "status.podIP" => ips.first().map(|ip| ip.ip.clone()).unwrap_or_default(),
-        "status.podIPs" => ips.iter().map(|ip| ip.ip.as_str()).collect::<Vec<_>>().join(","),
-        _ => subscripted(path, "metadata.labels", metadata.labels.as_ref())
-            .or_else(|| subscripted(path, "metadata.annotations", metadata.annotations.as_ref()))
-            .ok_or_else(|| ConfigError::Invalid(format!("unsupported fieldPath: {path}")))?,
-    })
-}
-
-/// `metadata.labels['key']`; a key that is not there is empty.
-fn subscripted(path: &str, field: &str, map: Option<&BTreeMap<String, String>>) -> Option<String> {
-    let key = path.strip_prefix(field)?.strip_prefix("['")?.strip_suffix("']")?;
-    Some(map.and_then(|m| m.get(key)).cloned().unwrap_or_default())
-}
-
-/// `resourceFieldRef`: limits fall back to what the node has, requests to limits (`ExtractContainerResourceValue`).
-fn resource_value(
-    field: &ResourceFieldSelector,
-    pod: &Pod,
-    container: &Container,
-    lookup: &Lookup<'_>,
-) -> Result<String, ConfigError> {
-    let invalid = |text: &str| ConfigError::Invalid(format!("unsupported container resource: {text}"));
-    let all = super::containers(pod).iter().chain(super::init_containers(pod));
-    let named = field.container_name.as_deref().filter(|name| !name.is_empty());
-    let container = named.map_or(Some(container), |name| all.into_iter().find(|c| c.name == name));
-    let resources = container
-        .ok_or_else(|| invalid(&field.resource))?
-        .resources
-        .clone()
-        .unwrap_or_default();
-    let (list, resource) = field.resource.split_once('.').ok_or_else(|| invalid(&field.resource))?;
-    let lists = match list {
-        "limits" => [resources.limits, None],
-        "requests" => [resources.requests, resources.limits],
-        _ => return Err(invalid(&field.resource)),
-    };
-    let asked = lists.into_iter().flatten().find_map(|list| list.get(resource).cloned());
-    let quantity = match asked {
-        Some(quantity) => Quantity::parse(&quantity.0).ok_or_else(|| invalid(&field.resource))?,
-        None if list == "limits" => (lookup.allocatable)(resource).ok_or_else(|| invalid(&field.resource))?,
-        None => Quantity::whole(0),
-    };
-    let divisor = field
-        .divisor
-        .as_ref()
-        .map_or(Some(Quantity::whole(1)), |q| Quantity::parse(&q.0));
-    Ok(quantity
-        .divided_by(divisor.ok_or_else(|| invalid(&field.resource))?)
-        .to_string())
 }

@@ -12,11 +12,11 @@ use super::config::{self, ConfigFacts};
 use super::env::Environment;
 use super::plan::{Failure, Start};
 use super::pull::PULL_FAILURE;
-use super::{Rooms, containers, init_containers};
+use super::{Rooms, containers, init_containers, message};
 use crate::event::EventKind;
 use crate::image::Image;
 use crate::model::{Lookup, Object};
-use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
 /// A failure before it is dated and counted.
@@ -87,7 +87,8 @@ pub(super) struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    fn directory(&self) -> PathBuf {
+    /// Where all that belongs to the pod lies.
+    pub(super) fn directory(&self) -> PathBuf {
         self.rooms.host.pods_dir.join(&self.uid.0)
     }
 
@@ -111,10 +112,8 @@ impl Execution<'_> {
         store.durable(store.resource_version()).await;
     }
 
-    /// Tells a run to end. That it is already gone is fine.
+    /// Sends a run the signal to end. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
-        let message = format!("Stopping container {}", run.name);
-        self.event_of(Some(&run.name), EventKind::Normal, "Killing", &message);
         let stop = Stop {
             signal: super::stop_signal_of(run),
             grace,
@@ -133,20 +132,27 @@ impl Execution<'_> {
         }
     }
 
-    /// One of the pod's containers.
-    pub(super) fn container(&self, name: &str) -> &Container {
+    /// One of the pod's containers, if it still has one of that name.
+    pub(super) fn container(&self, name: &str) -> Option<&Container> {
         let mut all = init_containers(self.pod).iter().chain(containers(self.pod));
         all.find(|c| c.name == name)
-            .expect("plans name the pod's own containers")
     }
 
     /// Starts one run of a container.
-    pub(super) async fn start(&self, sandbox: &SandboxStatus, start: &Start, image: &Image) -> Result<(), Refusal> {
-        let container = self.container(&start.name);
+    pub(super) async fn start(
+        &self,
+        sandbox: &SandboxStatus,
+        start: &Start,
+        container: &Container,
+        image: &Image,
+    ) -> Result<ContainerId, Refusal> {
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
         let env = self.with_lookup(|lookup| Environment::of(self.pod, container, &image.config.env, lookup));
         let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
         make_sub_paths(container, &env, &volumes)?;
+        let message = message::prepare(&self.directory(), container, start.attempt);
+        let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
+        let files: Vec<_> = pod_files(&self.directory()).into_iter().chain([message]).collect();
         let id = ContainerId(format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),
@@ -160,7 +166,7 @@ impl Execution<'_> {
             image,
             env,
             volumes: &volumes,
-            files: &pod_files(&self.directory()),
+            files: &files,
             logs: &self.directory().join("logs"),
             id: id.clone(),
         };
@@ -182,7 +188,7 @@ impl Execution<'_> {
             "Started",
             &format!("Started container {}", container.name),
         );
-        Ok(())
+        Ok(id)
     }
 
     /// Brings the files of ConfigMaps and Secrets up to date in a pod that runs.
@@ -245,11 +251,6 @@ fn make_sub_paths(
         }
     }
     Ok(())
-}
-
-/// Whether this run is one that a stop is for.
-pub(super) fn is_running(run: &ContainerStatus) -> bool {
-    matches!(run.state, ContainerState::Running { .. })
 }
 
 /// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).

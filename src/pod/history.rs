@@ -90,6 +90,11 @@ pub fn container_hash(container: &Container) -> String {
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether an init container is one that goes on running beside the others.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
 /// `spec.restartPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -111,6 +116,21 @@ impl RestartPolicy {
         }
     }
 
+    /// The policy of one of the pod's containers: sidecars always restart.
+    pub fn of_container(pod: &Pod, container: &Container) -> Self {
+        let is_init = super::init_containers(pod).iter().any(|c| c.name == container.name);
+        if is_init && is_sidecar(container) {
+            Self::Always
+        } else {
+            Self::of(pod)
+        }
+    }
+
+    /// Whether a container that failed is started again.
+    pub fn restarts_failed(self) -> bool {
+        self != Self::Never
+    }
+
     /// Whether a container that ended so is started again (kubelet `ShouldContainerBeRestarted`).
     pub fn restarts_after(self, exit: &Exit) -> bool {
         match self {
@@ -122,6 +142,6 @@ impl RestartPolicy {
 
     /// The same for an init container, which is done once it succeeded.
     pub fn restarts_init_after(self, exit: &Exit) -> bool {
-        exit.code != 0 && self != Self::Never
+        exit.code != 0 && self.restarts_failed()
     }
 }

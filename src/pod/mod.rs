@@ -8,19 +8,25 @@
 //! ```
 //!
 //! [`plan_pod`] decides and is pure; `execute` does; the worker repeats until the plan is settled and then sleeps until the pod
-//! changes, the runtime hints or the plan's time comes. The room does not know where pods come from, nor how containers
+//! changes, the runtime hints, a probe or hook has something to say or the plan's time comes. The room does not know where pods come from, nor how containers
 //! are run.
 
 mod back_off;
+mod care;
 mod config;
+mod deadline;
+mod ending;
 mod env;
 mod execute;
+mod health;
 mod history;
 mod images;
 mod manager;
+mod message;
 mod plan;
 mod pull;
 mod qos;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -37,8 +43,11 @@ use crate::runtime::{PodUid, Runtime};
 use crate::store::Store;
 
 pub use back_off::next_start;
+pub use deadline::{MESSAGE as DEADLINE_MESSAGE, REASON as DEADLINE_REASON, is_exceeded as is_past_deadline};
+pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
-pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash};
+pub use health::{Health, PlannedProbe, PostStart, plan_probes};
+pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, is_sidecar};
 pub use images::{images_in_use, run_collector};
 pub use manager::{Bells, run};
 pub use plan::{

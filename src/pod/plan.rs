@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::back_off;
-use super::history::{self, History, RestartPolicy};
-use super::pull;
+use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spec_grace};
+use super::health::{Health, PostStart};
+use super::history::{self, History, RestartPolicy, is_sidecar};
+use super::{back_off, deadline, pull};
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
 /// Everything a plan depends on.
@@ -23,10 +24,10 @@ pub struct Facts<'a> {
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name; [`SANDBOX_FAILURE`] for the sandbox itself.
     pub failures: &'a BTreeMap<String, Failure>,
-    /// Until when the containers were last told to end.
-    pub stop_deadline: Option<Timestamp>,
-    /// Runs that were told to end because their spec changed.
-    pub stopping: &'a BTreeSet<ContainerId>,
+    /// What is known of runs from their probes and hooks.
+    pub health: &'a Health,
+    /// Runs that were told to end.
+    pub endings: &'a BTreeMap<ContainerId, Ending>,
     /// Containers whose images are on their way: they wait, and whoever looks at the pod is woken.
     pub pulling: &'a BTreeSet<String>,
     /// The time.
@@ -35,9 +36,6 @@ pub struct Facts<'a> {
 
 /// The name under which a failure to make the sandbox is kept; no container can be called so.
 pub const SANDBOX_FAILURE: &str = "";
-
-/// How long a SIGKILL may take to show before the whole sandbox is ended: far more than the kernel needs even for large processes.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why something could not be started. Kept by the worker until it was, or until what it needs changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +62,8 @@ pub enum Plan {
     CreateSandbox,
     /// Bring the containers of a living sandbox to what is asked.
     Converge(Converge),
-    /// Tell every running container to end by then.
-    StopAll {
-        /// When SIGKILL follows.
-        deadline: Timestamp,
-    },
+    /// Bring every running container nearer to its end.
+    End(Vec<EndStep>),
     /// Every container has ended for good and the pod stays as a record: end the sandbox.
     StopSandbox,
     /// The pod was deleted and nothing runs: remove what is left of it, the object last.
@@ -78,8 +73,8 @@ pub enum Plan {
 /// Steps within a living sandbox. Done in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Converge {
-    /// Runs that must end because their spec changed.
-    pub stop: Vec<ContainerId>,
+    /// Runs that must end: their spec changed, a probe or a hook failed.
+    pub end: Vec<EndStep>,
     /// Runs to forget.
     pub forget: Vec<ContainerId>,
     /// Runs to start.
@@ -102,20 +97,21 @@ pub struct Start {
 /// The plan for a pod.
 pub fn plan_pod(facts: Facts<'_>) -> Plan {
     if facts.is_gone || facts.pod.metadata.deletion_timestamp.is_some() {
-        return plan_end(facts);
+        return plan_deletion(facts);
     }
-    let is_alive = facts.observed.is_some_and(|s| s.alive);
-    if is_finished(facts.pod, facts.observed) {
-        return if is_alive {
-            Plan::StopSandbox
-        } else {
-            Plan::Settled { recheck: None }
+    let living = facts.observed.filter(|s| s.alive);
+    if is_finished(facts.pod, facts.observed) || deadline::is_exceeded(facts.pod, facts.now) {
+        return match living {
+            // What still runs are sidecars, or all when their time is up.
+            Some(sandbox) => plan_ends(facts, sandbox, spec_grace(facts.pod), Plan::StopSandbox),
+            None => Plan::Settled { recheck: None },
         };
     }
-    match facts.observed.filter(|s| s.alive) {
+    let plan = match living {
         Some(sandbox) => plan_containers(facts, sandbox),
         None => plan_sandbox(facts),
-    }
+    };
+    deadline::with_recheck(plan, facts.pod)
 }
 
 /// Whether the pod has ended for good: no container will run again (kubelet `isTerminal`, `getPhase`). A pod that was once seen so
@@ -131,7 +127,7 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
             .exit()
             .is_some_and(|exit| !policy.restarts_after(exit))
     };
-    let init_failed = init_containers(pod).iter().any(|c| {
+    let init_failed = init_containers(pod).iter().filter(|c| !is_sidecar(c)).any(|c| {
         let exit = History::of(&c.name, observed).exit();
         exit.is_some_and(|exit| exit.code != 0 && !policy.restarts_init_after(exit))
     });
@@ -151,36 +147,13 @@ pub fn init_containers(pod: &Pod) -> &[Container] {
         .unwrap_or_default()
 }
 
-fn plan_end(facts: Facts<'_>) -> Plan {
+fn plan_deletion(facts: Facts<'_>) -> Plan {
     let Some(sandbox) = facts.observed.filter(|s| s.alive) else {
         return Plan::Finish;
     };
-    let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-    if !sandbox.containers.iter().any(|run| is_running(&run.state)) {
-        return Plan::Finish;
-    }
-    // Counted from here and not to `deletionTimestamp`, which has lost its fraction of a second: the grace is theirs, whole.
-    let seconds = facts
-        .pod
-        .metadata
-        .deletion_grace_period_seconds
-        .filter(|_| !facts.is_gone);
-    let grace = SignedDuration::from_secs(seconds.unwrap_or(0));
-    let deadline = facts.now.saturating_add(grace).expect("no calendar units");
-    match facts.stop_deadline {
-        Some(told) if told <= deadline => {
-            // When their time is up the supervisor kills them; if even that leaves something, the sandbox goes as a whole.
-            let patience = told.saturating_add(KILL_PATIENCE).expect("no calendar units");
-            if facts.now > patience {
-                Plan::Finish
-            } else {
-                Plan::Settled {
-                    recheck: Some(patience),
-                }
-            }
-        }
-        _ => Plan::StopAll { deadline },
-    }
+    let seconds = facts.pod.metadata.deletion_grace_period_seconds;
+    let grace = SignedDuration::from_secs(seconds.filter(|_| !facts.is_gone).unwrap_or(0));
+    plan_ends(facts, sandbox, grace, Plan::Finish)
 }
 
 fn plan_sandbox(facts: Facts<'_>) -> Plan {
@@ -195,14 +168,13 @@ fn plan_sandbox(facts: Facts<'_>) -> Plan {
 }
 
 fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
-    let mut steps = Converge::default();
-    let wanted: &[Container] = match next_init(facts.pod, sandbox) {
-        Some(init) => std::slice::from_ref(init),
-        None => containers(facts.pod),
-    };
-    for container in wanted {
-        plan_container(facts, sandbox, container, &mut steps);
+    let mut steps = Steps::default();
+    if plan_inits(facts, sandbox, &mut steps) {
+        for container in containers(facts.pod) {
+            plan_container(facts, sandbox, container, &mut steps);
+        }
     }
+    let mut steps = steps.converge;
     for container in init_containers(facts.pod).iter().chain(containers(facts.pod)) {
         steps.forget.extend(
             History::of(&container.name, Some(sandbox))
@@ -210,7 +182,7 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
                 .map(|run| run.id.clone()),
         );
     }
-    let is_idle = steps.stop.is_empty() && steps.forget.is_empty() && steps.start.is_empty();
+    let is_idle = steps.end.is_empty() && steps.forget.is_empty() && steps.start.is_empty();
     if is_idle {
         Plan::Settled { recheck: steps.recheck }
     } else {
@@ -218,37 +190,59 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
     }
 }
 
-/// The init container whose turn it is, or `None` when all are done. Once a container of the pod itself ran in this sandbox they
-/// are, for their records may be gone (kubelet `findNextInitContainerToRun`).
-pub fn next_init<'a>(pod: &'a Pod, sandbox: &SandboxStatus) -> Option<&'a Container> {
-    let here = |name: &str| {
-        let latest = History::of(name, Some(sandbox)).latest();
-        latest
-            .filter(|run| history::is_of_sandbox(run, sandbox))
-            .map(|run| &run.state)
-    };
-    let has_run = |state: Option<&ContainerState>| !matches!(state, None | Some(ContainerState::Created));
-    if containers(pod).iter().any(|c| has_run(here(&c.name))) {
-        return None;
-    }
-    let is_done = |c: &&Container| matches!(here(&c.name), Some(ContainerState::Exited(exit)) if exit.code == 0);
-    init_containers(pod).iter().find(|c| !is_done(c))
+/// Steps while they are collected.
+#[derive(Default)]
+struct Steps {
+    converge: Converge,
+    /// A postStart hook is not done yet: what stands after its container waits.
+    is_held: bool,
 }
 
-fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Container, steps: &mut Converge) {
+/// Plans the init containers, one after the other, and says whether all are done: those that run to their end have, and sidecars have
+/// started. Once a container of the pod itself ran in this sandbox they are, for their records may be gone; from then on
+/// only sidecars are looked after (kubelet `computeInitContainerActions`).
+fn plan_inits(facts: Facts<'_>, sandbox: &SandboxStatus, steps: &mut Steps) -> bool {
+    let here = |name: &str| {
+        let latest = History::of(name, Some(sandbox)).latest();
+        latest.filter(|run| history::is_of_sandbox(run, sandbox))
+    };
+    let has_run = |c: &Container| here(&c.name).is_some_and(|run| run.state != ContainerState::Created);
+    let was_initialized = containers(facts.pod).iter().any(has_run);
+    for container in init_containers(facts.pod) {
+        let run = here(&container.name);
+        let state = run.map(|run| &run.state);
+        if is_sidecar(container) {
+            plan_container(facts, sandbox, container, steps);
+            let is_up = matches!(state, Some(ContainerState::Running { .. }))
+                && run.is_some_and(|run| facts.health.has_started(facts.pod, container, run));
+            if !is_up && !was_initialized {
+                return false;
+            }
+        } else if !was_initialized && !matches!(state, Some(ContainerState::Exited(exit)) if exit.code == 0) {
+            plan_container(facts, sandbox, container, steps);
+            return false;
+        }
+    }
+    true
+}
+
+fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Container, steps: &mut Steps) {
     let history = History::of(&container.name, Some(sandbox));
     let Some(latest) = history.latest() else {
         return plan_start(facts, container, 0, Duration::ZERO, steps);
     };
     match &latest.state {
         ContainerState::Running { .. } => {
-            let is_changed = latest.annotations.get(history::SPEC_HASH) != Some(&history::container_hash(container));
-            let is_told = facts.stopping.contains(&latest.id);
-            steps.stop.extend((is_changed && !is_told).then(|| latest.id.clone()));
+            steps.is_held |= facts.health.post_start.get(&latest.id) == Some(&PostStart::Runs);
+            if let Some(reason) = reason_to_end(facts, container, latest) {
+                let (step, again) = plan_run_end(facts, latest, &reason, true);
+                steps.converge.end.extend(step);
+                again.into_iter().for_each(|at| steps.look_again(at));
+            }
         }
         // Made but never started: we died in between. Its place is taken by a fresh one.
         ContainerState::Created => {
-            steps.forget.push(latest.id.clone());
+            steps.converge.forget.push(latest.id.clone());
             plan_start(facts, container, latest.attempt, delay_kept(latest), steps);
         }
         ContainerState::Exited(_) => plan_restart(facts, sandbox, container, &history, steps),
@@ -265,15 +259,15 @@ fn plan_restart(
     sandbox: &SandboxStatus,
     container: &Container,
     history: &History<'_>,
-    steps: &mut Converge,
+    steps: &mut Steps,
 ) {
     let (Some(latest), Some(exit), Some((start, _))) =
         (history.latest(), history.exit(), back_off::next_start(history))
     else {
         return;
     };
-    let policy = RestartPolicy::of(facts.pod);
-    let is_init = init_containers(facts.pod).iter().any(|c| c.name == container.name);
+    let policy = RestartPolicy::of_container(facts.pod, container);
+    let is_init = init_containers(facts.pod).iter().any(|c| c.name == container.name) && !is_sidecar(container);
     // An init container that succeeded in an earlier sandbox runs again in this one.
     let is_again = is_init && !history::is_of_sandbox(latest, sandbox);
     let restarts = if is_init {
@@ -285,7 +279,7 @@ fn plan_restart(
         return;
     }
     if start > facts.now {
-        look_again(steps, start);
+        steps.look_again(start);
         return;
     }
     plan_start(
@@ -297,27 +291,38 @@ fn plan_restart(
     );
 }
 
-fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Converge) {
+fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Steps) {
+    if steps.is_held {
+        return;
+    }
+    let has_hook = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
     if facts.pulling.contains(&container.name) {
+        steps.is_held = has_hook;
         return;
     }
     let failure = facts.failures.get(&container.name);
     match failure.map(|f| (f, back_off::next_try(f.at, f.tries))) {
         Some((failure, again)) if again > facts.now => {
-            look_again(steps, again);
+            steps.look_again(again);
             let shown = pull::shown_until(failure);
             if failure.reason == pull::PULL_FAILURE && shown > facts.now {
-                look_again(steps, shown);
+                steps.look_again(shown);
             }
         }
-        _ => steps.start.push(Start {
-            name: container.name.clone(),
-            attempt,
-            back_off,
-        }),
+        _ => {
+            steps.is_held = has_hook;
+            steps.converge.start.push(Start {
+                name: container.name.clone(),
+                attempt,
+                back_off,
+            });
+        }
     }
 }
 
-fn look_again(steps: &mut Converge, at: Timestamp) {
-    steps.recheck = Some(steps.recheck.map_or(at, |other| other.min(at)));
+impl Steps {
+    fn look_again(&mut self, at: Timestamp) {
+        let recheck = &mut self.converge.recheck;
+        *recheck = Some(recheck.map_or(at, |other| other.min(at)));
+    }
 }

@@ -11,10 +11,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Execution, Refusal, is_running};
+use super::ending::Ending;
+use super::execute::{Execution, Refusal};
+use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
-use super::{History, Rooms, back_off_event};
+use super::tasks::Tasks;
+use super::{History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
 use crate::model::Object;
@@ -60,15 +63,20 @@ pub(super) struct Worker {
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
     pub(super) stop: CancellationToken,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// What a worker remembers beyond what it can observe. Losing it costs a repeated try and nothing else.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     failures: BTreeMap<String, Failure>,
-    stop_deadline: Option<Timestamp>,
-    stopping: BTreeSet<ContainerId>,
+    pub(super) health: Health,
+    /// The containers' names of runs that run.
+    pub(super) names: BTreeMap<ContainerId, String>,
+    pub(super) endings: BTreeMap<ContainerId, Ending>,
+    pub(super) tasks: Tasks,
+    /// It has been told that the pod's time is over.
+    pub(super) is_late: bool,
     /// Runs of which it has been told that the next one waits.
     backing_off: BTreeSet<String>,
     /// Images on their way. Losing them ends them; what came is kept.
@@ -135,13 +143,17 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = timer => {}
-            () = self.bell.rung.notified() => {}
-            // An error means that the manager is gone, and then `stop` is near.
-            _ = self.desired.changed() => {}
-            () = self.memory.pulls.next_end() => {}
-            () = self.stop.cancelled() => {}
+        let mut timer = std::pin::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => break,
+                () = self.bell.rung.notified() => break,
+                // An error means that the manager is gone, and then `stop` is near.
+                _ = self.desired.changed() => break,
+                heard = self.memory.tasks.next() => if self.hear(heard) { break },
+                () = self.memory.pulls.next_end() => break,
+                () = self.stop.cancelled() => break,
+            }
         }
         if self.bell.has_inputs.swap(false, Ordering::AcqRel) {
             self.memory.failures.clear();
@@ -163,24 +175,31 @@ impl Worker {
             }
         };
         self.forget_settled_failures(observed.as_ref());
-        let used = images_of(observed.as_ref());
-        self.memory.leases.retain(|id, _| used.contains(id.as_str()));
-        let pulling = self.memory.pulls.under_way();
+        self.forget_unused_images(observed.as_ref());
+        self.forget_ended_runs(observed.as_ref());
+        let directory = self.rooms.host.pods_dir.join(&self.uid.0);
+        message::read_all(&directory, &pod, observed.as_ref(), &mut self.memory.health.messages);
+        while let Some(heard) = self.memory.tasks.waiting() {
+            self.hear(heard);
+        }
+        let (now, pulling) = (self.rooms.clock.now(), self.memory.pulls.under_way());
         let facts = Facts {
             pod: &pod,
             is_gone,
             observed: observed.as_ref(),
             failures: &self.memory.failures,
-            stop_deadline: self.memory.stop_deadline,
-            stopping: &self.memory.stopping,
+            health: &self.memory.health,
+            endings: &self.memory.endings,
             pulling: &pulling,
-            now: self.rooms.clock.now(),
+            now,
         };
         let plan = plan_pod(facts);
         tracing::debug!(pod = %self.uid, ?plan, "planned");
         if !is_gone {
             self.write_status(&object, observed.as_ref());
         }
+        self.tell_deadline(&object, &pod, observed.as_ref());
+        self.ask_probes(&pod, observed.as_ref(), is_gone, now);
         self.carry_out(plan, &object, &pod, observed).await
     }
 
@@ -199,7 +218,7 @@ impl Worker {
             pod,
             uid: &uid,
         };
-        if matches!(plan, Plan::StopAll { .. } | Plan::StopSandbox | Plan::Finish) {
+        if matches!(plan, Plan::End(_) | Plan::StopSandbox | Plan::Finish) {
             execution.end_is_durable().await;
         }
         match plan {
@@ -220,8 +239,8 @@ impl Worker {
                 self.converge(&execution, steps, &observed.expect("converging needs a sandbox"))
                     .await
             }
-            Plan::StopAll { deadline } => {
-                self.stop_all(&execution, deadline, &observed.expect("what is stopped was seen"))
+            Plan::End(steps) => {
+                self.end(&execution, &steps, &observed.expect("what is ended was seen"))
                     .await;
             }
             Plan::StopSandbox => {
@@ -242,41 +261,30 @@ impl Worker {
     }
 
     async fn converge(&mut self, execution: &Execution<'_>, steps: Converge, sandbox: &SandboxStatus) {
-        let grace = grace_of(execution.pod);
-        for run in sandbox.containers.iter().filter(|run| steps.stop.contains(&run.id)) {
-            execution.stop(run, grace).await;
-            self.memory.stopping.insert(run.id.clone());
-        }
+        self.end(execution, &steps.end, sandbox).await;
         execution.forget(&steps.forget).await;
         for start in &steps.start {
-            let image = self
-                .memory
-                .pulls
-                .image(execution, execution.container(&start.name))
-                .await;
+            let container = execution
+                .container(&start.name)
+                .expect("plans name the pod's own containers");
+            let image = self.memory.pulls.image(execution, container).await;
             let started = match image {
                 // It is on its way; the plan takes it up when it is here.
                 Ok(None) => continue,
                 Ok(Some(image)) => {
                     self.memory.leases.insert(image.id.clone(), image.lease.clone());
-                    execution.start(sandbox, start, &image).await
+                    execution.start(sandbox, start, container, &image).await
                 }
                 Err(refusal) => Err(refusal),
             };
             match started {
-                Ok(()) => drop(self.memory.failures.remove(&start.name)),
+                Ok(run) => {
+                    self.memory.failures.remove(&start.name);
+                    self.begin_post_start(execution, &start.name, run);
+                }
                 Err(refusal) => self.remember(execution, &start.name, refusal),
             }
         }
-    }
-
-    async fn stop_all(&mut self, execution: &Execution<'_>, deadline: Timestamp, sandbox: &SandboxStatus) {
-        let now = self.rooms.clock.now();
-        let grace = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-        for run in sandbox.containers.iter().filter(|run| is_running(run)) {
-            execution.stop(run, grace).await;
-        }
-        self.memory.stop_deadline = Some(deadline);
     }
 
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
@@ -299,11 +307,18 @@ impl Worker {
         });
     }
 
+    /// Images that no run was made from need not stay.
+    fn forget_unused_images(&mut self, observed: Option<&SandboxStatus>) {
+        let used = images_of(observed);
+        self.memory.leases.retain(|id, _| used.contains(id.as_str()));
+    }
+
     fn status_of(&self, pod: &Pod, observed: Option<&SandboxStatus>, now: Timestamp) -> PodStatus {
         pod_status(StatusFacts {
             pod,
             observed,
             failures: &self.memory.failures,
+            health: &self.memory.health,
             host_ips: &self.rooms.host.ips,
             now,
         })
@@ -352,13 +367,4 @@ pub(super) fn images_of(observed: Option<&SandboxStatus>) -> BTreeSet<&str> {
 fn is_backing_off(container: &ContainerStatus) -> bool {
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
     waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
-}
-
-fn grace_of(pod: &Pod) -> Duration {
-    let seconds = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.termination_grace_period_seconds)
-        .unwrap_or(30);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
 }

@@ -5,10 +5,12 @@
 //! nothing, the earlier deadline of two stops holds, and a sandbox whose supervisor "died" has only ended containers.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -38,6 +40,8 @@ pub enum Verb {
     Exec,
     /// `attach`
     Attach,
+    /// `connect`
+    Connect,
 }
 
 /// One recorded call.
@@ -60,6 +64,8 @@ pub struct Script {
     pub ignores_signals: bool,
     /// What commands executed in it return.
     pub exec_code: i32,
+    /// How long they take.
+    pub exec_takes: Duration,
 }
 
 struct FakeContainer {
@@ -407,15 +413,23 @@ impl Runtime for FakeRuntime {
         if let Some(text) = self.record(Verb::Exec, pod, &name) {
             return answer(Err(RuntimeError::Start(text)));
         }
-        let code = self.lock().scripts.get(&name).map_or(0, |script| script.exec_code);
-        answer(self.with(pod, id, |_| Ok(silent_session(code))))
+        let script = self.lock().scripts.get(&name).cloned().unwrap_or_default();
+        answer(self.with(pod, id, |_| Ok(silent_session(script.exec_code, script.exec_takes))))
     }
 
     fn attach<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, _attach: &'a AttachConfig) -> Answer<'a, Session> {
         if let Some(text) = self.record(Verb::Attach, pod, &self.name_of(pod, id)) {
             return answer(Err(RuntimeError::Start(text)));
         }
-        answer(self.with(pod, id, |_| Ok(silent_session(0))))
+        answer(self.with(pod, id, |_| Ok(silent_session(0, Duration::ZERO))))
+    }
+
+    /// The pods of this runtime have the network of the test.
+    fn connect<'a>(&'a self, pod: &'a PodUid, address: SocketAddr) -> Answer<'a, TcpStream> {
+        if let Some(text) = self.record(Verb::Connect, pod, "") {
+            return answer(Err(RuntimeError::Connect(std::io::Error::other(text))));
+        }
+        Box::pin(async move { TcpStream::connect(address).await.map_err(RuntimeError::Connect) })
     }
 
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>> {
@@ -434,9 +448,12 @@ impl Runtime for FakeRuntime {
     }
 }
 
-/// A session without streams that ends at once.
-fn silent_session(code: i32) -> Session {
-    let ended = Box::pin(std::future::ready(Ok(code)));
+/// A session without streams that ends after this time.
+fn silent_session(code: i32, after: Duration) -> Session {
+    let ended = Box::pin(async move {
+        tokio::time::sleep(after).await;
+        Ok(code)
+    });
     Session {
         stdin: None,
         stdout: None,

@@ -5,10 +5,12 @@
 //! (`pod/`) has already decided. Two implementations: [`native`] (one supervisor process per pod) and, for tests,
 //! [`fake`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 #[doc(hidden)]
@@ -50,6 +52,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Joins the streams of a running container (CRI `Attach`).
     fn attach<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, attach: &'a AttachConfig) -> Answer<'a, Session>;
+
+    /// Connects to an address as the pod's own processes would (CRI `PortForward`).
+    fn connect<'a>(&'a self, pod: &'a PodUid, address: SocketAddr) -> Answer<'a, TcpStream>;
 
     /// What is there now, from the supervisors and the disk (CRI `ListPodSandbox` + `ListContainers`).
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>>;
@@ -97,6 +102,9 @@ pub enum RuntimeError {
         /// What the socket said.
         source: std::io::Error,
     },
+    /// Nobody could be reached at that address in the pod.
+    #[error("connect: {0}")]
+    Connect(std::io::Error),
     /// Something on disk could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

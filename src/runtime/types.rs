@@ -233,6 +233,9 @@ pub struct ExecConfig {
     pub stdin: bool,
     /// The terminal's first size: columns, rows.
     pub size: Option<(u16, u16)>,
+    /// Whether it is killed when its [`Session`] is dropped, or when the node dies: for commands that nobody else would ever end.
+    #[serde(default)]
+    pub dies_with_session: bool,
 }
 
 /// Which streams of a container to join.
@@ -242,7 +245,8 @@ pub struct AttachConfig {
     pub stdin: bool,
 }
 
-/// A running exec or attach. Dropping it ends neither the container nor, for an exec, the process; closing `stdin` tells the process.
+/// A running exec or attach. Dropping it ends neither the container nor, unless [`ExecConfig::dies_with_session`], the process;
+/// closing `stdin` tells the process.
 pub struct Session {
     /// Write end of standard input, or of the terminal.
     pub stdin: Option<OwnedFd>,

@@ -1,10 +1,11 @@
 //! `status.conditions` (kubelet `status/generate.go`): what holds, why not, and since when.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Phase, StatusFacts};
 use crate::model::whole_second;
+use crate::pod;
 
 /// A condition without its history.
 struct Finding {
@@ -45,14 +46,14 @@ pub(super) fn conditions(
         holds: facts.observed.is_some_and(|s| s.alive),
         ..Finding::holds("PodReadyToStartContainers")
     };
+    let present = old.conditions.as_deref().unwrap_or_default();
     let findings = [
         sandbox,
-        initialized(phase, init),
-        ready("Ready", phase, statuses),
-        ready("ContainersReady", phase, statuses),
+        initialized(facts.pod, phase, init, statuses),
+        ready(facts.pod, phase, init, statuses, present),
+        containers_ready("ContainersReady", facts.pod, phase, init, statuses),
         Finding::holds("PodScheduled"),
     ];
-    let present = old.conditions.as_deref().unwrap_or_default();
     let ours: Vec<_> = findings
         .into_iter()
         .map(|finding| dated(facts, finding, present))
@@ -66,15 +67,23 @@ pub(super) fn conditions(
     ours.into_iter().chain(theirs).collect()
 }
 
-fn initialized(phase: Phase, init: &[ContainerStatus]) -> Finding {
-    let is_done = |s: &&ContainerStatus| !s.ready;
-    let waiting: Vec<_> = init.iter().filter(is_done).map(|s| s.name.as_str()).collect();
+fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[ContainerStatus]) -> Finding {
+    let is_done = |s: &&ContainerStatus| {
+        if is_sidecar(pod, &s.name) {
+            s.started == Some(true)
+        } else {
+            s.ready
+        }
+    };
+    let waiting: Vec<_> = init.iter().filter(|s| !is_done(s)).map(|s| s.name.as_str()).collect();
+    // Once one of the pod's own containers has started, its init containers are done, whatever a sidecar does now.
+    let was_initialized = statuses.iter().any(|s| s.started == Some(true));
     match phase {
         Phase::Succeeded => Finding {
             reason: Some("PodCompleted"),
             ..Finding::holds("Initialized")
         },
-        _ if waiting.is_empty() => Finding::holds("Initialized"),
+        _ if waiting.is_empty() || was_initialized => Finding::holds("Initialized"),
         _ => {
             let message = format!("containers with incomplete status: [{}]", waiting.join(" "));
             Finding::fails("Initialized", "ContainersNotInitialized", Some(message))
@@ -82,18 +91,60 @@ fn initialized(phase: Phase, init: &[ContainerStatus]) -> Finding {
     }
 }
 
-fn ready(kind: &'static str, phase: Phase, statuses: &[ContainerStatus]) -> Finding {
+/// `Ready`: all containers are, and all of the pod's readiness gates are open (kubelet `GeneratePodReadyCondition`).
+fn ready(
+    pod: &Pod,
+    phase: Phase,
+    init: &[ContainerStatus],
+    statuses: &[ContainerStatus],
+    present: &[PodCondition],
+) -> Finding {
+    let finding = containers_ready("Ready", pod, phase, init, statuses);
+    let gates = pod.spec.iter().flat_map(|s| s.readiness_gates.iter().flatten());
+    let shut: Vec<String> = gates
+        .filter_map(|gate| match present.iter().find(|c| c.type_ == gate.condition_type) {
+            Some(condition) if condition.status == "True" => None,
+            Some(condition) => Some(format!(
+                "the status of pod readiness gate {:?} is not \"True\", but {}",
+                gate.condition_type, condition.status
+            )),
+            None => Some(format!(
+                "corresponding condition of pod readiness gate {:?} does not exist.",
+                gate.condition_type
+            )),
+        })
+        .collect();
+    if finding.holds && !shut.is_empty() {
+        return Finding::fails("Ready", "ReadinessGatesNotReady", Some(shut.join(", ")));
+    }
+    finding
+}
+
+fn containers_ready(
+    kind: &'static str,
+    pod: &Pod,
+    phase: Phase,
+    init: &[ContainerStatus],
+    statuses: &[ContainerStatus],
+) -> Finding {
     match phase {
         Phase::Succeeded => return Finding::fails(kind, "PodCompleted", None),
         Phase::Failed => return Finding::fails(kind, "PodFailed", None),
         Phase::Pending | Phase::Running => {}
     }
-    let unready: Vec<_> = statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
+    let sidecars = init.iter().filter(|s| is_sidecar(pod, &s.name));
+    let counted = sidecars.chain(statuses);
+    let unready: Vec<_> = counted.filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
     if unready.is_empty() && !statuses.is_empty() {
         return Finding::holds(kind);
     }
     let message = format!("containers with unready status: [{}]", unready.join(" "));
     Finding::fails(kind, "ContainersNotReady", Some(message))
+}
+
+fn is_sidecar(pod: &Pod, name: &str) -> bool {
+    let mut inits = pod::init_containers(pod).iter();
+    inits.any(|c| c.name == name && pod::is_sidecar(c))
 }
 
 /// The finding as a condition: its transition time moves only when its status does.

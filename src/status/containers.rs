@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
 use crate::model::whole_second;
-use crate::pod::{self, History, RestartPolicy};
+use crate::pod::{self, History, PostStart, RestartPolicy};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
@@ -37,8 +37,10 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
     let Some(run) = history.latest() else {
         return unstarted(facts, container, old);
     };
-    let (state, last_state) = states(facts, &history, run, is_init);
-    let is_running = state.running.is_some();
+    let (state, last_state) = states(facts, container, &history, run);
+    let is_running = matches!(run.state, ContainerState::Running { .. });
+    let has_started = is_running && facts.health.has_started(facts.pod, container, run);
+    let is_ready = is_running && facts.health.is_ready(facts.pod, container, run);
     let has_succeeded = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
     ApiStatus {
         name: container.name.clone(),
@@ -46,8 +48,8 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         image_id: run.image_id.clone(),
         container_id: Some(container_id(run)),
         restart_count: i32::try_from(history.restarts()).unwrap_or(i32::MAX),
-        ready: if is_init { has_succeeded } else { is_running },
-        started: Some(is_running),
+        ready: is_ready || (is_init && has_succeeded),
+        started: Some(has_started),
         state: Some(state),
         last_state: Some(last_state),
         volume_mounts: mounts(container),
@@ -121,29 +123,32 @@ fn waiting(facts: StatusFacts<'_>, container: &Container) -> ContainerStateWaiti
 }
 
 /// The present and the last state of a container that has a run.
-fn states(facts: StatusFacts<'_>, history: &History<'_>, run: &ContainerStatus, is_init: bool) -> (ApiState, ApiState) {
+fn states(
+    facts: StatusFacts<'_>,
+    container: &Container,
+    history: &History<'_>,
+    run: &ContainerStatus,
+) -> (ApiState, ApiState) {
     let before = history
         .previous_exit()
-        .map(|(run, exit)| terminated(run, exit))
+        .map(|(run, exit)| terminated(facts, run, exit))
         .unwrap_or_default();
     match &run.state {
+        // Until its postStart hook is done it does not count as running.
+        ContainerState::Running { .. } if facts.health.post_start.get(&run.id) == Some(&PostStart::Runs) => {
+            (creating(), before)
+        }
         ContainerState::Running { started_at } => (running(*started_at), before),
-        ContainerState::Created => (
-            ApiState {
-                waiting: Some(creating()),
-                ..ApiState::default()
-            },
-            before,
-        ),
-        ContainerState::Exited(exit) => match back_off(facts, history, exit, is_init) {
+        ContainerState::Created => (creating(), before),
+        ContainerState::Exited(exit) => match back_off(facts, container, history, exit) {
             Some(waiting) => (
                 ApiState {
                     waiting: Some(waiting),
                     ..ApiState::default()
                 },
-                terminated(run, exit),
+                terminated(facts, run, exit),
             ),
-            None => (terminated(run, exit), before),
+            None => (terminated(facts, run, exit), before),
         },
     }
 }
@@ -151,17 +156,20 @@ fn states(facts: StatusFacts<'_>, history: &History<'_>, run: &ContainerStatus, 
 /// `CrashLoopBackOff` or why the next run can't start, for a container that ended and is to run again.
 fn back_off(
     facts: StatusFacts<'_>,
+    container: &Container,
     history: &History<'_>,
     exit: &Exit,
-    is_init: bool,
 ) -> Option<ContainerStateWaiting> {
-    let policy = RestartPolicy::of(facts.pod);
-    let restarts = if is_init {
+    let policy = RestartPolicy::of_container(facts.pod, container);
+    let is_init = pod::init_containers(facts.pod).iter().any(|c| c.name == container.name);
+    let restarts = if is_init && !pod::is_sidecar(container) {
         policy.restarts_init_after(exit)
     } else {
         policy.restarts_after(exit)
     };
-    let is_ending = facts.pod.metadata.deletion_timestamp.is_some();
+    let is_ending = facts.pod.metadata.deletion_timestamp.is_some()
+        || pod::is_finished(facts.pod, facts.observed)
+        || pod::is_past_deadline(facts.pod, facts.now);
     let run = history.latest().filter(|_| restarts && !is_ending)?;
     if let Some(failure) = failure(facts, &run.name, &run.image) {
         return Some(failure);
@@ -174,10 +182,14 @@ fn back_off(
     })
 }
 
-fn creating() -> ContainerStateWaiting {
-    ContainerStateWaiting {
+fn creating() -> ApiState {
+    let waiting = ContainerStateWaiting {
         reason: Some("ContainerCreating".into()),
         message: None,
+    };
+    ApiState {
+        waiting: Some(waiting),
+        ..ApiState::default()
     }
 }
 
@@ -189,13 +201,25 @@ fn running(started_at: jiff::Timestamp) -> ApiState {
     }
 }
 
-fn terminated(run: &ContainerStatus, exit: &Exit) -> ApiState {
+fn terminated(facts: StatusFacts<'_>, run: &ContainerStatus, exit: &Exit) -> ApiState {
+    // The runtime's word first, then the container's own.
+    let said = facts
+        .health
+        .messages
+        .get(&run.id)
+        .map(String::as_str)
+        .unwrap_or_default();
+    let words = [exit.message.as_str(), said]
+        .into_iter()
+        .filter(|text| !text.is_empty());
+    let message = words.collect::<Vec<_>>().join(": ");
+
     let terminated = ContainerStateTerminated {
         container_id: Some(container_id(run)),
         exit_code: exit.code,
         signal: exit.signal,
         reason: Some(exit.reason.clone()),
-        message: Some(exit.message.clone()).filter(|m| !m.is_empty()),
+        message: Some(message).filter(|m| !m.is_empty()),
         started_at: exit.started_at.map(|t| Time(whole_second(t))),
         finished_at: Some(Time(whole_second(exit.finished_at))),
     };

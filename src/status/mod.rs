@@ -15,7 +15,7 @@ pub use containers::container_id;
 pub use phase::Phase;
 
 use crate::model::whole_second;
-use crate::pod::{Failure, qos_class};
+use crate::pod::{self, Failure, Health, qos_class};
 use crate::runtime::SandboxStatus;
 
 /// What a status is made from.
@@ -27,6 +27,8 @@ pub struct StatusFacts<'a> {
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name.
     pub failures: &'a BTreeMap<String, Failure>,
+    /// What is known of runs from their probes and hooks.
+    pub health: &'a Health,
     /// Addresses of the node.
     pub host_ips: &'a [String],
     /// The time.
@@ -41,7 +43,11 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     let phase = phase::phase(facts, &init_statuses, &statuses, &old);
     let conditions = conditions::conditions(facts, phase, &init_statuses, &statuses, &old);
     let pod_ips = pod_ips(facts);
+    let is_late = pod::is_past_deadline(facts.pod, facts.now) && !pod::is_finished(facts.pod, facts.observed);
+    let late = |text: &str, old: &Option<String>| if is_late { Some(text.to_owned()) } else { old.clone() };
     PodStatus {
+        reason: late(pod::DEADLINE_REASON, &old.reason),
+        message: late(pod::DEADLINE_MESSAGE, &old.message),
         phase: Some(phase.as_str().to_owned()),
         conditions: Some(conditions),
         container_statuses: Some(statuses).filter(|s| !s.is_empty()),

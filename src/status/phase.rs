@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::StatusFacts;
-use crate::pod::{RestartPolicy, is_finished};
+use crate::pod::{RestartPolicy, init_containers, is_finished, is_past_deadline, is_sidecar};
+use crate::runtime::ContainerState;
 
 /// The pod's stage. It only moves forward: what has ended for good stays ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +43,34 @@ pub(super) fn phase(
         _ => {}
     }
     let has_failed = |s: &ContainerStatus| exit_code(s).is_some_and(|code| code != 0);
-    if is_finished(facts.pod, facts.observed) {
-        let failed = init.iter().chain(statuses).any(has_failed);
+    // Sidecars do not count, but the pod is not over before they are (kubelet `mergePodStatus`).
+    let is_sidecar = |s: &ContainerStatus| {
+        init_containers(facts.pod)
+            .iter()
+            .any(|c| c.name == s.name && is_sidecar(c))
+    };
+    let runs = |run: &crate::runtime::ContainerStatus| matches!(run.state, ContainerState::Running { .. });
+    let has_runs = facts.observed.is_some_and(|s| s.alive && s.containers.iter().any(runs));
+    let is_finished = is_finished(facts.pod, facts.observed);
+    if !has_runs && is_finished {
+        let failed = init.iter().filter(|s| !is_sidecar(s)).chain(statuses).any(has_failed);
         return if failed { Phase::Failed } else { Phase::Succeeded };
+    }
+    if !has_runs && is_past_deadline(facts.pod, facts.now) {
+        return Phase::Failed;
     }
     let has_run = |s: &ContainerStatus| {
         let state = s.state.as_ref();
         let ended_before = s.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
         state.is_some_and(|state| state.running.is_some() || state.terminated.is_some()) || ended_before
     };
-    let is_init_done = |s: &ContainerStatus| exit_code(s) == Some(0);
+    let is_init_done = |s: &ContainerStatus| {
+        if is_sidecar(s) {
+            s.started == Some(true) || is_finished
+        } else {
+            exit_code(s) == Some(0)
+        }
+    };
     let restarts = RestartPolicy::of(facts.pod) != RestartPolicy::Never;
     if init.iter().all(is_init_done) && statuses.iter().all(has_run) && !statuses.is_empty() {
         return Phase::Running;

@@ -1,15 +1,17 @@
-//! What each volume of a pod is, from its spec and the ConfigMaps and Secrets it names. Pure.
+//! What each volume of a pod is, from its spec, its own fields and the ConfigMaps and Secrets it names. Pure.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, Pod, SecretVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, SecretVolumeSource, Volume,
+};
 use serde_json::Value;
 
 use super::VolumeError;
-use crate::model::{Lookup, Object};
+use crate::model::{Lookup, Object, downward};
 
 /// Mode of files for which nothing else is said (`ConfigMapVolumeSourceDefaultMode`).
 const DEFAULT_MODE: i32 = 0o644;
@@ -55,10 +57,20 @@ pub struct File {
 pub fn plan_volumes(pod: &Pod, lookup: &Lookup<'_>) -> Result<Vec<VolumePlan>, VolumeError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.map(|volume| plan_volume(volume, namespace, lookup)).collect()
+    let place = Place { pod, namespace, lookup };
+    volumes.map(|volume| plan_volume(volume, place)).collect()
 }
 
-fn plan_volume(volume: &Volume, namespace: &str, lookup: &Lookup<'_>) -> Result<VolumePlan, VolumeError> {
+/// Where what a volume names is found.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    pod: &'a Pod,
+    namespace: &'a str,
+    lookup: &'a Lookup<'a>,
+}
+
+fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeError> {
+    let name = &volume.name;
     let kind = if volume.empty_dir.is_some() {
         VolumeKind::EmptyDir
     } else if let Some(host) = &volume.host_path {
@@ -67,9 +79,15 @@ fn plan_volume(volume: &Volume, namespace: &str, lookup: &Lookup<'_>) -> Result<
             type_: host.type_.clone().unwrap_or_default(),
         }
     } else if let Some(source) = &volume.config_map {
-        VolumeKind::Files(config_map_files(volume, source, namespace, lookup)?)
+        VolumeKind::Files(config_map_files(name, source, place)?)
     } else if let Some(source) = &volume.secret {
-        VolumeKind::Files(secret_files(volume, source, namespace, lookup)?)
+        VolumeKind::Files(secret_files(name, source, place)?)
+    } else if let Some(source) = &volume.downward_api {
+        let items = source.items.as_deref().unwrap_or_default();
+        let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
+        VolumeKind::Files(downward_files(name, items, mode, place)?)
+    } else if let Some(source) = &volume.projected {
+        VolumeKind::Files(projected_files(name, source, place)?)
     } else {
         return Err(VolumeError::Kind(volume.name.clone()));
     };
@@ -79,15 +97,77 @@ fn plan_volume(volume: &Volume, namespace: &str, lookup: &Lookup<'_>) -> Result<
     })
 }
 
-fn config_map_files(
-    volume: &Volume,
-    source: &ConfigMapVolumeSource,
-    namespace: &str,
-    lookup: &Lookup<'_>,
+/// Several sources in one directory; where two say the same path the later one counts.
+fn projected_files(
+    volume: &str,
+    source: &ProjectedVolumeSource,
+    place: Place<'_>,
 ) -> Result<BTreeMap<String, File>, VolumeError> {
-    let object = (lookup.find)("ConfigMap", namespace, &source.name);
+    let default_mode = source.default_mode.or(Some(DEFAULT_MODE));
+    let mut files = BTreeMap::new();
+    for part in source.sources.iter().flatten() {
+        if let Some(map) = &part.config_map {
+            let map = ConfigMapVolumeSource {
+                name: map.name.clone(),
+                items: map.items.clone(),
+                optional: map.optional,
+                default_mode,
+                ..ConfigMapVolumeSource::default()
+            };
+            files.extend(config_map_files(volume, &map, place)?);
+        } else if let Some(secret) = &part.secret {
+            let secret = SecretVolumeSource {
+                secret_name: Some(secret.name.clone()),
+                items: secret.items.clone(),
+                optional: secret.optional,
+                default_mode,
+                ..SecretVolumeSource::default()
+            };
+            files.extend(secret_files(volume, &secret, place)?);
+        } else if let Some(own) = &part.downward_api {
+            let items = own.items.as_deref().unwrap_or_default();
+            let mode = default_mode.unwrap_or(DEFAULT_MODE);
+            files.extend(downward_files(volume, items, mode, place)?);
+        } else {
+            // `admit` refuses the other kinds.
+            return Err(VolumeError::Kind(volume.to_owned()));
+        }
+    }
+    Ok(files)
+}
+
+/// The pod's own fields as files.
+fn downward_files(
+    volume: &str,
+    items: &[DownwardAPIVolumeFile],
+    default_mode: i32,
+    place: Place<'_>,
+) -> Result<BTreeMap<String, File>, VolumeError> {
+    let file = |item: &DownwardAPIVolumeFile| {
+        let value = match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), _) => downward::field_value(field, place.pod, place.lookup),
+            (None, Some(field)) => downward::resource_value(field, place.pod, None, place.lookup),
+            (None, None) => Err(format!("{:?} names no field", item.path)),
+        };
+        let mode = permission_bits(item.mode.unwrap_or(default_mode));
+        let content = value?.into_bytes();
+        Ok((item.path.clone(), File { content, mode }))
+    };
+    let files: Result<_, String> = items.iter().map(file).collect();
+    files.map_err(|why| VolumeError::Source {
+        volume: volume.to_owned(),
+        why,
+    })
+}
+
+fn config_map_files(
+    volume: &str,
+    source: &ConfigMapVolumeSource,
+    place: Place<'_>,
+) -> Result<BTreeMap<String, File>, VolumeError> {
+    let object = (place.lookup.find)("ConfigMap", place.namespace, &source.name);
     let wanted = Wanted {
-        volume: &volume.name,
+        volume,
         what: format!("configmap {:?}", source.name),
         items: source.items.as_deref(),
         default_mode: source.default_mode.unwrap_or(DEFAULT_MODE),
@@ -102,15 +182,14 @@ fn config_map_files(
 }
 
 fn secret_files(
-    volume: &Volume,
+    volume: &str,
     source: &SecretVolumeSource,
-    namespace: &str,
-    lookup: &Lookup<'_>,
+    place: Place<'_>,
 ) -> Result<BTreeMap<String, File>, VolumeError> {
     let name = source.secret_name.as_deref().unwrap_or_default();
-    let object = (lookup.find)("Secret", namespace, name);
+    let object = (place.lookup.find)("Secret", place.namespace, name);
     let wanted = Wanted {
-        volume: &volume.name,
+        volume,
         what: format!("secret {name:?}"),
         items: source.items.as_deref(),
         default_mode: source.default_mode.unwrap_or(DEFAULT_MODE),
@@ -178,4 +257,77 @@ impl Wanted<'_> {
 
 fn permission_bits(mode: i32) -> u32 {
     u32::try_from(mode).unwrap_or_default() & 0o777
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn planned(volumes: Value) -> Result<String, String> {
+        let container = json!({"name": "c", "resources": {"limits": {"memory": "64Mi"}}});
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"a": "b", "c": "d"}},
+            "spec": {"containers": [container], "volumes": [volumes]},
+        });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let find = |kind: &str, namespace: &str, name: &str| {
+            let metadata = json!({"name": name, "namespace": namespace});
+            let data = match (kind, name) {
+                ("ConfigMap", "map") => json!({"k": "of map", "l": "more"}),
+                ("Secret", "secret") => json!({"k": "b2Ygc2VjcmV0"}),
+                _ => return None,
+            };
+            let object = json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data});
+            Some(Arc::new(Object::new(object).expect("an object")))
+        };
+        let lookup = Lookup {
+            find: &find,
+            node_name: "node",
+            host_ips: &[],
+            allocatable: &|_| None,
+        };
+        let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;
+        let VolumeKind::Files(files) = &plans[0].kind else {
+            return Err(format!("{plans:?}"));
+        };
+        let shown = files.iter().map(|(path, file)| {
+            let text = String::from_utf8_lossy(&file.content);
+            format!("{path} {:o} {text}", file.mode)
+        });
+        Ok(shown.collect::<Vec<_>>().join("; "))
+    }
+
+    #[test]
+    fn the_pods_own_fields_are_files() {
+        let items = json!([
+            {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+            {"path": "one", "fieldRef": {"fieldPath": "metadata.labels['a']"}, "mode": 256},
+            {"path": "memory", "resourceFieldRef": {"containerName": "c", "resource": "limits.memory", "divisor": "1Mi"}},
+        ]);
+        let volume = json!({"name": "v", "downwardAPI": {"items": items}});
+        let files = "labels 644 a=\"b\"\nc=\"d\"; memory 644 64; one 400 b";
+        assert_eq!(planned(volume).as_deref(), Ok(files));
+        let other = json!([{"path": "x", "resourceFieldRef": {"containerName": "other", "resource": "limits.cpu"}}]);
+        let refused = planned(json!({"name": "v", "downwardAPI": {"items": other}}));
+        assert!(refused.is_err_and(|e| e.contains("unsupported container resource")));
+    }
+
+    #[test]
+    fn a_projected_volume_has_the_files_of_all_its_sources_and_the_later_ones_count() {
+        let sources = json!([
+            {"configMap": {"name": "map"}},
+            {"secret": {"name": "secret", "items": [{"key": "k", "path": "k"}]}},
+            {"configMap": {"name": "none", "optional": true}},
+            {"downwardAPI": {"items": [{"path": "d/name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        ]);
+        let volume = json!({"name": "v", "projected": {"sources": sources, "defaultMode": 416}});
+        let files = "d/name 640 p; k 640 of secret; l 640 more";
+        assert_eq!(planned(volume).as_deref(), Ok(files));
+        let missing = planned(json!({"name": "v", "projected": {"sources": [{"secret": {"name": "none"}}]}}));
+        assert!(missing.is_err_and(|e| e.contains("secret \"none\" not found")));
+    }
 }

@@ -224,6 +224,30 @@ fn a_pod_has_its_own_loopback_or_with_host_network_the_hosts() {
 }
 
 #[test]
+fn projected_volumes_hold_objects_and_the_pods_own_fields_and_follow_changes() {
+    let home = Home::new();
+    let own = json!({"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]});
+    let sources = json!([{"configMap": {"name": "settings"}}, {"secret": {"name": "key"}}, {"downwardAPI": own}]);
+    let volumes = json!([{"name": "all", "projected": {"sources": sources}}, {"name": "own", "downwardAPI": own}]);
+    let mounts = json!([{"name": "all", "mountPath": "/all"}, {"name": "own", "mountPath": "/own"}]);
+    let web = pod("web", "serve")
+        .with("/metadata/labels", json!({"app": "one"}))
+        .with("/spec/containers/0/volumeMounts", mounts)
+        .with("/spec/volumes", volumes);
+    let map = |value: &str| config_map("settings", json!({"color": value}));
+    home.start(documents([map("red"), secret("key", json!({"word": "hush"})), web]));
+    let cat = |path: &str| home.must(format!("exec web -- /kubelocal demo cat {path}"));
+    assert_eq!(cat("/all/color") + &cat("/all/word"), "redhush");
+    assert_eq!(
+        (cat("/all/labels"), cat("/own/labels")),
+        ("app=\"one\"".into(), "app=\"one\"".into())
+    );
+    let changed = home.run_with(map("blue").to_string(), "apply -f -");
+    assert_eq!(changed.code, 0, "{}", changed.stderr);
+    home.until("the file follows the ConfigMap", || cat("/all/color") == "blue");
+}
+
+#[test]
 fn a_sub_path_expression_is_made_in_its_volume_and_never_leads_out() {
     let home = Home::new();
     let with_expression = |name: &str, value: &str| {

@@ -352,6 +352,7 @@ pub fn exec_config(args: &[&str]) -> ExecConfig {
         tty: false,
         stdin: false,
         size: None,
+        dies_with_session: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Defaults of pods and of the pod templates in workloads.
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe, Toleration, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, DownwardAPIVolumeFile, EphemeralContainer, Pod, PodSpec, Probe, Toleration, Volume,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::text;
@@ -198,17 +200,13 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(downward) = &mut volume.downward_api {
         downward.default_mode.get_or_insert(FILE_MODE);
-        for field in downward
-            .items
-            .iter_mut()
-            .flatten()
-            .filter_map(|item| item.field_ref.as_mut())
-        {
-            text(&mut field.api_version, "v1");
-        }
+        default_fields(downward.items.as_mut());
     }
     if let Some(projected) = &mut volume.projected {
         projected.default_mode.get_or_insert(FILE_MODE);
+        let sources = projected.sources.iter_mut().flatten();
+        let files = sources.filter_map(|source| source.downward_api.as_mut());
+        files.for_each(|files| default_fields(files.items.as_mut()));
         for token in projected
             .sources
             .iter_mut()
@@ -218,4 +216,9 @@ fn default_volume(volume: &mut Volume) {
             token.expiration_seconds.get_or_insert(3600);
         }
     }
+}
+
+fn default_fields(items: Option<&mut Vec<DownwardAPIVolumeFile>>) {
+    let fields = items.into_iter().flatten().filter_map(|item| item.field_ref.as_mut());
+    fields.for_each(|field| text(&mut field.api_version, "v1"));
 }

@@ -90,7 +90,6 @@ const NO_DNS: Say = Warn("not honoured yet: pods have no cluster DNS");
 const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
-const NO_PROBES: Say = Warn("not enforced yet: probes are not run");
 const NOT_ENFORCED: Say = Warn("not enforced yet");
 
 const POD: Entries = &[
@@ -114,11 +113,8 @@ const POD: Entries = &[
     // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
     ("hostUsers", Moot),
     ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
-    (
-        "readinessGates",
-        Warn("not honoured yet: readiness does not wait for them"),
-    ),
-    ("activeDeadlineSeconds", NOT_ENFORCED),
+    ("readinessGates", Honoured),
+    ("activeDeadlineSeconds", Honoured),
     ("resources", NOT_ENFORCED),
     ("dnsPolicy", OneOf(&["ClusterFirst", "Default"], &NO_DNS)),
     ("dnsConfig", NO_DNS),
@@ -214,16 +210,25 @@ const CONTAINER: Entries = &[
         "volumeDevices",
         Refuse("block devices can't be given to containers here"),
     ),
-    ("livenessProbe", NO_PROBES),
-    ("readinessProbe", NO_PROBES),
-    ("startupProbe", NO_PROBES),
-    ("lifecycle", Warn("not honoured yet: hooks are not run")),
+    ("livenessProbe", Honoured),
+    ("readinessProbe", Honoured),
+    ("startupProbe", Honoured),
+    ("lifecycle", Honoured),
+    // Upstream takes it and fails it, always.
+    (
+        "lifecycle.postStart.tcpSocket",
+        Warn("such a hook always fails, as in Kubernetes"),
+    ),
+    (
+        "lifecycle.preStop.tcpSocket",
+        Warn("such a hook always fails, as in Kubernetes"),
+    ),
     ("resources", NOT_ENFORCED),
     ("resources.claims", Refuse("devices can't be claimed here")),
     ("resizePolicy", Moot),
     ("restartPolicyRules", Warn("not honoured yet")),
-    ("terminationMessagePath", OneOf(&["/dev/termination-log"], &NO_MESSAGE)),
-    ("terminationMessagePolicy", OneOf(&["File"], &NO_MESSAGE)),
+    ("terminationMessagePath", Honoured),
+    ("terminationMessagePolicy", Honoured),
     ("securityContext.runAsUser", Honoured),
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
@@ -240,13 +245,15 @@ const CONTAINER: Entries = &[
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
 
-const NO_MESSAGE: Say = Warn("not honoured yet: termination messages are not read");
-
 const INIT_CONTAINER: Entries = &[(
     "restartPolicy",
-    Refuse("sidecar containers are not run yet: the pod would wait for it forever"),
+    OneOf(
+        &["Always"],
+        &Warn("not honoured yet: the pod's own restartPolicy decides about init containers"),
+    ),
 )];
 
+const NO_SOURCE: Say = Refuse("there are no service accounts and no certificates to take this from here");
 const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
 
 const VOLUME: Entries = &[
@@ -265,8 +272,11 @@ const VOLUME: Entries = &[
     ("configMap.items[].user", NO_FILE_OWNER),
     ("secret.defaultUser", NO_FILE_OWNER),
     ("secret.items[].user", NO_FILE_OWNER),
-    ("downwardAPI", Refuse("volumes of this kind can't be mounted here yet")),
-    ("projected", Refuse("volumes of this kind can't be mounted here yet")),
+    ("downwardAPI", Honoured),
+    ("projected", Honoured),
+    ("projected.sources[].serviceAccountToken", NO_SOURCE),
+    ("projected.sources[].clusterTrustBundle", NO_SOURCE),
+    ("projected.sources[].podCertificate", NO_SOURCE),
     (
         "persistentVolumeClaim",
         Refuse("claims are not bound yet, so they can't be mounted"),

@@ -31,9 +31,17 @@ fn what_is_honoured_or_moot_is_quiet() {
             "name": "a", "image": "b", "command": ["c"], "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
             "ports": [{"containerPort": 80}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}],
             "securityContext": {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationMessagePath": "/dev/termination-log", "resources": {},
+            "terminationMessagePath": "/why", "terminationMessagePolicy": "FallbackToLogsOnError", "resources": {},
+            "livenessProbe": {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 1},
+            "readinessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "a", "value": "b"}]}},
+            "startupProbe": {"grpc": {"port": 80, "service": "s"}},
+            "lifecycle": {"postStart": {"exec": {"command": ["x"]}}, "preStop": {"sleep": {"seconds": 1}}, "stopSignal": "SIGINT"},
         }],
-        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}}],
+        "initContainers": [{"name": "s", "restartPolicy": "Always", "readinessProbe": {"tcpSocket": {"port": 1}}}],
+        "readinessGates": [{"conditionType": "a/b"}], "activeDeadlineSeconds": 5,
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "x", "items": [{"key": "k", "path": "p", "mode": 256}]}},
+            {"name": "d", "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+            {"name": "p", "projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}],
         "hostPID": false, "dnsPolicy": "ClusterFirst",
     });
     assert_eq!(said(pod(spec)), Vec::<String>::new());
@@ -43,7 +51,7 @@ fn what_is_honoured_or_moot_is_quiet() {
 fn what_does_less_than_it_says_is_warned_of_at_its_path() {
     let spec = json!({
         "containers": [{
-            "name": "a", "livenessProbe": {"exec": {"command": ["x"]}}, "ports": [{"containerPort": 80, "hostPort": 8080}],
+            "name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}, "ports": [{"containerPort": 80, "hostPort": 8080}],
             "resources": {"limits": {"cpu": 1}},
         }],
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
@@ -52,7 +60,7 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
     assert_eq!(
         said(pod(spec)),
         [
-            "warning spec.containers[0].livenessProbe: not enforced yet: probes are not run",
+            "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
             "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
             "warning spec.containers[0].resources: not enforced yet",
             "warning spec.dnsPolicy: not honoured yet: pods have no cluster DNS",
@@ -65,8 +73,8 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
 fn what_would_be_dangerous_to_leave_out_is_refused() {
     let spec = json!({
         "containers": [{"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}],
-        "initContainers": [{"name": "i", "restartPolicy": "Always"}],
-        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}}],
+        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}},
+            {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
         "hostPID": true,
     });
     let said = said(pod(spec));
@@ -79,12 +87,12 @@ fn a_templates_fields_speak_as_a_pods_do() {
     let value = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
         "spec": {"replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostIPC": true, "subdomain": "x", "containers": [{"name": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostIPC": true, "subdomain": "x", "containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}},
     });
     assert_eq!(
         said(value),
         [
-            "warning spec.template.spec.containers[0].lifecycle: not honoured yet: hooks are not run",
+            "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
             "error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",
             "warning spec.template.spec.subdomain: not honoured yet: pods have no cluster DNS",
         ]
@@ -147,7 +155,7 @@ fn every_field_of_a_pod_is_honoured_or_spoken_of() {
     // Whoever makes the node honour a field, or stop doing so, changes this list knowingly.
     for (path, is_quiet) in [
         ("spec.containers[].image", true),
-        ("spec.containers[].livenessProbe", false),
+        ("spec.containers[].livenessProbe", true),
         ("spec.volumes[].nfs", false),
         ("spec.volumes[].secret", true),
         ("spec.hostPID", false),

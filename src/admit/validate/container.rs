@@ -18,6 +18,8 @@ pub struct Place<'a> {
     pub host_network: bool,
     /// The pod's grace period in seconds.
     pub grace: i64,
+    /// Whether the pod says for which system it is.
+    pub names_os: bool,
 }
 
 /// Checks all containers of a pod.
@@ -41,7 +43,7 @@ pub fn validate_containers(spec: &PodSpec, place: &Place<'_>, path: &FieldPath, 
             errors,
         );
         validate_host_ports(container, &mut host_ports, &at, errors);
-        probe::validate_hooks_and_probes(container, place.grace, &at, errors);
+        probe::validate_hooks_and_probes(container, place, &at, errors);
     }
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let at = path.field("initContainers").index(index);
@@ -50,7 +52,7 @@ pub fn validate_containers(spec: &PodSpec, place: &Place<'_>, path: &FieldPath, 
             errors.push(FieldError::duplicate(&at.field("name"), &container.name));
         }
         if container.restart_policy.as_deref() == Some("Always") {
-            probe::validate_hooks_and_probes(container, place.grace, &at, errors);
+            probe::validate_hooks_and_probes(container, place, &at, errors);
         } else {
             forbid_hooks_and_probes(container, &at, errors);
         }

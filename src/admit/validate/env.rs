@@ -62,7 +62,7 @@ fn validate_source(variable: &EnvVar, source: &EnvVarSource, path: &FieldPath, e
         ));
     }
     if let Some(field) = &source.field_ref {
-        validate_field(field, &path.field("fieldRef"), errors);
+        validate_field(field, &FIELDS, &path.field("fieldRef"), errors);
     }
     if let Some(field) = &source.resource_field_ref {
         validate_resource(field, &path.field("resourceFieldRef"), errors);
@@ -97,7 +97,8 @@ fn validate_key(name: &str, key: &str, path: &FieldPath, errors: &mut ErrorList)
     }
 }
 
-fn validate_field(field: &ObjectFieldSelector, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks a reference to one of these fields of the pod, or to an entry of its labels or annotations.
+pub fn validate_field(field: &ObjectFieldSelector, fields: &[&str], path: &FieldPath, errors: &mut ErrorList) {
     let at = path.field("fieldPath");
     let subscripted = ["metadata.labels", "metadata.annotations"]
         .iter()
@@ -109,12 +110,13 @@ fn validate_field(field: &ObjectFieldSelector, path: &FieldPath, errors: &mut Er
         for message in names::qualified_name(&key.to_lowercase()) {
             errors.push(FieldError::invalid(path, &key, message));
         }
-    } else if !FIELDS.contains(&field.field_path.as_str()) {
-        errors.push(FieldError::not_supported(&at, &field.field_path, &FIELDS));
+    } else if !fields.contains(&field.field_path.as_str()) {
+        errors.push(FieldError::not_supported(&at, &field.field_path, fields));
     }
 }
 
-fn validate_resource(field: &ResourceFieldSelector, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks a reference to a container's resources.
+pub fn validate_resource(field: &ResourceFieldSelector, path: &FieldPath, errors: &mut ErrorList) {
     const RESOURCES: [&str; 6] = [
         "limits.cpu",
         "limits.ephemeral-storage",

@@ -56,6 +56,7 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
         volumes: &volumes,
         host_network: spec.host_network == Some(true),
         grace: spec.termination_grace_period_seconds.unwrap_or(30),
+        names_os: spec.os.as_ref().is_some_and(|os| !os.name.is_empty()),
     };
     validate_containers(spec, &place, path, errors);
     validate_choices(spec, path, errors);

@@ -4,20 +4,36 @@ use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Lifecycle
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::path::FieldPath;
+use super::container::Place;
 use super::errors::{ErrorList, FieldError};
 use super::names;
+use crate::model::signal_number;
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Checks the probes and hooks of a container that may have them.
-pub fn validate_hooks_and_probes(container: &Container, grace: i64, path: &FieldPath, errors: &mut ErrorList) {
+pub fn validate_hooks_and_probes(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
     let hooks = container.lifecycle.as_ref();
+    if let Some(signal) = hooks.and_then(|hooks| hooks.stop_signal.as_deref()) {
+        let at = path.field("lifecycle").field("stopSignal");
+        if !place.names_os {
+            let detail = "may not be set for containers with empty `spec.os.name`";
+            errors.push(FieldError::forbidden(&at, detail));
+        }
+        if signal_number(signal).is_none() {
+            errors.push(FieldError::invalid(
+                &at,
+                &signal,
+                "must be the name of a signal, such as SIGTERM",
+            ));
+        }
+    }
     for (field, hook) in [
         ("postStart", hooks.and_then(|hooks| hooks.post_start.as_ref())),
         ("preStop", hooks.and_then(|hooks| hooks.pre_stop.as_ref())),
     ] {
         if let Some(hook) = hook {
-            validate_hook(hook, grace, &path.field("lifecycle").field(field), errors);
+            validate_hook(hook, place.grace, &path.field("lifecycle").field(field), errors);
         }
     }
     for (field, probe) in [

@@ -211,6 +211,43 @@ fn pods_are_refused_with_upstreams_words() {
             "spec.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
         ),
         (
+            pod(
+                json!({"volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "../x", "fieldRef": {"fieldPath": "metadata.name"}}]}}]}),
+            ),
+            "spec.volumes[0].downwardAPI.items[0].path: Invalid value: \"../x\": must not contain '..'",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "x"}]}}]})),
+            "spec.volumes[0].downwardAPI.items[0]: Required value: one of fieldRef and resourceFieldRef is required",
+        ),
+        (
+            pod(
+                json!({"volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "x", "resourceFieldRef": {"resource": "limits.cpu"}}]}}]}),
+            ),
+            "spec.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName: Required value",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "projected": {"sources": [
+                {"configMap": {"name": "a", "items": [{"key": "k", "path": "x"}]}},
+                {"secret": {"name": "b", "items": [{"key": "k", "path": "x"}]}},
+            ]}}]})),
+            "spec.volumes[0].projected: Invalid value: \"x\": conflicting duplicate paths",
+        ),
+        (
+            pod(json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {}}]}}]})),
+            "spec.volumes[0].projected.sources[0].secret.name: Required value",
+        ),
+        (
+            container(json!({"lifecycle": {"stopSignal": "SIGTERM"}})),
+            "spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`",
+        ),
+        (
+            pod(
+                json!({"os": {"name": "linux"}, "containers": [{"name": "c", "image": "i", "lifecycle": {"stopSignal": "TERM"}}]}),
+            ),
+            "spec.containers[0].lifecycle.stopSignal: Invalid value: \"TERM\": must be the name of a signal, such as SIGTERM",
+        ),
+        (
             pod(json!({"initContainers": [{"name": "i", "image": "i", "lifecycle": {}}]})),
             "spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always",
         ),

@@ -2,12 +2,21 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::{KeyToPath, Volume};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource, Volume};
 use serde_json::Value;
 
 use super::super::path::FieldPath;
 use super::errors::{ErrorList, FieldError};
-use super::names;
+use super::{env, names};
+
+/// Fields of a pod that a file may hold.
+const OWN_FIELDS: [&str; 5] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
 
 /// Whether a volume says where it comes from.
 pub fn has_source(volume: &Volume) -> bool {
@@ -74,6 +83,14 @@ fn validate_source(volume: &Volume, path: &FieldPath, errors: &mut ErrorList) {
         validate_mode(map.default_mode, &at.field("defaultMode"), errors);
         validate_items(map.items.as_deref().unwrap_or_default(), &at.field("items"), errors);
     }
+    if let Some(own) = &volume.downward_api {
+        let at = path.field("downwardAPI");
+        validate_mode(own.default_mode, &at.field("defaultMode"), errors);
+        validate_own_fields(own.items.as_deref().unwrap_or_default(), &at.field("items"), errors);
+    }
+    if let Some(projected) = &volume.projected {
+        validate_projected(projected, &path.field("projected"), errors);
+    }
     if let Some(host) = &volume.host_path {
         validate_host_path(
             &host.path,
@@ -91,6 +108,85 @@ fn validate_source(volume: &Volume, path: &FieldPath, errors: &mut ErrorList) {
             &path.field("persistentVolumeClaim").field("claimName"),
             "",
         ));
+    }
+}
+
+/// Checks the parts of a projected volume, and that no two of them name the same path.
+fn validate_projected(projected: &ProjectedVolumeSource, path: &FieldPath, errors: &mut ErrorList) {
+    validate_mode(projected.default_mode, &path.field("defaultMode"), errors);
+    let mut seen = HashSet::new();
+    for (index, source) in projected.sources.iter().flatten().enumerate() {
+        let at = path.field("sources").index(index);
+        let set = [
+            source.config_map.is_some(),
+            source.secret.is_some(),
+            source.downward_api.is_some(),
+            source.service_account_token.is_some(),
+            source.cluster_trust_bundle.is_some(),
+            source.pod_certificate.is_some(),
+        ];
+        if set.iter().filter(|is_set| **is_set).count() > 1 {
+            let detail = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(&at, detail));
+        }
+        let objects = [
+            ("configMap", source.config_map.as_ref().map(|s| (&s.name, &s.items))),
+            ("secret", source.secret.as_ref().map(|s| (&s.name, &s.items))),
+        ];
+        for (field, object) in objects {
+            let Some((name, items)) = object else { continue };
+            let items = items.as_deref().unwrap_or_default();
+            if name.is_empty() {
+                errors.push(FieldError::required(&at.field(field).field("name"), ""));
+            }
+            validate_items(items, &at.field(field).field("items"), errors);
+            validate_unique(items.iter().map(|i| i.path.as_str()), &mut seen, path, errors);
+        }
+        if let Some(own) = &source.downward_api {
+            let items = own.items.as_deref().unwrap_or_default();
+            validate_own_fields(items, &at.field("downwardAPI"), errors);
+            validate_unique(items.iter().map(|i| i.path.as_str()), &mut seen, path, errors);
+        }
+    }
+}
+
+fn validate_unique<'p>(
+    paths: impl Iterator<Item = &'p str>,
+    seen: &mut HashSet<&'p str>,
+    at: &FieldPath,
+    errors: &mut ErrorList,
+) {
+    for path in paths.filter(|path| !path.is_empty()) {
+        if !seen.insert(path) {
+            errors.push(FieldError::invalid(at, &path, "conflicting duplicate paths"));
+        }
+    }
+}
+
+/// Checks files with the pod's own fields.
+fn validate_own_fields(items: &[DownwardAPIVolumeFile], path: &FieldPath, errors: &mut ErrorList) {
+    for (index, item) in items.iter().enumerate() {
+        let at = path.index(index);
+        validate_file_path(&item.path, &at.field("path"), errors);
+        validate_mode(item.mode, &at.field("mode"), errors);
+        match (&item.field_ref, &item.resource_field_ref) {
+            (None, None) => {
+                let detail = "one of fieldRef and resourceFieldRef is required";
+                errors.push(FieldError::required(&at, detail));
+            }
+            (Some(_), Some(_)) => {
+                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                errors.push(FieldError::invalid(&at, &"resource", detail));
+            }
+            (Some(field), None) => env::validate_field(field, &OWN_FIELDS, &at.field("fieldRef"), errors),
+            (None, Some(field)) => {
+                let at = at.field("resourceFieldRef");
+                if field.container_name.as_deref().unwrap_or_default().is_empty() {
+                    errors.push(FieldError::required(&at.field("containerName"), ""));
+                }
+                env::validate_resource(field, &at, errors);
+            }
+        }
     }
 }
 
@@ -121,19 +217,20 @@ fn validate_items(items: &[KeyToPath], path: &FieldPath, errors: &mut ErrorList)
         if item.key.is_empty() {
             errors.push(FieldError::required(&at.field("key"), ""));
         }
-        if item.path.is_empty() {
-            errors.push(FieldError::required(&at.field("path"), ""));
-        } else {
-            validate_relative_path(&item.path, &at.field("path"), errors);
-            if item.path.starts_with("..") && !has_back_step(&item.path) {
-                errors.push(FieldError::invalid(
-                    &at.field("path"),
-                    &item.path,
-                    "must not start with '..'",
-                ));
-            }
-        }
+        validate_file_path(&item.path, &at.field("path"), errors);
         validate_mode(item.mode, &at.field("mode"), errors);
+    }
+}
+
+/// Checks where a file of ours goes in its volume.
+fn validate_file_path(file: &str, path: &FieldPath, errors: &mut ErrorList) {
+    if file.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    validate_relative_path(file, path, errors);
+    if file.starts_with("..") && !has_back_step(file) {
+        errors.push(FieldError::invalid(path, &file, "must not start with '..'"));
     }
 }
 

@@ -24,6 +24,7 @@
 mod births;
 mod client;
 mod cri_log;
+mod door;
 mod external;
 mod living;
 mod node;

@@ -1,12 +1,15 @@
 //! The node's side: [`Runtime`] by supervisors. Knows which of them live; everything else is asked or read.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::births::Births;
 use super::client::Connection;
+use super::door::Door;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, PodDir};
@@ -22,6 +25,7 @@ use crate::runtime::{
 pub struct NativeRuntime {
     living: Arc<Living>,
     births: Arc<Births>,
+    door: Door,
     hints: Mutex<Option<mpsc::UnboundedReceiver<PodUid>>>,
 }
 
@@ -58,6 +62,7 @@ impl NativeRuntime {
         Ok(NativeRuntime {
             living,
             births,
+            door: Door::default(),
             hints: Mutex::new(Some(receiver)),
         })
     }
@@ -193,6 +198,15 @@ impl Runtime for NativeRuntime {
         Box::pin(async move {
             self.needs_sandbox(pod)?;
             session::attach(&self.living.options.run_dir, pod, id, attach).await
+        })
+    }
+
+    fn connect<'a>(&'a self, pod: &'a PodUid, address: SocketAddr) -> Answer<'a, TcpStream> {
+        Box::pin(async move {
+            let process = self.living.process(pod);
+            let process = process.ok_or_else(|| RuntimeError::NoSandbox(pod.clone()))?;
+            let connected = self.door.connect(process, address).await;
+            connected.map_err(RuntimeError::Connect)
         })
     }
 

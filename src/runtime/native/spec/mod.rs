@@ -376,6 +376,7 @@ pub(super) mod tests {
             tty: true,
             stdin: false,
             size: None,
+            dies_with_session: false,
         };
         let planned = plan_exec(&process, &exec);
         assert_eq!(

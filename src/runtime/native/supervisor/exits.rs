@@ -53,9 +53,9 @@ impl Supervisor {
     pub(super) fn process_ended(&mut self, pid: i32, ended: Ended) {
         if let Some(id) = self.container_of(pid) {
             self.container_ended(&id, ended);
-        } else if let Some(peer) = self.execs.remove(&pid) {
-            self.reply(peer, &Reply::Ended(ended.code), &[]);
-            self.hang_up(peer);
+        } else if let Some(exec) = self.execs.remove(&pid) {
+            self.reply(exec.peer, &Reply::Ended(ended.code), &[]);
+            self.hang_up(exec.peer);
         } else if let Some(job) = self
             .jobs
             .iter()

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::oci::Launched;
 use super::super::sys;
+use super::Exec;
 use super::peers::list;
-use super::poller::Token;
 use crate::runtime::ContainerId;
 
 /// A call takes milliseconds; on a machine that is out of memory perhaps seconds. One that takes this long hangs.
@@ -52,9 +52,9 @@ impl Job {
 /// What a call is for.
 pub(super) enum Purpose {
     Start(ContainerId),
-    /// A command; whoever asked for it, and the file that describes it.
+    /// A command, and the file that describes it.
     Exec {
-        peer: Token,
+        exec: Exec,
         process: PathBuf,
     },
 }

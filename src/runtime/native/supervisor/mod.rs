@@ -100,12 +100,20 @@ struct Supervisor {
     peers: HashMap<Token, Peer>,
     jobs: HashMap<Token, Job>,
     containers: BTreeMap<ContainerId, Container>,
-    /// Commands that run in containers, and who wants to know their ends.
-    execs: HashMap<i32, Token>,
+    /// Commands that run in containers.
+    execs: HashMap<i32, Exec>,
     /// Processes that ended before the job that started them had told their pid.
     early: HashMap<i32, Ended>,
     buffer: Vec<u8>,
     leaving: Option<Leaving>,
+}
+
+/// A command that runs in a container.
+struct Exec {
+    /// Who wants to know its end.
+    peer: Token,
+    /// Whether it ends with that connection.
+    dies_with_peer: bool,
 }
 
 /// A shutdown under way.

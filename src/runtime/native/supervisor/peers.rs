@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::process::{Pid, Signal};
+
 use super::super::sys;
 use super::super::wire::{Reply, Request, decode, encode};
 use super::poller::{self, Token};
@@ -89,6 +91,11 @@ impl Supervisor {
             container.attached.retain(|attached| *attached != token);
             container.output.detach(token, &mut self.poller);
         }
+        let left = self
+            .execs
+            .iter()
+            .filter(|(_, exec)| exec.peer == token && exec.dies_with_peer);
+        left.for_each(|(pid, _)| kill(*pid));
     }
 
     pub(super) fn tell_watchers(&mut self) {
@@ -106,6 +113,14 @@ impl Supervisor {
     /// Whether the other side of a connection is still there.
     pub(super) fn is_connected(&self, token: Token) -> bool {
         self.peers.contains_key(&token)
+    }
+}
+
+/// Kills a child that was not reaped yet: so it is the process meant.
+pub(super) fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // It may have ended just now.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
 }
 

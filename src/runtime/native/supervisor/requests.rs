@@ -14,9 +14,9 @@ use super::super::wire::{Fault, Reply, Request, State};
 use super::container::{Container, Stage};
 use super::jobs::{self, Job, Purpose, Streams};
 use super::output::Source;
-use super::peers::list;
+use super::peers::{kill, list};
 use super::poller::{self, Token};
-use super::{LAST_GRACE, Leaving, Supervisor, Watched};
+use super::{Exec, LAST_GRACE, Leaving, Supervisor, Watched};
 use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, Exit};
 
 impl Supervisor {
@@ -152,9 +152,9 @@ impl Supervisor {
         let pid = outcome.as_ref().ok().map(|launched| launched.pid);
         match job.purpose {
             Purpose::Start(id) => self.finish_start(&id, outcome),
-            Purpose::Exec { peer, process } => {
+            Purpose::Exec { exec, process } => {
                 let _ = std::fs::remove_file(process);
-                self.finish_exec(peer, outcome);
+                self.finish_exec(exec, outcome);
             }
         }
         // It may have ended before it was known who it is.
@@ -285,7 +285,10 @@ impl Supervisor {
             self.watch_job(
                 job,
                 Purpose::Exec {
-                    peer,
+                    exec: Exec {
+                        peer,
+                        dies_with_peer: exec.dies_with_session,
+                    },
                     process: process.clone(),
                 },
             )
@@ -293,12 +296,15 @@ impl Supervisor {
         job.map_err(|e| Fault::Start(format!("fork: {e}")))
     }
 
-    fn finish_exec(&mut self, peer: Token, outcome: Result<Launched, String>) {
+    fn finish_exec(&mut self, exec: Exec, outcome: Result<Launched, String>) {
+        let peer = exec.peer;
         match outcome {
             Ok(launched) => {
                 self.reply(peer, &Reply::Started, &list(launched.terminal.as_ref()));
                 if self.is_connected(peer) {
-                    self.execs.insert(launched.pid, peer);
+                    self.execs.insert(launched.pid, exec);
+                } else if exec.dies_with_peer && !self.early.contains_key(&launched.pid) {
+                    kill(launched.pid);
                 }
             }
             Err(text) => {

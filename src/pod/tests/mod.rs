@@ -1,10 +1,12 @@
 //! Plans, as tables: a case is a base pod, what a mutator changes in it, and the plan that follows.
 
+mod care;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, container_hash};
@@ -20,8 +22,8 @@ struct World {
     pod: Pod,
     sandbox: Option<SandboxStatus>,
     failures: BTreeMap<String, Failure>,
-    stop_deadline: Option<Timestamp>,
-    stopping: BTreeSet<ContainerId>,
+    health: Health,
+    endings: BTreeMap<ContainerId, Ending>,
     pulling: BTreeSet<String>,
     is_gone: bool,
     now: Timestamp,
@@ -37,8 +39,8 @@ impl World {
             pod: serde_json::from_value(pod).expect("a pod"),
             sandbox: Some(sandbox()),
             failures: BTreeMap::new(),
-            stop_deadline: None,
-            stopping: BTreeSet::new(),
+            health: Health::default(),
+            endings: BTreeMap::new(),
             pulling: BTreeSet::new(),
             is_gone: false,
             now: at(100),
@@ -95,6 +97,11 @@ impl World {
         self.spec().restart_policy = Some(policy.to_owned());
     }
 
+    fn container(&mut self, index: usize, fields: serde_json::Value) {
+        let container = &mut self.spec().containers[index];
+        *container = with_fields(container, fields);
+    }
+
     fn init(&mut self, names: &[&str]) {
         let containers = names.iter().map(|name| json!({"name": name, "image": "x"}));
         let containers = containers
@@ -102,6 +109,16 @@ impl World {
             .collect();
         self.spec().init_containers = Some(containers);
         self.sandbox.as_mut().expect("there is one").containers.clear();
+    }
+
+    /// A run was told to end by then, and has got its signal.
+    fn told(&mut self, name: &str, deadline: Timestamp) {
+        let ending = Ending {
+            deadline,
+            in_hook: false,
+            kill_at: Some(deadline),
+        };
+        self.endings.insert(id(name, 0), ending);
     }
 
     fn delete(&mut self, deadline: Timestamp) {
@@ -116,12 +133,21 @@ impl World {
             is_gone: self.is_gone,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
-            stop_deadline: self.stop_deadline,
-            stopping: &self.stopping,
+            health: &self.health,
+            endings: &self.endings,
             pulling: &self.pulling,
             now: self.now,
         })
     }
+}
+
+/// The container with these fields besides its own.
+fn with_fields(container: &Container, fields: serde_json::Value) -> Container {
+    let mut value = serde_json::to_value(container).expect("string keys");
+    for (field, inner) in fields.as_object().expect("fields") {
+        value[field] = inner.clone();
+    }
+    serde_json::from_value(value).expect("a container")
 }
 
 fn id(name: &str, attempt: u32) -> ContainerId {
@@ -172,6 +198,31 @@ fn start(name: &str, attempt: u32, back_off: u64) -> Plan {
         start: vec![start],
         ..Converge::default()
     })
+}
+
+/// A run is told, and gets its signal at once.
+fn end(name: &str, message: &str, deadline: Timestamp) -> EndStep {
+    EndStep {
+        run: id(name, 0),
+        tell: Some(message.to_owned()),
+        runs_hook: false,
+        deadline,
+        signal: Some(deadline),
+    }
+}
+
+/// A run that knows gets its signal, perhaps a nearer one.
+fn signal(name: &str, deadline: Timestamp, kill_at: Timestamp) -> EndStep {
+    EndStep {
+        tell: None,
+        signal: Some(kill_at),
+        ..end(name, "", deadline)
+    }
+}
+
+fn stopping(names: &[&str], deadline: Timestamp) -> Plan {
+    let step = |name: &&str| end(name, &format!("Stopping container {name}"), deadline);
+    Plan::End(names.iter().map(step).collect())
 }
 
 fn check(cases: Vec<(&str, World, Plan)>) {
@@ -310,19 +361,25 @@ fn a_pod_that_has_ended_for_good_gives_its_sandbox_up() {
 #[test]
 fn a_deleted_pod_ends_within_its_grace_and_not_later() {
     let deleted = || World::running().with(|w| w.delete(at(130)));
-    let told = |deadline| deleted().with(|w| w.stop_deadline = Some(deadline));
+    let told = |deadline| {
+        deleted().with(|w| {
+            w.told("a", deadline);
+            w.told("b", deadline);
+        })
+    };
+    let nearer = Plan::End(["a", "b"].map(|name| signal(name, at(130), at(130))).into());
     check(vec![
-        ("all are told at once", deleted(), Plan::StopAll { deadline: at(130) }),
+        ("all are told at once", deleted(), stopping(&["a", "b"], at(130))),
         (
             "told once is enough",
             told(at(130)),
             Plan::Settled { recheck: Some(at(135)) },
         ),
-        ("the grace shrank", told(at(160)), Plan::StopAll { deadline: at(130) }),
+        ("the grace shrank", told(at(160)), nearer),
         (
             "gone without waiting",
             World::running().with(|w| w.is_gone = true),
-            Plan::StopAll { deadline: at(100) },
+            stopping(&["a", "b"], at(100)),
         ),
         ("what even SIGKILL did not end", told(at(90)), Plan::Finish),
         (
@@ -412,12 +469,12 @@ fn a_failed_pull_is_looked_at_again_when_it_is_shown_as_waiting() {
 fn a_changed_container_is_stopped_once_and_started_anew() {
     let changed = || World::running().with(|w| w.spec().containers[0].image = Some("y".to_owned()));
     let stop = Converge {
-        stop: vec![id("a", 0)],
+        end: vec![end("a", "Container a definition changed, will be restarted", at(130))],
         ..Converge::default()
     };
     check(vec![
         ("it is stopped", changed(), Plan::Converge(stop)),
-        ("once", changed().with(|w| w.stopping.extend([id("a", 0)])), settled()),
+        ("once", changed().with(|w| w.told("a", at(130))), settled()),
         (
             "and started",
             changed().with(|w| w.run("a", 0, exited(143))),

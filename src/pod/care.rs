@@ -1,0 +1,171 @@
+//! The part of a worker that looks after running containers: probes asked, hooks run, words heard, runs brought to their ends.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+
+use super::deadline;
+use super::ending::{EndStep, Ending};
+use super::execute::Execution;
+use super::health::{PostStart, plan_probes};
+use super::plan::is_finished;
+use super::tasks::{Heard, Hook};
+use super::worker::Worker;
+use crate::event::EventKind;
+use crate::model::Object;
+use crate::probe::{Target, Word, plan_hook};
+use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
+
+impl Worker {
+    /// Takes a word down. Says whether the pod has to be looked at.
+    pub(super) fn hear(&mut self, heard: Heard) -> bool {
+        match heard {
+            Heard::Probe(Word::Event { run, reason, message }) => {
+                self.tell(&run, reason, &message);
+                false
+            }
+            Heard::Probe(Word::Result { run, kind, passed }) => {
+                self.memory.health.results.set(run, kind, passed);
+                true
+            }
+            Heard::Hook { run, hook, outcome } => {
+                self.hear_hook(&run, hook, outcome);
+                true
+            }
+        }
+    }
+
+    /// What went wrong is not told in the event, for it may hold what a secret held (kubelet `startContainer`).
+    fn hear_hook(&mut self, run: &ContainerId, hook: Hook, outcome: Result<(), String>) {
+        if let Err(error) = &outcome {
+            tracing::debug!(pod = %self.uid, %run, ?hook, error, "a hook failed");
+        }
+        let post_start = &mut self.memory.health.post_start;
+        match (hook, outcome) {
+            (Hook::PostStart, Ok(())) => drop(post_start.remove(run)),
+            (Hook::PostStart, Err(_)) => {
+                if let Some(state) = post_start.get_mut(run) {
+                    *state = PostStart::Failed;
+                }
+                self.tell(run, "FailedPostStartHook", "PostStartHook failed");
+            }
+            (Hook::PreStop, outcome) => {
+                if let Some(ending) = self.memory.endings.get_mut(run) {
+                    ending.in_hook = false;
+                }
+                if outcome.is_err() {
+                    self.tell(run, "FailedPreStopHook", "PreStopHook failed");
+                }
+            }
+        }
+    }
+
+    /// Tells of a run in the pod's events.
+    fn tell(&self, run: &ContainerId, reason: &str, message: &str) {
+        let object = self.desired.borrow().object.clone();
+        let Ok(pod) = object.typed::<Pod>() else { return };
+        let execution = Execution {
+            rooms: &self.rooms,
+            object: &object,
+            pod: &pod,
+            uid: &self.uid,
+        };
+        let name = self.memory.names.get(run).map(String::as_str);
+        execution.event_of(name, EventKind::Warning, reason, message);
+    }
+
+    /// Runs that have ended have no health, no hooks and nothing before them.
+    pub(super) fn forget_ended_runs(&mut self, observed: Option<&SandboxStatus>) {
+        let runs = observed.into_iter().flat_map(|s| &s.containers);
+        let running = runs.filter(|run| matches!(run.state, ContainerState::Running { .. }));
+        let names = running.map(|run| (run.id.clone(), run.name.clone())).collect();
+        let memory = &mut self.memory;
+        memory.names = names;
+        let runs = |run: &ContainerId| memory.names.contains_key(run);
+        memory.health.retain(runs);
+        memory.tasks.retain(runs);
+        memory.endings.retain(|run, _| runs(run));
+    }
+
+    /// Lets the probes be asked that are due, and no others.
+    pub(super) fn ask_probes(&mut self, pod: &Pod, observed: Option<&SandboxStatus>, is_gone: bool, now: Timestamp) {
+        let is_ending = is_gone
+            || pod.metadata.deletion_timestamp.is_some()
+            || is_finished(pod, observed)
+            || deadline::is_exceeded(pod, now);
+        let living = observed.filter(|s| s.alive && !is_gone);
+        let planned = living.map(|sandbox| plan_probes(pod, sandbox, &self.memory.health, is_ending, now));
+        let (runtime, uid) = (&self.rooms.runtime, &self.uid);
+        let target = |run: &ContainerId| Target {
+            runtime: runtime.clone(),
+            pod: uid.clone(),
+            run: run.clone(),
+        };
+        self.memory.tasks.ask(planned.unwrap_or_default(), target);
+    }
+
+    /// Starts the postStart hook of a run that has just been started, if its container has one.
+    pub(super) fn begin_post_start(&mut self, execution: &Execution<'_>, name: &str, run: ContainerId) {
+        let hook = |execution: &Execution<'_>| execution.container(name)?.lifecycle.as_ref()?.post_start.clone();
+        if let Some(hook) = hook(execution) {
+            self.memory.health.post_start.insert(run.clone(), PostStart::Runs);
+            self.run_hook(execution, name, run, Hook::PostStart, &hook);
+        }
+    }
+
+    fn run_hook(
+        &mut self,
+        execution: &Execution<'_>,
+        name: &str,
+        run: ContainerId,
+        which: Hook,
+        hook: &LifecycleHandler,
+    ) {
+        let container = execution.container(name).expect("the hook is one of its own");
+        let target = Target {
+            runtime: self.rooms.runtime.clone(),
+            pod: self.uid.clone(),
+            run,
+        };
+        self.memory.tasks.run_hook(target, which, plan_hook(hook, container));
+    }
+
+    /// Brings runs nearer to their ends.
+    pub(super) async fn end(&mut self, execution: &Execution<'_>, steps: &[EndStep], sandbox: &SandboxStatus) {
+        for step in steps {
+            let run = sandbox.containers.iter().find(|run| run.id == step.run);
+            let run = run.expect("plans end what was observed");
+            if let Some(message) = &step.tell {
+                execution.event_of(Some(&run.name), EventKind::Normal, "Killing", message);
+            }
+            let lifecycle = execution.container(&run.name).and_then(|c| c.lifecycle.clone());
+            let hook = lifecycle.and_then(|l| l.pre_stop).filter(|_| step.runs_hook);
+            if let Some(hook) = &hook {
+                self.run_hook(execution, &run.name, run.id.clone(), Hook::PreStop, hook);
+            }
+            let before = self.memory.endings.get(&run.id);
+            let ending = Ending {
+                deadline: step.deadline,
+                in_hook: hook.is_some() || before.is_some_and(|e| e.in_hook),
+                kill_at: step.signal.or_else(|| before.and_then(|e| e.kill_at)),
+            };
+            self.memory.endings.insert(run.id.clone(), ending);
+            if let Some(kill_at) = step.signal {
+                let grace = kill_at.duration_since(self.rooms.clock.now());
+                execution.stop(run, Duration::try_from(grace).unwrap_or_default()).await;
+            }
+        }
+    }
+
+    /// Tells once that the pod's time is over: before its status says so.
+    pub(super) fn tell_deadline(&mut self, object: &Object, pod: &Pod, observed: Option<&SandboxStatus>) {
+        let is_known = pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some(deadline::REASON);
+        let is_over = pod.metadata.deletion_timestamp.is_none() && deadline::is_exceeded(pod, self.rooms.clock.now());
+        if is_over && !is_known && !self.memory.is_late && !is_finished(pod, observed) {
+            self.memory.is_late = true;
+            let recorder = &self.rooms.recorder;
+            recorder.event(object, EventKind::Normal, deadline::REASON, deadline::MESSAGE);
+        }
+    }
+}
