@@ -11,7 +11,8 @@ use crate::store::Store;
 const REST: Duration = Duration::from_secs(2);
 
 /// Heaps of the allocator, which never move freed memory from one to the other. It would make eight for each processor, and the
-/// threads of a pull, five for each layer, would fill all of them in turn: 78 MiB instead of 36 at the peak of a pull of 30 layers.
+/// threads of a pull, five for each layer, would fill all of them in turn: up to 78 MiB instead of 36 at the peak of a pull of 30
+/// layers (`benches/e2e/RESULTS.md`).
 const HEAPS: libc::c_int = 2;
 
 /// Blocks from this size on come from the kernel and go back to it at once: windows of zstd and the chunks of fast connections. The
