@@ -171,7 +171,8 @@ fn a_docker_archive_is_loaded_from_standard_input() {
 #[test]
 fn an_image_of_dockers_is_what_docker_saves_or_dockers_own_words() {
     let home = Home::new();
-    let archive = home.path("../docker.tar");
+    fs::create_dir_all(home.path("../files")).expect("a directory");
+    let archive = home.path("../files/docker.tar");
     fs::write(&archive, docker_archive("test/docker:1")).expect("writes");
     let docker = format!(
         "#!/bin/sh\n[ \"$*\" = 'save test/docker:1' ] && exec cat {}\necho 'No such image' >&2; exit 1\n",
