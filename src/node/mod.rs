@@ -62,6 +62,8 @@ struct Prepared {
     paths: Paths,
     config: Config,
     mode: Mode,
+    /// Who started it, in the ids of the machine.
+    user: (u32, u32),
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -76,11 +78,13 @@ fn prepare() -> Result<Prepared, Failure> {
     std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
+    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let mode = namespaces::enter(find_supervisor(&paths.pods).and_then(Pid::from_raw))?;
     Ok(Prepared {
         paths,
         config,
         mode,
+        user,
         lock,
     })
 }
@@ -93,6 +97,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    rest::be_frugal();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
         .worker_threads(WORKERS)
@@ -107,6 +112,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         paths,
         config,
         mode,
+        user,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -117,11 +123,12 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let host = report::host(paths.pods.clone());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
+        puller: Puller::new(images.clone(), logins),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
@@ -129,7 +136,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
-    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, end, &ends)?);
+    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, end, &ends).await?);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -180,7 +187,7 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
 }
 
 /// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
-fn spawn_all(
+async fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
@@ -210,7 +217,7 @@ fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone());
+    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone()).await?;
     let stop = &ends.stop;
     let sources = applier::run(
         store.clone(),
