@@ -20,22 +20,24 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
-use crate::pod::{self, Rooms};
+use crate::pod::{self, Ends, Rooms};
+use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
-use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
 use crate::store::{Store, StoreError};
 use crate::{applier, controller, service};
 
 use config::Config;
 use lock::LockError;
 use namespaces::Mode;
+
+/// Which of the tasks looks after pods.
+const PODS: usize = 0;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,6 +66,8 @@ struct Prepared {
     mode: Mode,
     /// The pods' network that supervisors of an earlier node hold.
     network: Option<OwnedFd>,
+    /// Who started it, in the ids of the machine.
+    user: (u32, u32),
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -78,6 +82,7 @@ fn prepare() -> Result<Prepared, Failure> {
     std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
+    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let supervisor = find_supervisor(&paths.pods);
     let mode = namespaces::enter(supervisor.and_then(Pid::from_raw))?;
     Ok(Prepared {
@@ -85,6 +90,7 @@ fn prepare() -> Result<Prepared, Failure> {
         config,
         mode,
         network: supervisor.and_then(node_network_of),
+        user,
         lock,
     })
 }
@@ -97,6 +103,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    rest::be_frugal();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
         .worker_threads(WORKERS)
@@ -112,6 +119,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         config,
         mode,
         network,
+        user,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -124,35 +132,40 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let host = report::host(paths.pods.clone(), network.is_some());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
+        puller: Puller::new(images.clone(), logins),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
         host,
     };
     let (end, ended) = watch::channel(None);
-    let stop = CancellationToken::new();
-    let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, stop.clone())));
-    let tasks = spawn_all(rooms, facts, &paths, &config, end, &stop)?;
+    let ends = Ends::default();
+    let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
+    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, end, &ends).await?);
+    tasks.extend(services);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ends_pods = until_end(ended).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    stop.cancel();
-    for task in tasks.into_iter().chain(services) {
+    if ends_pods {
+        ends.drain.cancel();
+        // All others go on meanwhile: whoever looks sees the pods end.
+        tasks.remove(PODS).await?;
+    }
+    // Before any connection ends, so that clients can tell this from a node that was killed; and before the lock is free, so
+    // that whoever finds it free finds no dead socket.
+    let _ = std::fs::remove_file(&paths.api_socket);
+    ends.stop.cancel();
+    for task in tasks {
         task.await?;
     }
-    if ends_pods {
-        stop_pods(&store, &*runtime).await?;
-    }
     store.close();
-    // The socket first, so that whoever finds the lock free finds no dead socket.
-    let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
 }
@@ -197,13 +210,13 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
 }
 
 /// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
-fn spawn_all(
+async fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
     config: &Config,
     end: watch::Sender<Option<bool>>,
-    stop: &CancellationToken,
+    ends: &Ends,
 ) -> Result<[JoinHandle<()>; 6], Failure> {
     let Rooms {
         store,
@@ -227,7 +240,8 @@ fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
+    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone()).await?;
+    let stop = &ends.stop;
     let sources = applier::run(
         store.clone(),
         clock.clone(),
@@ -287,55 +301,4 @@ async fn until_end(mut asked: watch::Receiver<Option<bool>>) -> Result<bool, Fai
         _ = interrupt.recv() => Ok(false),
         word = asked.wait_for(Option::is_some) => Ok(word.is_ok_and(|word| *word == Some(true))),
     }
-}
-
-/// Ends every container gracefully, all at once; the pods stay wanted, and the next node starts them again.
-async fn stop_pods(store: &Store, runtime: &dyn Runtime) -> Result<(), Failure> {
-    let sandboxes: Vec<_> = runtime.list().await?.into_iter().filter(|s| s.alive).collect();
-    let kind = crate::model::kind("v1", "Pod").expect("in the table");
-    let pods = store.list(kind, None).items;
-    let grace_of = |uid: &str| {
-        let pod = pods.iter().find(|pod| pod.uid() == uid);
-        let seconds = pod
-            .and_then(|pod| pod.number("/spec/terminationGracePeriodSeconds"))
-            .unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
-    };
-    let ends = sandboxes
-        .iter()
-        .map(|sandbox| stop_pod(runtime, sandbox, grace_of(&sandbox.config.uid.0)));
-    for ended in futures::future::join_all(ends).await {
-        ended?;
-    }
-    Ok(())
-}
-
-async fn stop_pod(
-    runtime: &dyn Runtime,
-    sandbox: &crate::runtime::SandboxStatus,
-    grace: Duration,
-) -> Result<(), crate::runtime::RuntimeError> {
-    let uid = &sandbox.config.uid;
-    let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-    for run in sandbox.containers.iter().filter(|run| is_running(&run.state)) {
-        runtime
-            .stop_container(
-                uid,
-                &run.id,
-                Stop {
-                    signal: pod::stop_signal_of(run),
-                    grace,
-                },
-            )
-            .await?;
-    }
-    let deadline = Timestamp::now().saturating_add(grace).expect("no calendar units");
-    while Timestamp::now() < deadline {
-        let status = runtime.status(uid).await?;
-        if status.is_none_or(|s| !s.alive || !s.containers.iter().any(|run| is_running(&run.state))) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    runtime.stop_pod_sandbox(uid).await
 }

@@ -17,8 +17,9 @@ use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
 use super::tasks::Tasks;
-use super::{History, Rooms, back_off_event, message};
+use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
+use crate::image::Lease;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
@@ -61,6 +62,7 @@ pub(super) struct Worker {
     pub(super) uid: PodUid,
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
+    pub(super) drain: CancellationToken,
     pub(super) stop: CancellationToken,
     pub(super) memory: Memory,
 }
@@ -80,6 +82,9 @@ pub(super) struct Memory {
     backing_off: BTreeSet<String>,
     /// Images on their way. Losing them ends them; what came is kept.
     pulls: Pulls,
+    /// What keeps the images of the pod's runs here, by their ids: from before a run is made until it is forgotten. Unlike the
+    /// rest this may not be lost while the node works.
+    leases: BTreeMap<String, Lease>,
 }
 
 /// What a round of work came to.
@@ -88,7 +93,7 @@ enum Outcome {
     Sleep(Option<Timestamp>),
     /// Something was done: look at what it did.
     Again,
-    /// The pod is no more.
+    /// The pod is no more, or rests until the next node comes.
     Done,
 }
 
@@ -98,22 +103,29 @@ impl Worker {
         uid: PodUid,
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
-        stop: CancellationToken,
+        Ends { drain, stop }: Ends,
+        leases: BTreeMap<String, Lease>,
     ) -> Self {
         Self {
             rooms,
             uid,
             desired,
             bell,
+            drain,
             stop,
-            memory: Memory::default(),
+            memory: Memory {
+                leases,
+                ..Memory::default()
+            },
         }
     }
 
-    /// Works until the pod is no more or the node stops; containers run on in that case.
+    /// Works until the pod is no more, has been drained, or the node stops; only then containers run on.
     pub(super) async fn run(mut self) {
         loop {
             if self.stop.is_cancelled() {
+                // The images of what runs on stay for the rest of this process; the next one holds them before anyone can ask it.
+                std::mem::forget(self.memory.leases);
                 return;
             }
             match self.round().await {
@@ -165,6 +177,7 @@ impl Worker {
             }
         };
         self.forget_settled_failures(observed.as_ref());
+        self.forget_unused_images(observed.as_ref());
         self.forget_ended_runs(observed.as_ref());
         let directory = self.rooms.host.pods_dir.join(&self.uid.0);
         message::read_all(&directory, &pod, observed.as_ref(), &mut self.memory.health.messages);
@@ -175,6 +188,7 @@ impl Worker {
         let facts = Facts {
             pod: &pod,
             is_gone,
+            is_draining: self.drain.is_cancelled(),
             observed: observed.as_ref(),
             failures: &self.memory.failures,
             health: &self.memory.health,
@@ -238,6 +252,7 @@ impl Worker {
                     return self.sleep_a_moment();
                 }
             }
+            Plan::Rest => return Outcome::Done,
             Plan::Finish => match execution.finish().await {
                 Ok(()) => return Outcome::Done,
                 Err(error) => {
@@ -260,7 +275,10 @@ impl Worker {
             let started = match image {
                 // It is on its way; the plan takes it up when it is here.
                 Ok(None) => continue,
-                Ok(Some(image)) => execution.start(sandbox, start, container, &image).await,
+                Ok(Some(image)) => {
+                    self.memory.leases.insert(image.id.clone(), image.lease.clone());
+                    execution.start(sandbox, start, container, &image).await
+                }
                 Err(refusal) => Err(refusal),
             };
             match started {
@@ -292,6 +310,12 @@ impl Worker {
             let state = History::of(name, Some(sandbox)).latest().map(|run| &run.state);
             name != SANDBOX_FAILURE && !matches!(state, Some(ContainerState::Running { .. }))
         });
+    }
+
+    /// Images that no run was made from need not stay.
+    fn forget_unused_images(&mut self, observed: Option<&SandboxStatus>) {
+        let used = images_of(observed);
+        self.memory.leases.retain(|id, _| used.contains(id.as_str()));
     }
 
     fn status_of(&self, pod: &Pod, observed: Option<&SandboxStatus>, now: Timestamp) -> PodStatus {
@@ -337,6 +361,12 @@ impl Worker {
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);
     }
+}
+
+/// The ids of the images that a pod's runs were made from.
+pub(super) fn images_of(observed: Option<&SandboxStatus>) -> BTreeSet<&str> {
+    let runs = observed.iter().flat_map(|sandbox| &sandbox.containers);
+    runs.map(|run| run.image_id.as_str()).collect()
 }
 
 fn is_backing_off(container: &ContainerStatus) -> bool {
