@@ -129,7 +129,7 @@ fn kinds_that_are_only_stored_say_so_once() {
 
 #[test]
 fn what_a_service_was_given_stays_when_a_writer_does_not_know_it() {
-    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}, "spec": spec});
     let given = service(json!({"ports": [{"port": 80}], "clusterIP": "10.96.1.2", "clusterIPs": ["10.96.1.2"]}));
     let old = admit(&given, None).expect("a Service");
     let spec = |spec: Value| admit(&service(spec), Some(&old)).map(|object| object.value()["spec"].clone());
