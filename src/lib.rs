@@ -1,5 +1,6 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod access;
 pub mod admit;
 pub mod api;
 pub mod applier;
@@ -16,6 +17,7 @@ pub mod os;
 pub mod pod;
 pub mod probe;
 pub mod runtime;
+pub mod schema;
 pub mod source;
 pub mod status;
 pub mod store;

@@ -15,6 +15,7 @@ use super::request::{Query, Target, Verb};
 use crate::admit::{self, ErrorList, FieldNote, Refused, Severity};
 use crate::applier::{self, ApplyError, Outcome};
 use crate::model::{Key, Kind, Object};
+use crate::schema;
 use crate::store::{DeleteOptions, Deleted, Precondition, Propagation};
 
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
@@ -35,7 +36,7 @@ impl Api {
             api: self,
             target,
             query,
-            content_type: content_type.split(';').next().unwrap_or_default().trim(),
+            content_type: media_type(&content_type),
             manager: manager(query.text("fieldManager"), &agent),
             is_dry_run: query.all("dryRun").any(|word| word == "All"),
         };
@@ -67,6 +68,34 @@ pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Incoming>) -
     let bytes = read(request).await?;
     serde_json::from_slice(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the body is not what is expected here: {e}")))
+}
+
+/// A body as an object, in whatever form it comes. What it leaves out of its kind is `default`: (`apiVersion`, `kind`).
+pub(super) async fn read_object(request: Request<Incoming>, default: (&str, &str)) -> Result<Value, ApiError> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let content_type = media_type(content_type.unwrap_or_default()).to_owned();
+    decode(&content_type, &read(request).await?, default)
+}
+
+/// A content type without its parameters.
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Value, ApiError> {
+    match content_type {
+        // Some clients send no type, and JSON.
+        "" | "application/json" | "application/yaml" | "application/apply-patch+yaml" => {
+            admit::decode_body(bytes).map_err(ApiError::bad_request)
+        }
+        "application/vnd.kubernetes.protobuf" => {
+            schema::decode_protobuf(bytes, default).map_err(|error| ApiError::bad_request(error.to_string()))
+        }
+        _ => Err(ApiError::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
@@ -170,7 +199,7 @@ impl Writer<'_> {
         let body: Value = if bytes.is_empty() {
             json!({})
         } else {
-            serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?
+            decode(self.content_type, bytes, ("v1", "DeleteOptions"))?
         };
         let options = self.delete_options(&body)?;
         let is_dry_run = self.is_dry_run || body.pointer("/dryRun/0").is_some_and(|word| word == "All");
@@ -216,15 +245,8 @@ impl Writer<'_> {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Value, ApiError> {
-        match self.content_type {
-            "" | "application/json" | "application/yaml" | "application/apply-patch+yaml" => {}
-            other => {
-                return Err(ApiError::unsupported_media_type(format!(
-                    "the body of the request was in an unknown format: {other}"
-                )));
-            }
-        }
-        admit::decode_body(bytes).map_err(ApiError::bad_request)
+        let kind = self.target.kind;
+        decode(self.content_type, bytes, (&kind.api_version(), kind.kind))
     }
 
     /// Fills in what the path says, and refuses a body that says otherwise.
