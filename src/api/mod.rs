@@ -13,8 +13,9 @@ mod images;
 mod listen;
 mod log;
 mod node;
-pub mod own;
-mod pods;
+pub pub mod own;
+mod page;
+
 mod pulls;
 mod read;
 mod request;

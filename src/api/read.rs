@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::body::{self, Answer};
-use super::error::ApiError;
+use super::error::{ApiError, Cause};
 use super::fields::FieldSelector;
+use super::page::Page;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
 use crate::admit::apply::shown;
@@ -110,8 +111,11 @@ pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, n
 
 /// A collection.
 pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
-    let snapshot = Filter::of(target, query)?.list(store);
-    let metadata = json!({"resourceVersion": snapshot.resource_version.to_string()});
+    let (filter, page) = (Filter::of(target, query)?, Page::of(query)?);
+    let mut snapshot = page.list(store, target.kind, target.namespace.as_deref())?;
+    snapshot.items.retain(|object| filter.matches(object));
+    let is_selected = !query.text("labelSelector").is_empty() || !query.text("fieldSelector").is_empty();
+    let metadata = page.cut(&mut snapshot.items, snapshot.resource_version, is_selected);
     let values = snapshot.items.iter().map(|object| object.value());
     let answer = match Form::of(accept, query)? {
         Form::Plain => {
@@ -188,6 +192,14 @@ enum Start {
 impl Start {
     fn of(query: &Query) -> Result<Self, ApiError> {
         if query.flag("sendInitialEvents") {
+            if query.text("resourceVersionMatch") != "NotOlderThan" {
+                let cause = Cause {
+                    reason: "FieldValueForbidden".to_owned(),
+                    message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan".to_owned(),
+                    field: "resourceVersionMatch".to_owned(),
+                };
+                return Err(ApiError::invalid_options("ListOptions", vec![cause]));
+            }
             return Ok(Self::InitialEvents);
         }
         Ok(query.number("resourceVersion")?.map_or(Self::Now, Self::After))
