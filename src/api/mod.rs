@@ -13,7 +13,7 @@ mod images;
 mod listen;
 mod log;
 mod node;
-pub pub mod own;
+pub mod own;
 mod page;
 
 mod pulls;
