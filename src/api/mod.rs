@@ -15,7 +15,7 @@ mod log;
 mod node;
 pub mod own;
 mod page;
-
+mod pods;
 mod pulls;
 mod read;
 mod request;
