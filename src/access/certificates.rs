@@ -92,8 +92,12 @@ impl Certificates {
         server.distinguished_name.push(DnType::CommonName, "kubelocal");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut client = CertificateParams::new(Vec::new())?;
-        client.distinguished_name.push(DnType::OrganizationName, "system:masters");
-        client.distinguished_name.push(DnType::CommonName, super::kubeconfig::USER);
+        client
+            .distinguished_name
+            .push(DnType::OrganizationName, "system:masters");
+        client
+            .distinguished_name
+            .push(DnType::CommonName, super::kubeconfig::USER);
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let sign = |mut params: CertificateParams| -> Result<Pair, AccessError> {
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -129,9 +133,8 @@ impl Certificates {
     /// See [`super::Access::server_config`].
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, AccessError> {
         let unusable = |error: &dyn std::fmt::Display| AccessError::Use(error.to_string());
-        let certificate = |pair: &Pair| {
-            CertificateDer::from_pem_slice(pair.certificate.as_bytes()).map_err(|error| unusable(&error))
-        };
+        let certificate =
+            |pair: &Pair| CertificateDer::from_pem_slice(pair.certificate.as_bytes()).map_err(|error| unusable(&error));
         let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes()).map_err(|error| unusable(&error))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn others_entries_and_the_current_context_stay() {
-        let others = "current-context: prod\npreferences: {colors: true}\nclusters:\n- {name: prod, cluster: {server: x}}\n";
+        let others =
+            "current-context: prod\npreferences: {colors: true}\nclusters:\n- {name: prod, cluster: {server: x}}\n";
         let merged = merge(&merge(others, &ours(1)).expect("merges"), &ours(2)).expect("merges");
         let merged: Value = serde_yaml::from_str(&merged).expect("YAML");
         assert_eq!(merged["current-context"], "prod");

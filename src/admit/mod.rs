@@ -31,7 +31,8 @@ pub use decode::Refusal;
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
-    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_file, admit_file_in, decode_body, field_notes,
+    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_file, admit_file_in, decode_body,
+    drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

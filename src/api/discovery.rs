@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::review::REVIEWS;
+use super::write::is_scalable;
 use crate::model::{Honoured, KINDS, Kind};
 
 /// One resource as discovery tells it.
@@ -67,7 +68,11 @@ fn of_kind(kind: &'static Kind) -> Resource {
         short_names: kind.short_names,
         categories: kind.categories,
         namespaced: kind.namespaced,
-        verbs: if kind.honoured == Honoured::Reported { REPORTED } else { ALL },
+        verbs: if kind.honoured == Honoured::Reported {
+            REPORTED
+        } else {
+            ALL
+        },
         subresources: subresources(kind),
     }
 }
@@ -78,13 +83,21 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     let mut found = match (kind.group, kind.kind) {
         ("", "Pod") => vec![
             of("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
+            of("eviction", ("policy", "v1", "Eviction"), &["create"]),
             of("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             of("log", own, &["get"]),
         ],
         _ => Vec::new(),
     };
+    if is_scalable(kind) {
+        found.push(of("scale", ("autoscaling", "v1", "Scale"), &["get", "patch", "update"]));
+    }
     if kind.has_status {
-        let verbs: &[&str] = if kind.honoured == Honoured::Reported { &["get"] } else { &["get", "patch", "update"] };
+        let verbs: &[&str] = if kind.honoured == Honoured::Reported {
+            &["get"]
+        } else {
+            &["get", "patch", "update"]
+        };
         found.push(of("status", own, verbs));
     }
     found
@@ -214,10 +227,14 @@ pub(super) fn resource_list(group: &str, version: &str) -> Option<Value> {
         .filter(|r| (r.group, r.version) == (group, version))
         .flat_map(|resource| legacy_entries(&resource))
         .collect();
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    (!entries.is_empty()).then(|| {
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries})
-    })
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    (!entries.is_empty()).then(
+        || json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}),
+    )
 }
 
 fn legacy_entries(resource: &Resource) -> Vec<Value> {
@@ -256,9 +273,13 @@ mod tests {
 
     #[test]
     fn the_version_of_the_aggregated_form_is_the_first_one_asked_for() {
-        let clause = |version: &str| format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+        let clause =
+            |version: &str| format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
         for (accept, version) in [
-            (format!("{},{},application/json", clause("v2"), clause("v2beta1")), Some("v2")),
+            (
+                format!("{},{},application/json", clause("v2"), clause("v2beta1")),
+                Some("v2"),
+            ),
             (format!("{},application/json", clause("v2beta1")), Some("v2beta1")),
             (format!("{},application/json", clause("v3")), None),
             ("application/json".to_owned(), None),
@@ -297,7 +318,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_none() {
         assert!(group("extensions").is_none() && resource_list("apps", "v1beta1").is_none());
-        assert_eq!(group("apps").expect("is there")["preferredVersion"]["groupVersion"], "apps/v1");
+        assert_eq!(
+            group("apps").expect("is there")["preferredVersion"]["groupVersion"],
+            "apps/v1"
+        );
         assert_eq!(group_list()["groups"][0]["name"], "apps");
     }
 }

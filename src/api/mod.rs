@@ -15,6 +15,7 @@ mod log;
 mod node;
 pub mod own;
 mod page;
+mod patch;
 mod pods;
 mod pulls;
 mod read;
@@ -119,7 +120,8 @@ impl Api {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
             ("Pod", "attach") => return self.attach(&target, &query, request).await,
-            (_, "" | "status") => {}
+            ("Pod", "eviction") | (_, "" | "status") => {}
+            (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }
         let accept = request
@@ -129,13 +131,13 @@ impl Api {
             .unwrap_or_default();
         let now = self.clock.now();
         match verb {
+            Verb::Get if target.subresource == "scale" => read::scale(&self.store, &target),
             Verb::Get => read::get(&self.store, &target, &query, accept, now),
             Verb::List => read::list(&self.store, &target, &query, accept, now),
             Verb::Watch => read::watch(&self.store, &target, &query, accept, self.clock.clone()),
-            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 self.write(verb, &target, &query, request).await
             }
-            Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
         }
     }
 

@@ -111,9 +111,11 @@ impl Page {
         }
         store.list_at(kind, namespace, moment).map_err(|expired| {
             ApiError::expired(match self.after {
-                Some(_) => "The provided continue parameter is too old to display a consistent list result. You must start \
+                Some(_) => {
+                    "The provided continue parameter is too old to display a consistent list result. You must start \
                             a new list without the continue parameter."
-                    .to_owned(),
+                        .to_owned()
+                }
                 None => expired.to_string(),
             })
         })
@@ -159,7 +161,9 @@ impl Token {
 }
 
 fn too_large(asked: u64, current: u64) -> ApiError {
-    let mut error = ApiError::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"));
+    let mut error = ApiError::timeout(format!(
+        "Timeout: Too large resource version: {asked}, current: {current}"
+    ));
     error.add_cause(Cause {
         reason: "ResourceVersionTooLarge".to_owned(),
         message: "Too large resource version".to_owned(),
@@ -201,8 +205,13 @@ mod tests {
             let mut snapshot = page.list(&store, of, None).expect("lists");
             let metadata = page.cut(&mut snapshot.items, snapshot.resource_version, false);
             seen.extend(names(&snapshot.items).into_iter().map(str::to_owned));
-            assert_eq!(first.get_or_insert(snapshot.resource_version), &snapshot.resource_version);
-            let Some(token) = metadata["continue"].as_str() else { break };
+            assert_eq!(
+                first.get_or_insert(snapshot.resource_version),
+                &snapshot.resource_version
+            );
+            let Some(token) = metadata["continue"].as_str() else {
+                break;
+            };
             assert_eq!(metadata["remainingItemCount"], 5 - seen.len());
             query = format!("limit=2&continue={token}");
             // What happens between pages is not in them.
@@ -241,7 +250,11 @@ mod tests {
             ("limit=x", 400),
             ("limit=0", 200),
         ] {
-            assert_eq!(page(query).map_or_else(|error| error.code.as_u16(), |_| 200), code, "{query}");
+            assert_eq!(
+                page(query).map_or_else(|error| error.code.as_u16(), |_| 200),
+                code,
+                "{query}"
+            );
         }
     }
 }

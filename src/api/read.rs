@@ -16,6 +16,7 @@ use super::fields::FieldSelector;
 use super::page::Page;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
+use super::write::scale_of;
 use crate::admit::apply::shown;
 use crate::model::{Kind, LabelSelector, Object};
 use crate::store::{Change, ChangeKind, Snapshot, Store, Watcher};
@@ -59,7 +60,7 @@ impl Form {
 
 /// Which objects are asked for.
 #[derive(Debug, Clone)]
-struct Filter {
+pub(super) struct Filter {
     kind: &'static Kind,
     namespace: Option<String>,
     labels: LabelSelector,
@@ -67,7 +68,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn of(target: &Target, query: &Query) -> Result<Self, ApiError> {
+    pub(super) fn of(target: &Target, query: &Query) -> Result<Self, ApiError> {
         let labels = LabelSelector::parse(query.text("labelSelector"));
         Ok(Self {
             kind: target.kind,
@@ -87,7 +88,7 @@ impl Filter {
             && self.fields.matches(object)
     }
 
-    fn list(&self, store: &Store) -> Snapshot {
+    pub(super) fn list(&self, store: &Store) -> Snapshot {
         let mut snapshot = store.list(self.kind, self.namespace.as_deref());
         snapshot.items.retain(|object| self.matches(object));
         snapshot
@@ -107,6 +108,13 @@ pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, n
         }
     };
     Ok(body::json(StatusCode::OK, &answer))
+}
+
+/// How many replicas an object has and wants.
+pub(super) fn scale(store: &Store, target: &Target) -> Answer {
+    let key = target.key()?;
+    let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
+    Ok(body::json(StatusCode::OK, &scale_of(&object)))
 }
 
 /// A collection.
@@ -195,7 +203,8 @@ impl Start {
             if query.text("resourceVersionMatch") != "NotOlderThan" {
                 let cause = Cause {
                     reason: "FieldValueForbidden".to_owned(),
-                    message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan".to_owned(),
+                    message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                        .to_owned(),
                     field: "resourceVersionMatch".to_owned(),
                 };
                 return Err(ApiError::invalid_options("ListOptions", vec![cause]));

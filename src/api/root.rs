@@ -101,12 +101,18 @@ fn openapi(group: &str, version: &str, headers: &HeaderMap) -> Answer {
     if is_known(headers, &etag) {
         return Ok(not_modified());
     }
-    let kinds = KINDS.iter().filter(|kind| (kind.group, kind.version) == (group, version));
+    let kinds = KINDS
+        .iter()
+        .filter(|kind| (kind.group, kind.version) == (group, version));
     let bytes = schema::openapi_document(kinds, KUBERNETES_VERSION);
-    let mut response = tagged(body::typed(StatusCode::OK, "application/json", body::whole(bytes)), &etag);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000"));
+    let mut response = tagged(
+        body::typed(StatusCode::OK, "application/json", body::whole(bytes)),
+        &etag,
+    );
+    response.headers_mut().insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, immutable, max-age=31536000"),
+    );
     Ok(response)
 }
 
@@ -151,7 +157,10 @@ mod tests {
             let path = url.split('?').next().expect("a path");
             assert_eq!(status(path, &[]), Some(StatusCode::OK), "{url}");
         }
-        assert_eq!(status("/openapi/v3/apis/extensions/v1beta1", &[]), Some(StatusCode::NOT_FOUND));
+        assert_eq!(
+            status("/openapi/v3/apis/extensions/v1beta1", &[]),
+            Some(StatusCode::NOT_FOUND)
+        );
     }
 
     #[test]

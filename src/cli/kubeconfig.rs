@@ -27,7 +27,8 @@ pub struct KubeconfigArgs {
 pub async fn run(args: &KubeconfigArgs) -> Result {
     node::connect().await?;
     let path = Paths::discover()?.kubeconfig;
-    let of_file = |path: &Path, error: &dyn std::fmt::Display| CliError::local(format_args!("{}: {error}", path.display()));
+    let of_file =
+        |path: &Path, error: &dyn std::fmt::Display| CliError::local(format_args!("{}: {error}", path.display()));
     let ours = std::fs::read_to_string(&path).map_err(|error| of_file(&path, &error))?;
     if !args.merge {
         return write(&ours);
@@ -97,8 +98,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let target = dir.path().join("kube/config");
         merge_into(&target, OURS).expect("merges");
-        assert!(std::fs::read_to_string(&target).expect("there").contains("current-context: kubelocal"));
-        assert_eq!(std::fs::read_dir(target.parent().expect("has one")).expect("lists").count(), 1);
+        assert!(
+            std::fs::read_to_string(&target)
+                .expect("there")
+                .contains("current-context: kubelocal")
+        );
+        assert_eq!(
+            std::fs::read_dir(target.parent().expect("has one"))
+                .expect("lists")
+                .count(),
+            1
+        );
     }
 
     #[test]

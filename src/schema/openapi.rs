@@ -49,7 +49,10 @@ pub fn openapi_document<'k>(kinds: impl Iterator<Item = &'k Kind> + Clone, versi
             "x-kubernetes-preserve-unknown-fields": true,
             "x-kubernetes-group-version-kind": [gvk(kind)],
         });
-        add(&format!("{}.{}.{}", reversed(kind.group), kind.version, kind.kind), &schema);
+        add(
+            &format!("{}.{}.{}", reversed(kind.group), kind.version, kind.kind),
+            &schema,
+        );
     }
     add_messages(kinds, &mut add);
     document.extend_from_slice(b"}}}");
@@ -239,7 +242,8 @@ fn path(kind: &Kind) -> (String, Value) {
         group => format!("/apis/{group}/{}", kind.version),
     };
     let place = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
-    let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+    let parameter =
+        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
     let bodies = [
         "application/apply-patch+yaml",
         "application/json-patch+json",
@@ -310,8 +314,14 @@ mod tests {
         let schemas = &document["components"]["schemas"];
         let ports = &schemas["io.k8s.api.core.v1.Container"]["properties"]["ports"];
         assert_eq!(ports["x-kubernetes-patch-merge-key"], "containerPort");
-        assert_eq!(ports["x-kubernetes-list-map-keys"], json!(["containerPort", "protocol"]));
-        assert_eq!(schemas["io.k8s.api.apps.v1.DeploymentSpec"]["required"], json!(["selector", "template"]));
+        assert_eq!(
+            ports["x-kubernetes-list-map-keys"],
+            json!(["containerPort", "protocol"])
+        );
+        assert_eq!(
+            schemas["io.k8s.api.apps.v1.DeploymentSpec"]["required"],
+            json!(["selector", "template"])
+        );
         let volume = &schemas["io.k8s.api.core.v1.Volume"]["properties"];
         assert!(volume["emptyDir"]["description"].is_string() && volume["volumeSource"].is_null());
         let path = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];

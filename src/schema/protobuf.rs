@@ -232,7 +232,13 @@ fn read_entry(field: Field, wire: &Wire<'_>, depth: usize) -> Result<(String, Va
         }
     }
     // The wire leaves out what is empty.
-    let empty = || if field.value.contains('.') { json!({}) } else { json!("") };
+    let empty = || {
+        if field.value.contains('.') {
+            json!({})
+        } else {
+            json!("")
+        }
+    };
     Ok((key, value.unwrap_or_else(empty)))
 }
 
@@ -374,10 +380,7 @@ mod tests {
 
     #[test]
     fn broken_bytes_are_told() {
-        assert_eq!(
-            decode_protobuf(b"{}", ("v1", "Pod")),
-            Err(ProtobufError::NoEnvelope)
-        );
+        assert_eq!(decode_protobuf(b"{}", ("v1", "Pod")), Err(ProtobufError::NoEnvelope));
         for (raw, error) in [
             (&[0x0a, 0x7f][..], ProtobufError::Short),
             (&[0x0b], ProtobufError::Malformed(1)),
