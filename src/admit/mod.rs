@@ -13,7 +13,6 @@ mod decode;
 mod defaults;
 mod fields;
 mod gate;
-pub mod lists;
 mod path;
 mod problem;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What Kubernetes' types are: every field with its number, type and merge strategy, as data made from upstream's sources.
 //!
 //! One table serves protobuf decoding ([`decode_protobuf`]), the OpenAPI documents that `explain` and client-side checks read
-//! ([`openapi_document`]) and strategic merges. It is text in the binary that is searched when asked, so an idle node holds none of it
-//! in memory; descriptions are compressed beside it. Nothing here knows of requests, the store or what the node honours.
+//! ([`openapi_document`]), strategic merges and server-side apply. It is text in the binary that is read where it stands;
+//! descriptions are compressed beside it and unpacked when asked for. Nothing here knows of requests, the store or what the node honours.
 //!
 //! `fields.txt` is sorted by message. A line that begins without a blank names one, with what holds for all its uses; a line
 //! that begins with a blank is a field of it: its JSON name, its number in protobuf, its type (`[]` before a list, `{}` before a map by
@@ -11,12 +11,30 @@
 mod openapi;
 mod protobuf;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use crate::model::Kind;
 
 pub use openapi::{fingerprint, openapi_document};
 pub use protobuf::{Envelope, ProtobufError, decode_protobuf, is_protobuf};
 
 const FIELDS: &str = include_str!("fields.txt");
+
+/// Where each message is. Six hundred entries: what every write asks for is worth 40 kB.
+static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
+    let mut found = HashMap::new();
+    let mut rest = FIELDS;
+    while let Some((head, after)) = rest.split_once('\n') {
+        let (name, marks) = head.split_once(' ').unwrap_or((head, ""));
+        let fields = after.split_inclusive('\n').take_while(|line| line.starts_with(' '));
+        let end = fields.map(str::len).sum();
+        let (body, next) = after.split_at(end);
+        found.insert(name, Message { name, marks, body });
+        rest = next;
+    }
+    found
+});
 
 /// A type of Kubernetes' API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,23 +74,7 @@ pub enum Shape {
 impl Message {
     /// The message of this full name.
     pub fn named(name: &str) -> Option<Self> {
-        let start = if FIELDS.starts_with(&format!("{name}\n")) {
-            0
-        } else {
-            [format!("\n{name}\n"), format!("\n{name} ")]
-                .iter()
-                .find_map(|line| FIELDS.find(line.as_str()))?
-                + 1
-        };
-        let rest = &FIELDS[start..];
-        let (head, rest) = rest.split_once('\n').unwrap_or((rest, ""));
-        let mut end = 0;
-        for line in rest.split_inclusive('\n').take_while(|line| line.starts_with(' ')) {
-            end += line.len();
-        }
-        let (name, marks) = head.split_once(' ').unwrap_or((head, ""));
-        let body = &rest[..end];
-        Some(Self { name, marks, body })
+        MESSAGES.get(name).copied()
     }
 
     /// The message of a kind of upstream's; our own kinds have none.
@@ -98,15 +100,21 @@ impl Message {
 
     /// The field of this JSON name, those of inlined messages included.
     pub fn field(self, name: &str) -> Option<Field> {
-        let own = self.fields().find(|field| field.name == name && !field.is_inline());
-        own.or_else(|| {
+        let begin = format!(" {name} ");
+        let own = self
+            .body
+            .lines()
+            .find(|line| line.starts_with(&begin))
+            .and_then(Field::parse);
+        own.filter(|field| !field.is_inline()).or_else(|| {
             let mut inlined = self.fields().filter(|field| field.is_inline());
             inlined.find_map(|field| field.message()?.field(name))
         })
     }
 
-    fn mark(self, name: &str) -> Option<&'static str> {
-        mark(self.marks, name)
+    /// Whether server-side apply takes values of this type as a whole.
+    pub fn is_atomic(self) -> bool {
+        mark(self.marks, "struct") == Some("atomic")
     }
 }
 
@@ -137,6 +145,24 @@ impl Field {
     /// Whether its message's fields stand in JSON in the place of the field itself.
     pub fn is_inline(self) -> bool {
         self.has("inline")
+    }
+
+    /// How server-side apply takes a list apart: `map`, `set` or `atomic`.
+    pub fn list_type(self) -> Option<&'static str> {
+        mark(self.marks, "list")
+    }
+
+    /// The fields that tell items of a list apart in server-side apply, joined by `+`.
+    pub fn list_keys(self) -> Option<&'static str> {
+        mark(self.marks, "keys")
+    }
+
+    /// Whether server-side apply takes a map or a struct as a whole.
+    pub fn is_atomic(self) -> bool {
+        let own = ["map", "struct"]
+            .iter()
+            .any(|name| mark(self.marks, name) == Some("atomic"));
+        own || (self.shape == Shape::One && self.message().is_some_and(Message::is_atomic))
     }
 
     /// What a strategic merge does with it (`merge`, `replace`, `retainKeys`, joined by `+`); empty is the default.

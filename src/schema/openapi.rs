@@ -138,7 +138,7 @@ fn message_schema(message: Message, kind: Option<&Kind>, description: &str) -> M
     if !description.is_empty() {
         schema["description"] = description.into();
     }
-    if message.mark("struct") == Some("atomic") {
+    if message.is_atomic() {
         schema["x-kubernetes-map-type"] = "atomic".into();
     }
     let Value::Object(mut schema) = schema else {
@@ -194,17 +194,22 @@ fn field_schema(field: Field, description: &str) -> Value {
         schema["description"] = description.into();
     }
     let marks = [
-        ("list", "x-kubernetes-list-type"),
-        ("map", "x-kubernetes-map-type"),
-        ("struct", "x-kubernetes-map-type"),
-        ("merge", "x-kubernetes-patch-merge-key"),
+        ("x-kubernetes-list-type", field.list_type()),
+        (
+            "x-kubernetes-map-type",
+            field
+                .is_atomic()
+                .then_some("atomic")
+                .filter(|_| field.shape != Shape::List),
+        ),
+        ("x-kubernetes-patch-merge-key", field.merge_key()),
     ];
-    for (mark, extension) in marks {
-        if let Some(value) = super::mark(field.marks, mark) {
+    for (extension, value) in marks {
+        if let Some(value) = value {
             schema[extension] = value.into();
         }
     }
-    if let Some(keys) = super::mark(field.marks, "keys") {
+    if let Some(keys) = field.list_keys() {
         schema["x-kubernetes-list-map-keys"] = keys.split('+').collect();
     }
     if !field.patch_strategy().is_empty() {
