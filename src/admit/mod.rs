@@ -26,7 +26,7 @@ mod typed;
 mod validate;
 mod yaml;
 
-pub use decode::Refusal;
+pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{

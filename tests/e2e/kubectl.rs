@@ -128,7 +128,7 @@ fn kubectl_reads_what_runs() {
         pod("other", "serve"),
     ]));
     with_each(&home, |kubectl| {
-        kubectl.shows("version", &["Server Version: v1.37"]);
+        kubectl.shows("version -o json", &["\"gitVersion\": \"v1.37"]);
         kubectl.shows("get pods", &["NAME ", "READY ", "web ", "1/1 ", "Running"]);
         kubectl.shows("get pods -o wide", &["NOMINATED NODE"]);
         kubectl.shows("get pods -A -l app=web", &["NAMESPACE", "default ", "web"]);
@@ -183,21 +183,23 @@ fn kubectl_reads_what_runs() {
 #[test]
 fn kubectl_writes_and_the_node_acts() {
     let home = Home::new();
+    // A file that begins with a brace is JSON for kubectl, and JSON has no documents.
+    let several = |manifests| format!("# several\n{}", documents(manifests));
     let manifest = home.file(
         "web.yaml",
-        documents([config_map("c", json!({"k": "1"})), deployment("web", 1, "serve")]),
+        several([config_map("c", json!({"k": "1"})), deployment("web", 1, "serve")]),
     );
     let changed = home.file(
         "web2.yaml",
-        documents([config_map("c", json!({"k": "2"})), deployment("web", 2, "serve")]),
+        several([config_map("c", json!({"k": "2"})), deployment("web", 2, "serve")]),
     );
     let typo = home.file(
         "typo.yaml",
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: t}, dta: {}}",
+        "# flow\n{apiVersion: v1, kind: ConfigMap, metadata: {name: t}, dta: {}}",
     );
     let list = home.file(
         "list.yaml",
-        "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ConfigMap, metadata: {name: l}}]}",
+        "# flow\n{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ConfigMap, metadata: {name: l}}]}",
     );
     with_each(&home, |kubectl| {
         kubectl.shows(

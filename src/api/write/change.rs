@@ -106,7 +106,7 @@ impl Writer<'_> {
     /// Writes `value` over the object as it was seen, through the gate. A `resourceVersion` in it makes that conditional.
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
         let mut warnings = self.settle_fields(&mut value)?;
-        warnings.extend(self.warnings(&value)?);
+        warnings.extend(self.warnings(&value, Some(live))?);
         let next = admit::admit(&value, Some(live)).map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
@@ -153,7 +153,8 @@ impl Writer<'_> {
         self.check_namespace()?;
         self.check_apply(&config)?;
         let mut warnings = self.settle_fields(&mut config)?;
-        warnings.extend(self.warnings(&config)?);
+        let live = self.api.store.get(key);
+        warnings.extend(self.warnings(&config, live.as_deref())?);
         let request = applier::Request {
             config: &config,
             key,

@@ -134,7 +134,7 @@ impl Writer<'_> {
         self.place(&mut value, None)?;
         self.check_namespace()?;
         let mut warnings = self.settle_fields(&mut value)?;
-        warnings.extend(self.warnings(&value)?);
+        warnings.extend(self.warnings(&value, None)?);
         // Only those who act on an object report on it.
         if let (true, Some(fields)) = (self.target.kind.has_status, value.as_object_mut()) {
             fields.remove("status");
@@ -163,9 +163,12 @@ impl Writer<'_> {
         decode(self.content_type, bytes, (&kind.api_version(), kind.kind))
     }
 
-    /// Does with unknown fields what the client asks for (`fieldValidation`): refuse them, which is left to the gate, or drop them
-    /// with or without a word.
+    /// Folds what only a request says into what is kept, and does with unknown fields what the client asks for (`fieldValidation`):
+    /// refuse them, which is left to the gate, or drop them with or without a word.
     fn settle_fields(&self, value: &mut Value) -> Result<Vec<String>, ApiError> {
+        if let ("Secret", Some(fields)) = (self.target.kind.kind, value.as_object_mut()) {
+            admit::fold_string_data(fields);
+        }
         match self.query.text("fieldValidation") {
             "Strict" => Ok(Vec::new()),
             "" | "Warn" => Ok(admit::drop_unknown_fields(value)),
@@ -186,19 +189,24 @@ impl Writer<'_> {
         }
     }
 
-    /// What is not honoured as written: dangerous omissions are refused, others told.
-    fn warnings(&self, value: &Value) -> Result<Vec<String>, ApiError> {
-        let (errors, warnings): (Vec<_>, Vec<_>) = admit::field_notes(value)
+    /// What is not honoured as written: dangerous omissions are refused, others told; those that `live` had already were told before.
+    fn warnings(&self, value: &Value, live: Option<&Object>) -> Result<Vec<String>, ApiError> {
+        let notes_of = |value: &Value| {
+            let mut asked = value.clone();
+            // The status comes from whoever acts on the object; nobody honours it.
+            asked.as_object_mut().and_then(|fields| fields.remove("status"));
+            admit::field_notes(&asked)
+        };
+        let (errors, warnings): (Vec<_>, Vec<_>) = notes_of(value)
             .into_iter()
             .partition(|note| note.severity == Severity::Error);
         if !errors.is_empty() {
             return Err(self.refused(Refused::NotHonoured(errors)));
         }
-        let mut texts: Vec<_> = warnings
-            .into_iter()
-            .map(|note| format!("{}: {}", note.path, note.message))
-            .collect();
-        if let Honoured::Stored(text) = self.target.kind.honoured {
+        let told = live.map(|live| notes_of(live.value())).unwrap_or_default();
+        let new = warnings.into_iter().filter(|note| !told.contains(note));
+        let mut texts: Vec<_> = new.map(|note| format!("{}: {}", note.path, note.message)).collect();
+        if let (Honoured::Stored(text), None) = (self.target.kind.honoured, live) {
             texts.push(text.to_owned());
         }
         Ok(texts)
