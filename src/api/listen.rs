@@ -1,5 +1,6 @@
 //! Who connects and how: the unix socket, and TLS on loopback with certificates on both sides.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +20,8 @@ use super::Api;
 /// How long a client may take to prove who it is. On loopback that takes a millisecond.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How many may be proving it at once: other users of the machine can connect too, and must not take all descriptors.
+/// How many may be proving it at once. Other users of the machine can connect too, and must neither take all descriptors nor the
+/// owner's turn: whoever comes after that many takes the place of the oldest, who would have been done long ago.
 const HANDSHAKES: usize = 128;
 
 /// How long the head of a request may take; hyper's own figure.
@@ -49,22 +51,21 @@ pub async fn serve_loopback(
     stop: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut newest = VecDeque::with_capacity(HANDSHAKES);
     loop {
-        let accept = async {
-            let permit = handshakes.clone().acquire_owned().await.expect("is never closed");
-            (listener.accept().await, permit)
-        };
         tokio::select! {
             () = stop.cancelled() => break,
-            (accepted, permit) = accept => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let acceptor = TlsAcceptor::from(tls.borrow().clone());
-                    let (api, stop) = (api.clone(), stop.clone());
+                    let (api, stop, given_up) = (api.clone(), stop.clone(), stop.child_token());
+                    if newest.len() == HANDSHAKES {
+                        let oldest: Option<CancellationToken> = newest.pop_front();
+                        oldest.into_iter().for_each(|oldest| oldest.cancel());
+                    }
+                    newest.push_back(given_up.clone());
                     connections.spawn(async move {
-                        let stream = handshake(&acceptor, stream, &stop).await;
-                        drop(permit);
-                        if let Some(stream) = stream {
+                        if let Some(stream) = handshake(&acceptor, stream, &given_up).await {
                             connection(api, stream, stop).await;
                         }
                     });
@@ -80,13 +81,13 @@ pub async fn serve_loopback(
 async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
-    stop: &CancellationToken,
+    given_up: &CancellationToken,
 ) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     // Terminals send single keys.
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
         shaken = timeout(HANDSHAKE, acceptor.accept(stream)) => shaken,
-        () = stop.cancelled() => return None,
+        () = given_up.cancelled() => return None,
     };
     match shaken {
         Ok(Ok(stream)) => Some(stream),

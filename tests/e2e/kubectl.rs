@@ -1,5 +1,7 @@
 //! Every kubectl that this machine has, unmodified, against a node: what it prints, and how it exits.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -318,4 +320,30 @@ fn kubeconfig_joins_what_is_there_and_opens_only_to_its_owner() {
         assert!(!said.status.success(), "nobody comes in without a certificate");
         kubectl.must("get pods");
     });
+}
+
+#[test]
+fn strangers_at_the_port_get_nothing_and_are_in_nobodys_way() {
+    let home = Home::new();
+    let config = home.must("kubeconfig");
+    let address = config
+        .split("https://")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .expect("a server");
+    let connect = || TcpStream::connect(address).expect("connects");
+    // More than there are places for those who have not proved who they are.
+    let silent: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
+    let mut plain = connect();
+    plain
+        .write_all(b"GET /api/v1/secrets HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("writes");
+    let mut answer = Vec::new();
+    // The server may cut the connection instead of ending it.
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("HTTP/1.1"), "{answer:?}");
+    with_each(&home, |kubectl| {
+        kubectl.must("get pods --request-timeout=5s");
+    });
+    drop(silent);
 }
