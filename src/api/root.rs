@@ -42,12 +42,17 @@ fn found(value: Option<Value>) -> Answer {
     Ok(body::json(StatusCode::OK, &value))
 }
 
+/// Every field that upstream requires is there, because clients with strict models refuse the whole otherwise.
 fn version() -> Value {
     json!({
         "major": "1",
         "minor": "37",
         "gitVersion": KUBERNETES_VERSION,
+        "gitCommit": "",
         "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     })
 }
