@@ -78,6 +78,7 @@ fn plan(criterion: &mut Criterion) {
         let facts = |observed| Facts {
             pod: &pod,
             is_gone: false,
+            is_draining: false,
             observed: Some(observed),
             failures: &failures,
             health: &health,

@@ -6,6 +6,8 @@
 //!
 //! Overlays made at random are compared for a bounded time (`KUBELOCAL_TEST_RANDOM_SECONDS`, 20 if it is not set).
 //!
+//! Charts are rendered and compared where a helm is installed (or `KUBELOCAL_TEST_HELM` names one).
+//!
 //! Where a kubectl with Kustomize 5.8 is installed (or `KUBELOCAL_TEST_KUBECTL` names one) the records are checked against
 //! it, and `KUBELOCAL_TEST_RECORD=1` writes them anew.
 
@@ -18,9 +20,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kubelocal::kustomize::{MemoryFiles, NoTools, Options, build};
+use kubelocal::kustomize::{Build, Cache, Failure, MemoryFiles, NoTools, Options, build, rebuild};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+#[path = "kustomize/charts.rs"]
+mod charts;
+#[path = "kustomize/large.rs"]
+mod large;
 #[path = "kustomize/random.rs"]
 mod random;
 
@@ -158,15 +164,23 @@ fn content(text: &str) -> Vec<u8> {
         .into()
 }
 
-/// What is built here, and where a refusal points.
-fn ours(case: &Case) -> (Outcome, Option<String>) {
+fn in_memory(case: &Case) -> (MemoryFiles, String) {
     let mut files = MemoryFiles::new();
     for (name, text) in &case.files {
         files.put(&format!("{ROOT}/{name}"), content(text));
     }
     let directory = format!("{ROOT}/{}", case.directory);
-    let directory = directory.trim_end_matches("/.").to_owned();
-    match build(&files, &NoTools, &directory, &Options::default()) {
+    (files, directory.trim_end_matches("/.").to_owned())
+}
+
+/// What is built here, and where a refusal points.
+fn ours(case: &Case) -> (Outcome, Option<String>) {
+    let (files, directory) = in_memory(case);
+    outcome(build(&files, &NoTools, &directory, &Options::default()))
+}
+
+fn outcome(result: Result<Build, Box<Failure>>) -> (Outcome, Option<String>) {
+    match result {
         Ok(built) => {
             let said = built.warnings.iter().map(|warning| format!("{warning}\n")).collect();
             (
@@ -273,6 +287,101 @@ fn overlays_build_as_kustomize_builds_them() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(count >= 200, "the corpus has {count} cases");
+}
+
+#[test]
+fn what_is_built_again_is_as_if_built_from_nothing() {
+    let options = Options::default();
+    for topic in topics() {
+        let text = fs::read_to_string(&topic).expect("a topic");
+        for case in parse(&text) {
+            let (mut files, directory) = in_memory(&case);
+            let mut cache = Cache::default();
+            let mut check = |files: &MemoryFiles, change: &str| {
+                let again = rebuild(files, &NoTools, &directory, &options, &mut cache);
+                let anew = build(files, &NoTools, &directory, &options);
+                assert_eq!(outcome(again), outcome(anew), "{}: {change}", case.name);
+            };
+            check(&files, "the first time");
+            check(&files, "nothing changed");
+            for (name, text) in &case.files {
+                let path = format!("{ROOT}/{name}");
+                // Its last line gone, its first line doubled, other numbers in it, and as it was.
+                let shorter = text.trim_end().rsplit_once('\n').map_or("", |(rest, _)| rest);
+                let first = text.split_inclusive('\n').next().unwrap_or_default();
+                for (change, changed) in [
+                    ("shorter", content(shorter)),
+                    ("longer", content(&format!("{first}{text}"))),
+                    ("another", content(&text.replace('1', "7").replace(": a", ": bc"))),
+                    ("as it was", content(text)),
+                ] {
+                    files.put(&path, changed);
+                    check(&files, &format!("{name} is {change}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_overlay_builds_as_the_installed_kubectl_builds_it() {
+    let Some(program) = kubectl() else {
+        eprintln!("SKIPPED: no kubectl with Kustomize 5.8 here; a large overlay was not compared with it");
+        return;
+    };
+    let case = Case {
+        name: "five hundred resources".to_owned(),
+        directory: "top".to_owned(),
+        has_place: true,
+        files: large::overlay(500),
+        recorded: None,
+    };
+    let recorded = theirs(&program, &case);
+    assert!(recorded.output.is_some(), "{}", recorded.said);
+    assert_eq!(difference(&case, &recorded), None);
+}
+
+#[test]
+fn hostile_overlays_are_refused_and_nothing_breaks() {
+    let kustomization = |text: &str| ("kustomization.yaml".to_owned(), text.to_owned());
+    let object = |text: &str| {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n{text}\n");
+        [
+            kustomization("resources: [a.yaml]\nnamePrefix: x-\n"),
+            ("a.yaml".to_owned(), text),
+        ]
+        .to_vec()
+    };
+    let mut bomb = "  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let inner = format!("*a{}, ", level - 1).repeat(10);
+        writeln!(bomb, "  a{level}: &a{level} [{}]", inner.trim_end_matches(", ")).expect("written");
+    }
+    let deep = format!("  a: {}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let chain = (0..5_000).map(|number| {
+        let next = number + 1;
+        let name = format!("{number}/kustomization.yaml");
+        (name, format!("resources: [../{next}]\n"))
+    });
+    let chain: Vec<_> = chain.chain([kustomization("resources: [0]\n")]).collect();
+    let hostile = [
+        ("an alias that grows", object(&bomb)),
+        ("a deep list", object(&deep)),
+        ("a long chain of bases", chain),
+    ];
+    for (name, files) in hostile {
+        let case = Case {
+            name: name.to_owned(),
+            directory: ".".to_owned(),
+            has_place: true,
+            files,
+            recorded: None,
+        };
+        let began = Instant::now();
+        let (ours, _) = ours(&case);
+        assert_eq!(ours.output, None, "{name}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{name}: {}", ours.said);
+    }
 }
 
 #[test]

@@ -58,7 +58,11 @@ impl Node {
             clock: clock.clone(),
             host: host(path("pods")),
         };
-        let (bells, pods) = kubelocal::pod::run(Arc::new(rooms), stop.clone());
+        let ends = kubelocal::pod::Ends {
+            stop: stop.clone(),
+            ..Default::default()
+        };
+        let (bells, pods) = kubelocal::pod::run(Arc::new(rooms), ends);
         let api = kubelocal::api::Api {
             store: store.clone(),
             runtime: Arc::new(runtime.clone()),

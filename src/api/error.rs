@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::image::ImageError;
 use crate::model::{Key, Kind};
 use crate::store::StoreError;
 
@@ -216,5 +217,17 @@ impl From<StoreError> for ApiError {
         };
         let error = Self::new(code, reason, message);
         key.map_or(error.clone(), |key| error.about(key.kind(), &key.name))
+    }
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        let (code, reason) = match &error {
+            ImageError::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
+            ImageError::InUse(_) => (StatusCode::CONFLICT, "Conflict"),
+            ImageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+            _ => (StatusCode::BAD_REQUEST, "BadRequest"),
+        };
+        Self::new(code, reason, error.to_string())
     }
 }

@@ -108,7 +108,7 @@ impl Api {
         let asked = tokio::task::spawn_blocking(move || ask(&images)).await;
         asked
             .map_err(|e| ApiError::internal(e.to_string()))?
-            .map_err(|e| ApiError::bad_request(e.to_string()))
+            .map_err(ApiError::from)
     }
 }
 

@@ -170,9 +170,13 @@ fn lost_node(error: &kube::Error) -> bool {
             .downcast_ref::<hyper::Error>()
             .is_some_and(hyper::Error::is_incomplete_message)
             || source.downcast_ref::<std::io::Error>().is_some_and(|io| {
+                // The last two: it went between two requests, and its socket is left without a listener or is gone too.
                 matches!(
                     io.kind(),
-                    std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+                    std::io::ErrorKind::ConnectionReset
+                        | std::io::ErrorKind::BrokenPipe
+                        | std::io::ErrorKind::ConnectionRefused
+                        | std::io::ErrorKind::NotFound
                 )
             })
     })

@@ -87,7 +87,7 @@ pub fn build_at(directory: &Path, programs: &Programs, options: &Options) -> Res
         Some(_) if !directory.exists() => named.to_owned(),
         _ => absolute(directory)?,
     };
-    match build(&Disk, programs, &absolute, options) {
+    match build(&Disk::default(), programs, &absolute, options) {
         Ok(built) => {
             built.warnings.iter().for_each(|warning| eprintln!("{warning}"));
             Ok(built)

@@ -35,6 +35,14 @@ pub fn connect_running() -> Result<Option<Node>> {
     Ok(is_answering(&paths)?.then(|| Node::at(&paths.api_socket)))
 }
 
+/// Whether the node that ran was told to end: it then takes its socket with it, which one that is killed leaves behind.
+///
+/// # Errors
+/// When the place of the socket is not known.
+pub fn was_stopped() -> Result<bool> {
+    Ok(!Paths::discover()?.api_socket.exists())
+}
+
 /// Whether somebody answers on the socket. A socket in a directory that others can write is refused: it may be anybody's.
 fn is_answering(paths: &Paths) -> Result<bool> {
     match paths.check_run_dir() {
@@ -53,17 +61,19 @@ fn ask_alive(mut socket: UnixStream) -> std::io::Result<()> {
 }
 
 async fn start(paths: &Paths) -> Result {
-    std::fs::DirBuilder::new()
+    let made = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&paths.home)?;
+        .create(&paths.home);
+    made.map_err(|error| CliError::local(format_args!("{}: {error}", paths.home.display())))?;
     paths.ensure_run_dir()?;
-    let mut log = std::fs::OpenOptions::new()
+    let log = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
         .read(true)
         .mode(0o600)
-        .open(&paths.log)?;
+        .open(&paths.log);
+    let mut log = log.map_err(|error| CliError::local(format_args!("{}: {error}", paths.log.display())))?;
     let log_start = log.seek(SeekFrom::End(0))?;
     if let Err(why) = wait_until_answering(paths, &log).await? {
         let mut tail = String::new();

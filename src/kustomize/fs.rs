@@ -1,6 +1,7 @@
 //! What the engine sees of files: three questions, which a directory on disk and a map in memory answer alike.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a path leads to once links are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +20,20 @@ pub trait FileSystem {
     /// If there is nothing, in words for the user.
     fn resolve(&self, path: &str) -> Result<Resolved, String>;
 
-    /// Reads a file.
+    /// Reads a file. The same bytes as before are best returned as the same memory: then they are not even compared.
     ///
     /// # Errors
     /// If it can't be read, in words for the user.
-    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+    fn read(&self, path: &str) -> Result<Arc<[u8]>, String>;
+
+    /// The names of what is in a directory, and which of them are directories; nothing if it can't be read.
+    fn list(&self, directory: &str) -> Vec<(String, bool)>;
 }
 
 /// Files in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl MemoryFiles {
@@ -40,7 +44,7 @@ impl MemoryFiles {
 
     /// Puts a file at an absolute path; directories come by themselves.
     pub fn put(&mut self, path: &str, text: impl Into<Vec<u8>>) {
-        self.files.insert(super::paths::clean(path), text.into());
+        self.files.insert(super::paths::clean(path), text.into().into());
     }
 
     /// Removes a file.
@@ -72,8 +76,21 @@ impl FileSystem for MemoryFiles {
         }
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read(&self, path: &str) -> Result<Arc<[u8]>, String> {
         let found = self.files.get(path).cloned();
         found.ok_or_else(|| format!("open {path}: no such file or directory"))
+    }
+
+    fn list(&self, directory: &str) -> Vec<(String, bool)> {
+        let below = format!("{}/", directory.trim_end_matches('/'));
+        let names = self.files.keys().filter_map(|file| file.strip_prefix(&below));
+        let mut names: Vec<(String, bool)> = names
+            .map(|name| match name.split_once('/') {
+                Some((directory, _)) => (directory.to_owned(), true),
+                None => (name.to_owned(), false),
+            })
+            .collect();
+        names.dedup();
+        names
     }
 }

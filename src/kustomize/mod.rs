@@ -12,6 +12,7 @@
 //! Objects live in a `graph` of shared nodes, because the reference shares them and it shows. Tables say which fields a
 //! transformer changes (`fieldspec`), which lists merge by which keys (`openapi`), and which types have no namespace (`scope`).
 
+mod cache;
 mod crds;
 mod decode;
 mod disk;
@@ -32,6 +33,7 @@ mod plugin;
 mod programs;
 mod read;
 mod remote;
+mod replay;
 mod resid;
 mod resmap;
 mod resource;
@@ -45,7 +47,10 @@ mod transformer;
 mod world;
 pub mod yaml;
 
-pub use self::disk::Disk;
+use std::sync::Arc;
+
+pub use self::cache::Cache;
+pub use self::disk::{Contents, Disk};
 use self::error::Result;
 pub use self::error::Why;
 use self::fieldspec::FieldSpec;
@@ -56,6 +61,7 @@ use self::loader::Loader;
 use self::origin::Origin;
 pub use self::programs::Programs;
 pub use self::remote::RepoSpec;
+use self::replay::{Record, Trace, replay};
 use self::resmap::ResMap;
 use self::resource::note;
 pub use self::result::{Build, Built, Failure, Place};
@@ -97,11 +103,45 @@ pub fn build(
     directory: &str,
     options: &Options,
 ) -> std::result::Result<Build, Box<Failure>> {
-    let mut world = World::new(files, tools, options);
-    match accumulate(&mut world, directory).and_then(|map| result::print(&world, &map)) {
-        Ok(built) => Ok(Build::new(world, built)),
+    let mut world = World::new(files, tools, options, None);
+    match run(&mut world, directory) {
+        Ok(documents) => Ok(Build::new(world, documents)),
         Err(error) => Err(Box::new(Failure::new(world, error))),
     }
+}
+
+/// As [`build`], reusing what did not change since the last build with the same cache.
+///
+/// # Errors
+/// As [`build`].
+pub fn rebuild(
+    files: &dyn FileSystem,
+    tools: &dyn Tools,
+    directory: &str,
+    options: &Options,
+    cache: &mut Cache,
+) -> std::result::Result<Build, Box<Failure>> {
+    if let Some(build) = replay(files, tools, directory, options, cache) {
+        return Ok(build);
+    }
+    cache.begin();
+    let mut world = World::new(files, tools, options, Some(cache));
+    world.trace = Some(Trace::default());
+    // A build that fails has not seen all files: what it did not see is still worth keeping.
+    let documents = match run(&mut world, directory) {
+        Ok(documents) => documents,
+        Err(error) => return Err(Box::new(Failure::new(world, error))),
+    };
+    let (trace, schema) = (world.trace.take(), Arc::clone(&world.schema));
+    let build = Build::new(world, documents);
+    cache.end();
+    cache.record = trace.and_then(|trace| Record::new(directory, options, trace, schema, &build));
+    Ok(build)
+}
+
+fn run(world: &mut World<'_>, directory: &str) -> Result<Vec<Built>> {
+    let map = accumulate(world, directory)?;
+    result::print(world, &map)
 }
 
 fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
@@ -112,7 +152,13 @@ fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
     target.origin = (!metadata.is_empty()).then(Origin::default);
     let Accumulator { mut map, config, vars } = target.accumulate(world, Accumulator::default())?;
     add_hashes(world, &mut map)?;
-    fix_references(world, &mut map, &config.name_reference)?;
+    let candidates = fix_references(world, &mut map, &config.name_reference)?;
+    if let Some(trace) = &mut world.trace {
+        trace.fixed_references(&world.graph, candidates, &config);
+        if !vars.is_empty() || !metadata.is_empty() {
+            trace.give_up();
+        }
+    }
     resolve_vars(world, &mut map, &vars, &config.var_reference)?;
     drop_local(world, &mut map);
     let order = target

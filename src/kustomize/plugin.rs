@@ -161,6 +161,7 @@ impl Config {
 }
 
 /// Prefix, then suffix: what `PrefixSuffixTransformer` is. Hashes: what `HashTransformer` is.
+#[derive(Debug)]
 enum Compound {
     Both(AffixTransformer, AffixTransformer),
     Hashes,

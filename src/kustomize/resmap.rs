@@ -154,6 +154,7 @@ impl ResMap {
                 self.list_mut()[*at] = Resource {
                     root: Some(root),
                     ref_vars,
+                    source: None,
                 };
                 Ok(())
             }

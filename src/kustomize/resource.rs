@@ -6,6 +6,7 @@
 use super::error::{Error, Result};
 use super::graph::{Graph, Id};
 use super::resid::{Gvk, ResId};
+use super::yaml::FileId;
 
 /// Names of the annotations that are removed before the output.
 pub mod note {
@@ -80,6 +81,17 @@ pub struct Resource {
     pub root: Option<Id>,
     /// Variables whose values are in it.
     pub ref_vars: Vec<String>,
+    /// Where it was read; nothing if it was made.
+    pub source: Option<Source>,
+}
+
+/// One of a file's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub file: FileId,
+    /// Which of its objects, from zero.
+    pub index: u32,
 }
 
 impl Resource {
@@ -88,6 +100,7 @@ impl Resource {
         Self {
             root: Some(root),
             ref_vars: Vec::new(),
+            source: None,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::{Error, Result, Why};
 use super::graph::{Graph, Id};
 use super::resmap::ResMap;
+use super::resource::Source;
 use super::world::World;
 use super::yaml::{FileId, Pos, parse_document, print_value};
 
@@ -38,20 +40,23 @@ fn place(names: &[String], pos: Pos) -> Option<Place> {
 #[derive(Debug, Clone)]
 pub struct Built {
     root: Id,
+    pub(super) source: Option<Source>,
     /// The document, without `---`.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What a build gives.
 #[derive(Debug, Clone)]
 pub struct Build {
     documents: Vec<Built>,
-    graph: Graph,
+    graph: Arc<Graph>,
     names: Vec<String>,
     /// What was said on standard error.
     pub warnings: Vec<String>,
     /// All paths whose content or absence the result depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them: those of charts.
+    pub listed: BTreeSet<String>,
 }
 
 impl Build {
@@ -59,10 +64,31 @@ impl Build {
         Self {
             documents,
             names: world.file_names().to_vec(),
-            graph: world.graph,
+            graph: Arc::new(world.graph),
             warnings: world.warnings,
             looked_at: world.looked_at,
+            listed: world.listed,
         }
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(super) fn graph_mut(&mut self) -> &mut Graph {
+        Arc::make_mut(&mut self.graph)
+    }
+
+    pub(super) fn file_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Replaces the document that comes from an object of a file; `None` if there is none.
+    pub(super) fn replace(&mut self, source: Option<Source>, root: Id, text: Arc<str>) -> Option<()> {
+        let documents = &mut self.documents;
+        let there = documents.iter_mut().find(|document| document.source == source)?;
+        *there = Built { root, source, text };
+        Some(())
     }
 
     /// The documents in the order of the output.
@@ -164,15 +190,26 @@ fn path_of_line(text: &str, line: u32) -> Vec<String> {
 }
 
 /// Prints objects.
-pub(super) fn print(world: &World<'_>, map: &ResMap) -> Result<Vec<Built>> {
-    let print_one = |root| {
-        let value = world.graph.to_json(root)?;
-        let text = print_value(&value)
-            .map_err(Error::from)
-            .map_err(|error| error.at(world.graph.pos(root)))?;
-        Ok(Built { root, text })
-    };
-    map.roots().into_iter().map(print_one).collect()
+pub(super) fn print(world: &mut World<'_>, map: &ResMap) -> Result<Vec<Built>> {
+    let graph = &world.graph;
+    let mut documents = Vec::new();
+    for resource in map.list() {
+        let Some(root) = resource.root else { continue };
+        let text = match &mut world.cache {
+            Some(cache) => cache.print(graph, root, || print_one(graph, root))?,
+            None => print_one(graph, root)?,
+        };
+        let source = resource.source;
+        documents.push(Built { root, source, text });
+    }
+    Ok(documents)
+}
+
+/// The text of one object.
+pub(super) fn print_one(graph: &Graph, root: Id) -> Result<Arc<str>> {
+    let value = graph.to_json(root)?;
+    let text = print_value(&value).map_err(Error::from);
+    text.map(Arc::from).map_err(|error| error.at(graph.pos(root)))
 }
 
 /// Why there is no build.
@@ -188,6 +225,8 @@ pub struct Failure {
     pub warnings: Vec<String>,
     /// All paths whose content or absence the failure depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them: those of charts.
+    pub listed: BTreeSet<String>,
 }
 
 impl Failure {
@@ -198,6 +237,7 @@ impl Failure {
             why: error.why,
             warnings: world.warnings,
             looked_at: world.looked_at,
+            listed: world.listed,
         }
     }
 }

@@ -163,6 +163,9 @@ pub fn transform(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) 
             }
         }
         acc.map.drop_hollow(&world.graph);
+        if let Some(trace) = &mut world.trace {
+            trace.ran(transformer, &acc.map);
+        }
     }
     Ok(())
 }
@@ -198,6 +201,9 @@ fn configured(target: &Target, world: &mut World<'_>, entries: &[Entry]) -> Resu
 /// Runs the validators, which must not change anything but for a label that says that they ran.
 pub fn validate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -> Result<()> {
     for (validator, _) in configured(target, world, &target.kustomization.validators)? {
+        if let Some(trace) = &mut world.trace {
+            trace.give_up();
+        }
         let before = snapshot(&world.graph, acc)?;
         validator.transform(world, &mut acc.map)?;
         if before != snapshot(&world.graph, acc)? {

@@ -10,7 +10,6 @@ use super::fieldspec::TransformerConfig;
 use super::kustomization::{Entry, FILE_NAMES, Kustomization, Var};
 use super::loader::Loader;
 use super::origin::Origin;
-use super::read::read_resources;
 use super::remote::RepoSpec;
 use super::resid::ResId;
 use super::resmap::ResMap;
@@ -190,8 +189,7 @@ impl Target {
     fn add_file(&self, world: &mut World<'_>, acc: &mut Accumulator, path: &str) -> Result<()> {
         let read = |world: &mut World<'_>| {
             let file = self.loader.load(world, path)?;
-            let text = yaml::decode(&file.bytes, file.id)?;
-            read_resources(&mut world.graph, &text, file.id)
+            world.read_objects(&file)
         };
         let resources = read(world).within(|| format!("accumulating resources from '{path}'"))?;
         if let Some(origin) = &self.origin {

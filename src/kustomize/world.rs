@@ -1,16 +1,21 @@
 //! The state of one build: its objects, the schema in force, what was read and what was said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Options;
+use super::cache::Cache;
 use super::error::{Error, Result};
 use super::fs::{FileSystem, Resolved};
 use super::graph::Graph;
 use super::openapi::{self, Schema};
+use super::paths;
+use super::read::read_resources;
 use super::remote::RepoSpec;
+use super::replay::Trace;
+use super::resource::{Resource, Source};
 use super::tools::{HelmRun, Tools};
 use super::yaml::{self, FileId, Pos};
 
@@ -20,7 +25,7 @@ pub struct File {
     /// Its number, for places.
     pub id: FileId,
     /// What is in it.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
 }
 
 /// The state of one build.
@@ -39,13 +44,25 @@ pub struct World<'a> {
     pub warnings: Vec<String>,
     /// Names of files by number; the first is no file.
     names: Vec<String>,
+    ids: HashMap<String, FileId>,
     /// All paths whose content or absence the result depends on.
     pub looked_at: BTreeSet<String>,
+    /// Directories of which it matters what is in them.
+    pub listed: BTreeSet<String>,
+    /// What the builds before left.
+    pub cache: Option<&'a mut Cache>,
+    /// What is noted for the builds after.
+    pub trace: Option<Trace>,
 }
 
 impl<'a> World<'a> {
     /// The state before anything was read.
-    pub fn new(files: &'a dyn FileSystem, tools: &'a dyn Tools, options: &'a Options) -> Self {
+    pub fn new(
+        files: &'a dyn FileSystem,
+        tools: &'a dyn Tools,
+        options: &'a Options,
+        cache: Option<&'a mut Cache>,
+    ) -> Self {
         Self {
             graph: Graph::new(),
             schema: Schema::builtin(),
@@ -55,22 +72,104 @@ impl<'a> World<'a> {
             options,
             warnings: Vec::new(),
             names: vec![String::new()],
+            ids: HashMap::new(),
             looked_at: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            cache,
+            trace: None,
+        }
+    }
+
+    /// The objects of a file. One that is as it was in the build before is not parsed again.
+    ///
+    /// # Errors
+    /// If it holds no objects.
+    pub fn read_objects(&mut self, file: &File) -> Result<Vec<Resource>> {
+        let name = &self.names[file.id.0 as usize];
+        if let Some(trace) = &mut self.trace {
+            trace.read_objects(name);
+        }
+        let known = self
+            .cache
+            .as_mut()
+            .and_then(|cache| cache.reuse(&mut self.graph, name, file));
+        let mut objects = match known {
+            Some(known) => known,
+            None => self.parse_objects(file)?,
+        };
+        for (object, index) in objects.iter_mut().zip(0..) {
+            object.source = Some(Source { file: file.id, index });
+        }
+        Ok(objects)
+    }
+
+    fn parse_objects(&mut self, file: &File) -> Result<Vec<Resource>> {
+        let first = self.graph.count();
+        let text = yaml::decode(&file.bytes, file.id)?;
+        let read = read_resources(&mut self.graph, &text, file.id)?;
+        if let Some(cache) = &mut self.cache {
+            cache.keep(&self.graph, first, &self.names[file.id.0 as usize], file, &read);
+        }
+        Ok(read)
+    }
+
+    /// The objects of a file that changed, if their types and metadata are what they were.
+    pub fn read_again(&mut self, file: &File) -> Option<Vec<Resource>> {
+        let name = self.names[file.id.0 as usize].clone();
+        let kept = |world: &Self| world.cache.as_ref().and_then(|cache| cache.kept(&name));
+        let before = kept(self)?;
+        let objects = self.read_objects(file).ok()?;
+        before.has_heads_of(kept(self)?.as_ref()).then_some(objects)
+    }
+
+    /// Gives files the numbers that they had.
+    pub fn name_files(&mut self, names: &[String]) {
+        self.names = names.to_vec();
+        let ids = self.names.iter().cloned().zip((0..).map(FileId));
+        self.ids = ids.skip(1).collect();
+    }
+
+    /// What comes from elsewhere than files may be something else the next time.
+    fn is_from_elsewhere(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.give_up();
         }
     }
 
     /// A number for places in a text of this name.
     pub fn name_file(&mut self, name: &str) -> FileId {
-        if let Some(at) = self.names.iter().position(|there| there == name) {
-            return FileId(u32::try_from(at).expect("files are limited by the nodes in them"));
+        if let Some(id) = self.ids.get(name) {
+            return *id;
         }
+        let id = FileId(u32::try_from(self.names.len()).expect("files are limited by the nodes in them"));
         self.names.push(name.to_owned());
-        FileId(u32::try_from(self.names.len() - 1).expect("files are limited by the nodes in them"))
+        self.ids.insert(name.to_owned(), id);
+        id
     }
 
     /// The names of files by number.
     pub fn file_names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Notes that all that is in a directory is read by someone else. Links are not followed into other directories, and
+    /// what is far larger than any chart is not looked through.
+    pub fn depend_on_all_in(&mut self, directory: &str) {
+        const MAX: usize = 10_000;
+        let mut left = vec![directory.to_owned()];
+        while let Some(directory) = left.pop() {
+            for (name, is_directory) in self.files.list(&directory) {
+                let path = paths::join(&directory, &name);
+                match is_directory {
+                    true => left.push(path),
+                    false => _ = self.looked_at.insert(path),
+                }
+            }
+            self.listed.insert(directory);
+            if self.looked_at.len() + self.listed.len() > MAX {
+                return;
+            }
+        }
     }
 
     /// Follows links.
@@ -79,9 +178,11 @@ impl<'a> World<'a> {
     /// If there is nothing.
     pub fn resolve(&mut self, path: &str) -> Result<Resolved> {
         self.looked_at.insert(path.to_owned());
-        self.files
-            .resolve(path)
-            .map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
+        let found = self.files.resolve(path);
+        if let Some(trace) = &mut self.trace {
+            trace.resolved(path, found.as_ref().ok());
+        }
+        found.map_err(|why| Error::read(format!("evalsymlink failure on '{path}' : {why}")))
     }
 
     /// Whether there is something at a path.
@@ -95,11 +196,14 @@ impl<'a> World<'a> {
     /// If it can't be read.
     pub fn read(&mut self, path: &str) -> Result<File> {
         self.looked_at.insert(path.to_owned());
-        let bytes = self.files.read(path).map_err(Error::read)?;
-        Ok(File {
+        let read = self.files.read(path).map(|bytes| File {
             id: self.name_file(path),
             bytes,
-        })
+        });
+        if let Some(trace) = &mut self.trace {
+            trace.read(path, read.as_ref().ok());
+        }
+        read.map_err(Error::read)
     }
 
     /// Reads a file from the network.
@@ -107,10 +211,11 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn download(&mut self, url: &str) -> Result<File> {
+        self.is_from_elsewhere();
         let bytes = self.tools.download(url).map_err(Error::forbidden)?;
         Ok(File {
             id: self.name_file(url),
-            bytes,
+            bytes: bytes.into(),
         })
     }
 
@@ -119,6 +224,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn repository(&mut self, repository: &RepoSpec) -> Result<String> {
+        self.is_from_elsewhere();
         self.tools.repository(repository).map_err(Error::forbidden)
     }
 
@@ -127,6 +233,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// If that is not allowed or fails.
     pub fn helm(&mut self, run: &HelmRun, home: &str) -> Result<String> {
+        self.is_from_elsewhere();
         self.tools.helm(run, home).map_err(Error::forbidden)
     }
 

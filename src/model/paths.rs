@@ -119,7 +119,10 @@ impl Paths {
             .mode(0o700)
             .create(&self.run_dir)
         {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                let message = format!("{}: {e}", self.run_dir.display());
+                return Err(io::Error::new(e.kind(), message));
+            }
             _ => {}
         }
         self.check_run_dir()

@@ -19,15 +19,14 @@ use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
-use crate::pod::{self, Rooms};
+use crate::pod::{self, Ends, Rooms};
+use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
-use crate::runtime::{ContainerState, Runtime, RuntimeOptions, Stop};
 use crate::store::{Store, StoreError};
 use crate::{applier, controller};
 
@@ -35,6 +34,9 @@ use config::Config;
 use listen::Loopback;
 use lock::LockError;
 use namespaces::Mode;
+
+/// Which of the tasks looks after pods.
+const PODS: usize = 0;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -127,24 +129,27 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         host,
     };
     let (end, ended) = watch::channel(None);
-    let stop = CancellationToken::new();
+    let ends = Ends::default();
     let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
-    let tasks = spawn_all(rooms, facts, &paths, &config, loopback, end, &stop)?;
+    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, loopback, end, &ends)?);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ends_pods = until_end(ended).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    stop.cancel();
+    if ends_pods {
+        ends.drain.cancel();
+        // All others go on meanwhile: whoever looks sees the pods end.
+        tasks.remove(PODS).await?;
+    }
+    // Before any connection ends, so that clients can tell this from a node that was killed; and before the lock is free, so
+    // that whoever finds it free finds no dead socket.
+    let _ = std::fs::remove_file(&paths.api_socket);
+    ends.stop.cancel();
     for task in tasks {
         task.await?;
     }
-    if ends_pods {
-        stop_pods(&store, &*runtime).await?;
-    }
     store.close();
-    // The socket first, so that whoever finds the lock free finds no dead socket.
-    let _ = std::fs::remove_file(&paths.api_socket);
     drop(lock);
     Ok(())
 }
@@ -184,7 +189,7 @@ fn spawn_all(
     config: &Config,
     loopback: Loopback,
     end: watch::Sender<Option<bool>>,
-    stop: &CancellationToken,
+    ends: &Ends,
 ) -> Result<[JoinHandle<()>; 8], Failure> {
     let Rooms {
         store,
@@ -208,7 +213,8 @@ fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), stop.clone());
+    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone());
+    let stop = &ends.stop;
     let sources = applier::run(
         store.clone(),
         clock.clone(),
@@ -264,55 +270,4 @@ async fn until_end(mut asked: watch::Receiver<Option<bool>>) -> Result<bool, Fai
         _ = interrupt.recv() => Ok(false),
         word = asked.wait_for(Option::is_some) => Ok(word.is_ok_and(|word| *word == Some(true))),
     }
-}
-
-/// Ends every container gracefully, all at once; the pods stay wanted, and the next node starts them again.
-async fn stop_pods(store: &Store, runtime: &dyn Runtime) -> Result<(), Failure> {
-    let sandboxes: Vec<_> = runtime.list().await?.into_iter().filter(|s| s.alive).collect();
-    let kind = crate::model::kind("v1", "Pod").expect("in the table");
-    let pods = store.list(kind, None).items;
-    let grace_of = |uid: &str| {
-        let pod = pods.iter().find(|pod| pod.uid() == uid);
-        let seconds = pod
-            .and_then(|pod| pod.number("/spec/terminationGracePeriodSeconds"))
-            .unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
-    };
-    let ends = sandboxes
-        .iter()
-        .map(|sandbox| stop_pod(runtime, sandbox, grace_of(&sandbox.config.uid.0)));
-    for ended in futures::future::join_all(ends).await {
-        ended?;
-    }
-    Ok(())
-}
-
-async fn stop_pod(
-    runtime: &dyn Runtime,
-    sandbox: &crate::runtime::SandboxStatus,
-    grace: Duration,
-) -> Result<(), crate::runtime::RuntimeError> {
-    let uid = &sandbox.config.uid;
-    let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-    for run in sandbox.containers.iter().filter(|run| is_running(&run.state)) {
-        runtime
-            .stop_container(
-                uid,
-                &run.id,
-                Stop {
-                    signal: pod::stop_signal_of(run),
-                    grace,
-                },
-            )
-            .await?;
-    }
-    let deadline = Timestamp::now().saturating_add(grace).expect("no calendar units");
-    while Timestamp::now() < deadline {
-        let status = runtime.status(uid).await?;
-        if status.is_none_or(|s| !s.alive || !s.containers.iter().any(|run| is_running(&run.state))) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    runtime.stop_pod_sandbox(uid).await
 }

@@ -31,7 +31,7 @@ pub(super) fn with_recheck(mut plan: Plan, pod: &Pod) -> Plan {
     let recheck = match &mut plan {
         Plan::Settled { recheck } => recheck,
         Plan::Converge(steps) => &mut steps.recheck,
-        Plan::CreateSandbox | Plan::End(_) | Plan::StopSandbox | Plan::Finish => return plan,
+        Plan::CreateSandbox | Plan::End(_) | Plan::StopSandbox | Plan::Rest | Plan::Finish => return plan,
     };
     *recheck = Some(recheck.map_or(end, |other| other.min(end)));
     plan

@@ -43,17 +43,26 @@ struct Entry {
 
 struct Manager {
     rooms: Arc<Rooms>,
-    stop: CancellationToken,
+    ends: Ends,
     entries: HashMap<PodUid, Entry>,
     workers: JoinSet<PodUid>,
 }
 
-/// Looks after every pod until `stop`. Returns when all workers have come to rest; containers run on.
-pub fn run(rooms: Arc<Rooms>, stop: CancellationToken) -> (Bells, impl Future<Output = ()>) {
+/// How the room ends.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// All containers end, gracefully, and with the last of them the room. Their pods stay wanted.
+    pub drain: CancellationToken,
+    /// The room ends at once; containers run on.
+    pub stop: CancellationToken,
+}
+
+/// Looks after every pod until it is told to end. Returns when all workers have come to rest.
+pub fn run(rooms: Arc<Rooms>, ends: Ends) -> (Bells, impl Future<Output = ()>) {
     let (images, images_changed) = mpsc::unbounded_channel();
     let manager = Manager {
         rooms,
-        stop,
+        ends,
         entries: HashMap::new(),
         workers: JoinSet::new(),
     };
@@ -74,10 +83,15 @@ impl Manager {
         let mut changes = self.list();
         self.adopt().await;
         let mut safety = tokio::time::interval_at(tokio::time::Instant::now() + SAFETY_PASS, SAFETY_PASS);
-        let stop = self.stop.clone();
-        loop {
+        let Ends { drain, stop } = self.ends.clone();
+        let mut is_draining = false;
+        while !(is_draining && self.workers.is_empty()) {
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = drain.cancelled(), if !is_draining => {
+                    is_draining = true;
+                    self.entries.values().for_each(|entry| entry.bell.ring());
+                }
                 change = changes.next() => match change {
                     Ok(change) => self.take(&change),
                     Err(_) => changes = self.list(),
@@ -211,7 +225,7 @@ impl Manager {
             uid.clone(),
             receiver,
             bell.clone(),
-            self.stop.clone(),
+            self.ends.clone(),
         );
         self.entries.insert(
             uid.clone(),
@@ -222,7 +236,7 @@ impl Manager {
                 inputs,
             },
         );
-        let stop = self.stop.clone();
+        let stop = self.ends.stop.clone();
         self.workers.spawn(async move {
             if let Some(old) = old {
                 // The old worker holds the receiver until it ends.

@@ -49,7 +49,7 @@ pub use env::ConfigError;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, is_sidecar};
 pub use images::{images_in_use, run_collector};
-pub use manager::{Bells, run};
+pub use manager::{Bells, Ends, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
 };
@@ -101,7 +101,7 @@ impl Host {
 }
 
 /// The number of the signal that asks a run to end.
-pub fn stop_signal_of(run: &crate::runtime::ContainerStatus) -> i32 {
+fn stop_signal_of(run: &crate::runtime::ContainerStatus) -> i32 {
     run.annotations
         .get(history::STOP_SIGNAL)
         .and_then(|text| text.parse().ok())

@@ -20,6 +20,8 @@ pub struct Facts<'a> {
     pub pod: &'a Pod,
     /// Whether the object is gone from the store: whoever deleted it did not want to wait.
     pub is_gone: bool,
+    /// Whether all pods are to end now, and to start again when the next node comes.
+    pub is_draining: bool,
     /// What is there.
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name; [`SANDBOX_FAILURE`] for the sandbox itself.
@@ -66,6 +68,8 @@ pub enum Plan {
     End(Vec<EndStep>),
     /// Every container has ended for good and the pod stays as a record: end the sandbox.
     StopSandbox,
+    /// Nothing of it runs, and nothing is to be started by this node.
+    Rest,
     /// The pod was deleted and nothing runs: remove what is left of it, the object last.
     Finish,
 }
@@ -100,6 +104,12 @@ pub fn plan_pod(facts: Facts<'_>) -> Plan {
         return plan_deletion(facts);
     }
     let living = facts.observed.filter(|s| s.alive);
+    if facts.is_draining {
+        return match living {
+            Some(sandbox) => plan_ends(facts, sandbox, spec_grace(facts.pod), Plan::StopSandbox),
+            None => Plan::Rest,
+        };
+    }
     if is_finished(facts.pod, facts.observed) || deadline::is_exceeded(facts.pod, facts.now) {
         return match living {
             // What still runs are sidecars, or all when their time is up.

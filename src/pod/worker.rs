@@ -17,7 +17,7 @@ use super::health::Health;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
 use super::tasks::Tasks;
-use super::{History, Rooms, back_off_event, message};
+use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
@@ -61,6 +61,7 @@ pub(super) struct Worker {
     pub(super) uid: PodUid,
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
+    pub(super) drain: CancellationToken,
     pub(super) stop: CancellationToken,
     pub(super) memory: Memory,
 }
@@ -88,7 +89,7 @@ enum Outcome {
     Sleep(Option<Timestamp>),
     /// Something was done: look at what it did.
     Again,
-    /// The pod is no more.
+    /// The pod is no more, or rests until the next node comes.
     Done,
 }
 
@@ -98,19 +99,20 @@ impl Worker {
         uid: PodUid,
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
-        stop: CancellationToken,
+        Ends { drain, stop }: Ends,
     ) -> Self {
         Self {
             rooms,
             uid,
             desired,
             bell,
+            drain,
             stop,
             memory: Memory::default(),
         }
     }
 
-    /// Works until the pod is no more or the node stops; containers run on in that case.
+    /// Works until the pod is no more, has been drained, or the node stops; only then containers run on.
     pub(super) async fn run(mut self) {
         loop {
             if self.stop.is_cancelled() {
@@ -175,6 +177,7 @@ impl Worker {
         let facts = Facts {
             pod: &pod,
             is_gone,
+            is_draining: self.drain.is_cancelled(),
             observed: observed.as_ref(),
             failures: &self.memory.failures,
             health: &self.memory.health,
@@ -238,6 +241,7 @@ impl Worker {
                     return self.sleep_a_moment();
                 }
             }
+            Plan::Rest => return Outcome::Done,
             Plan::Finish => match execution.finish().await {
                 Ok(()) => return Outcome::Done,
                 Err(error) => {

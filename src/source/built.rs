@@ -3,15 +3,16 @@
 //! Problems and objects stand at the file and line that they come from: a base, a patch, a generator. Documents that are as
 //! they were are not admitted again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admit::{Admitted, Location, Place, Problem, Severity, admit_file_in};
-use crate::kustomize::{self, Build, Disk, Failure, Options, Programs};
+use crate::kustomize::{self, Build, Cache, Contents, Disk, Failure, Options, Programs};
 
 use super::reader::hash_of;
+use super::tree::Dependencies;
 
 /// What overlays may do here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Overlays {
 #[derive(Debug, Default)]
 pub struct Memory {
     documents: HashMap<u64, Arc<Admitted>>,
+    contents: Contents,
+    cache: Cache,
 }
 
 /// A reading of an overlay.
@@ -37,17 +40,24 @@ pub struct BuiltOverlay {
     pub found: Result<Admitted, Problem>,
     /// What it is, to tell whether it changed; `None` if it can't be built.
     pub content: Option<u64>,
-    /// The paths that the build looked at.
-    pub looked_at: Vec<PathBuf>,
+    /// What the build looked at.
+    pub looked_at: Dependencies,
 }
 
-/// Builds an overlay and admits what it names.
-pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mut Memory) -> BuiltOverlay {
+/// Builds an overlay and admits what it names. Files that changed after `settled`, in nanoseconds since 1970, are not
+/// remembered.
+pub fn build(
+    directory: &Path,
+    overlays: &Overlays,
+    namespace: &str,
+    settled: i128,
+    memory: &mut Memory,
+) -> BuiltOverlay {
     let Some(path) = directory.to_str() else {
         return BuiltOverlay {
             found: Err(problem(directory, 1, "the path is no text".to_owned())),
             content: None,
-            looked_at: Vec::new(),
+            looked_at: Dependencies::default(),
         };
     };
     let programs = Programs {
@@ -58,9 +68,10 @@ pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mu
         enable_helm: overlays.helm.is_some(),
         ..Options::default()
     };
-    match kustomize::build(&Disk, &programs, path, &options) {
+    let disk = Disk::knowing(&memory.contents, settled);
+    match kustomize::rebuild(&disk, &programs, path, &options, &mut memory.cache) {
         Ok(built) => {
-            let looked_at = built.looked_at.iter().map(PathBuf::from).collect();
+            let looked_at = dependencies(&built.looked_at, &built.listed);
             let (found, content) = admit(directory, &built, namespace, memory);
             BuiltOverlay {
                 found: Ok(found),
@@ -69,10 +80,18 @@ pub fn build(directory: &Path, overlays: &Overlays, namespace: &str, memory: &mu
             }
         }
         Err(failure) => BuiltOverlay {
-            looked_at: failure.looked_at.iter().map(PathBuf::from).collect(),
+            looked_at: dependencies(&failure.looked_at, &failure.listed),
             found: Err(of_failure(directory, &failure)),
             content: None,
         },
+    }
+}
+
+fn dependencies(looked_at: &BTreeSet<String>, listed: &BTreeSet<String>) -> Dependencies {
+    let paths = |names: &BTreeSet<String>| names.iter().map(PathBuf::from).collect();
+    Dependencies {
+        paths: paths(looked_at),
+        listed: paths(listed),
     }
 }
 
@@ -158,4 +177,40 @@ fn admit_document(directory: &Path, built: &Build, at: usize, namespace: &str) -
         object.warnings.iter_mut().for_each(move_problem);
     }
     admitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_built_again_with_its_memory_is_what_one_built_anew_is() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let put = |name: &str, text: &str| fs::write(root.path().join(name), text).expect("written");
+        let map = |name: &str, value: &str| {
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{key: {value}}}\n")
+        };
+        put("kustomization.yaml", "resources: [a.yaml, b.yaml]\nnamePrefix: dev-\n");
+        put("a.yaml", &map("a", "one"));
+        put("b.yaml", &map("b", "one"));
+        let overlays = Overlays::default();
+        let mut memory = Memory::default();
+        let mut seen = Vec::new();
+        for value in ["one", "two", "two", "three"] {
+            put("b.yaml", &map("b", value));
+            let again = build(root.path(), &overlays, "default", 0, &mut memory);
+            let anew = build(root.path(), &overlays, "default", 0, &mut Memory::default());
+            assert_eq!(again.content, anew.content, "{value}");
+            assert_eq!(again.looked_at, anew.looked_at, "{value}");
+            let objects = again.found.expect("built").objects;
+            let data: Vec<_> = objects
+                .iter()
+                .map(|object| object.config["data"]["key"].clone())
+                .collect();
+            assert_eq!(data, ["one", value]);
+            seen.push(again.content);
+        }
+        assert_eq!(seen[1], seen[2]);
+        assert_ne!(seen[0], seen[1]);
+    }
 }

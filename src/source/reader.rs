@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::built::{self, BuiltOverlay, Memory, Overlays};
 use super::overlay::{Builder, NO_BUILDER, follow_references};
 use super::plan::rank;
-use super::tree::{Directories, Seen, Stamp, Tree, depend_on, nearest_ancestor, walk};
+use super::tree::{Dependencies, Directories, Seen, Stamp, Tree, depend_on, nearest_ancestor, walk};
 use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
 use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
 use crate::model::Key;
@@ -67,7 +67,7 @@ struct Part {
     less_since: Option<Timestamp>,
     is_missing: bool,
     /// What an overlay's last build looked at.
-    looked_at: Vec<PathBuf>,
+    looked_at: Dependencies,
     /// What was made of an overlay's documents.
     memory: Memory,
 }
@@ -114,7 +114,7 @@ impl Reader {
             .overlays
             .values()
             .flat_map(BTreeMap::values)
-            .filter_map(Seen::stamp);
+            .filter(|seen| matches!(seen, Seen::File(_)));
         listing.files_read = tree.files.len() + of_overlays.count();
         let is_settling = self.parts.values().any(|part| part.less_since.is_some());
         let look_again = match (is_young, is_settling) {
@@ -160,6 +160,7 @@ impl Reader {
 
     /// Builds the overlays whose files changed. Returns whether one was built from files that may change again unseen.
     fn build_overlays(&mut self, tree: &mut Tree, now: Timestamp) -> bool {
+        let settled = now.as_nanosecond() - STAMP_STEP.as_nanos() as i128;
         let mut is_young = false;
         for (path, files) in tree.overlays.clone() {
             let is_known = |part: &Part| part.seen == Some(hash_of(&files));
@@ -175,7 +176,7 @@ impl Reader {
                 found,
                 content,
                 looked_at,
-            } = built::build(&path, &self.overlays, &self.namespace, &mut memory);
+            } = built::build(&path, &self.overlays, &self.namespace, settled, &mut memory);
             let part = self.parts.entry(path.clone()).or_default();
             let is_same = content.is_some() && part.content == content && !part.is_missing;
             part.memory = memory;

@@ -47,6 +47,8 @@ pub enum Seen {
     File(Stamp),
     /// A directory; what is in it is no matter of its own.
     Directory(DirectoryId),
+    /// A directory in which anything matters.
+    Listed(Stamp),
     /// Nothing: something may come to be there.
     Nothing,
 }
@@ -61,10 +63,10 @@ impl Seen {
         }
     }
 
-    /// The stamp of a file.
+    /// The stamp of what changes in place.
     pub fn stamp(&self) -> Option<&Stamp> {
         match self {
-            Self::File(stamp) => Some(stamp),
+            Self::File(stamp) | Self::Listed(stamp) => Some(stamp),
             Self::Directory(_) | Self::Nothing => None,
         }
     }
@@ -193,12 +195,30 @@ pub fn walk_reference(tree: &mut Tree, overlay: &Path, target: &Path) {
 }
 
 /// Adds to an overlay the paths that its last build looked at, and watches for their names.
-pub fn depend_on<'a>(tree: &mut Tree, overlay: &Path, paths: impl IntoIterator<Item = &'a PathBuf>) {
-    for path in paths {
+pub fn depend_on(tree: &mut Tree, overlay: &Path, on: &Dependencies) {
+    let seen = tree.overlays.entry(overlay.to_owned()).or_default();
+    for path in &on.paths {
         add_parent(&mut tree.directories, path);
-        let seen = tree.overlays.entry(overlay.to_owned()).or_default();
         seen.insert(path.clone(), Seen::at(path));
     }
+    for path in &on.listed {
+        add_parent(&mut tree.directories, path);
+        let Ok(metadata) = fs::metadata(path) else {
+            continue;
+        };
+        let id = (metadata.dev(), metadata.ino());
+        add(&mut tree.directories, path.clone(), Directory::any(id));
+        seen.insert(path.clone(), Seen::Listed(Stamp::of(&metadata)));
+    }
+}
+
+/// What a build of an overlay depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dependencies {
+    /// Paths whose content or absence matters.
+    pub paths: Vec<PathBuf>,
+    /// Directories of which it matters what is in them.
+    pub listed: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -415,11 +435,11 @@ mod tests {
         let over = root.path().join("over");
         assert_eq!(tree.files.len(), 1);
         assert!(tree.overlays[&over].is_empty());
-        depend_on(
-            &mut tree,
-            &over,
-            &[over.join("a.yaml"), root.path().join("none"), over.clone()],
-        );
+        let mut on = Dependencies {
+            paths: vec![over.join("a.yaml"), root.path().join("none"), over.clone()],
+            listed: Vec::new(),
+        };
+        depend_on(&mut tree, &over, &on);
         let seen: Vec<bool> = tree.overlays[&over]
             .values()
             .map(|seen| seen.stamp().is_some())
@@ -427,5 +447,9 @@ mod tests {
         assert_eq!(seen, [false, false, true]);
         let names = tree.directories[&over].only.clone().expect("only some names");
         assert!(names.contains(&OsString::from("a.yaml")) && !names.contains(&OsString::from("notes.txt")));
+        on.listed.push(over.clone());
+        depend_on(&mut tree, &over, &on);
+        assert!(matches!(tree.overlays[&over][&over], Seen::Listed(_)));
+        assert_eq!(tree.directories[&over].only, None, "anything in it matters");
     }
 }

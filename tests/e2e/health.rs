@@ -202,6 +202,37 @@ fn a_sidecar_starts_first_serves_and_ends_last() {
 }
 
 #[test]
+fn a_node_that_stops_its_pods_runs_their_hooks_and_ends_sidecars_last() {
+    let home = Home::new();
+    let mut sidecar = container("proxy", "serve");
+    sidecar["restartPolicy"] = json!("Always");
+    let hooked = pod("hooked", "serve --port 8081")
+        .with("/spec/initContainers", json!([sidecar]))
+        .with(
+            "/spec/containers/0/volumeMounts",
+            json!([{"name": "v", "mountPath": "/v"}]),
+        )
+        .with("/spec/containers/0/lifecycle/preStop", exec("connect 127.0.0.1:8080"))
+        .with("/spec/containers/0/lifecycle/postStart", exec("write /v/started yes"))
+        .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
+    home.start(hooked);
+    home.must("stop --pods");
+    home.until_ready("hooked");
+    let ended = |list: &str| {
+        let path = format!("/status/{list}/0/lastState/terminated/finishedAt");
+        home.text("pod hooked", &path)
+    };
+    assert!(ended("containerStatuses") <= ended("initContainerStatuses"));
+    assert_ne!(ended("containerStatuses"), "");
+    let events = home.must("events");
+    assert!(events.contains("Stopping container main"), "{events}");
+    assert!(
+        !events.contains("PreStopHook failed"),
+        "the sidecar still served: {events}"
+    );
+}
+
+#[test]
 fn a_pod_whose_time_is_over_fails() {
     let home = Home::new();
     let limited = pod("limited", "serve").with("/spec/activeDeadlineSeconds", json!(2));

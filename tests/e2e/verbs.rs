@@ -198,6 +198,29 @@ fn watch_rm_tears_down_on_exit() {
 }
 
 #[test]
+fn a_watch_outlives_a_killed_node_and_ends_with_one_that_is_stopped() {
+    let home = Home::new();
+    let file = home.file("mine/a.yaml", pod("web", "serve"));
+    let directory = file.trim_end_matches("/a.yaml");
+    let mut watch = home.command(format!("watch {directory}"));
+    let mut watch = home.spawn(watch.stdout(Stdio::null()).stderr(Stdio::piped()));
+    home.until_ready("web");
+    home.kill_node();
+    // Nobody else asks for a node here: it is the watch that starts the next one.
+    home.until("a node runs again", || home.node_pid().is_some());
+    home.file("mine/b.yaml", pod("api", "serve"));
+    home.until_ready("api");
+    assert!(watch.try_wait().expect("ours").is_none(), "it goes on");
+    home.must("stop");
+    let said = watch.wait_with_output().expect("it ends");
+    assert_eq!(said.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.starts_with("the node ended without being told to"), "{said}");
+    assert!(said.contains("error: the node ended the connection"), "{said}");
+    assert!(home.node_pid().is_none(), "nobody started one again");
+}
+
+#[test]
 fn down_removes_what_a_path_made() {
     let home = Home::new();
     let file = home.file(
@@ -230,6 +253,10 @@ fn standard_input_is_a_source_and_a_file() {
     let watched = home.run_with(pod("api", "serve").to_string(), "watch --once -");
     assert_eq!(watched.code, 0, "{}", watched.stderr);
     home.until_ready("api");
+    assert_eq!(watched.stderr, "");
+    let instead = home.run_with(pod("db", "serve").to_string(), "watch --once -");
+    assert!(instead.stderr.contains("gives way to this"), "{}", instead.stderr);
+    home.until_gone("pod api");
     let broken = home.run_with("{bad", "apply -f -");
     assert_eq!(broken.code, 1);
     assert!(broken.stderr.starts_with("-:1:1: error: "), "{}", broken.stderr);

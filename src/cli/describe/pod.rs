@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::sheet::{Sheet, entries, list, plain, text};
+use super::sheet::{Sheet, date, entries, list, plain, text};
 use crate::api::table::pods::summarize;
 
 pub(super) fn describe(pod: &Value, sheet: &mut Sheet) {
@@ -17,14 +17,14 @@ pub(super) fn describe(pod: &Value, sheet: &mut Sheet) {
     let node = [text(pod, "/spec/nodeName"), text(pod, "/status/hostIP")]
         .map(|part| if part.is_empty() { "<none>" } else { part });
     sheet.field(0, "Node", &node.join("/"));
-    sheet.field(0, "Start Time", text(pod, "/status/startTime"));
+    sheet.field(0, "Start Time", &date(text(pod, "/status/startTime")));
     sheet.labels(pod);
     let phase = text(pod, "/status/phase");
     let deleted = text(pod, "/metadata/deletionTimestamp");
     if deleted.is_empty() {
         sheet.field(0, "Status", phase);
     } else {
-        sheet.field(0, "Status", &format!("Terminating (since {deleted})"));
+        sheet.field(0, "Status", &format!("Terminating (since {})", date(deleted)));
         let grace = pod
             .pointer("/metadata/deletionGracePeriodSeconds")
             .map(plain)
@@ -38,6 +38,13 @@ pub(super) fn describe(pod: &Value, sheet: &mut Sheet) {
     sheet.field(0, "Reason", text(pod, "/status/reason"));
     sheet.field(0, "Message", text(pod, "/status/message"));
     sheet.field(0, "IP", text(pod, "/status/podIP"));
+    let addresses = list(pod, "/status/podIPs");
+    if !addresses.is_empty() {
+        sheet.line(0, "IPs:");
+    }
+    for address in addresses {
+        sheet.field(1, "IP", text(address, "/ip"));
+    }
     sheet.controller(pod);
     containers(
         pod,
@@ -68,6 +75,27 @@ pub(super) fn describe(pod: &Value, sheet: &mut Sheet) {
         .map(|(k, v)| format!("{k}={v}"))
         .collect();
     sheet.values(0, "Node-Selectors", &selectors);
+    let tolerations: Vec<String> = list(pod, "/spec/tolerations").iter().map(toleration).collect();
+    sheet.values(0, "Tolerations", &tolerations);
+}
+
+/// `key=value:NoExecute op=Exists for 300s`, without what is not set (`printTolerationsInner` of kubectl).
+fn toleration(toleration: &Value) -> String {
+    let part = |sign: &str, field: &str| match text(toleration, field) {
+        "" => String::new(),
+        value => format!("{sign}{value}"),
+    };
+    let operator = match text(toleration, "/operator") {
+        "Exists" if text(toleration, "/value").is_empty() => " op=Exists",
+        _ => "",
+    };
+    let seconds = toleration
+        .get("tolerationSeconds")
+        .map(|seconds| format!(" for {}s", plain(seconds)));
+    let key = [part("", "/key"), part("=", "/value"), part(":", "/effect")].concat();
+    format!("{key}{operator}{}", seconds.unwrap_or_default())
+        .trim_start()
+        .to_owned()
 }
 
 fn containers(pod: &Value, title: &str, specs: &str, statuses: &str, sheet: &mut Sheet) {
@@ -109,21 +137,8 @@ fn container(spec: &Value, status: &Value, sheet: &mut Sheet) {
 
 /// What a template says of a container too: ports, command, resources and probes.
 fn container_spec(spec: &Value, sheet: &mut Sheet) {
-    let port = |port: &Value| {
-        let protocol = text(port, "/protocol");
-        let number = port.get("containerPort").map(plain).unwrap_or_default();
-        format!("{number}/{}", if protocol.is_empty() { "TCP" } else { protocol })
-    };
-    let ports: Vec<String> = list(spec, "/ports").iter().map(port).collect();
-    sheet.field(
-        2,
-        if ports.len() > 1 { "Ports" } else { "Port" },
-        &if ports.is_empty() {
-            "<none>".to_owned()
-        } else {
-            ports.join(", ")
-        },
-    );
+    ports("Port", "/containerPort", spec, sheet);
+    ports("Host Port", "/hostPort", spec, sheet);
     for (title, pointer) in [("Command", "/command"), ("Args", "/args")] {
         let words = list(spec, pointer);
         if !words.is_empty() {
@@ -148,6 +163,26 @@ fn container_spec(spec: &Value, sheet: &mut Sheet) {
         ("Startup", "/startupProbe"),
     ] {
         sheet.field(2, title, &spec.pointer(pointer).map(probe).unwrap_or_default());
+    }
+}
+
+/// `Ports:  80/TCP, 53/UDP`. A port that is not set is 0 (`describeContainerPorts` of kubectl).
+fn ports(title: &str, number: &str, spec: &Value, sheet: &mut Sheet) {
+    let port = |port: &Value| {
+        let protocol = match text(port, "/protocol") {
+            "" => "TCP",
+            protocol => protocol,
+        };
+        format!(
+            "{}/{protocol}",
+            port.pointer(number).map_or_else(|| "0".to_owned(), plain)
+        )
+    };
+    let ports: Vec<String> = list(spec, "/ports").iter().map(port).collect();
+    match ports.as_slice() {
+        [] => sheet.field(2, title, "<none>"),
+        [port] => sheet.field(2, title, port),
+        _ => sheet.field(2, &format!("{title}s"), &ports.join(", ")),
     }
 }
 
@@ -196,8 +231,8 @@ fn state(title: &str, state: Option<&Value>, sheet: &mut Sheet) {
     for (name, field) in [("Exit Code", "exitCode"), ("Signal", "signal")] {
         sheet.field(3, name, &state.get(field).map(plain).unwrap_or_default());
     }
-    sheet.field(3, "Started", text(state, "/startedAt"));
-    sheet.field(3, "Finished", text(state, "/finishedAt"));
+    sheet.field(3, "Started", &date(text(state, "/startedAt")));
+    sheet.field(3, "Finished", &date(text(state, "/finishedAt")));
 }
 
 fn environment_and_mounts(spec: &Value, sheet: &mut Sheet) {

@@ -3,7 +3,7 @@
 use base64::Engine;
 use serde_json::Value;
 
-use super::sheet::{Sheet, entries, text};
+use super::sheet::{Sheet, date, entries, text};
 
 pub(super) fn describe_config_map(map: &Value, sheet: &mut Sheet) {
     sheet.metadata(map);
@@ -49,7 +49,11 @@ fn decoded_length(encoded: &str) -> usize {
 /// Every field, with names as people read them (`genericDescriber`).
 pub(super) fn describe(object: &Value, sheet: &mut Sheet) {
     sheet.metadata(object);
-    sheet.field(0, "CreationTimestamp", text(object, "/metadata/creationTimestamp"));
+    sheet.field(
+        0,
+        "CreationTimestamp",
+        &date(text(object, "/metadata/creationTimestamp")),
+    );
     for (name, value) in object.as_object().into_iter().flatten() {
         if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
             value_at(0, &title_of(name), value, sheet);

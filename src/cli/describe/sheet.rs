@@ -1,5 +1,7 @@
 //! What descriptions are written on: lines with tabs, indented by level, and the pieces that all kinds share.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 pub use crate::model::{list_at as list, text_at as text};
@@ -13,6 +15,17 @@ pub fn entries<'a>(object: &'a Value, pointer: &str) -> Vec<(&'a str, String)> {
 /// A value as people write it.
 pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A time as kubectl's descriptions show it: RFC 1123 with the offset of the host's zone. What is no time stays as it is.
+pub fn date(text: &str) -> String {
+    text.parse()
+        .map_or_else(|_| text.to_owned(), |time| date_in(time, TimeZone::system()))
+}
+
+/// The same in a zone that is given.
+pub fn date_in(time: Timestamp, zone: TimeZone) -> String {
+    time.to_zoned(zone).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
 }
 
 /// Lines, two blanks for each level.

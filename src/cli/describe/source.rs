@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::sheet::{Sheet, text};
+use super::sheet::{Sheet, date, text};
 use crate::model::{Severity, SourceSpec, SourceStatus};
 
 pub(super) fn describe(source: &Value, sheet: &mut Sheet) {
@@ -14,7 +14,7 @@ pub(super) fn describe(source: &Value, sheet: &mut Sheet) {
     sheet.values(0, "Paths", &spec.paths);
     sheet.field(0, "Namespace", &spec.namespace);
     sheet.field(0, "Ephemeral", &spec.ephemeral.to_string());
-    sheet.field(0, "Last Change", text(source, "/status/lastChangeTime"));
+    sheet.field(0, "Last Change", &date(text(source, "/status/lastChangeTime")));
     sheet.conditions(source);
     sheet.line(
         0,

@@ -14,21 +14,24 @@ fn a_pod_is_described_as_kubectl_does_it() {
         "kind": "Pod",
         "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web", "tier": "a"},
             "ownerReferences": [{"kind": "ReplicaSet", "name": "web-1", "controller": true}]},
-        "spec": {"nodeName": "n", "containers": [{"name": "app", "image": "i", "ports": [{"containerPort": 80}],
+        "spec": {"nodeName": "n", "containers": [{"name": "app", "image": "i", "ports": [{"containerPort": 80, "hostPort": 8080}],
             "env": [{"name": "A", "value": "1"}, {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
             "readinessProbe": {"httpGet": {"port": 80, "path": "/"}},
             "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}]}],
+            "tolerations": [{"operator": "Exists"}, {"key": "k", "value": "v", "effect": "NoExecute", "tolerationSeconds": 5}],
             "volumes": [{"name": "v", "secret": {"secretName": "s", "optional": false}}]},
-        "status": {"phase": "Running", "qosClass": "BestEffort",
+        "status": {"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}], "phase": "Running", "qosClass": "BestEffort",
             "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [{"name": "app", "ready": true, "restartCount": 1, "state": {"running": {"startedAt": "T"}},
                 "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]},
     });
     let text = described(&pod);
     for piece in [
-        "Name:           web\nNamespace:      default\n",
-        "Node:           n/<none>\nLabels:         app=web\n                tier=a\nAnnotations:    <none>\n",
-        "Controlled By:  ReplicaSet/web-1\nContainers:\n  app:\n",
+        "Name:         web\nNamespace:    default\n",
+        "Node:         n/<none>\nLabels:       app=web\n              tier=a\nAnnotations:  <none>\n",
+        "IP:           10.0.0.2\nIPs:\n  IP:           10.0.0.2\nControlled By:  ReplicaSet/web-1\nContainers:\n  app:\n",
+        "    Port:           80/TCP\n    Host Port:      8080/TCP\n",
+        "Tolerations:       op=Exists\n                   k=v:NoExecute for 5s\n",
         "    State:          Running\n      Started:      T\n    Last State:     Terminated\n      Reason:       Error\n      Exit Code:    1\n",
         "    Readiness:      http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3\n",
         "    Ready:          True\n    Restart Count:  1\n    Environment:\n      A:  1\n      S:  <set to the key 'k' in secret 's'>\n",
@@ -37,6 +40,16 @@ fn a_pod_is_described_as_kubectl_does_it() {
     ] {
         assert!(text.contains(piece), "missing:\n{piece}\nin:\n{text}");
     }
+}
+
+#[test]
+fn times_are_shown_as_kubectl_shows_them() {
+    let time = "2026-01-02T03:04:05Z".parse().expect("a time");
+    assert_eq!(
+        sheet::date_in(time, jiff::tz::TimeZone::fixed(jiff::tz::offset(-5))),
+        "Thu, 01 Jan 2026 22:04:05 -0500"
+    );
+    assert_eq!(sheet::date("not yet"), "not yet");
 }
 
 #[test]

@@ -3,12 +3,16 @@
 use serde_json::Value;
 
 use super::pod::template;
-use super::sheet::{Sheet, plain, text};
+use super::sheet::{Sheet, date, plain, text};
 use crate::api::table::selector_text;
 
 pub(super) fn describe(object: &Value, sheet: &mut Sheet) {
     sheet.metadata(object);
-    sheet.field(0, "CreationTimestamp", text(object, "/metadata/creationTimestamp"));
+    sheet.field(
+        0,
+        "CreationTimestamp",
+        &date(text(object, "/metadata/creationTimestamp")),
+    );
     sheet.field(
         0,
         "Selector",

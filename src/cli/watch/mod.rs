@@ -73,14 +73,27 @@ enum End {
 /// When a path is missing, the node refuses, or `--once` did not come to its goal.
 pub async fn run(args: &WatchArgs, context: &Context) -> Result {
     let request = request(args, context)?;
-    let node = node::connect().await?;
+    let mut node = node::connect().await?;
     if args.build {
         build(&node, args, context).await?;
     }
     let started = Instant::now();
     let registered: SourceRegistered = node.own(Method::POST, path::SOURCES, &[], Some(&request)).await?;
+    if is_input(args) && !registered.created {
+        eprintln!("standard input was watched before: what stood there gives way to this");
+    }
     let mut watch = Watch::new(&node, &registered.name, args);
-    let end = watch.run(args, started).await;
+    let end = loop {
+        match watch.run(args, started).await {
+            Err(error) if error.kind == ErrorKind::NoNode && !node::was_stopped()? => {
+                eprintln!("the node ended without being told to: starting it again");
+                node = node::connect().await?;
+                watch.incoming = incoming(&node, &registered.name);
+                watch.pulls = pulls(node.clone()).boxed();
+            }
+            end => break end,
+        }
+    };
     if args.rm {
         tear_down(&node, &registered.name).await?;
     }
@@ -103,7 +116,7 @@ pub async fn run(args: &WatchArgs, context: &Context) -> Result {
 /// Failing ends the view and not the source, which people may not expect.
 fn not_reached(why: &str, args: &WatchArgs) -> CliError {
     let error = CliError::new(ErrorKind::NotReached, why);
-    if args.rm || args.paths == [Path::new("-")] {
+    if args.rm || is_input(args) {
         return error;
     }
     let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
@@ -111,6 +124,10 @@ fn not_reached(why: &str, args: &WatchArgs) -> CliError {
         "it stays watched; `kubelocal down {}` ends it",
         paths.join(" ")
     ))
+}
+
+fn is_input(args: &WatchArgs) -> bool {
+    args.paths == [Path::new("-")]
 }
 
 async fn build(node: &Node, args: &WatchArgs, context: &Context) -> Result {
@@ -142,7 +159,7 @@ fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
         owner_pid: args.rm.then(std::process::id),
         ..SourceRequest::default()
     };
-    if args.paths == [Path::new("-")] {
+    if is_input(args) {
         let mut documents = String::new();
         std::io::stdin().read_to_string(&mut documents)?;
         request.documents = Some(documents);
@@ -185,46 +202,46 @@ enum Topic {
     Events,
 }
 
+type Incoming = stream::SelectAll<stream::BoxStream<'static, (Topic, Result<Change>)>>;
+
+/// Every change of all that the view shows, beginning with a list of each collection.
+fn incoming(node: &Node, source: &str) -> Incoming {
+    let all = |kind: &'static Kind, topic, query| {
+        let receiver = changes(node, Resource::collection(kind, None), query);
+        stream::unfold(receiver, |mut receiver: mpsc::Receiver<Result<Change>>| async move {
+            receiver.recv().await.map(|change| (change, receiver))
+        })
+        .map(move |change| (topic, change))
+        .boxed()
+    };
+    let of_source = vec![("fieldSelector", format!("metadata.name={source}"))];
+    let warnings = vec![("fieldSelector", "type=Warning".to_owned())];
+    let workloads = [("v1", "Pod"), ("apps/v1", "ReplicaSet"), ("apps/v1", "Deployment")].map(|(version, name)| {
+        let kind = kind(version, name).expect("the table of kinds has it");
+        all(kind, Topic::Objects(kind), Vec::new())
+    });
+    let others = [
+        all(source_kind(), Topic::Source, of_source),
+        all(event_kind(), Topic::Events, warnings),
+    ];
+    stream::select_all(others.into_iter().chain(workloads))
+}
+
 struct Watch {
     world: World,
     view: View,
-    incoming: stream::SelectAll<stream::BoxStream<'static, (Topic, Result<Change>)>>,
+    incoming: Incoming,
     /// Images on their way. It ends with the node, as the others do, and is not missed.
     pulls: stream::BoxStream<'static, Vec<PullState>>,
 }
 
 impl Watch {
     fn new(node: &Node, source: &str, args: &WatchArgs) -> Self {
-        let all = |kind: &'static Kind, topic, query| {
-            let receiver = changes(node, Resource::collection(kind, None), query);
-            stream::unfold(receiver, |mut receiver: mpsc::Receiver<Result<Change>>| async move {
-                receiver.recv().await.map(|change| (change, receiver))
-            })
-            .map(move |change| (topic, change))
-            .boxed()
-        };
-        let mut incoming = vec![
-            all(
-                source_kind(),
-                Topic::Source,
-                vec![("fieldSelector", format!("metadata.name={source}"))],
-            ),
-            all(
-                event_kind(),
-                Topic::Events,
-                vec![("fieldSelector", "type=Warning".to_owned())],
-            ),
-        ];
-        for (version, name) in [("v1", "Pod"), ("apps/v1", "ReplicaSet"), ("apps/v1", "Deployment")] {
-            let kind = kind(version, name).expect("the table of kinds has it");
-            incoming.push(all(kind, Topic::Objects(kind), Vec::new()));
-        }
         let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
-        let view = View::for_output(format!("Watching {} (Ctrl-C ends it)", paths.join(" ")));
         Self {
             world: World::default(),
-            view,
-            incoming: stream::select_all(incoming),
+            view: View::for_output(format!("Watching {} (Ctrl-C ends it)", paths.join(" "))),
+            incoming: incoming(node, source),
             pulls: pulls(node.clone()).boxed(),
         }
     }

@@ -31,17 +31,38 @@ pub fn visit<F>(graph: &mut Graph, root: Id, spec: &FieldSpec, create: Option<&C
 where
     F: FnMut(&mut Graph, Id) -> Result<()>,
 {
-    let gvk = Gvk::of(graph.api_version(root), graph.kind_name(root));
-    if !gvk.is_selected(&spec.gvk) {
-        return Ok(());
+    match is_meant(graph, root, &spec.gvk) {
+        true => visit_path(graph, root, spec, create, change),
+        false => Ok(()),
     }
+}
+
+/// Whether an object is of a kind that a spec means. Asked for every object and every spec, so nothing is made for it.
+fn is_meant(graph: &Graph, root: Id, wanted: &Gvk) -> bool {
+    let fits = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+    if !fits(&wanted.kind, graph.kind_name(root)) {
+        return false;
+    }
+    let api_version = graph.api_version(root);
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    fits(&wanted.group, group) && fits(&wanted.version, version)
+}
+
+/// As [`visit`], whatever the object's kind.
+///
+/// # Errors
+/// As [`visit`].
+pub fn visit_path<F>(graph: &mut Graph, root: Id, spec: &FieldSpec, create: Option<&Create>, change: F) -> Result<()>
+where
+    F: FnMut(&mut Graph, Id) -> Result<()>,
+{
     let mut walk = Walk {
         create,
         may_create: spec.create && create.is_some(),
         change,
     };
     walk.go(graph, root, &spec.parts).within(|| {
-        let id = ResId::unscoped(gvk, graph.name(root), graph.namespace(root));
+        let id = ResId::unscoped(graph.gvk(root), graph.name(root), graph.namespace(root));
         format!("considering field '{}' of object {id}", spec.path)
     })
 }

@@ -5,7 +5,7 @@ mod apply;
 mod config;
 mod tables;
 
-pub use self::apply::{Create, visit};
+pub use self::apply::{Create, visit, visit_path};
 pub use self::config::{BackReferences, TransformerConfig};
 use super::decode::{At, Decode};
 use super::error::{Error, Result};

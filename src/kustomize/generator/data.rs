@@ -48,7 +48,7 @@ pub fn pairs_of(world: &mut World<'_>, loader: &Loader, spec: &GeneratorSpec) ->
         };
         pairs.push(Pair {
             key: key.to_owned(),
-            value: file.bytes,
+            value: file.bytes.to_vec(),
             pos,
         });
     }

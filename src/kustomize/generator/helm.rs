@@ -158,6 +158,7 @@ impl Generate for HelmGenerator {
             let pull = HelmRun::Pull(self.pull(&home));
             world.helm(&pull, &self.globals.config_home).at(self.chart.pos)?;
         }
+        world.depend_on_all_in(&chart);
         let run = HelmRun::Template {
             before_values,
             values: self.values(world, loader).at(self.chart.pos)?,

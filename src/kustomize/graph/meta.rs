@@ -102,6 +102,13 @@ impl Graph {
     /// # Errors
     /// If `metadata` or its annotations are no mappings.
     pub fn set_annotation(&mut self, root: Id, key: &str, text: &str) -> Result<()> {
+        // What is noted on the way is noted often: where there are annotations, nothing needs to be looked for.
+        let there = self
+            .get(root, "metadata")
+            .and_then(|metadata| self.get(metadata, "annotations"));
+        if let Some(map) = there.filter(|map| self.is_mapping(*map) && !self.content(*map).is_empty()) {
+            return self.set_quoted(map, key, text);
+        }
         if let Some(metadata) = self.find(root, "metadata")? {
             self.clear_if_empty(metadata, "annotations")?;
         }
@@ -117,6 +124,10 @@ impl Graph {
         let Some(map) = self.lookup_create(root, &["metadata", field], Kind::Mapping)? else {
             return Ok(());
         };
+        self.set_quoted(map, key, text)
+    }
+
+    fn set_quoted(&mut self, map: Id, key: &str, text: &str) -> Result<()> {
         let value = self.add_scalar(text, Tag::Str);
         self.cell_mut(value).style = Style::of(Form::SingleQuoted);
         self.set_field(map, key, Some(value), Put::default())

@@ -20,7 +20,7 @@ pub use self::edit::Put;
 pub use self::elements::ElementKeys;
 pub use self::path::{smart_split, split_escaped};
 use super::resid::Gvk;
-use super::yaml::{Comments, Kind, Pos, Style, Tag};
+use super::yaml::{Comments, FileId, Kind, Pos, Style, Tag};
 
 /// A node's number in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,7 +82,75 @@ pub struct Graph {
     scopes: HashMap<(String, String), bool>,
 }
 
+/// Nodes apart from any graph, to be added to another one.
+#[derive(Debug, Clone)]
+pub struct Fragment {
+    /// The nodes; their content counts from the first of them.
+    cells: Vec<Cell>,
+    roots: Vec<Id>,
+}
+
+impl Fragment {
+    /// Whether both have as many roots, with the same types and metadata.
+    pub fn has_heads_of(&self, other: &Self) -> bool {
+        let is_same = |(ours, theirs): (&Id, &Id)| {
+            ["apiVersion", "kind", "metadata"].iter().all(|name| {
+                match (self.get(*ours, name), other.get(*theirs, name)) {
+                    (Some(ours), Some(theirs)) => self.is_same(ours, other, theirs),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                }
+            })
+        };
+        self.roots.len() == other.roots.len() && self.roots.iter().zip(&other.roots).all(is_same)
+    }
+
+    fn get(&self, map: Id, name: &str) -> Option<Id> {
+        let fields = self.cells[map.0 as usize].content.chunks_exact(2);
+        fields
+            .map(|field| (field[0], field[1]))
+            .find(|(key, _)| *self.cells[key.0 as usize].text == *name)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether two nodes differ in nothing but where they stand.
+    fn is_same(&self, ours: Id, other: &Self, theirs: Id) -> bool {
+        let (a, b) = (&self.cells[ours.0 as usize], &other.cells[theirs.0 as usize]);
+        let own = |cell: &Cell| (cell.kind, cell.style, cell.content.len());
+        let mut children = a.content.iter().zip(&b.content);
+        own(a) == own(b)
+            && (&a.tag, &a.text, &a.comments) == (&b.tag, &b.text, &b.comments)
+            && children.all(|(ours, theirs)| self.is_same(*ours, other, *theirs))
+    }
+}
+
 impl Graph {
+    /// All nodes from a number on, which refer to no others.
+    pub fn fragment(&self, first: usize, roots: &[Id]) -> Fragment {
+        let offset = u32::try_from(first).expect("limits keep graphs far below 2^32 nodes");
+        let mut cells = self.cells[first..].to_vec();
+        for child in cells.iter_mut().flat_map(|cell| &mut cell.content) {
+            child.0 -= offset;
+        }
+        Fragment {
+            cells,
+            roots: roots.iter().map(|root| Id(root.0 - offset)).collect(),
+        }
+    }
+
+    /// Adds nodes, read from a file that has this number here. Returns their roots.
+    pub fn insert(&mut self, fragment: &Fragment, file: FileId) -> Vec<Id> {
+        let offset = u32::try_from(self.cells.len()).expect("limits keep graphs far below 2^32 nodes");
+        self.cells.reserve(fragment.cells.len());
+        for cell in &fragment.cells {
+            let mut cell = cell.clone();
+            cell.content.iter_mut().for_each(|child| child.0 += offset);
+            cell.pos.file = file;
+            self.cells.push(cell);
+        }
+        fragment.roots.iter().map(|root| Id(root.0 + offset)).collect()
+    }
+
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()

@@ -95,14 +95,14 @@ impl Graph {
     }
 
     fn walk<S: AsRef<str>>(&mut self, root: Id, path: &[S], create: Option<Kind>) -> Result<Option<Id>> {
-        let parts: Vec<&str> = path
+        let mut parts = path
             .iter()
             .map(|part| part.as_ref().trim())
             .filter(|part| !part.is_empty())
-            .collect();
+            .peekable();
         let mut at = root;
-        for (i, part) in parts.iter().enumerate() {
-            let next = parts.get(i + 1).copied();
+        while let Some(part) = parts.next() {
+            let next = parts.peek().copied();
             match self.step(at, part, next, create)? {
                 Some(found) => at = found,
                 None => return Ok(None),
@@ -112,6 +112,11 @@ impl Graph {
     }
 
     fn step(&mut self, at: Id, part: &str, next: Option<&str>, create: Option<Kind>) -> Result<Option<Id>> {
+        // Nearly all parts are names, and no number begins with a letter.
+        let is_name = part.as_bytes().first().is_some_and(u8::is_ascii_alphabetic);
+        if is_name {
+            return self.step_field(at, part, create.map(|last| kind_before(next, last)));
+        }
         if let Some(index) = index_of(part) {
             let index =
                 usize::try_from(index).map_err(|_| Error::object(format!("array index {index} cannot be negative")))?;

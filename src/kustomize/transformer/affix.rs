@@ -57,6 +57,10 @@ impl Transform for AffixTransformer {
         map.drop_hollow(graph);
         Ok(())
     }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
+    }
 }
 
 impl AffixTransformer {

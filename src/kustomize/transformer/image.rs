@@ -1,7 +1,7 @@
 //! Images: their names, tags and digests.
 
 use super::Transform;
-use crate::kustomize::error::{Context, Result};
+use crate::kustomize::error::{Context, Error, Result};
 use crate::kustomize::fieldspec::{FieldSpec, visit};
 use crate::kustomize::gopattern::Pattern;
 use crate::kustomize::graph::{Cell, Graph, Id};
@@ -41,6 +41,10 @@ impl Transform for ImageTransformer {
             }
         }
         Ok(())
+    }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
     }
 }
 
@@ -84,7 +88,7 @@ impl Change<'_> {
 
     fn set(&self, graph: &mut Graph, at: Id) -> Result<()> {
         graph.expect_kind(at, Kind::Scalar)?;
-        let pattern = self.pattern.clone()?;
+        let pattern = self.pattern.as_ref().map_err(Error::clone)?;
         let Some(changed) = pattern
             .is_in(graph.text(at))
             .then(|| changed(graph.text(at), self.image))

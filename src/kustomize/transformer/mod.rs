@@ -20,7 +20,7 @@ pub use self::image::ImageTransformer;
 pub use self::namespace::{NamespaceTransformer, Subjects};
 pub use self::order::sort;
 pub use self::patch::{JsonPatchTransformer, PatchTransformer, StrategicMergeTransformer};
-pub use self::references::fix_references;
+pub use self::references::{Candidates, fix_references};
 pub use self::replacement::ReplacementTransformer;
 pub use self::replicas::ReplicaTransformer;
 pub use self::texts::{Texts, TextsTransformer};
@@ -31,10 +31,19 @@ use super::resmap::ResMap;
 use super::world::World;
 
 /// What changes objects.
-pub trait Transform {
+pub trait Transform: std::fmt::Debug + Send {
     /// Changes them.
     ///
     /// # Errors
     /// If an object has not the shape that this needs, or what is meant is not there.
     fn transform(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<()>;
+
+    /// Does to some objects what [`Transform::transform`] would do to them among all. Returns whether that can be told from
+    /// these alone: it can't where what becomes of one object depends on another.
+    ///
+    /// # Errors
+    /// As [`Transform::transform`].
+    fn again(&self, _world: &mut World<'_>, _map: &mut ResMap) -> Result<bool> {
+        Ok(false)
+    }
 }

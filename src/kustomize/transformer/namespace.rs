@@ -70,6 +70,10 @@ impl Transform for NamespaceTransformer {
         map.list_mut();
         self.check(graph, map)
     }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
+    }
 }
 
 impl NamespaceTransformer {

@@ -123,13 +123,33 @@ impl StrategicMergeTransformer {
 
 impl Transform for StrategicMergeTransformer {
     fn transform(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<()> {
-        for patch in &self.patches {
-            let id = world.graph.org_id(*patch)?;
-            let at = map.by_id(&world.graph, &id).at(world.graph.pos(*patch)).at(self.pos)?;
-            merge_into(world, map, &[at], *patch)?;
-        }
-        Ok(())
+        self.patches
+            .iter()
+            .try_for_each(|patch| self.merge_one(world, map, *patch))
     }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        for patch in &self.patches {
+            if is_for_any(&world.graph, map, *patch)? {
+                self.merge_one(world, map, *patch)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl StrategicMergeTransformer {
+    fn merge_one(&self, world: &mut World<'_>, map: &mut ResMap, patch: Id) -> Result<()> {
+        let id = world.graph.org_id(patch)?;
+        let at = map.by_id(&world.graph, &id).at(world.graph.pos(patch)).at(self.pos)?;
+        merge_into(world, map, &[at], patch)
+    }
+}
+
+/// Whether a patch is for one of these objects.
+fn is_for_any(graph: &Graph, map: &ResMap, patch: Id) -> Result<bool> {
+    let id = graph.org_id(patch)?;
+    Ok(!map.with_any_id(graph, |other| other.is(&id))?.is_empty())
 }
 
 /// What a `patches` entry turned out to be.
@@ -250,6 +270,20 @@ impl Transform for PatchTransformer {
                 Ok(())
             }
         }
+    }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        match (&self.loaded, &self.target) {
+            (Loaded::Merges(patches), None) => {
+                for patch in patches {
+                    if is_for_any(&world.graph, map, *patch)? {
+                        self.merge_one(world, map, *patch)?;
+                    }
+                }
+            }
+            (Loaded::Nothing | Loaded::Json(_) | Loaded::Merges(_), _) => self.transform(world, map)?,
+        }
+        Ok(true)
     }
 }
 
@@ -395,5 +429,9 @@ impl Transform for JsonPatchTransformer {
             map.list_mut()[at].root = Some(patched);
         }
         Ok(())
+    }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
     }
 }

@@ -6,17 +6,19 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kustomize::error::{Context, Error, Result};
-use crate::kustomize::fieldspec::{BackReferences, FieldSpec, visit};
+use crate::kustomize::fieldspec::{BackReferences, FieldSpec, visit_path};
 use crate::kustomize::graph::{Cell, Graph, Id, Put};
 use crate::kustomize::resid::{Gvk, ResId};
 use crate::kustomize::resmap::ResMap;
-use crate::kustomize::resource::note;
+use crate::kustomize::resource::{Resource, Source, note};
 use crate::kustomize::world::World;
 use crate::kustomize::yaml::{Kind, Tag};
 
 /// An object that may be referred to, as it is when references are fixed.
+#[derive(Debug)]
 struct Candidate {
     root: Id,
+    source: Option<Source>,
     cur: ResId,
     org_namespace: String,
     prev: Vec<ResId>,
@@ -25,32 +27,115 @@ struct Candidate {
 }
 
 /// All candidates, and which had a name.
-struct Candidates {
+#[derive(Debug)]
+pub struct Candidates {
     list: Vec<Candidate>,
     by_name: HashMap<String, Vec<usize>>,
+}
+
+impl Candidate {
+    fn of(graph: &Graph, resource: &Resource, root: Id) -> Result<Self> {
+        let texts = |name| graph.note_list(root, name).into_iter().map(str::to_owned).collect();
+        let (cur, prev) = (graph.cur_id(root), graph.prev_ids(root)?);
+        Ok(Self {
+            root,
+            source: resource.source,
+            org_namespace: prev.first().unwrap_or(&cur).effective_namespace().to_owned(),
+            prefixes: texts(note::PREFIXES),
+            suffixes: texts(note::SUFFIXES),
+            cur,
+            prev,
+        })
+    }
+
+    /// Whether references to both come out alike.
+    fn is_called_as(&self, other: &Self) -> bool {
+        let names = |one: &Self| (one.cur.clone(), one.org_namespace.clone(), one.prev.clone());
+        names(self) == names(other) && self.prefixes == other.prefixes && self.suffixes == other.suffixes
+    }
 }
 
 impl Candidates {
     fn of(graph: &Graph, map: &ResMap) -> Result<Self> {
         let mut list = Vec::new();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        for root in map.roots() {
-            let texts = |name| graph.note_list(root, name).into_iter().map(str::to_owned).collect();
-            let (cur, prev) = (graph.cur_id(root), graph.prev_ids(root)?);
-            let names: HashSet<&str> = prev.iter().map(|id| id.name.as_str()).collect();
+        for resource in map.list() {
+            let Some(root) = resource.root else { continue };
+            let candidate = Candidate::of(graph, resource, root)?;
+            let names: HashSet<&str> = candidate.prev.iter().map(|id| id.name.as_str()).collect();
             for name in names {
                 by_name.entry(name.to_owned()).or_default().push(list.len());
             }
-            list.push(Candidate {
-                root,
-                org_namespace: prev.first().unwrap_or(&cur).effective_namespace().to_owned(),
-                prefixes: texts(note::PREFIXES),
-                suffixes: texts(note::SUFFIXES),
-                cur,
-                prev,
-            });
+            list.push(candidate);
         }
         Ok(Self { list, by_name })
+    }
+
+    /// The objects.
+    pub fn roots(&self) -> impl Iterator<Item = Id> {
+        self.list.iter().map(|candidate| candidate.root)
+    }
+
+    /// Where they were read.
+    pub fn sources(&self) -> impl Iterator<Item = Option<Source>> {
+        self.list.iter().map(|candidate| candidate.source)
+    }
+
+    /// Puts objects into the places of those that were read there before; `None` if there are none, or references to them
+    /// would come out differently. Returns the places.
+    pub fn replace(&mut self, graph: &Graph, map: &ResMap) -> Option<Vec<usize>> {
+        let mut places = Vec::new();
+        for resource in map.list() {
+            let new = Candidate::of(graph, resource, resource.root?).ok()?;
+            let at = self.list.iter().position(|there| there.source == new.source)?;
+            if !self.list[at].is_called_as(&new) {
+                return None;
+            }
+            self.list[at] = new;
+            places.push(at);
+        }
+        Some(places)
+    }
+
+    /// Gives the references of the objects at some places the names that their objects have now.
+    ///
+    /// # Errors
+    /// If a name may mean several objects that are not called the same now.
+    pub fn fix(&self, graph: &mut Graph, places: &[usize], references: &[BackReferences]) -> Result<()> {
+        let mut specs_of: HashMap<Gvk, Vec<(&FieldSpec, &Gvk)>> = HashMap::new();
+        for at in places {
+            let referrer = &self.list[*at];
+            let org = referrer.prev.first().unwrap_or(&referrer.cur).gvk.clone();
+            let specs = specs_of.entry(org.clone()).or_insert_with(|| {
+                let all = references
+                    .iter()
+                    .flat_map(|kind| kind.referrers.iter().map(|spec| (spec, &kind.target)));
+                all.filter(|(spec, _)| org.is_selected(&spec.gvk)).collect()
+            });
+            if !specs.is_empty() {
+                self.fix_one(graph, *at, specs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fix_one(&self, graph: &mut Graph, at: usize, specs: &[(&FieldSpec, &Gvk)]) -> Result<()> {
+        let referrer = &self.list[at];
+        let mut fix = Fix {
+            candidates: self,
+            referrer: at,
+            binding_namespaces: binding_namespaces(graph, referrer)?,
+            target: &referrer.cur.gvk,
+            is_role: false,
+        };
+        for (spec, target) in specs {
+            fix.target = target;
+            fix.is_role = spec.path.ends_with("roleRef/name");
+            visit_path(graph, referrer.root, spec, None, |graph, at| fix.set(graph, at))
+                .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.cur))
+                .at(graph.pos(referrer.root))?;
+        }
+        Ok(())
     }
 }
 
@@ -58,42 +143,13 @@ impl Candidates {
 ///
 /// # Errors
 /// If a name may mean several objects that are not called the same now.
-pub fn fix_references(world: &mut World<'_>, map: &mut ResMap, references: &[BackReferences]) -> Result<()> {
+pub fn fix_references(world: &mut World<'_>, map: &mut ResMap, references: &[BackReferences]) -> Result<Candidates> {
     let graph = &mut world.graph;
     let candidates = Candidates::of(graph, map)?;
-    let mut specs_of: HashMap<Gvk, Vec<(&FieldSpec, &Gvk)>> = HashMap::new();
-    for (at, referrer) in candidates.list.iter().enumerate() {
-        let org = referrer.prev.first().unwrap_or(&referrer.cur).gvk.clone();
-        let specs = specs_of.entry(org.clone()).or_insert_with(|| {
-            let all = references
-                .iter()
-                .flat_map(|kind| kind.referrers.iter().map(|spec| (spec, &kind.target)));
-            all.filter(|(spec, _)| org.is_selected(&spec.gvk)).collect()
-        });
-        if specs.is_empty() {
-            continue;
-        }
-        let mut fix = Fix {
-            candidates: &candidates,
-            referrer: at,
-            binding_namespaces: binding_namespaces(graph, referrer)?,
-            target: &referrer.cur.gvk,
-            is_role: false,
-        };
-        for (spec, target) in specs.iter() {
-            fix.target = target;
-            fix.is_role = spec.path.ends_with("roleRef/name");
-            let own = FieldSpec {
-                gvk: Gvk::default(),
-                ..(*spec).clone()
-            };
-            visit(graph, referrer.root, &own, None, |graph, at| fix.set(graph, at))
-                .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.cur))
-                .at(graph.pos(referrer.root))?;
-        }
-    }
+    let all: Vec<usize> = (0..candidates.list.len()).collect();
+    candidates.fix(graph, &all, references)?;
     map.list_mut();
-    Ok(())
+    Ok(candidates)
 }
 
 /// Namespaces whose objects a role binding may refer to: those of its service accounts.

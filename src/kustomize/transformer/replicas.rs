@@ -20,6 +20,26 @@ pub struct ReplicaTransformer {
 
 impl Transform for ReplicaTransformer {
     fn transform(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<()> {
+        if self.set(world, map)? {
+            return Ok(());
+        }
+        let kinds: Vec<String> = self.specs.iter().map(|spec| spec.gvk.to_string()).collect();
+        let why = format!(
+            "resource with name {} does not match a config with the following GVK [{}]",
+            self.replica.name,
+            kinds.join(" ")
+        );
+        Err(Error::resources(why).at(self.replica.pos))
+    }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.set(world, map).map(|_| true)
+    }
+}
+
+impl ReplicaTransformer {
+    /// Sets the number; returns whether there was any object to set it in.
+    fn set(&self, world: &mut World<'_>, map: &ResMap) -> Result<bool> {
         let graph = &mut world.graph;
         let create = Create {
             kind: Kind::Scalar,
@@ -40,15 +60,6 @@ impl Transform for ReplicaTransformer {
                 .at(self.replica.pos)?;
             }
         }
-        if was_found {
-            return Ok(());
-        }
-        let kinds: Vec<String> = self.specs.iter().map(|spec| spec.gvk.to_string()).collect();
-        let why = format!(
-            "resource with name {} does not match a config with the following GVK [{}]",
-            self.replica.name,
-            kinds.join(" ")
-        );
-        Err(Error::resources(why).at(self.replica.pos))
+        Ok(was_found)
     }
 }

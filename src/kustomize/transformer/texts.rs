@@ -46,4 +46,8 @@ impl Transform for TextsTransformer {
         map.drop_hollow(graph);
         Ok(())
     }
+
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        self.transform(world, map).map(|()| true)
+    }
 }

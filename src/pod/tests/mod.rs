@@ -26,6 +26,7 @@ struct World {
     endings: BTreeMap<ContainerId, Ending>,
     pulling: BTreeSet<String>,
     is_gone: bool,
+    is_draining: bool,
     now: Timestamp,
 }
 
@@ -43,6 +44,7 @@ impl World {
             endings: BTreeMap::new(),
             pulling: BTreeSet::new(),
             is_gone: false,
+            is_draining: false,
             now: at(100),
         };
         world.run("a", 0, running());
@@ -131,6 +133,7 @@ impl World {
         plan_pod(Facts {
             pod: &self.pod,
             is_gone: self.is_gone,
+            is_draining: self.is_draining,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
             health: &self.health,
@@ -391,6 +394,31 @@ fn a_deleted_pod_ends_within_its_grace_and_not_later() {
             Plan::Finish,
         ),
         ("no sandbox", deleted().with(|w| w.sandbox = None), Plan::Finish),
+    ]);
+}
+
+#[test]
+fn a_drained_pod_ends_as_its_spec_says_and_rests() {
+    let drained = || World::running().with(|w| w.is_draining = true);
+    check(vec![
+        ("all are told", drained(), stopping(&["a", "b"], at(130))),
+        (
+            "nothing runs any more",
+            drained().with(|w| {
+                w.run("a", 0, exited(0));
+                w.run("b", 0, exited(0));
+            }),
+            Plan::StopSandbox,
+        ),
+        ("no sandbox", drained().with(|w| w.sandbox = None), Plan::Rest),
+        (
+            "one that is deleted as well goes",
+            drained().with(|w| {
+                w.delete(at(130));
+                w.sandbox = None;
+            }),
+            Plan::Finish,
+        ),
     ]);
 }
 
