@@ -1,5 +1,6 @@
 //! kubelocal: a Kubernetes node for one machine, without the cluster and without root.
 
+pub mod access;
 pub mod admit;
 pub mod api;
 pub mod applier;
@@ -17,6 +18,7 @@ pub mod os;
 pub mod pod;
 pub mod probe;
 pub mod runtime;
+pub mod schema;
 pub mod service;
 pub mod source;
 pub mod status;

@@ -24,6 +24,8 @@ mod files;
 mod health;
 #[path = "e2e/images.rs"]
 mod images;
+#[path = "e2e/kubectl.rs"]
+mod kubectl;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/network.rs"]

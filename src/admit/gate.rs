@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::decode::{self, Refusal};
 use super::defaults::{keep_allocated, set_defaults};
 use super::fields::{self, FieldNote};
-use super::path::FieldPath;
+use super::path::{FieldPath, Step};
 use super::problem::{Location, Problem, Severity, SourceText};
 use super::spans::SpanTree;
 use super::typed::Typed;
@@ -258,4 +258,63 @@ pub fn field_notes(value: &Value) -> Vec<FieldNote> {
     decode::kind_of(value)
         .map(|kind| fields::notes(kind, value))
         .unwrap_or_default()
+}
+
+/// Takes away the fields that the object's type does not have, and says which: for clients that do not want them refused.
+pub fn drop_unknown_fields(value: &mut Value) -> Vec<String> {
+    let Ok(kind) = decode::kind_of(value) else {
+        return Vec::new();
+    };
+    // What is of a wrong type is told by the gate.
+    let Some(Ok((_, unknown))) = Typed::decode(kind, value) else {
+        return Vec::new();
+    };
+    for field in &unknown {
+        remove(value, field.path.steps());
+    }
+    let say = |field: &super::strict::Unknown| format!("unknown field \"{}\"", field.path);
+    unknown.iter().map(say).collect()
+}
+
+fn remove(value: &mut Value, steps: &[Step]) {
+    let Some((first, rest)) = steps.split_first() else {
+        return;
+    };
+    match (first, value) {
+        (Step::Field(name) | Step::Key(name), Value::Object(fields)) if rest.is_empty() => drop(fields.remove(name)),
+        (Step::Field(name) | Step::Key(name), Value::Object(fields)) => {
+            fields.get_mut(name).into_iter().for_each(|inner| remove(inner, rest));
+        }
+        (Step::Index(index), Value::Array(items)) => {
+            items.get_mut(*index).into_iter().for_each(|inner| remove(inner, rest));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_dropped_by_name() {
+        let mut value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "colour": "red"},
+            "spec": {"containers": [{"name": "c", "image": "i", "prots": []}], "x": 1}});
+        let mut said = drop_unknown_fields(&mut value);
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "unknown field \"metadata.colour\"",
+                "unknown field \"spec.containers[0].prots\"",
+                "unknown field \"spec.x\""
+            ]
+        );
+        let clean = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        assert_eq!(value, clean);
+        assert_eq!(drop_unknown_fields(&mut value), Vec::<String>::new());
+    }
 }

@@ -13,7 +13,6 @@ mod decode;
 mod defaults;
 mod fields;
 mod gate;
-pub mod lists;
 mod path;
 mod problem;
 #[cfg(test)]
@@ -27,11 +26,12 @@ mod typed;
 mod validate;
 mod yaml;
 
-pub use decode::Refusal;
+pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
-    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_file, admit_file_in, decode_body, field_notes,
+    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_file, admit_file_in, decode_body,
+    drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

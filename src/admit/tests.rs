@@ -1,8 +1,11 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::shape::paths_of;
 use super::*;
+use crate::schema::{Message, Shape};
 
 const POD: &str = "\
 apiVersion: v1
@@ -288,5 +291,62 @@ fn replace(value: &mut Value, place: &mut usize, by: &Value) {
         Value::Object(fields) => fields.values_mut().for_each(|value| replace(value, place, by)),
         Value::Array(items) => items.iter_mut().for_each(|value| replace(value, place, by)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Every field path of a message, as [`paths_of`] writes them.
+fn paths_in_table(message: Message, prefix: &str, found: &mut BTreeSet<String>) {
+    for field in message.fields() {
+        if let (true, Some(inlined)) = (field.is_inline(), field.message()) {
+            paths_in_table(inlined, prefix, found);
+            continue;
+        }
+        let path = if prefix.is_empty() {
+            field.name.to_owned()
+        } else {
+            format!("{prefix}.{}", field.name)
+        };
+        let inner = match field.shape {
+            Shape::One => path.clone(),
+            Shape::List => format!("{path}[]"),
+            Shape::Map => format!("{path}.*"),
+        };
+        found.extend([path, inner.clone()]);
+        field
+            .message()
+            .into_iter()
+            .for_each(|message| paths_in_table(message, &inner, found));
+    }
+}
+
+#[test]
+fn the_table_of_types_has_the_fields_of_the_types() {
+    use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+    use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+    for (kind, typed) in [
+        ("apps.v1.Deployment", paths_of::<Deployment>()),
+        ("apps.v1.ReplicaSet", paths_of::<ReplicaSet>()),
+        ("core.v1.ConfigMap", paths_of::<ConfigMap>()),
+        ("core.v1.Event", paths_of::<Event>()),
+        ("core.v1.Namespace", paths_of::<Namespace>()),
+        ("core.v1.Node", paths_of::<Node>()),
+        ("core.v1.PersistentVolumeClaim", paths_of::<PersistentVolumeClaim>()),
+        ("core.v1.Pod", paths_of::<Pod>()),
+        ("core.v1.Secret", paths_of::<Secret>()),
+        ("core.v1.Service", paths_of::<Service>()),
+    ] {
+        let mut table = BTreeSet::new();
+        let message = Message::named(&format!("k8s.io.api.{kind}")).expect("in the table");
+        paths_in_table(message, "", &mut table);
+        // The table was made a month before the release that added this report of a node's own.
+        table.insert("status.nodeInfo.runningInUserNamespace".to_owned());
+        table.retain(|path| kind == "core.v1.Node" || !path.starts_with("status.nodeInfo"));
+        let (missing, surplus): (Vec<_>, Vec<_>) = typed
+            .symmetric_difference(&table)
+            .partition(|path| typed.contains(*path));
+        assert!(
+            missing.is_empty() && surplus.is_empty(),
+            "{kind}: missing {missing:?}, surplus {surplus:?}"
+        );
     }
 }

@@ -108,12 +108,7 @@ impl ApiError {
 
     /// 422: the object's content is refused, one cause per fault.
     pub fn invalid(kind: &'static Kind, name: &str, causes: Vec<Cause>) -> Self {
-        let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
-        let faults = if faults.len() == 1 {
-            faults.concat()
-        } else {
-            format!("[{}]", faults.join(", "))
-        };
+        let faults = faults(&causes);
         let what = if kind.group.is_empty() {
             kind.kind.to_owned()
         } else {
@@ -129,6 +124,34 @@ impl ApiError {
             causes,
         }));
         error
+    }
+
+    /// 422: options of a request are refused (`ListOptions`, `PatchOptions` …).
+    pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Self {
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", faults(&causes));
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        error.details = Some(Box::new(Details {
+            name: String::new(),
+            group: "meta.k8s.io".to_owned(),
+            kind: kind.to_owned(),
+            causes,
+        }));
+        error
+    }
+
+    /// 413.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// 504.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
+    }
+
+    /// Adds what clients look for besides the reason.
+    pub fn add_cause(&mut self, cause: Cause) {
+        self.details.get_or_insert_default().causes.push(cause);
     }
 
     /// 500.
@@ -170,6 +193,15 @@ impl ApiError {
             status["details"] = about;
         }
         status
+    }
+}
+
+fn faults(causes: &[Cause]) -> String {
+    let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+    if faults.len() == 1 {
+        faults.concat()
+    } else {
+        format!("[{}]", faults.join(", "))
     }
 }
 

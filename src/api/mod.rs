@@ -1,21 +1,27 @@
 //! The Kubernetes API of the node: HTTP in, store reads and writes out.
 //!
 //! Requests are taken apart by `request` (pure), answered by `read`, `write`, `pods` (log, exec, attach) and, below
-//! `/kubelocal/v1/`, by `images`, `node` and `sources`. Kinds come from the table in `model`, so that none has a path of its own.
+//! `/kubelocal/v1/`, by `images`, `node` and `sources`; what is about no object (discovery, OpenAPI) by `root`. Kinds come from the table in `model`, so that none has a path of its own.
 //! The room decides nothing about pods: it writes what is wanted and shows what is.
 
 mod body;
+mod discovery;
 mod disk;
 mod error;
 mod fields;
 mod images;
+mod listen;
 mod log;
 mod node;
 pub mod own;
+mod page;
+mod patch;
 mod pods;
 mod pulls;
 mod read;
 mod request;
+mod review;
+mod root;
 mod sources;
 mod streams;
 pub mod table;
@@ -26,13 +32,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use serde_json::json;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::image::{ImageStore, Puller};
 use crate::model::Clock;
@@ -42,6 +42,9 @@ use crate::store::Store;
 use body::{Answer, Body};
 use error::ApiError;
 use request::{Query, Target, Verb};
+use review::Review;
+
+pub use listen::{serve, serve_loopback};
 
 /// The Kubernetes version whose API this is, as `/version` tells it.
 pub const KUBERNETES_VERSION: &str = "v1.37.0+kubelocal";
@@ -85,45 +88,6 @@ pub struct NodeFacts {
     pub warnings: Vec<String>,
 }
 
-/// Answers requests on `listener` until `stop`, then lets those under way end.
-pub async fn serve(api: Arc<Api>, listener: UnixListener, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(api.clone(), stream, stop.clone()))),
-                Err(error) => {
-                    // Out of descriptors, most likely: others must end before the next can begin.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-    while connections.join_next().await.is_some() {}
-}
-
-async fn connection(api: Arc<Api>, stream: UnixStream, stop: CancellationToken) {
-    let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
-    });
-    let http = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(http);
-    let ended = tokio::select! {
-        ended = http.as_mut() => ended,
-        // Flows have no end of their own: they are cut, and clients connect to the next node.
-        () = stop.cancelled() => return,
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
-    }
-}
-
 impl Api {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -139,12 +103,11 @@ impl Api {
         if path.starts_with("/kubelocal/v1/") {
             return self.route_own(&path, request).await;
         }
-        match path.trim_end_matches('/') {
-            "/healthz" | "/livez" | "/readyz" => {
-                return Ok(body::typed(StatusCode::OK, "text/plain", body::whole("ok")));
-            }
-            "/version" => return Ok(body::json(StatusCode::OK, &version())),
-            _ => {}
+        if let Some(answer) = root::answer(&path, &request) {
+            return answer;
+        }
+        if let Some(review) = Review::at(&path) {
+            return self.review(review, request).await;
         }
         let target = Target::parse(&path).ok_or_else(ApiError::no_such_path)?;
         self.route_resource(target, request).await
@@ -157,7 +120,8 @@ impl Api {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
             ("Pod", "attach") => return self.attach(&target, &query, request).await,
-            (_, "" | "status") => {}
+            ("Pod", "eviction") | (_, "" | "status") => {}
+            (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }
         let accept = request
@@ -167,13 +131,13 @@ impl Api {
             .unwrap_or_default();
         let now = self.clock.now();
         match verb {
+            Verb::Get if target.subresource == "scale" => read::scale(&self.store, &target),
             Verb::Get => read::get(&self.store, &target, &query, accept, now),
             Verb::List => read::list(&self.store, &target, &query, accept, now),
             Verb::Watch => read::watch(&self.store, &target, &query, accept, self.clock.clone()),
-            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 self.write(verb, &target, &query, request).await
             }
-            Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
         }
     }
 
@@ -201,14 +165,4 @@ impl Api {
             _ => Err(ApiError::no_such_path()),
         }
     }
-}
-
-fn version() -> serde_json::Value {
-    json!({
-        "major": "1",
-        "minor": "37",
-        "gitVersion": KUBERNETES_VERSION,
-        "gitTreeState": "clean",
-        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
-    })
 }

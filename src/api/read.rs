@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::body::{self, Answer};
-use super::error::ApiError;
+use super::error::{ApiError, Cause};
 use super::fields::FieldSelector;
+use super::page::Page;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
+use super::write::scale_of;
 use crate::admit::apply::shown;
 use crate::model::{Kind, LabelSelector, Object};
 use crate::store::{Change, ChangeKind, Snapshot, Store, Watcher};
@@ -58,7 +60,7 @@ impl Form {
 
 /// Which objects are asked for.
 #[derive(Debug, Clone)]
-struct Filter {
+pub(super) struct Filter {
     kind: &'static Kind,
     namespace: Option<String>,
     labels: LabelSelector,
@@ -66,7 +68,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn of(target: &Target, query: &Query) -> Result<Self, ApiError> {
+    pub(super) fn of(target: &Target, query: &Query) -> Result<Self, ApiError> {
         let labels = LabelSelector::parse(query.text("labelSelector"));
         Ok(Self {
             kind: target.kind,
@@ -86,7 +88,7 @@ impl Filter {
             && self.fields.matches(object)
     }
 
-    fn list(&self, store: &Store) -> Snapshot {
+    pub(super) fn list(&self, store: &Store) -> Snapshot {
         let mut snapshot = store.list(self.kind, self.namespace.as_deref());
         snapshot.items.retain(|object| self.matches(object));
         snapshot
@@ -108,10 +110,20 @@ pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, n
     Ok(body::json(StatusCode::OK, &answer))
 }
 
+/// How many replicas an object has and wants.
+pub(super) fn scale(store: &Store, target: &Target) -> Answer {
+    let key = target.key()?;
+    let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
+    Ok(body::json(StatusCode::OK, &scale_of(&object)))
+}
+
 /// A collection.
 pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
-    let snapshot = Filter::of(target, query)?.list(store);
-    let metadata = json!({"resourceVersion": snapshot.resource_version.to_string()});
+    let (filter, page) = (Filter::of(target, query)?, Page::of(query)?);
+    let mut snapshot = page.list(store, target.kind, target.namespace.as_deref())?;
+    snapshot.items.retain(|object| filter.matches(object));
+    let is_selected = !query.text("labelSelector").is_empty() || !query.text("fieldSelector").is_empty();
+    let metadata = page.cut(&mut snapshot.items, snapshot.resource_version, is_selected);
     let values = snapshot.items.iter().map(|object| object.value());
     let answer = match Form::of(accept, query)? {
         Form::Plain => {
@@ -188,6 +200,15 @@ enum Start {
 impl Start {
     fn of(query: &Query) -> Result<Self, ApiError> {
         if query.flag("sendInitialEvents") {
+            if query.text("resourceVersionMatch") != "NotOlderThan" {
+                let cause = Cause {
+                    reason: "FieldValueForbidden".to_owned(),
+                    message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                        .to_owned(),
+                    field: "resourceVersionMatch".to_owned(),
+                };
+                return Err(ApiError::invalid_options("ListOptions", vec![cause]));
+            }
             return Ok(Self::InitialEvents);
         }
         Ok(query.number("resourceVersion")?.map_or(Self::Now, Self::After))

@@ -18,7 +18,9 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::body::{self, Answer, Body};
 use super::error::ApiError;
@@ -141,7 +143,12 @@ async fn send(mut queue: mpsc::Receiver<Vec<u8>>, mut sink: SplitSink<Socket, Me
             return;
         }
     }
-    // The client may have closed first.
+    // Go's clients take any other end for a failure. The client may have closed first.
+    let normal = CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    let _ = sink.send(Message::Close(Some(normal))).await;
     let _ = sink.close().await;
 }
 

@@ -31,6 +31,7 @@ mod follow;
 mod get;
 mod image;
 pub mod jsonpath;
+mod kubeconfig;
 mod kustomize;
 mod logs;
 mod node;
@@ -85,6 +86,7 @@ enum Verb {
     Image(image::ImageVerb),
     #[command(subcommand)]
     Kustomize(kustomize::KustomizeVerb),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     Build(build::BuildArgs),
     Df(df::DfArgs),
     Status(status::StatusArgs),
@@ -158,6 +160,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
         Verb::Kustomize(verb) => kustomize::run(verb),
+        Verb::Kubeconfig(args) => kubeconfig::run(args).await,
         Verb::Build(args) => build::run(args).await,
         Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,

@@ -28,6 +28,8 @@ pub struct Paths {
     pub volumes: PathBuf,
     /// The node's settings.
     pub config: PathBuf,
+    /// What clients such as kubectl need to reach the API.
+    pub kubeconfig: PathBuf,
     /// The Kubernetes API of this node, for its owner only.
     pub api_socket: PathBuf,
     /// Held by the running node.
@@ -97,6 +99,7 @@ impl Paths {
             pods: home.join("pods"),
             volumes: home.join("volumes"),
             config: home.join("config.yaml"),
+            kubeconfig: home.join("kubeconfig"),
             log: home.join("node.log"),
             api_socket: run_dir.join("api.sock"),
             lock: run_dir.join("lock"),

@@ -24,6 +24,8 @@ pub struct Config {
     pub registries: BTreeMap<String, HostSettings>,
     /// What names without a registry mean.
     pub short_names: BTreeMap<String, String>,
+    /// The port of the API on loopback; without a word the one of the last time, or any that is free.
+    pub api_port: Option<u16>,
     /// How much of the disk images may take.
     pub images: ImageSettings,
 }

@@ -1,6 +1,7 @@
 //! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
 
 mod config;
+mod listen;
 mod lock;
 mod namespaces;
 mod report;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::process::Pid;
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -33,6 +33,7 @@ use crate::store::{Store, StoreError};
 use crate::{applier, controller, service};
 
 use config::Config;
+use listen::Loopback;
 use lock::LockError;
 use namespaces::Mode;
 
@@ -146,7 +147,8 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
     let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
-    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, end, &ends).await?);
+    let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
+    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?);
     tasks.extend(services);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
@@ -215,9 +217,10 @@ async fn spawn_all(
     facts: NodeFacts,
     paths: &Paths,
     config: &Config,
+    loopback: Loopback,
     end: watch::Sender<Option<bool>>,
     ends: &Ends,
-) -> Result<[JoinHandle<()>; 6], Failure> {
+) -> Result<[JoinHandle<()>; 8], Failure> {
     let Rooms {
         store,
         runtime,
@@ -235,7 +238,7 @@ async fn spawn_all(
         recorder.clone(),
         clock.clone(),
     );
-    let listener = listen(paths)?;
+    let socket = listen::socket(paths)?;
     let kubelet = Rooms {
         recorder: recorder.component("kubelet"),
         ..rooms
@@ -252,7 +255,8 @@ async fn spawn_all(
     let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
-    let api = Api {
+    let keeper = loopback.keeper.run(clock.clone(), stop.clone());
+    let api = Arc::new(Api {
         store,
         runtime,
         images,
@@ -261,23 +265,18 @@ async fn spawn_all(
         clock,
         facts,
         end,
-    };
+    });
+    let over_tls = api::serve_loopback(api.clone(), loopback.listener, loopback.tls, stop.clone());
     Ok([
         tokio::spawn(pods),
         tokio::spawn(sources),
         tokio::spawn(controllers),
         tokio::spawn(collector),
         tokio::spawn(rest),
-        tokio::spawn(api::serve(Arc::new(api), listener, stop.clone())),
+        tokio::spawn(api::serve(api, socket, stop.clone())),
+        tokio::spawn(over_tls),
+        tokio::spawn(keeper),
     ])
-}
-
-/// Listens where only the owner may connect. A socket that a killed node left is replaced: we hold the lock.
-fn listen(paths: &Paths) -> Result<UnixListener, Failure> {
-    let _ = std::fs::remove_file(&paths.api_socket);
-    let listener = UnixListener::bind(&paths.api_socket).map_err(|e| format!("{}: {e}", paths.api_socket.display()))?;
-    std::fs::set_permissions(&paths.api_socket, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {

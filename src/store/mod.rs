@@ -94,6 +94,28 @@ impl Store {
         }
     }
 
+    /// All objects of a kind, or those of one namespace, as they were at `resource_version`.
+    ///
+    /// # Errors
+    /// When changes since then are no longer known.
+    pub fn list_at(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        resource_version: u64,
+    ) -> Result<Snapshot, Expired> {
+        let state = self.lock();
+        let expired = Expired {
+            asked: resource_version,
+            current: state.resource_version(),
+        };
+        let items = state.list_at(kind, namespace, resource_version).ok_or(expired)?;
+        Ok(Snapshot {
+            items,
+            resource_version,
+        })
+    }
+
     /// The objects that name `uid` among their owners.
     pub fn dependents(&self, uid: &str) -> Vec<Arc<Object>> {
         self.lock().dependents(uid)

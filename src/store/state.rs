@@ -88,6 +88,30 @@ impl State {
             .collect()
     }
 
+    /// What [`State::list`] was at `resource_version`: the present with every change since then taken back. `None` when some of
+    /// them are forgotten.
+    pub(super) fn list_at(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        resource_version: u64,
+    ) -> Option<Vec<Arc<Object>>> {
+        let changes: Vec<_> = self.changes_after(resource_version)?.collect();
+        let present = self.list(kind, namespace).into_iter();
+        let mut items: BTreeMap<Key, _> = present.map(|object| (object.key().clone(), object)).collect();
+        for change in changes.into_iter().rev() {
+            let key = change.object.key();
+            if key.kind() != kind || namespace.is_some_and(|n| kind.namespaced && key.namespace != n) {
+                continue;
+            }
+            match &change.old {
+                Some(old) => items.insert(key.clone(), old.clone()),
+                None => items.remove(key),
+            };
+        }
+        Some(items.into_values().collect())
+    }
+
     pub(super) fn dependents(&self, uid: &str) -> Vec<Arc<Object>> {
         let keys = self.dependents.get(uid).into_iter().flatten();
         keys.filter_map(|key| self.objects.get(key).cloned()).collect()

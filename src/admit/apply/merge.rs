@@ -6,7 +6,7 @@ use super::fieldset::FieldSet;
 use super::schema::{Schema, Shape, field_element};
 
 /// Every field that a value names.
-pub fn fields_of(value: &Value, schema: &Schema<'_>) -> FieldSet {
+pub fn fields_of(value: &Value, schema: &Schema) -> FieldSet {
     let mut set = FieldSet::default();
     for_each_part(value, schema, |element, part, at, is_item| {
         let inside = fields_of(part, &at);
@@ -19,7 +19,7 @@ pub fn fields_of(value: &Value, schema: &Schema<'_>) -> FieldSet {
 }
 
 /// The fields of `new` that `old` does not have, or has with another value.
-pub fn changed(old: &Value, new: &Value, schema: &Schema<'_>) -> FieldSet {
+pub fn changed(old: &Value, new: &Value, schema: &Schema) -> FieldSet {
     let shape = schema.shape(new);
     let mut set = FieldSet::default();
     for_each_part(new, schema, |element, part, at, is_item| {
@@ -47,7 +47,7 @@ pub fn changed(old: &Value, new: &Value, schema: &Schema<'_>) -> FieldSet {
 }
 
 /// Lays `config` over `live`: what it names is set, what it does not name stays.
-pub fn merge(live: &Value, config: &Value, schema: &Schema<'_>) -> Value {
+pub fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
     match (schema.shape(config), live, config) {
         (Shape::Fields, Value::Object(live), Value::Object(config)) => {
             let mut merged = live.clone();
@@ -65,7 +65,7 @@ pub fn merge(live: &Value, config: &Value, schema: &Schema<'_>) -> Value {
 }
 
 /// Items in the order of `config`; items that only `live` has stay behind the ones they stood behind.
-fn merge_lists(live: &[Value], config: &[Value], shape: Shape, schema: &Schema<'_>) -> Vec<Value> {
+fn merge_lists(live: &[Value], config: &[Value], shape: Shape, schema: &Schema) -> Vec<Value> {
     let before: Vec<(String, &Value)> = live.iter().map(|item| (shape.element(item), item)).collect();
     let mut wanted = config.iter().map(|item| (shape.element(item), item)).peekable();
     let names: Vec<String> = config.iter().map(|item| shape.element(item)).collect();
@@ -98,11 +98,11 @@ fn merge_lists(live: &[Value], config: &[Value], shape: Shape, schema: &Schema<'
 /// Takes out of `value` what is in `dropped` and not in `kept`. A field that is dropped goes with all that is in it, because
 /// what others did not claim there (defaults) has lost its reason; only in metadata, where the node's controllers
 /// write beside the author, nothing goes but the fields named.
-pub fn prune(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Schema<'_>) {
+pub fn prune(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Schema) {
     prune_level(value, dropped, kept, schema, false);
 }
 
-fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Schema<'_>, is_metadata: bool) {
+fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Schema, is_metadata: bool) {
     let none = FieldSet::default();
     let shape = schema.shape(value);
     for (element, inside) in dropped.elements() {
@@ -129,7 +129,7 @@ fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &
 }
 
 /// Takes out of the set what the value no longer has.
-pub fn retain_existing(set: &mut FieldSet, value: &Value, schema: &Schema<'_>) {
+pub fn retain_existing(set: &mut FieldSet, value: &Value, schema: &Schema) {
     let shape = schema.shape(value);
     set.retain(|element, inside| {
         let Some(part) = part_of(value, element, shape) else {
@@ -146,7 +146,7 @@ pub fn retain_existing(set: &mut FieldSet, value: &Value, schema: &Schema<'_>) {
 }
 
 /// Calls the function with each part of a value: its element, itself, its place, and whether it is an item of a list.
-fn for_each_part<'v>(value: &'v Value, schema: &Schema<'_>, mut each: impl FnMut(String, &'v Value, Schema<'_>, bool)) {
+fn for_each_part<'v>(value: &'v Value, schema: &Schema, mut each: impl FnMut(String, &'v Value, Schema, bool)) {
     match (schema.shape(value), value) {
         (Shape::Fields, Value::Object(fields)) => {
             for (name, part) in fields {

@@ -1,0 +1,177 @@
+//! Objects that change: as a whole, by a patch, or by server-side apply.
+
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::Writer;
+use crate::admit;
+use crate::api::body::{self, Answer, Body};
+use crate::api::error::{ApiError, Cause};
+use crate::api::patch::{PatchType, patch};
+use crate::applier::{self, Outcome};
+use crate::model::{Key, Object};
+use crate::schema::Message;
+use crate::store::StoreError;
+
+/// How often a patch is tried anew when others write between its read and its write (`k8s.io/apiserver` `MaxRetryWhenPatchConflicts`).
+const TRIES: usize = 5;
+
+/// What a write made of an object, or would have made.
+pub(super) struct Replaced {
+    pub object: Value,
+    pub warnings: Vec<String>,
+}
+
+impl Replaced {
+    fn answer(self) -> Response<Body> {
+        body::with_warnings(body::object(StatusCode::OK, self.object), &self.warnings)
+    }
+}
+
+impl Writer<'_> {
+    pub(super) fn update(&self, bytes: &[u8]) -> Answer {
+        let key = self.target.key()?;
+        let mut value = self.decode(bytes)?;
+        self.place(&mut value, Some(&key))?;
+        let live = self.live(&key)?;
+        let uid = value
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if !uid.is_empty() && uid != live.uid() {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                live.uid()
+            );
+            return Err(StoreError::Conflict { key, why }.into());
+        }
+        self.replace(&live, value).map(Replaced::answer)
+    }
+
+    pub(super) fn patch(&self, bytes: &[u8]) -> Answer {
+        let key = self.target.key()?;
+        if self.content_type == "application/apply-patch+yaml" {
+            return self.apply(&key, bytes);
+        }
+        let how = self.patch_type()?;
+        let replaced = self.with_retries(&key, |live| {
+            let mut value = live.value().clone();
+            patch(&key, Message::of(key.kind()), how, &mut value, bytes)?;
+            self.replace(live, value)
+        });
+        replaced.map(Replaced::answer)
+    }
+
+    /// How a patch is to be read.
+    pub(super) fn patch_type(&self) -> Result<PatchType, ApiError> {
+        if self.query.flag("force") {
+            let cause = Cause {
+                reason: "FieldValueForbidden".to_owned(),
+                message: "Forbidden: may not be specified for non-apply patch".to_owned(),
+                field: "force".to_owned(),
+            };
+            return Err(ApiError::invalid_options("PatchOptions", vec![cause]));
+        }
+        PatchType::of(self.content_type).ok_or_else(|| {
+            ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+                 application/apply-patch+yaml",
+            )
+        })
+    }
+
+    pub(super) fn live(&self, key: &Key) -> Result<std::sync::Arc<Object>, ApiError> {
+        self.api.store.get(key).ok_or_else(|| ApiError::not_found(key))
+    }
+
+    /// Tries a change on the newest object until nobody writes in between. What the client made conditional itself fails the second
+    /// time, and nobody writes then.
+    pub(super) fn with_retries(
+        &self,
+        key: &Key,
+        attempt: impl Fn(&Object) -> Result<Replaced, ApiError>,
+    ) -> Result<Replaced, ApiError> {
+        let version = |object: &Object| object.text("/metadata/resourceVersion").to_owned();
+        for _ in 1..TRIES {
+            let live = self.live(key)?;
+            match attempt(&live) {
+                Err(error) if error.code == StatusCode::CONFLICT && version(&*self.live(key)?) != version(&live) => {}
+                done => return done,
+            }
+        }
+        attempt(&*self.live(key)?)
+    }
+
+    /// Writes `value` over the object as it was seen, through the gate. A `resourceVersion` in it makes that conditional.
+    pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
+        let mut warnings = self.settle_fields(&mut value)?;
+        warnings.extend(self.warnings(&value, Some(live))?);
+        let next = admit::admit(&value, Some(live)).map_err(|refused| self.refused(refused))?;
+        let (subresource, now) = (&self.target.subresource, self.api.clock.now());
+        let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
+        if !self.is_dry_run {
+            let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+            let is_conditional = asked.is_some_and(|asked| !asked.is_empty());
+            let write = |object: &mut Object| {
+                if !is_conditional {
+                    next["metadata"]["resourceVersion"] = object.text("/metadata/resourceVersion").into();
+                }
+                *object.value_mut() = next;
+            };
+            let written = match subresource.as_str() {
+                "status" => self.api.store.update_status(live.key(), write)?,
+                _ => self.api.store.update(live.key(), write)?,
+            };
+            next = written.object.value().clone();
+        }
+        Ok(Replaced { object: next, warnings })
+    }
+
+    /// Refuses what no apply may say.
+    fn check_apply(&self, config: &Value) -> Result<(), ApiError> {
+        if self.query.text("fieldManager").is_empty() {
+            let cause = Cause {
+                reason: "FieldValueRequired".to_owned(),
+                message: "Required value: is required for apply patch".to_owned(),
+                field: "fieldManager".to_owned(),
+            };
+            return Err(ApiError::invalid_options("PatchOptions", vec![cause]));
+        }
+        if config
+            .pointer("/metadata/managedFields")
+            .is_some_and(|fields| !fields.is_null())
+        {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply(&self, key: &Key, bytes: &[u8]) -> Answer {
+        let mut config = self.decode(bytes)?;
+        self.place(&mut config, Some(key))?;
+        self.check_namespace()?;
+        self.check_apply(&config)?;
+        let mut warnings = self.settle_fields(&mut config)?;
+        let live = self.api.store.get(key);
+        warnings.extend(self.warnings(&config, live.as_deref())?);
+        let request = applier::Request {
+            config: &config,
+            key,
+            manager: &self.manager,
+            force: self.query.flag("force"),
+            dry_run: self.is_dry_run,
+            now: self.api.clock.now(),
+        };
+        let applied = applier::apply(&self.api.store, request).map_err(|error| self.not_applied(error))?;
+        let code = if applied.outcome == Outcome::Created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        Ok(body::with_warnings(
+            body::object(code, applied.object.value().clone()),
+            &warnings,
+        ))
+    }
+}

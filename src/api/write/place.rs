@@ -1,0 +1,117 @@
+//! What the path of a request says about its body.
+
+use serde_json::{Value, json};
+
+use super::Writer;
+use crate::api::error::ApiError;
+use crate::model::Key;
+
+/// What names are generated from: no vowels and nothing that looks alike (`k8s.io/apimachinery/pkg/util/rand`).
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The longest base of a generated name: with its five letters it is still a name (`k8s.io/apiserver/pkg/storage/names`).
+const LONGEST_BASE: usize = 58;
+
+impl Writer<'_> {
+    /// Fills in what the path says, and refuses a body that says otherwise.
+    pub(super) fn place(&self, value: &mut Value, key: Option<&Key>) -> Result<(), ApiError> {
+        let kind = self.target.kind;
+        let Some(object) = value.as_object_mut() else {
+            return Err(ApiError::bad_request("the body is not an object"));
+        };
+        let expected = [
+            ("apiVersion", "API version", kind.api_version()),
+            ("kind", "kind", kind.kind.to_owned()),
+        ];
+        for (field, what, expected) in expected {
+            let found = object.entry(field).or_insert(Value::Null);
+            // Some clients leave it to the path.
+            if found.is_null() || found == "" {
+                *found = expected.into();
+            } else if *found != expected.as_str() {
+                let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+                return Err(ApiError::bad_request(format!(
+                    "the {what} in the data ({found}) does not match the expected {what} ({expected})"
+                )));
+            }
+        }
+        let metadata = object.entry("metadata").or_insert_with(|| json!({}));
+        let Some(metadata) = metadata.as_object_mut() else {
+            return Err(ApiError::bad_request("metadata is not an object"));
+        };
+        if let Some(namespace) = &self.target.namespace {
+            let same = metadata.entry("namespace").or_insert_with(|| namespace.as_str().into()) == namespace.as_str();
+            if !same {
+                let message = "the namespace of the provided object does not match the namespace sent on the request";
+                return Err(ApiError::bad_request(message));
+            }
+        }
+        if let Some(key) = key {
+            let name = metadata.entry("name").or_insert_with(|| key.name.as_str().into());
+            if name != key.name.as_str() {
+                let message = format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    key.name
+                );
+                return Err(ApiError::bad_request(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// New objects need their namespace to be there (`NamespaceLifecycle` admission).
+    pub(super) fn check_namespace(&self) -> Result<(), ApiError> {
+        let kind = crate::model::kind("v1", "Namespace").expect("in the table");
+        let Some(namespace) = &self.target.namespace else {
+            return Ok(());
+        };
+        let key = Key::new(kind, "", namespace);
+        self.api
+            .store
+            .get(&key)
+            .map(drop)
+            .ok_or_else(|| ApiError::not_found(&key))
+    }
+
+    /// Gives an object that asks for it a name of its own.
+    pub(super) fn generate_name(value: &mut Value) {
+        let text = |field: &str| value.pointer(field).and_then(Value::as_str).unwrap_or_default();
+        let (name, base) = (text("/metadata/name"), text("/metadata/generateName"));
+        if name.is_empty() && !base.is_empty() {
+            value["metadata"]["name"] = generated(base, uuid::Uuid::new_v4().as_bytes()).into();
+        }
+    }
+}
+
+/// A name of `base` and five letters that `random` chooses.
+fn generated(base: &str, random: &[u8; 16]) -> String {
+    let end = (0..=LONGEST_BASE.min(base.len()))
+        .rev()
+        .find(|end| base.is_char_boundary(*end));
+    let letters = random
+        .iter()
+        .take(5)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+    base[..end.unwrap_or(0)].chars().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_keep_their_base_and_stay_names() {
+        assert_eq!(generated("web-", &[0; 16]), "web-bbbbb");
+        assert_eq!(
+            generated(&"x".repeat(80), &[26; 16]),
+            format!("{}99999", "x".repeat(58))
+        );
+        let named = |mut value: Value| {
+            Writer::generate_name(&mut value);
+            value["metadata"]["name"].as_str().unwrap_or_default().len()
+        };
+        assert_eq!(named(json!({"metadata": {"generateName": "a-"}})), 7);
+        assert_eq!(named(json!({"metadata": {"generateName": "a-", "name": "b"}})), 1);
+        assert_eq!(named(json!({"metadata": {}})), 0);
+    }
+}
