@@ -59,6 +59,7 @@ fn running(pod: &Pod) -> SandboxStatus {
             share_pid: false,
         },
         alive: true,
+        ips: Vec::new(),
         created_at,
         containers: containers(pod).iter().enumerate().map(run).collect(),
     }

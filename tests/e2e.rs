@@ -28,6 +28,8 @@ mod images;
 mod kubectl;
 #[path = "e2e/life.rs"]
 mod life;
+#[path = "e2e/network.rs"]
+mod network;
 #[path = "e2e/node.rs"]
 mod node;
 #[path = "e2e/registry.rs"]

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kubelocal::api::{NodeFacts, serve};
 use kubelocal::event::EventRecorder;
-use kubelocal::image::{ImageStore, LoginFiles, Puller};
+use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
 use kubelocal::model::{Clock, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
@@ -28,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A node with an image `test:1` and a directory of manifests.
 struct Node {
     dir: TempDir,
+    images: ImageStore,
     runtime: FakeRuntime,
     client: kube::Client,
     stop: CancellationToken,
@@ -43,31 +44,23 @@ impl Node {
         let image = images.clone();
         let imported = tokio::task::spawn_blocking(move || image.import(rootfs().as_slice(), "test:1")).await;
         imported.expect("does not panic").expect("imports");
-        let puller = Puller::new(images.clone(), LoginFiles::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::in_memory(clock.clone());
         let runtime = FakeRuntime::new(Timestamp::now());
         let recorder = EventRecorder::new(store.clone(), clock.clone(), "test");
         let stop = CancellationToken::new();
-        let rooms = Rooms {
-            store: store.clone(),
-            runtime: Arc::new(runtime.clone()),
-            images: images.clone(),
-            puller: puller.clone(),
-            recorder: recorder.clone(),
-            clock: clock.clone(),
-            host: host(path("pods")),
-        };
+        let rooms = rooms(&store, &runtime, &images, path("pods"));
         let ends = kubelocal::pod::Ends {
             stop: stop.clone(),
             ..Default::default()
         };
-        let (bells, pods) = kubelocal::pod::run(Arc::new(rooms), ends);
+        let running = kubelocal::pod::run(Arc::new(rooms), ends).await;
+        let (bells, pods) = running.expect("the fake can list");
         let api = kubelocal::api::Api {
             store: store.clone(),
             runtime: Arc::new(runtime.clone()),
-            images,
-            puller,
+            images: images.clone(),
+            puller: Puller::new(images.clone(), LoginFiles::default()),
             bells,
             clock: clock.clone(),
             facts: facts(dir.path().to_owned()),
@@ -89,6 +82,7 @@ impl Node {
         let client = kubelocal::cli::transport::client(&path("api.sock"), "default");
         Self {
             dir,
+            images,
             runtime,
             client,
             stop,
@@ -148,10 +142,24 @@ fn rootfs() -> Vec<u8> {
     tar.into_inner().expect("ends")
 }
 
+fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, pods_dir: PathBuf) -> Rooms {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Rooms {
+        store: store.clone(),
+        runtime: Arc::new(runtime.clone()),
+        images: images.clone(),
+        puller: Puller::new(images.clone(), LoginFiles::default()),
+        recorder: EventRecorder::new(store.clone(), clock.clone(), "test"),
+        clock,
+        host: host(pods_dir),
+    }
+}
+
 fn host(pods_dir: PathBuf) -> Host {
     Host {
         node_name: "test".into(),
         ips: vec!["127.0.0.1".into()],
+        dns: None,
         cpus: 2,
         memory: 1 << 30,
         pods_dir,
@@ -350,5 +358,33 @@ async fn the_api_applies_owns_fields_and_deletes() {
         unknown.to_string().contains("deployments.apps \"api\" not found"),
         "{unknown}"
     );
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_stays_for_as_long_as_something_runs_from_it() {
+    let node = Node::start().await;
+    node.write("one.yaml", &pod("a"));
+    node.until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    // Whoever asks for the removal does not know the pod, as one that looked at the pods before it came.
+    let remove = |images: &ImageStore| images.remove("test:1", &|_| false);
+    let refused = remove(&node.images);
+    assert!(matches!(refused, Err(ImageError::InUse(_))), "{refused:?}");
+    // Nor is there an instant at the start of a next node, which has forgotten the pod, or has yet to look at it.
+    let images = ImageStore::open(&node.dir.path().join("images")).expect("opens");
+    let store = Store::in_memory(Arc::new(SystemClock));
+    let next = rooms(&store, &node.runtime, &images, node.dir.path().join("pods"));
+    let started = kubelocal::pod::run(Arc::new(next), kubelocal::pod::Ends::default()).await;
+    let refused = remove(&images);
+    assert!(matches!(refused, Err(ImageError::InUse(_))), "{refused:?}");
+    drop(started);
+    node.remove("one.yaml");
+    node.until("none", <[Pod]>::is_empty).await;
+    let start = Instant::now();
+    while let Err(error) = remove(&node.images) {
+        assert!(start.elapsed() < DEADLINE, "never: {error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     node.end().await;
 }

@@ -13,9 +13,15 @@ mod scripted;
 
 #[path = "registry/access.rs"]
 mod access;
+#[path = "registry/crash.rs"]
+mod crash;
 #[path = "registry/hostile.rs"]
 mod hostile;
 #[path = "registry/pulls.rs"]
 mod pulls;
 #[path = "registry/real.rs"]
 mod real;
+#[path = "registry/shared.rs"]
+mod shared;
+#[path = "registry/unpacked.rs"]
+mod unpacked;

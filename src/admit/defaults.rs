@@ -4,6 +4,7 @@
 //! Pure and idempotent: defaulting twice is defaulting once. Numbers are upstream's. Holds no validation, and assigns
 //! nothing that needs state (addresses, node ports).
 
+mod endpoints;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ mod workload;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Namespace, NamespaceStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Secret, Service,
+    Namespace, NamespaceStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Secret, Service, ServiceSpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -29,6 +30,8 @@ pub fn set_defaults(object: &mut Typed) {
         Typed::Secret(secret) => default_secret(secret),
         Typed::Namespace(namespace) => default_namespace(namespace),
         Typed::Service(service) => default_service(service),
+        Typed::Endpoints(endpoints) => endpoints::default_endpoints(endpoints),
+        Typed::EndpointSlice(slice) => endpoints::default_slice(slice),
         Typed::PersistentVolumeClaim(claim) => default_claim(claim),
         Typed::ConfigMap(_) => {}
     }
@@ -99,6 +102,34 @@ fn default_service(service: &mut Service) {
     }
     if kind == "LoadBalancer" {
         spec.allocate_load_balancer_node_ports.get_or_insert(true);
+    }
+}
+
+/// Keeps what was given to a Service when a writer who does not know it writes the whole object (`patchAllocatedValues`), and takes it
+/// back when the Service needs it no more (`dropTypeDependentFields`).
+pub fn keep_allocated(new: &mut Typed, old: &Typed) {
+    let (Typed::Service(new), Typed::Service(old)) = (new, old) else {
+        return;
+    };
+    let (Some(new), Some(old)) = (&mut new.spec, &old.spec) else {
+        return;
+    };
+    let is_external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
+    let is_given = |ip: &Option<String>| ip.as_ref().is_some_and(|ip| !ip.is_empty());
+    if is_external(old) {
+        return;
+    }
+    if is_external(new) {
+        // Only what it had: an address that the writer asks for is the writer's mistake.
+        if new.cluster_ip == old.cluster_ip {
+            (new.cluster_ip, new.cluster_ips) = (None, None);
+            (new.ip_families, new.ip_family_policy) = (None, None);
+        }
+    } else if !is_given(&new.cluster_ip) && is_given(&old.cluster_ip) {
+        new.cluster_ip.clone_from(&old.cluster_ip);
+        new.cluster_ips.clone_from(&old.cluster_ips);
+        new.ip_families = new.ip_families.take().or_else(|| old.ip_families.clone());
+        new.ip_family_policy = new.ip_family_policy.take().or_else(|| old.ip_family_policy.clone());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::decode::{self, Refusal};
-use super::defaults::set_defaults;
+use super::defaults::{keep_allocated, set_defaults};
 use super::fields::{self, FieldNote};
 use super::path::{FieldPath, Step};
 use super::problem::{Location, Problem, Severity, SourceText};
@@ -225,6 +225,11 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
     let kind = decode::kind_of(value).map_err(|refusal| Refused::Malformed(vec![refusal]))?;
     let mut typed = decode::decode_typed(kind, value).map_err(Refused::Malformed)?;
     set_defaults(&mut typed);
+    let old = old.map(|old| decode::decode_typed(kind, old.value()).map_err(Refused::Malformed));
+    let old = old.transpose()?;
+    if let Some(old) = &old {
+        keep_allocated(&mut typed, old);
+    }
     let object = Object::new(typed.to_value());
     let errors = validate::validate(kind, &typed);
     let key = |typed: &Typed| {
@@ -238,8 +243,7 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
     let Some(object) = object.filter(|_| errors.is_empty()) else {
         return Err(Refused::Invalid(key(&typed), errors));
     };
-    let Some(old) = old else { return Ok(object) };
-    let mut old = decode::decode_typed(kind, old.value()).map_err(Refused::Malformed)?;
+    let Some(mut old) = old else { return Ok(object) };
     // What was stored before a default existed does not differ by it.
     set_defaults(&mut old);
     match validate::validate_update(&typed, &old) {

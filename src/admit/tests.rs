@@ -121,13 +121,78 @@ fn the_same_object_twice_in_a_file_is_refused_with_both_places() {
 #[test]
 fn kinds_that_are_only_stored_say_so_once() {
     let found = lines(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}], sessionAffinity: None}\n",
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n",
     );
-    assert_eq!(found.len(), 1);
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].starts_with("m/pod.yaml:2:1: warning: Services are stored but not yet served"),
+        found[0].starts_with("m/pod.yaml:2:1: warning: PersistentVolumeClaims are stored but not yet bound"),
         "{found:?}"
     );
+}
+
+#[test]
+fn what_a_service_was_given_stays_when_a_writer_does_not_know_it() {
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}, "spec": spec});
+    let given = service(json!({"ports": [{"port": 80}], "clusterIP": "10.96.1.2", "clusterIPs": ["10.96.1.2"]}));
+    let old = admit(&given, None).expect("a Service");
+    let spec = |spec: Value| admit(&service(spec), Some(&old)).map(|object| object.value()["spec"].clone());
+    let same = spec(json!({"ports": [{"port": 81}]})).expect("is admitted");
+    assert_eq!(
+        (&same["clusterIP"], &same["clusterIPs"]),
+        (&json!("10.96.1.2"), &json!(["10.96.1.2"]))
+    );
+    let external =
+        json!({"type": "ExternalName", "externalName": "x.org", "clusterIP": "10.96.1.2", "clusterIPs": ["10.96.1.2"]});
+    assert!(spec(external).expect("needs no address any more")["clusterIP"].is_null());
+    assert!(
+        spec(json!({"ports": [{"port": 80}], "clusterIP": "10.96.9.9"})).is_err(),
+        "it may not change"
+    );
+}
+
+#[test]
+fn endpoints_are_addresses_to_which_packets_may_be_sent() {
+    let said = |kind: &str, rest: &str| lines(&format!("{kind}\nmetadata: {{name: e}}\n{rest}\n"));
+    let old = "apiVersion: v1\nkind: Endpoints";
+    let new = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice";
+    for (kind, rest, expected) in [
+        (old, "subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]", ""),
+        (
+            old,
+            "subsets: [{addresses: [{ip: 127.0.0.1}]}]",
+            "may not be in the loopback range",
+        ),
+        (
+            old,
+            "subsets: [{addresses: [{ip: here}], ports: [{port: 80}]}]",
+            "must be a valid IP address",
+        ),
+        (
+            old,
+            "subsets: [{ports: [{port: 70000}]}]",
+            "must be between 1 and 65535",
+        ),
+        (new, "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]", ""),
+        (
+            new,
+            "addressType: IPv4\nendpoints: [{addresses: [\"fd00::1\"]}]",
+            "must be a valid IPv4 address",
+        ),
+        (
+            new,
+            "addressType: IPv4\nendpoints: [{addresses: []}]",
+            "must contain at least 1 address",
+        ),
+        (new, "addressType: IPX\nendpoints: []", "supported values"),
+    ] {
+        let found = said(kind, rest);
+        let is_right = if expected.is_empty() {
+            found.is_empty()
+        } else {
+            found.iter().any(|line| line.contains(expected))
+        };
+        assert!(is_right, "{rest}: {found:?}");
+    }
 }
 
 #[test]
@@ -257,17 +322,18 @@ fn paths_in_table(message: Message, prefix: &str, found: &mut BTreeSet<String>) 
 #[test]
 fn the_table_of_types_has_the_fields_of_the_types() {
     use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-    use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+    use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Service};
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
     for (kind, typed) in [
         ("apps.v1.Deployment", paths_of::<Deployment>()),
         ("apps.v1.ReplicaSet", paths_of::<ReplicaSet>()),
-        ("core.v1.ConfigMap", paths_of::<ConfigMap>()),
         ("core.v1.Event", paths_of::<Event>()),
+        ("core.v1.Endpoints", paths_of::<Endpoints>()),
         ("core.v1.Namespace", paths_of::<Namespace>()),
+        ("discovery.v1.EndpointSlice", paths_of::<EndpointSlice>()),
         ("core.v1.Node", paths_of::<Node>()),
         ("core.v1.PersistentVolumeClaim", paths_of::<PersistentVolumeClaim>()),
         ("core.v1.Pod", paths_of::<Pod>()),
-        ("core.v1.Secret", paths_of::<Secret>()),
         ("core.v1.Service", paths_of::<Service>()),
     ] {
         let mut table = BTreeSet::new();

@@ -3,7 +3,8 @@
 //! The only place in this room that lists kinds by type; decoding, defaults, validation and the field table go through it.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -27,6 +28,10 @@ pub enum Typed {
     Namespace(Box<Namespace>),
     /// A Service.
     Service(Box<Service>),
+    /// Where a Service leads, in the old form.
+    Endpoints(Box<Endpoints>),
+    /// A part of where a Service leads.
+    EndpointSlice(Box<EndpointSlice>),
     /// A PersistentVolumeClaim.
     PersistentVolumeClaim(Box<PersistentVolumeClaim>),
 }
@@ -42,6 +47,8 @@ macro_rules! for_each_kind {
             Typed::Secret($object) => $body,
             Typed::Namespace($object) => $body,
             Typed::Service($object) => $body,
+            Typed::Endpoints($object) => $body,
+            Typed::EndpointSlice($object) => $body,
             Typed::PersistentVolumeClaim($object) => $body,
         }
     };
@@ -68,6 +75,8 @@ impl Typed {
             ("", "Secret") => read(value, Self::Secret),
             ("", "Namespace") => read(value, Self::Namespace),
             ("", "Service") => read(value, Self::Service),
+            ("", "Endpoints") => read(value, Self::Endpoints),
+            ("discovery.k8s.io", "EndpointSlice") => read(value, Self::EndpointSlice),
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
             _ => return None,
         })

@@ -11,6 +11,7 @@ mod apply;
 mod claim;
 mod condition;
 mod deployment;
+mod endpoints;
 #[cfg(test)]
 mod fixtures;
 mod garbage;
@@ -21,6 +22,7 @@ mod pods;
 mod queue;
 mod replicaset;
 mod run;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +57,9 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 4] = [
+static CONTROLLERS: [&dyn Controller; 6] = [
+    &service::Services,
+    &endpoints::EndpointSlices,
     &replicaset::ReplicaSets,
     &deployment::Deployments,
     &namespace::Namespaces,

@@ -49,6 +49,19 @@ pub(super) fn template_hash(template: &Value, collisions: Option<i64>) -> String
     hash.0.to_string().bytes().map(letter).collect()
 }
 
+/// A number that is always the same for the same text.
+pub(super) fn hash_of(text: &str) -> u32 {
+    let mut hash = Fnv::default();
+    hash.write(text.as_bytes());
+    hash.0
+}
+
+/// A suffix that is always the same for the same text.
+pub(super) fn suffix_of(text: &str) -> String {
+    let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
+    hash_of(text).to_string().bytes().map(letter).collect()
+}
+
 fn cut(text: &str, limit: usize) -> &str {
     // Names are ASCII; anything else was refused at the door.
     text.get(..limit).unwrap_or(text)

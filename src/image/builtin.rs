@@ -79,7 +79,8 @@ pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageErro
         config: config(),
         ..config_of(&layers)
     };
-    let id = commit(&ingest, &config, &layers, &[BUILTIN_IMAGE.to_owned()])?;
+    let lease = commit(&ingest, &config, &layers, &[BUILTIN_IMAGE.to_owned()])?;
+    let id = lease.id().clone();
     intake
         .disk
         .write_json(&intake.disk.path(MADE), &Made { key, id: id.clone() })?;

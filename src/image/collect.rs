@@ -163,6 +163,19 @@ fn plan_collection(images: &[Kept], sizes: &BTreeMap<String, u64>, taken: u64, l
     (gone, bytes)
 }
 
+/// Bytes that are free without these images: of the parts that no other has.
+fn freed(images: &[Kept], sizes: &BTreeMap<String, u64>, gone: &BTreeSet<Digest>) -> u64 {
+    let (gone, left): (Vec<&Kept>, Vec<&Kept>) = images.iter().partition(|image| gone.contains(&image.id));
+    let parts = |images: Vec<&'_ Kept>| {
+        images
+            .iter()
+            .flat_map(|image| image.parts.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let free = &parts(gone) - &parts(left);
+    free.iter().filter_map(|part| sizes.get(part)).sum()
+}
+
 impl ImageStore {
     /// What images take. `in_use` has names and ids of what must stay.
     ///
@@ -189,8 +202,8 @@ impl ImageStore {
         if taken <= high {
             return Ok(Collected::default());
         }
-        let (gone, bytes) = plan_collection(&inventory.images, &inventory.sizes, taken, low);
-        let reclaimed = self.remove_all(gone, bytes)?;
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, low);
+        let reclaimed = self.remove_all(gone, &inventory)?;
         let is_still_over = taken.saturating_sub(reclaimed.bytes) > high;
         Ok(Collected {
             reclaimed,
@@ -207,8 +220,8 @@ impl ImageStore {
         for image in &mut inventory.images {
             image.is_pinned |= which == Prune::Untagged && image.is_tagged;
         }
-        let (gone, bytes) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
-        self.remove_all(gone, bytes)
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
+        self.remove_all(gone, &inventory)
     }
 
     /// Notes that an image is used now.
@@ -219,21 +232,22 @@ impl ImageStore {
         }
     }
 
-    fn remove_all(&self, gone: Vec<Digest>, bytes: u64) -> Result<Reclaimed, ImageError> {
-        let mut reclaimed = Reclaimed::default();
-        for id in gone {
+    fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<Reclaimed, ImageError> {
+        let (mut reclaimed, mut gone) = (Reclaimed::default(), BTreeSet::new());
+        for id in wanted {
             match self.remove(&id.to_string(), &|_| false) {
                 Ok(Removed { untagged, .. }) => {
                     let tags: Vec<String> = untagged.into_iter().filter(|name| !name.contains('@')).collect();
                     let names = if tags.is_empty() { vec![id.to_string()] } else { tags };
                     reclaimed.images.extend(names);
+                    gone.insert(id);
                 }
-                // Someone else was faster.
-                Err(ImageError::NotFound(_)) => {}
+                // Someone else was faster, to remove it or to use it.
+                Err(ImageError::NotFound(_) | ImageError::InUse(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        reclaimed.bytes = bytes;
+        reclaimed.bytes = freed(&inventory.images, &inventory.sizes, &gone);
         Ok(reclaimed)
     }
 
@@ -245,13 +259,15 @@ impl ImageStore {
             .iter()
             .filter_map(|name| Some(self.reference(name).ok()?.store_name()))
             .collect();
+        let held = self.leases().held();
         let (mut images, mut sizes, mut in_use_count) = (Vec::new(), BTreeMap::new(), 0);
         for id in record::ids(disk)? {
             let Some(record) = record::read(disk, &id)? else {
                 continue;
             };
             let own: Vec<&Name> = names.iter().filter(|name| name.id == id).collect();
-            let is_used = in_use.contains(&id.to_string()) || own.iter().any(|name| used_names.contains(&name.name));
+            let is_named = |name: &&Name| used_names.contains(&name.name);
+            let is_used = held.contains(&id) || in_use.contains(&id.to_string()) || own.iter().any(is_named);
             in_use_count += usize::from(is_used);
             let used = record::used(disk, &id).unwrap_or(now);
             let is_young = now.duration_since(used).is_ok_and(|age| age < YOUNG);

@@ -4,6 +4,7 @@ use super::digest::Digest;
 use super::document::{ConfigFile, Descriptor, DockerImage, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, parse};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
+use super::lease::Lease;
 use super::load::check_single;
 use super::manifest::check_count;
 use super::reference::Reference;
@@ -14,7 +15,7 @@ pub(super) fn load_docker(
     ingest: &Ingest<'_>,
     files: &Files,
     name: Option<&Reference>,
-) -> Result<Vec<Digest>, ImageError> {
+) -> Result<Vec<Lease>, ImageError> {
     let bytes = files.read_document("manifest.json", ingest.limits())?;
     let images: Vec<DockerImage> = parse("manifest.json", &bytes)?;
     check_count("the number of images", images.len(), ingest.limits().images)?;
@@ -38,7 +39,7 @@ fn load_image(
     files: &Files,
     image: DockerImage,
     name: Option<&Reference>,
-) -> Result<Digest, ImageError> {
+) -> Result<Lease, ImageError> {
     let config_bytes = files.read_document(&image.config, ingest.limits())?;
     let config_file: ConfigFile = parse(&image.config, &config_bytes)?;
     let names = names_of(&image, name)?;
@@ -48,7 +49,7 @@ fn load_image(
     let id = ingest.keep_document(&config_bytes)?;
     let blobs = layers.iter().map(|layer| layer.info.blob.clone());
     let manifest = keep_manifest(ingest, &id, config_bytes.len() as u64, blobs)?;
-    Ok(ingest.commit(id, manifest, &layers, &names)?.id)
+    ingest.commit(id, manifest, &layers, &names)
 }
 
 fn names_of(image: &DockerImage, name: Option<&Reference>) -> Result<Vec<String>, ImageError> {

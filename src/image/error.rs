@@ -97,9 +97,14 @@ pub enum ImageError {
         /// The limit, with its unit.
         limit: String,
     },
+    /// A name that is given to images built on this machine, and there is none.
+    #[error(
+        "{0} is not here: names below localhost/ are those of images that are built on this machine, by `kubelocal build` or podman"
+    )]
+    NotBuilt(String),
     /// Only the unpacked layers are here: the image came from another store, or its layers were here before it.
     #[error(
-        "the packed layers of {0} are not here, so it can be run but neither saved nor pushed: `kubelocal image pull --packed` or `image load` brings them"
+        "the packed layers of {0} are not here, so it can be run but neither saved nor pushed: do that with the tool that made it, or bring them by `kubelocal image pull --packed` or `image load`"
     )]
     NotPacked(String),
     /// A registry could not be asked, or refused.

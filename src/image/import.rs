@@ -3,15 +3,15 @@
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
-use super::digest::Digest;
 use super::docker::keep_manifest;
 use super::document::{ConfigFile, ImageConfig, RootFs, this_architecture};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
 use super::layer::Layer;
+use super::lease::Lease;
 
 /// Takes the tar in and gives it a name. The same tar always makes the same image: its config says nothing of time.
-pub(super) fn import(ingest: &Ingest<'_>, rootfs: impl Read + Send, name: &str) -> Result<Digest, ImageError> {
+pub(super) fn import(ingest: &Ingest<'_>, rootfs: impl Read + Send, name: &str) -> Result<Lease, ImageError> {
     let layers = ingest.take_layers(&[only_layer("the imported tar", rootfs, true)])?;
     commit(ingest, &config_of(&layers), &layers, &[name.to_owned()])
 }
@@ -58,7 +58,7 @@ pub(super) fn commit(
     config: &ConfigFile,
     layers: &[Layer],
     names: &[String],
-) -> Result<Digest, ImageError> {
+) -> Result<Lease, ImageError> {
     let bytes = serde_json::to_vec(config).map_err(|error| ImageError::BadDocument {
         what: "config".to_owned(),
         why: error.to_string(),
@@ -70,5 +70,5 @@ pub(super) fn commit(
         bytes.len() as u64,
         layers.iter().map(|layer| layer.info.blob.clone()),
     )?;
-    Ok(ingest.commit(id, manifest, layers, names)?.id)
+    ingest.commit(id, manifest, layers, names)
 }

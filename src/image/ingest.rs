@@ -17,6 +17,7 @@ use super::document::Descriptor;
 use super::error::ImageError;
 use super::inherit;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
+use super::lease::{Lease, Leases};
 use super::limits::Limits;
 use super::manifest::Documents;
 use super::progress::LayerProgress;
@@ -34,6 +35,7 @@ pub(super) struct Intake {
     pub limits: Limits,
     pub owners: Owners,
     pub claims: Claims,
+    pub leases: Arc<Leases>,
     places: Places,
 }
 
@@ -44,6 +46,7 @@ impl Intake {
             limits,
             owners: Owners::here(),
             claims: Claims::default(),
+            leases: Arc::default(),
             places: Places::new(PARALLEL),
         }
     }
@@ -204,13 +207,16 @@ impl<'i> Ingest<'i> {
 
     /// Makes the image known: everything to disk, then its record, then its names. The built-in image, whose layer has
     /// no blob, is not waited for: it is checked before use, and made again if a power cut took it.
+    ///
+    /// It is held before it can be seen, so that nobody takes it away from whoever brought it.
     pub(super) fn commit(
         &self,
         id: Digest,
         manifest: Descriptor,
         layers: &[Layer],
         names: &[String],
-    ) -> Result<Record, ImageError> {
+    ) -> Result<Lease, ImageError> {
+        let lease = self.intake.leases.take(id.clone());
         let notes = merge(layers.iter().flat_map(|layer| layer.info.notes.clone()));
         let record_layers = layers
             .iter()
@@ -240,7 +246,7 @@ impl<'i> Ingest<'i> {
             };
             record::point(self.disk(), &name, &edit)?;
         }
-        Ok(record)
+        Ok(lease)
     }
 
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {

@@ -7,14 +7,15 @@ use super::docker::load_docker;
 use super::document::{CONTAINERD_NAME, Descriptor, ManifestOrIndex, REF_NAME, parse, plan_platform, these_platforms};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
+use super::lease::Lease;
 use super::manifest::{Documents, NESTED, Next, check_count, plan_layers, plan_next, too_deep};
 use super::reference::Reference;
 use super::source::Files;
 
-/// Loads what is there for this machine and returns the images' ids.
+/// Loads what is there for this machine.
 ///
 /// `name` takes the place of the names in the source, which then must hold one image.
-pub(super) fn load(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
+pub(super) fn load(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Lease>, ImageError> {
     if files.has("index.json") {
         load_layout(ingest, files, name)
     } else if files.has("manifest.json") {
@@ -38,7 +39,7 @@ pub(super) fn check_single(files: &Files, images: usize, name: Option<&Reference
     }
 }
 
-fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Digest>, ImageError> {
+fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> Result<Vec<Lease>, ImageError> {
     let bytes = files.read_document("index.json", ingest.limits())?;
     let index: ManifestOrIndex = parse("index.json", &bytes)?;
     let groups = plan_groups(index.manifests.unwrap_or_default());
@@ -51,7 +52,7 @@ fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> 
     }
     check_count("the number of images", groups.len(), ingest.limits().images)?;
     check_single(files, groups.len(), name)?;
-    let mut ids = Vec::new();
+    let mut loaded = Vec::new();
     for (annotations, entries) in groups {
         // One entry alone was chosen by whoever made the layout, whatever platform it says.
         let entry = match &entries[..] {
@@ -62,9 +63,9 @@ fn load_layout(ingest: &Ingest<'_>, files: &Files, name: Option<&Reference>) -> 
             Some(name) => Some(name.clone()),
             None => plan_name(&annotations, files.stem.as_deref())?,
         };
-        ids.push(load_entry(ingest, files, entry, name.as_ref())?);
+        loaded.push(load_entry(ingest, files, entry, name.as_ref())?);
     }
-    Ok(ids)
+    Ok(loaded)
 }
 
 /// Entries that are the same image for several platforms: those of one name, or several that all name their platform.
@@ -111,16 +112,15 @@ fn load_entry(
     files: &Files,
     entry: &Descriptor,
     name: Option<&Reference>,
-) -> Result<Digest, ImageError> {
+) -> Result<Lease, ImageError> {
     let documents = read_documents(ingest, files, entry)?;
-    let record = documents.take(ingest, name, |_, blob, diff_id| WantedLayer {
+    documents.take(ingest, name, |_, blob, diff_id| WantedLayer {
         open: Box::new({
             let path = blob_path(&blob.digest);
             move |_| Ok(files.open_file(&path)?.reader)
         }),
         ..WantedLayer::of_manifest(blob, diff_id)
-    })?;
-    Ok(record.id)
+    })
 }
 
 /// Follows indexes to the manifest for this machine, and it to its config.

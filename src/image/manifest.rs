@@ -10,8 +10,8 @@ use super::document::{
 };
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
+use super::lease::Lease;
 use super::limits::Limits;
-use super::record::Record;
 use super::reference::Reference;
 use super::registry::SCHEMA_1;
 
@@ -131,7 +131,7 @@ impl Documents {
         ingest: &Ingest<'_>,
         name: Option<&Reference>,
         wanted: impl Fn(usize, Descriptor, Digest) -> WantedLayer<'s>,
-    ) -> Result<Record, ImageError> {
+    ) -> Result<Lease, ImageError> {
         let layers = self.layers.into_iter().enumerate();
         let layers: Vec<_> = layers.map(|(at, (blob, diff_id))| wanted(at, blob, diff_id)).collect();
         let layers = ingest.take_layers(&layers)?;

@@ -19,10 +19,13 @@ mod disk;
 mod docker;
 mod document;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod ingest;
 mod inherit;
 mod layer;
+mod lease;
 mod limits;
 mod load;
 mod manifest;
@@ -51,6 +54,7 @@ pub use collect::{Collected, ImageUsage, Mark, Marks, Prune, Reclaimed};
 pub use digest::Digest;
 pub use document::ImageConfig;
 pub use error::ImageError;
+pub use lease::Lease;
 pub use limits::Limits;
 pub use progress::{LayerPhase, LayerState};
 pub use pull::{Pull, PullRequest, PullState, Pulled, Puller};
@@ -71,7 +75,7 @@ pub enum LoadSource {
     Reader(Box<dyn Read + Send>),
 }
 
-/// An image that is here, whole, and unpacked.
+/// An image that is here, whole, and unpacked; and stays so for as long as this value lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The digest of its config: `sha256:…`.
@@ -93,6 +97,8 @@ pub struct Image {
     pub created: Option<Timestamp>,
     /// What could not be unpacked as the image wanted it, in sentences for the user.
     pub notes: Vec<String>,
+    /// What keeps it here, for whoever uses the layers longer than the rest.
+    pub lease: Lease,
 }
 
 /// A row of `image ls`.

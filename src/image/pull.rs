@@ -136,7 +136,7 @@ impl Puller {
         self.inner.begun.send_modify(|begun| *begun += 1);
         let work = job::Work {
             images: self.inner.images.clone(),
-            logins: request.logins.clone().unwrap_or_else(|| self.inner.logins.clone()),
+            logins: self.logins(request.logins.clone()),
             stall: self.inner.stall,
             progress: job.progress.clone(),
             cancel: job.cancel.clone(),
@@ -168,9 +168,15 @@ impl Puller {
         self.inner.begun.subscribe()
     }
 
-    /// What a push needs of it.
-    pub(super) fn parts(&self) -> (ImageStore, LoginFiles, Duration) {
-        (self.inner.images.clone(), self.inner.logins.clone(), self.inner.stall)
+    /// Files of credentials that a request names, or the user's own.
+    pub(super) fn logins(&self, named: Option<LoginFiles>) -> LoginFiles {
+        let own = &self.inner.logins;
+        named.map_or_else(|| own.clone(), |named| named.with_user(own.user()))
+    }
+
+    /// How long a registry may be silent.
+    pub(super) fn stall(&self) -> Duration {
+        self.inner.stall
     }
 
     /// Where it pulls into.

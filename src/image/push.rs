@@ -8,9 +8,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::digest::Digest;
 use super::document::Descriptor;
 use super::error::ImageError;
+use super::lease::Lease;
 use super::progress::{LayerProgress, Progress};
 use super::pull::{PullState, blocking};
-use super::record::Record;
 use super::reference::Reference;
 use super::registry::{Access, LoginFiles, RegistryError, Session};
 use super::{ImageStore, Puller};
@@ -43,18 +43,19 @@ struct Parts {
     manifest: Descriptor,
     manifest_bytes: Vec<u8>,
     blobs: Vec<(Descriptor, PathBuf)>,
+    /// The blobs stay until they were sent.
+    _lease: Lease,
 }
 
 impl Puller {
     /// Prepares a push.
     #[must_use]
     pub fn push(&self, request: PushRequest) -> Push {
-        let (images, logins, stall) = self.parts();
         Push {
-            logins: request.logins.clone().unwrap_or(logins),
+            logins: self.logins(request.logins.clone()),
             request,
-            images,
-            stall,
+            images: self.images().clone(),
+            stall: self.stall(),
             progress: Arc::default(),
         }
     }
@@ -107,7 +108,8 @@ impl Push {
             .iter()
             .map(|(blob, _)| Arc::new(LayerProgress::new(blob.digest.clone(), blob.size)))
             .collect();
-        self.progress.set(progress.clone());
+        // Of the config, which is the last, nobody wants to see a bar.
+        self.progress.set(progress[..progress.len() - 1].to_vec());
         let each = parts.blobs.iter().cloned().zip(progress);
         let sent: Vec<_> = each
             .map(|((blob, file), progress)| send_blob(session.clone(), blob, file, progress))
@@ -132,7 +134,7 @@ async fn send_blob(
 impl ImageStore {
     /// An image's manifest and where its blobs lie.
     fn parts(&self, name: &str) -> Result<Parts, ImageError> {
-        let record: Record = self.require(name)?;
+        let (lease, record) = self.require(name)?;
         let place = self.disk().blob(&record.manifest.digest);
         let manifest_bytes = std::fs::read(&place).map_err(ImageError::io(&place))?;
         let mut blobs = Vec::new();
@@ -153,6 +155,7 @@ impl ImageStore {
             manifest: record.manifest,
             manifest_bytes,
             blobs,
+            _lease: lease,
         })
     }
 
@@ -161,7 +164,7 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::NotFound`] or [`ImageError::NotPacked`].
     pub fn check_packed(&self, name: &str) -> Result<(), ImageError> {
-        let record = self.require(name)?;
+        let (_held, record) = self.require(name)?;
         let blobs = record.layers.iter().filter_map(|layer| layer.blob.as_ref());
         let mut found = blobs.map(|blob| self.packed(name, &blob.digest));
         found.try_for_each(|path| path.map(drop))

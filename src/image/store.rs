@@ -1,6 +1,6 @@
 //! What callers do with images: look up, load, list, tag, remove, save.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::error::ImageError;
 use super::import::import;
 use super::ingest::{Ingest, Intake};
 use super::layer::tree_path;
+use super::lease::{Lease, Leases};
 use super::limits::Limits;
 use super::load::load;
 use super::record::{self, Name, Record};
@@ -103,10 +104,8 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::InvalidImageName`] for names that Kubernetes refuses; else the store cannot be read.
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        match self.find(reference)? {
-            Some(record) => self.image(record).map(Some),
-            None => Ok(None),
-        }
+        let held = self.hold(reference)?;
+        held.map(|(lease, record)| self.image_of(lease, record)).transpose()
     }
 
     /// Loads every image of the source that is for this machine. `name` takes the place of the names in the source,
@@ -116,15 +115,12 @@ impl ImageStore {
     /// If the source is no image, damaged, hostile or for other machines only. Images before the failing one stay.
     pub fn load(&self, source: LoadSource, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
         let name = name.map(|name| self.reference(name)).transpose()?;
-        let ids = self.ingest(|ingest| {
+        let loaded = self.ingest(|ingest| {
             let files = Files::open(source, ingest.disk(), ingest.limits())?;
             load(ingest, &files, name.as_ref())
         })?;
-        ids.iter()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(|id| self.image_by_id(id))
-            .collect()
+        let each: BTreeMap<Digest, Lease> = loaded.into_iter().map(|lease| (lease.id().clone(), lease)).collect();
+        each.into_values().map(|lease| self.image(lease)).collect()
     }
 
     /// Makes an image of one layer from a tar of a root file system, which may be compressed.
@@ -133,8 +129,8 @@ impl ImageStore {
     /// As [`ImageStore::load`].
     pub fn import(&self, rootfs: impl Read + Send, name: &str) -> Result<Image, ImageError> {
         let name = self.reference(name)?.store_name();
-        let id = self.ingest(|ingest| import(ingest, rootfs, &name))?;
-        self.image_by_id(&id)
+        let lease = self.ingest(|ingest| import(ingest, rootfs, &name))?;
+        self.image(lease)
     }
 
     /// All images, sorted by name; those without a name last.
@@ -168,7 +164,7 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::NotFound`] if it is not there.
     pub fn inspect(&self, reference: &str) -> Result<serde_json::Value, ImageError> {
-        let record = self.require(reference)?;
+        let (_held, record) = self.require(reference)?;
         let config: ConfigFile = read_blob_json(self.disk(), &record.id)?;
         let (digests, tags) = names_of(&record::names(self.disk())?, &record.id);
         let layers: Vec<PathBuf> = self.layers(&record);
@@ -203,12 +199,13 @@ impl ImageStore {
     }
 
     /// Takes a name away, and with the last name the image. By id, all its names and the image. `in_use` is asked with
-    /// the image's id before it goes.
+    /// the image's id before it goes; an image that is held does not go whatever it says.
     ///
     /// # Errors
     /// [`ImageError::NotFound`] if it is not there, [`ImageError::InUse`] if it may not go.
     pub fn remove(&self, reference: &str, in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
-        let record = self.require(reference)?;
+        let record = self.find(reference)?;
+        let record = record.ok_or_else(|| ImageError::NotFound(reference.to_owned()))?;
         let removed = {
             let edit = self.disk().edit()?;
             let names: Vec<Name> = record::names(self.disk())?
@@ -220,10 +217,17 @@ impl ImageStore {
             if is_last && in_use(&record.id.to_string()) {
                 return Err(ImageError::InUse(reference.to_owned()));
             }
-            gone.iter()
-                .try_for_each(|name| record::unpoint(self.disk(), name, &edit))?;
-            if is_last {
-                record::delete(self.disk(), &record.id, &edit)?;
+            let unpoint = || {
+                gone.iter()
+                    .try_for_each(|name| record::unpoint(self.disk(), name, &edit))
+            };
+            let delete = || unpoint().and_then(|()| record::delete(self.disk(), &record.id, &edit));
+            match is_last {
+                true => {
+                    let deleted = self.leases().unless_held(&record.id, delete);
+                    deleted.ok_or_else(|| ImageError::InUse(reference.to_owned()))??;
+                }
+                false => unpoint()?,
             }
             Removed {
                 untagged: gone,
@@ -249,18 +253,14 @@ impl ImageStore {
                 why,
             });
         }
-        let record = self.require(source)?;
-        let edit = self.disk().edit()?;
-        // It may have been removed before the lock was had.
-        record::read(self.disk(), &record.id)?.ok_or_else(|| ImageError::NotFound(source.to_owned()))?;
+        let (lease, record) = self.require(source)?;
         let name = Name {
             name: reference.store_name(),
             id: record.id.clone(),
             is_pulled: false,
         };
-        record::point(self.disk(), &name, &edit)?;
-        drop(edit);
-        self.image(record)
+        record::point(self.disk(), &name, &self.disk().edit()?)?;
+        self.image_of(lease, record)
     }
 
     /// Writes images as an OCI archive that podman, skopeo and docker load. An image that is asked for by name is saved
@@ -273,7 +273,7 @@ impl ImageStore {
         let _work = self.disk().work()?;
         let mut images: Vec<Saved> = Vec::new();
         for reference in references {
-            let record = self.require(reference)?;
+            let (_held, record) = self.require(reference)?;
             let asked = self.reference(reference).ok().map(|reference| reference.store_name());
             let tags = names_of(&record::names(self.disk())?, &record.id).1;
             let own = tags
@@ -334,6 +334,18 @@ impl ImageStore {
         self.inner.intake.claims.wait_for(key)
     }
 
+    /// Keeps an image by id, whoever wants it gone: for containers that run from it since before this node did. `None` if that
+    /// is no id.
+    #[must_use]
+    pub fn lease(&self, id: &str) -> Option<Lease> {
+        Digest::parse(id).map(|id| self.leases().take(id))
+    }
+
+    /// The images that somebody holds.
+    pub(super) fn leases(&self) -> &Arc<Leases> {
+        &self.inner.intake.leases
+    }
+
     /// Other stores whose images are found too.
     pub(super) fn shared(&self) -> &[PathBuf] {
         &self.inner.shared
@@ -366,8 +378,21 @@ impl ImageStore {
         result
     }
 
-    pub(super) fn require(&self, reference: &str) -> Result<Record, ImageError> {
-        self.find(reference)?
+    /// Finds an image and holds it.
+    fn hold(&self, reference: &str) -> Result<Option<(Lease, Record)>, ImageError> {
+        while let Some(found) = self.find(reference)? {
+            let lease = self.leases().take(found.id);
+            // It may have gone before it was held, and the name may mean another by now.
+            if let Some(record) = record::read(self.disk(), lease.id())? {
+                return Ok(Some((lease, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same for an image that has to be there.
+    pub(super) fn require(&self, reference: &str) -> Result<(Lease, Record), ImageError> {
+        self.hold(reference)?
             .ok_or_else(|| ImageError::NotFound(reference.to_owned()))
     }
 
@@ -399,12 +424,14 @@ impl ImageStore {
         }
     }
 
-    fn image_by_id(&self, id: &Digest) -> Result<Image, ImageError> {
+    /// An image that is held.
+    pub(super) fn image(&self, lease: Lease) -> Result<Image, ImageError> {
+        let id = lease.id();
         let record = record::read(self.disk(), id)?.ok_or_else(|| ImageError::NotFound(id.to_string()))?;
-        self.image(record)
+        self.image_of(lease, record)
     }
 
-    pub(super) fn image(&self, record: Record) -> Result<Image, ImageError> {
+    fn image_of(&self, lease: Lease, record: Record) -> Result<Image, ImageError> {
         let config: ConfigFile = read_blob_json(self.disk(), &record.id)?;
         let (digests, names) = names_of(&record::names(self.disk())?, &record.id);
         Ok(Image {
@@ -417,6 +444,7 @@ impl ImageStore {
             architecture: config.architecture,
             size: record.size,
             notes: record.notes.iter().map(ToString::to_string).collect(),
+            lease,
         })
     }
 

@@ -13,11 +13,6 @@ use super::{Lookup, Quantity};
 pub fn field_value(field: &ObjectFieldSelector, pod: &Pod, lookup: &Lookup<'_>) -> Result<String, String> {
     let (metadata, spec) = (&pod.metadata, pod.spec.as_ref());
     let own = |text: Option<&String>| text.cloned().unwrap_or_default();
-    let ips = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.pod_ips.as_deref())
-        .unwrap_or_default();
     let path = field.field_path.as_str();
     Ok(match path {
         "metadata.name" => own(metadata.name.as_ref()),
@@ -29,8 +24,8 @@ pub fn field_value(field: &ObjectFieldSelector, pod: &Pod, lookup: &Lookup<'_>) 
         "spec.serviceAccountName" => own(spec.and_then(|s| s.service_account_name.as_ref())),
         "status.hostIP" => lookup.host_ips.first().cloned().unwrap_or_default(),
         "status.hostIPs" => lookup.host_ips.join(","),
-        "status.podIP" => ips.first().map(|ip| ip.ip.clone()).unwrap_or_default(),
-        "status.podIPs" => ips.iter().map(|ip| ip.ip.as_str()).collect::<Vec<_>>().join(","),
+        "status.podIP" => lookup.pod_ips.first().cloned().unwrap_or_default(),
+        "status.podIPs" => lookup.pod_ips.join(","),
         _ => subscripted(path, "metadata.labels", metadata.labels.as_ref())
             .or_else(|| subscripted(path, "metadata.annotations", metadata.annotations.as_ref()))
             .ok_or_else(|| format!("unsupported fieldPath: {path}"))?,

@@ -106,7 +106,6 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         categories: ALL,
-        honoured: Honoured::Stored("Services are stored but not yet served: no address, name or port answers for them"),
         ..namespaced("", "Service", "services", "service", &["svc"])
     },
     Kind {
@@ -125,6 +124,20 @@ pub static KINDS: &[Kind] = &[
             "persistentvolumeclaims",
             "persistentvolumeclaim",
             &["pvc"],
+        )
+    },
+    Kind {
+        has_status: false,
+        ..namespaced("", "Endpoints", "endpoints", "endpoints", &["ep"])
+    },
+    Kind {
+        has_status: false,
+        ..namespaced(
+            "discovery.k8s.io",
+            "EndpointSlice",
+            "endpointslices",
+            "endpointslice",
+            &[],
         )
     },
     Kind {

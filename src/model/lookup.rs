@@ -15,6 +15,10 @@ pub struct Lookup<'a> {
     pub node_name: &'a str,
     /// The node's addresses, the main one first.
     pub host_ips: &'a [String],
+    /// The pod's addresses, the main one first.
+    pub pod_ips: &'a [String],
+    /// The variables of Services that the pod may use.
+    pub links: &'a [(String, String)],
     /// What the node has of a resource such as `cpu` or `memory`.
     pub allocatable: &'a dyn Fn(&str) -> Option<Quantity>,
 }

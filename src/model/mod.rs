@@ -1,5 +1,8 @@
 //! Words everybody speaks: kinds, keys, objects, selectors, the clock, paths. No IO beyond the clock's and the environment's.
 
+/// The domain of all names of the cluster (kubelet `--cluster-domain`): the one that charts and scripts take for granted.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
 mod clock;
 pub mod downward;
 mod kinds;
@@ -8,6 +11,7 @@ mod manifest_source;
 mod object;
 mod paths;
 mod quantity;
+mod ranges;
 mod selector;
 mod signal;
 
@@ -20,5 +24,6 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
+pub use ranges::{DNS, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service};
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

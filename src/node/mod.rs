@@ -8,6 +8,7 @@ mod report;
 mod rest;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,11 +25,12 @@ use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
+use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Rooms};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller};
+use crate::{applier, controller, service};
 
 use config::Config;
 use listen::Loopback;
@@ -63,6 +65,10 @@ struct Prepared {
     paths: Paths,
     config: Config,
     mode: Mode,
+    /// The pods' network that supervisors of an earlier node hold.
+    network: Option<OwnedFd>,
+    /// Who started it, in the ids of the machine.
+    user: (u32, u32),
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -77,11 +83,15 @@ fn prepare() -> Result<Prepared, Failure> {
     std::fs::set_permissions(&paths.home, std::fs::Permissions::from_mode(0o700))?;
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
-    let mode = namespaces::enter(find_supervisor(&paths.pods).and_then(Pid::from_raw))?;
+    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let supervisor = find_supervisor(&paths.pods);
+    let mode = namespaces::enter(supervisor.and_then(Pid::from_raw))?;
     Ok(Prepared {
         paths,
         config,
         mode,
+        network: supervisor.and_then(node_network_of),
+        user,
         lock,
     })
 }
@@ -94,6 +104,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    rest::be_frugal();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
         .worker_threads(WORKERS)
@@ -108,21 +119,26 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         paths,
         config,
         mode,
+        network,
+        user,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
-    let facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
-    let runtime = Arc::new(NativeRuntime::open(runtime_options(&paths, oci_runtime)).await?);
-    let host = report::host(paths.pods.clone());
+    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
+    let network = open_network(network, &mut facts.warnings);
+    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
+    let runtime = Arc::new(runtime);
+    let host = report::host(paths.pods.clone(), network.is_some());
     controller::create_initial(&store)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
+    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
-        puller: Puller::new(images.clone(), LoginFiles::plan(variable)),
+        puller: Puller::new(images.clone(), logins),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         clock,
@@ -131,7 +147,9 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
     let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
-    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, loopback, end, &ends)?);
+    let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
+    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?);
+    tasks.extend(services);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -152,6 +170,18 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     store.close();
     drop(lock);
     Ok(())
+}
+
+/// The pods' network, new or an earlier node's. A kernel that refuses it leaves pods their loopback, and whoever asks is told.
+fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<Arc<NodeNetwork>> {
+    match NodeNetwork::open(present) {
+        Ok(network) => Some(Arc::new(network)),
+        Err(error) => {
+            tracing::warn!(%error, "pods have no network");
+            warnings.push(format!("pods have only their loopback interface: {error}"));
+            None
+        }
+    }
 }
 
 /// A variable of the environment that names a path.
@@ -182,7 +212,7 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
 }
 
 /// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
-fn spawn_all(
+async fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
     paths: &Paths,
@@ -213,7 +243,7 @@ fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone());
+    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone()).await?;
     let stop = &ends.stop;
     let sources = applier::run(
         store.clone(),

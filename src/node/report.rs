@@ -8,17 +8,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::KUBERNETES_VERSION;
-use crate::model::Object;
+use crate::model::{DNS, Object};
 use crate::pod::Host;
 
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
 const MOST_PODS: u32 = 1000;
 
 /// Looks at the machine.
-pub fn host(pods_dir: PathBuf) -> Host {
+pub fn host(pods_dir: PathBuf, has_network: bool) -> Host {
     Host {
         node_name: node_name(),
         ips: vec![main_address()],
+        dns: has_network.then_some(DNS.into()),
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         pods_dir,

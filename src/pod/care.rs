@@ -1,5 +1,6 @@
 //! The part of a worker that looks after running containers: probes asked, hooks run, words heard, runs brought to their ends.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -96,21 +97,32 @@ impl Worker {
             || deadline::is_exceeded(pod, now);
         let living = observed.filter(|s| s.alive && !is_gone);
         let planned = living.map(|sandbox| plan_probes(pod, sandbox, &self.memory.health, is_ending, now));
-        let (runtime, uid) = (&self.rooms.runtime, &self.uid);
+        let (runtime, uid, ip) = (
+            &self.rooms.runtime,
+            &self.uid,
+            living.and_then(|s| self.rooms.host.ip_of(s)),
+        );
         let target = |run: &ContainerId| Target {
             runtime: runtime.clone(),
             pod: uid.clone(),
             run: run.clone(),
+            ip,
         };
         self.memory.tasks.ask(planned.unwrap_or_default(), target);
     }
 
     /// Starts the postStart hook of a run that has just been started, if its container has one.
-    pub(super) fn begin_post_start(&mut self, execution: &Execution<'_>, name: &str, run: ContainerId) {
+    pub(super) fn begin_post_start(
+        &mut self,
+        execution: &Execution<'_>,
+        name: &str,
+        run: ContainerId,
+        ip: Option<IpAddr>,
+    ) {
         let hook = |execution: &Execution<'_>| execution.container(name)?.lifecycle.as_ref()?.post_start.clone();
         if let Some(hook) = hook(execution) {
             self.memory.health.post_start.insert(run.clone(), PostStart::Runs);
-            self.run_hook(execution, name, run, Hook::PostStart, &hook);
+            self.run_hook(execution, name, run, ip, (Hook::PostStart, &hook));
         }
     }
 
@@ -119,14 +131,15 @@ impl Worker {
         execution: &Execution<'_>,
         name: &str,
         run: ContainerId,
-        which: Hook,
-        hook: &LifecycleHandler,
+        ip: Option<IpAddr>,
+        (which, hook): (Hook, &LifecycleHandler),
     ) {
         let container = execution.container(name).expect("the hook is one of its own");
         let target = Target {
             runtime: self.rooms.runtime.clone(),
             pod: self.uid.clone(),
             run,
+            ip,
         };
         self.memory.tasks.run_hook(target, which, plan_hook(hook, container));
     }
@@ -142,7 +155,8 @@ impl Worker {
             let lifecycle = execution.container(&run.name).and_then(|c| c.lifecycle.clone());
             let hook = lifecycle.and_then(|l| l.pre_stop).filter(|_| step.runs_hook);
             if let Some(hook) = &hook {
-                self.run_hook(execution, &run.name, run.id.clone(), Hook::PreStop, hook);
+                let ip = self.rooms.host.ip_of(sandbox);
+                self.run_hook(execution, &run.name, run.id.clone(), ip, (Hook::PreStop, hook));
             }
             let before = self.memory.endings.get(&run.id);
             let ending = Ending {

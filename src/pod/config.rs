@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::env::{ConfigError, Environment};
+use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
 
@@ -59,23 +60,19 @@ pub struct ConfigFacts<'a> {
 }
 
 /// The sandbox of a pod.
-pub fn sandbox_config(pod: &Pod) -> SandboxConfig {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    SandboxConfig {
+///
+/// # Errors
+/// It can't be called what it wants to be called.
+pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
+    let spec = pod.spec.as_ref();
+    Ok(SandboxConfig {
         uid: super::uid(pod),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-        hostname: hostname(spec.hostname.as_deref().unwrap_or(&name)),
-        name,
-        host_network: spec.host_network.unwrap_or(false),
-        share_pid: spec.share_process_namespace.unwrap_or(false),
-    }
-}
-
-/// A hostname has at most 63 characters and does not end in a dash or dot (kubelet `truncatePodHostnameIfNeeded`).
-fn hostname(name: &str) -> String {
-    let short = name.get(..63).unwrap_or(name);
-    short.trim_end_matches(['-', '.']).to_owned()
+        hostname: PodName::of(pod).kernel_name(pod)?,
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
+        share_pid: spec.and_then(|s| s.share_process_namespace).unwrap_or(false),
+    })
 }
 
 /// The configuration of a run.

@@ -41,7 +41,7 @@ pub enum ConfigError {
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// The image's environment, then `envFrom`, then `env`, each seeing what stands before it.
+    /// The image's environment, then the links of Services, `envFrom` and `env`, each seeing what stands before it.
     ///
     /// # Errors
     /// When something that is not optional is missing.
@@ -51,7 +51,7 @@ impl Environment {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             env.set(name, value);
         }
-        let mut declared = Self::default();
+        let mut declared = Self(lookup.links.to_vec());
         for source in container.env_from.iter().flatten() {
             declared.extend_from(source, pod, lookup)?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
+use super::etc::{self, Resolver};
+use super::links::service_links;
 use super::plan::{Failure, Start};
 use super::pull::PULL_FAILURE;
 use super::{Rooms, containers, init_containers, message};
@@ -97,12 +100,9 @@ impl Execution<'_> {
     pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
         self.rooms.store.durable(self.object.resource_version()).await;
         let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
-        write_pod_files(&self.directory(), self.pod).map_err(|e| failed(&e))?;
-        self.rooms
-            .runtime
-            .run_pod_sandbox(&config::sandbox_config(self.pod))
-            .await
-            .map_err(|e| failed(&e))
+        let config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
+        let made = self.rooms.runtime.run_pod_sandbox(&config).await;
+        made.map_err(|e| failed(&e))
     }
 
     /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
@@ -147,11 +147,17 @@ impl Execution<'_> {
         image: &Image,
     ) -> Result<ContainerId, Refusal> {
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
-        let env = self.with_lookup(|lookup| Environment::of(self.pod, container, &image.config.env, lookup));
+        let ips = self.rooms.host.ips_of(sandbox);
+        let env = self.with_lookup(&ips, &self.links(), |lookup| {
+            Environment::of(self.pod, container, &image.config.env, lookup)
+        });
         let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
         make_sub_paths(container, &env, &volumes)?;
         let message = message::prepare(&self.directory(), container, start.attempt);
         let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
+        let dns = self.rooms.host.dns;
+        write_pod_files(&self.directory(), self.pod, sandbox, dns)
+            .map_err(|e| Refusal::new("CreateContainerError", format!("files of /etc: {e}")))?;
         let files: Vec<_> = pod_files(&self.directory()).into_iter().chain([message]).collect();
         let id = ContainerId(format!(
             "{}{}",
@@ -218,11 +224,22 @@ impl Execution<'_> {
     }
 
     fn volumes(&self) -> Result<BTreeMap<String, PathBuf>, volume::VolumeError> {
-        let plans = self.with_lookup(|lookup| volume::plan_volumes(self.pod, lookup))?;
+        let plans = self.with_lookup(&[], &[], |lookup| volume::plan_volumes(self.pod, lookup))?;
         volume::set_up(&self.directory().join("volumes"), &plans)
     }
 
-    fn with_lookup<T>(&self, ask: impl FnOnce(&Lookup<'_>) -> T) -> T {
+    /// The variables of the namespace's Services, unless the pod wants none.
+    fn links(&self) -> Vec<(String, String)> {
+        if self.pod.spec.as_ref().and_then(|s| s.enable_service_links) == Some(false) {
+            return Vec::new();
+        }
+        let kind = crate::model::kind("v1", "Service").expect("in the table");
+        let services = self.rooms.store.list(kind, Some(&self.object.key().namespace)).items;
+        service_links(&services)
+    }
+
+    /// Volumes know nothing of addresses and Services: those are for variables only.
+    fn with_lookup<T>(&self, pod_ips: &[String], links: &[(String, String)], ask: impl FnOnce(&Lookup<'_>) -> T) -> T {
         let (store, host) = (&self.rooms.store, &self.rooms.host);
         let find = |kind: &str, namespace: &str, name: &str| {
             let kind = crate::model::kind("v1", kind)?;
@@ -233,6 +250,8 @@ impl Execution<'_> {
             find: &find,
             node_name: &host.node_name,
             host_ips: &host.ips,
+            pod_ips,
+            links,
             allocatable: &allocatable,
         })
     }
@@ -265,49 +284,22 @@ fn pod_files(directory: &Path) -> Vec<Mount> {
     POD_FILES.iter().map(|name| mount(name)).collect()
 }
 
-fn write_pod_files(directory: &Path, pod: &Pod) -> std::io::Result<()> {
+/// Writes those files, in place: they are mounted. Each start does it anew, as kubelet does, because a new sandbox has a new address.
+fn write_pod_files(directory: &Path, pod: &Pod, sandbox: &SandboxStatus, dns: Option<IpAddr>) -> std::io::Result<()> {
     let etc = directory.join("etc");
     fs::create_dir_all(&etc)?;
-    let sandbox = config::sandbox_config(pod);
-    let is_on_host = sandbox.host_network;
-    let hosts = if is_on_host {
-        fs::read_to_string("/etc/hosts")?
+    let (hosts, hostname) = if sandbox.config.host_network {
+        let hosts = etc::hosts_file(pod, &[], Some(&fs::read_to_string("/etc/hosts")?));
+        (hosts, fs::read_to_string("/etc/hostname").unwrap_or_default())
     } else {
-        hosts_file(pod, &sandbox.hostname)
-    };
-    let hostname = if is_on_host {
-        fs::read_to_string("/etc/hostname").unwrap_or_default()
-    } else {
-        sandbox.hostname + "\n"
+        let hosts = etc::hosts_file(pod, &sandbox.ips, None);
+        (hosts, format!("{}\n", sandbox.config.hostname))
     };
     // A host without a resolver is a host without a resolver: the pod then has none either.
     let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let resolver = Resolver::of(pod, &resolver, dns).to_text();
     for (name, text) in POD_FILES.into_iter().zip([hostname, hosts, resolver]) {
         fs::write(etc.join(name), text)?;
     }
     Ok(())
-}
-
-/// `/etc/hosts` of a pod with its own network (kubelet `managedHostsFileContent`).
-fn hosts_file(pod: &Pod, hostname: &str) -> String {
-    let mut text = String::from(
-        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-    );
-    text.push_str("fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
-    text.push_str(&format!("127.0.0.1\t{hostname}\n"));
-    let aliases = pod.spec.iter().flat_map(|s| s.host_aliases.iter().flatten());
-    let lines: Vec<_> = aliases
-        .map(|alias| {
-            format!(
-                "{}\t{}\n",
-                alias.ip,
-                alias.hostnames.clone().unwrap_or_default().join("\t")
-            )
-        })
-        .collect();
-    if !lines.is_empty() {
-        text.push_str("\n# Entries added by HostAliases.\n");
-        text.extend(lines);
-    }
-    text
 }

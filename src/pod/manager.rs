@@ -1,6 +1,6 @@
 //! Gives each pod in the store its worker, wakes workers, and clears away what no pod in the store accounts for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
 use super::execute::remove_directory;
-use super::worker::{Bell, Desired, Worker};
+use super::worker::{Bell, Desired, Worker, images_of};
 use crate::event::EventKind;
+use crate::image::Lease;
 use crate::model::{self, Key, Kind, Object};
-use crate::runtime::{PodUid, SandboxConfig};
+use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 use crate::store::{Change, ChangeKind, Watcher};
 
 /// How often every worker looks at its pod without being asked: any hint may be lost (law 4), and this bounds for how long.
@@ -46,6 +47,8 @@ struct Manager {
     ends: Ends,
     entries: HashMap<PodUid, Entry>,
     workers: JoinSet<PodUid>,
+    /// What keeps the images of runs that were there before us, until their pods have workers.
+    leases: HashMap<PodUid, BTreeMap<String, Lease>>,
 }
 
 /// How the room ends.
@@ -57,16 +60,27 @@ pub struct Ends {
     pub stop: CancellationToken,
 }
 
-/// Looks after every pod until it is told to end. Returns when all workers have come to rest.
-pub fn run(rooms: Arc<Rooms>, ends: Ends) -> (Bells, impl Future<Output = ()>) {
+/// Looks after every pod until it is told to end; it ends when all workers have come to rest. When this returns,
+/// the images of all that runs are held: from then on others may ask for some to be removed.
+///
+/// # Errors
+/// If the runtime can't tell what runs.
+pub async fn run(rooms: Arc<Rooms>, ends: Ends) -> Result<(Bells, impl Future<Output = ()>), RuntimeError> {
+    let mut leases = HashMap::new();
+    for sandbox in rooms.runtime.list().await? {
+        let held = images_of(Some(&sandbox)).into_iter();
+        let held = held.filter_map(|id| Some((id.to_owned(), rooms.images.lease(id)?)));
+        leases.insert(sandbox.config.uid.clone(), held.collect());
+    }
     let (images, images_changed) = mpsc::unbounded_channel();
     let manager = Manager {
         rooms,
         ends,
         entries: HashMap::new(),
         workers: JoinSet::new(),
+        leases,
     };
-    (Bells { images }, manager.run(images_changed))
+    Ok((Bells { images }, manager.run(images_changed)))
 }
 
 fn pod_kind() -> &'static Kind {
@@ -226,6 +240,7 @@ impl Manager {
             receiver,
             bell.clone(),
             self.ends.clone(),
+            self.leases.remove(&uid).unwrap_or_default(),
         );
         self.entries.insert(
             uid.clone(),

@@ -17,10 +17,12 @@ mod config;
 mod deadline;
 mod ending;
 mod env;
+mod etc;
 mod execute;
 mod health;
 mod history;
 mod images;
+mod links;
 mod manager;
 mod message;
 mod plan;
@@ -31,6 +33,7 @@ mod tasks;
 mod tests;
 mod worker;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,7 +42,7 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
-use crate::runtime::{PodUid, Runtime};
+use crate::runtime::{PodUid, Runtime, SandboxStatus};
 use crate::store::Store;
 
 pub use back_off::next_start;
@@ -81,6 +84,8 @@ pub struct Host {
     pub node_name: String,
     /// Its addresses, the main one first.
     pub ips: Vec<String>,
+    /// Who answers pods' questions for names of the cluster; `None` if nobody does.
+    pub dns: Option<IpAddr>,
     /// How many CPUs it has.
     pub cpus: i64,
     /// How many bytes of memory it has.
@@ -97,6 +102,19 @@ impl Host {
             "memory" => Some(Quantity::whole(self.memory)),
             _ => None,
         }
+    }
+
+    /// The addresses of a pod, the main one first: on the host's network those of the host.
+    pub fn ips_of(&self, sandbox: &SandboxStatus) -> Vec<String> {
+        if sandbox.config.host_network {
+            return self.ips.clone();
+        }
+        sandbox.ips.iter().map(IpAddr::to_string).collect()
+    }
+
+    /// Where the node asks a pod; `None` if it has its loopback only.
+    pub fn ip_of(&self, sandbox: &SandboxStatus) -> Option<IpAddr> {
+        self.ips_of(sandbox).first()?.parse().ok()
     }
 }
 

@@ -19,6 +19,7 @@ use super::pull::Pulls;
 use super::tasks::Tasks;
 use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
+use crate::image::Lease;
 use crate::model::Object;
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
@@ -81,6 +82,9 @@ pub(super) struct Memory {
     backing_off: BTreeSet<String>,
     /// Images on their way. Losing them ends them; what came is kept.
     pulls: Pulls,
+    /// What keeps the images of the pod's runs here, by their ids: from before a run is made until it is forgotten. Unlike the
+    /// rest this may not be lost while the node works.
+    leases: BTreeMap<String, Lease>,
 }
 
 /// What a round of work came to.
@@ -100,6 +104,7 @@ impl Worker {
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
         Ends { drain, stop }: Ends,
+        leases: BTreeMap<String, Lease>,
     ) -> Self {
         Self {
             rooms,
@@ -108,7 +113,10 @@ impl Worker {
             bell,
             drain,
             stop,
-            memory: Memory::default(),
+            memory: Memory {
+                leases,
+                ..Memory::default()
+            },
         }
     }
 
@@ -116,6 +124,8 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             if self.stop.is_cancelled() {
+                // The images of what runs on stay for the rest of this process; the next one holds them before anyone can ask it.
+                std::mem::forget(self.memory.leases);
                 return;
             }
             match self.round().await {
@@ -167,6 +177,7 @@ impl Worker {
             }
         };
         self.forget_settled_failures(observed.as_ref());
+        self.forget_unused_images(observed.as_ref());
         self.forget_ended_runs(observed.as_ref());
         let directory = self.rooms.host.pods_dir.join(&self.uid.0);
         message::read_all(&directory, &pod, observed.as_ref(), &mut self.memory.health.messages);
@@ -264,13 +275,17 @@ impl Worker {
             let started = match image {
                 // It is on its way; the plan takes it up when it is here.
                 Ok(None) => continue,
-                Ok(Some(image)) => execution.start(sandbox, start, container, &image).await,
+                Ok(Some(image)) => {
+                    self.memory.leases.insert(image.id.clone(), image.lease.clone());
+                    execution.start(sandbox, start, container, &image).await
+                }
                 Err(refusal) => Err(refusal),
             };
             match started {
                 Ok(run) => {
                     self.memory.failures.remove(&start.name);
-                    self.begin_post_start(execution, &start.name, run);
+                    let ip = self.rooms.host.ip_of(sandbox);
+                    self.begin_post_start(execution, &start.name, run, ip);
                 }
                 Err(refusal) => self.remember(execution, &start.name, refusal),
             }
@@ -295,6 +310,12 @@ impl Worker {
             let state = History::of(name, Some(sandbox)).latest().map(|run| &run.state);
             name != SANDBOX_FAILURE && !matches!(state, Some(ContainerState::Running { .. }))
         });
+    }
+
+    /// Images that no run was made from need not stay.
+    fn forget_unused_images(&mut self, observed: Option<&SandboxStatus>) {
+        let used = images_of(observed);
+        self.memory.leases.retain(|id, _| used.contains(id.as_str()));
     }
 
     fn status_of(&self, pod: &Pod, observed: Option<&SandboxStatus>, now: Timestamp) -> PodStatus {
@@ -340,6 +361,12 @@ impl Worker {
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);
     }
+}
+
+/// The ids of the images that a pod's runs were made from.
+pub(super) fn images_of(observed: Option<&SandboxStatus>) -> BTreeSet<&str> {
+    let runs = observed.iter().flat_map(|sandbox| &sandbox.containers);
+    runs.map(|run| run.image_id.as_str()).collect()
 }
 
 fn is_backing_off(container: &ContainerStatus) -> bool {

@@ -26,6 +26,8 @@ pub struct Target {
     pub pod: PodUid,
     /// The run of its container.
     pub run: ContainerId,
+    /// The pod's address; without one it is asked on its loopback.
+    pub ip: Option<IpAddr>,
 }
 
 /// What a check came to. The texts are for people and stand in events.
@@ -71,7 +73,7 @@ pub async fn run_hook(target: &Target, action: &HookAction) -> Result<(), String
             (0, _) => Ok(()),
             (code, output) => Err(format!("command {:?} exited with {code}: {output}", command.join(" "))),
         },
-        HookAction::Http(get) => http::get(target, get).await.map(drop),
+        HookAction::Http(get) => http::get(target, &get.clone().at(target.ip)).await.map(drop),
         HookAction::Sleep(time) => {
             tokio::time::sleep(*time).await;
             Ok(())
@@ -154,14 +156,19 @@ impl Stream {
     }
 }
 
-/// Connects to where a container listens: to the pod's loopback, or to the host that the probe names.
+/// Connects to where a container listens, from the node as kubelet does: to the pod's address, or to the host that the probe names. A pod
+/// without an address is asked from within.
 ///
 /// # Errors
 /// The text says it as `net.Dialer` does.
 pub(super) async fn connect(target: &Target, endpoint: &Endpoint) -> Result<TcpStream, String> {
     let mut last = format!("lookup {}: no such host", shown(endpoint));
     for address in addresses(endpoint).await? {
-        match target.runtime.connect(&target.pod, address).await {
+        let connected = match target.ip {
+            Some(_) => target.runtime.dial(address).await,
+            None => target.runtime.connect(&target.pod, address).await,
+        };
+        match connected {
             Ok(stream) => return Ok(stream),
             Err(RuntimeError::Connect(error)) => last = format!("dial tcp {address}: connect: {}", words(&error)),
             Err(error) => last = format!("dial tcp {address}: {error}"),

@@ -1,5 +1,6 @@
 //! What a probe or hook asks, from its spec and its container's ports. Pure.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -48,6 +49,42 @@ pub enum Handler {
         /// The service asked after; empty is the whole server.
         service: String,
     },
+}
+
+impl Handler {
+    /// The same, with the pod's address for an endpoint that names no host.
+    #[must_use]
+    pub fn at(self, ip: Option<IpAddr>) -> Self {
+        match self {
+            Self::Exec(command) => Self::Exec(command),
+            Self::Http(get) => Self::Http(get.at(ip)),
+            Self::Tcp(endpoint) => Self::Tcp(endpoint.at(ip)),
+            Self::Grpc { endpoint, service } => Self::Grpc {
+                endpoint: endpoint.at(ip),
+                service,
+            },
+        }
+    }
+}
+
+impl HttpGet {
+    /// The same, with the pod's address if it names no host.
+    #[must_use]
+    pub fn at(self, ip: Option<IpAddr>) -> Self {
+        Self {
+            endpoint: self.endpoint.at(ip),
+            ..self
+        }
+    }
+}
+
+impl Endpoint {
+    fn at(self, ip: Option<IpAddr>) -> Self {
+        Self {
+            host: self.host.or_else(|| ip.map(|ip| ip.to_string())),
+            ..self
+        }
+    }
 }
 
 /// What a life cycle hook does.

@@ -55,13 +55,14 @@ pub async fn run_prober(prober: Prober, words: UnboundedSender<Word>) {
         first,
         mut known,
     } = prober;
+    let handler = check.handler.map(|handler| handler.at(target.ip));
     let mut tally = Tally::new(check.success_threshold, check.failure_threshold);
     let mut timer = interval_at(Instant::now() + first, check.period);
     // A check that took longer than the period is followed by the next one in its turn, not by all that were missed.
     timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         timer.tick().await;
-        let outcome = match &check.handler {
+        let outcome = match &handler {
             Ok(handler) => ask(&target, handler, check.timeout).await,
             Err(error) => Outcome::Error(error.clone()),
         };

@@ -46,6 +46,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         runtime: Arc::new(runtime.clone()),
         pod: PodUid("u".into()),
         run: config.id,
+        ip: None,
     }
 }
 

@@ -297,6 +297,7 @@ impl FakeSandbox {
         SandboxStatus {
             config: self.config.clone(),
             alive: self.alive,
+            ips: Vec::new(),
             created_at: self.created_at,
             containers: self
                 .containers
@@ -429,6 +430,10 @@ impl Runtime for FakeRuntime {
         if let Some(text) = self.record(Verb::Connect, pod, "") {
             return answer(Err(RuntimeError::Connect(std::io::Error::other(text))));
         }
+        Box::pin(async move { TcpStream::connect(address).await.map_err(RuntimeError::Connect) })
+    }
+
+    fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream> {
         Box::pin(async move { TcpStream::connect(address).await.map_err(RuntimeError::Connect) })
     }
 

@@ -56,6 +56,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Connects to an address as the pod's own processes would (CRI `PortForward`).
     fn connect<'a>(&'a self, pod: &'a PodUid, address: SocketAddr) -> Answer<'a, TcpStream>;
 
+    /// Connects as the node itself does (kubelet, kube-proxy): by the pods' network to what is in it, and from the host to anything else.
+    fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream>;
+
     /// What is there now, from the supervisors and the disk (CRI `ListPodSandbox` + `ListContainers`).
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>>;
 

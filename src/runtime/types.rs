@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -164,6 +165,8 @@ pub struct SandboxStatus {
     pub config: SandboxConfig,
     /// Whether its supervisor lives. When not, every container in `containers` has ended.
     pub alive: bool,
+    /// Its addresses in the pods' network, while it lives: none with the host's network.
+    pub ips: Vec<IpAddr>,
     /// When the sandbox was made.
     pub created_at: Timestamp,
     /// Every run that is on record, oldest first.

@@ -42,7 +42,7 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     let statuses = containers::statuses(facts, &old);
     let phase = phase::phase(facts, &init_statuses, &statuses, &old);
     let conditions = conditions::conditions(facts, phase, &init_statuses, &statuses, &old);
-    let pod_ips = pod_ips(facts);
+    let pod_ips = pod_ips(facts, phase, &old);
     let is_late = pod::is_past_deadline(facts.pod, facts.now) && !pod::is_finished(facts.pod, facts.observed);
     let late = |text: &str, old: &Option<String>| if is_late { Some(text.to_owned()) } else { old.clone() };
     PodStatus {
@@ -63,9 +63,16 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     }
 }
 
-/// A pod on the host's network has the host's addresses; others get theirs from the network.
-fn pod_ips(facts: StatusFacts<'_>) -> Vec<PodIP> {
+/// A pod on the host's network has the host's addresses; others get theirs from the network while their sandbox lives, and keep
+/// showing the last when they have ended for good.
+fn pod_ips(facts: StatusFacts<'_>, phase: Phase, old: &PodStatus) -> Vec<PodIP> {
     let is_on_host = facts.pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
-    let ips: &[String] = if is_on_host { facts.host_ips } else { &[] };
-    ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()
+    let own = facts.observed.map(|sandbox| &sandbox.ips[..]).unwrap_or_default();
+    match phase {
+        _ if is_on_host => facts.host_ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect(),
+        Phase::Succeeded | Phase::Failed if own.is_empty() => old.pod_ips.clone().unwrap_or_default(),
+        Phase::Succeeded | Phase::Failed | Phase::Pending | Phase::Running => {
+            own.iter().map(|ip| PodIP { ip: ip.to_string() }).collect()
+        }
+    }
 }

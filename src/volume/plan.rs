@@ -288,6 +288,8 @@ mod tests {
             find: &find,
             node_name: "node",
             host_ips: &[],
+            pod_ips: &[],
+            links: &[],
             allocatable: &|_| None,
         };
         let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;

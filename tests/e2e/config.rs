@@ -216,7 +216,8 @@ fn a_pod_has_its_own_loopback_or_with_host_network_the_hosts() {
     ));
     let devices = |pod: &str| home.must(format!("exec {pod} -- /kubelocal demo cat /proc/net/dev"));
     let host = fs::read_to_string("/proc/net/dev").expect("reads");
-    assert_eq!(devices("own").lines().count(), 3, "{}", devices("own"));
+    // Two lines of headings, loopback and the pod's own.
+    assert_eq!(devices("own").lines().count(), 4, "{}", devices("own"));
     assert_eq!(devices("shared").lines().count(), host.lines().count());
     home.must("exec own -- /kubelocal demo connect 127.0.0.1:8080");
     let ip = home.text("pod shared", "/status/podIP");

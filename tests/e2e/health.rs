@@ -71,7 +71,7 @@ fn every_kind_of_probe_reaches_into_the_pod() {
     for name in ["http", "tcp", "exec", "http-host"] {
         home.until_ready(name);
     }
-    has_event(&home, "shut", "dial tcp 127.0.0.1:81: connect: connection refused");
+    has_event(&home, "shut", ":81: connect: connection refused");
     has_event(&home, "grpc", "Readiness probe failed");
     for name in ["shut", "grpc"] {
         let ready = home.field(&format!("pod {name}"), "/status/containerStatuses/0/ready");

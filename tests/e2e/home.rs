@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -116,6 +117,17 @@ impl Home {
         fs::create_dir_all(path.parent().expect("has one")).expect("a directory");
         fs::write(&path, text.to_string()).expect("writes");
         path
+    }
+
+    /// Makes scripts; returns a search path on which they come first.
+    pub fn programs(&self, scripts: &[(&str, &str)]) -> String {
+        let dir = self.path("../programs");
+        fs::create_dir_all(&dir).expect("a directory");
+        for (name, script) in scripts {
+            fs::write(dir.join(name), script).expect("writes");
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default())
     }
 
     /// The program, with this home.

@@ -169,6 +169,31 @@ fn a_docker_archive_is_loaded_from_standard_input() {
 }
 
 #[test]
+fn an_image_of_dockers_is_what_docker_saves_or_dockers_own_words() {
+    let home = Home::new();
+    fs::create_dir_all(home.path("../files")).expect("a directory");
+    let archive = home.path("../files/docker.tar");
+    fs::write(&archive, docker_archive("test/docker:1")).expect("writes");
+    let docker = format!(
+        "#!/bin/sh\n[ \"$*\" = 'save test/docker:1' ] && exec cat {}\necho 'No such image' >&2; exit 1\n",
+        archive.display()
+    );
+    let path = home.programs(&[("docker", &docker)]);
+    let load = |name: &str| {
+        let mut command = home.command(format!("image load --from docker:{name}"));
+        let output = command.env("PATH", &path).output().expect("the program runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    assert_eq!(load("test/docker:1"), "Loaded image: docker.io/test/docker:1\n");
+    let refused = load("test/other:1");
+    assert!(
+        refused.contains("No such image") && refused.contains("docker save test/other:1"),
+        "{refused}"
+    );
+    assert!(!home.must("image ls").contains("test/other"));
+}
+
+#[test]
 fn a_saved_image_can_be_loaded_again() {
     let home = Home::new();
     load_busybox(&home, "true");

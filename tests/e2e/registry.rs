@@ -175,3 +175,69 @@ fn what_was_made_here_is_run_though_no_registry_knows_it() {
     home.start(pod("web", "nowhere.invalid/made/here").with("/spec/containers/0/command", command));
     home.until_logged("web", "made here\n");
 }
+
+#[test]
+fn a_credential_helper_runs_as_the_user() {
+    let (image, home) = (
+        Image::with_config(
+            busybox().layers,
+            &json!({"rootfs": {"diff_ids": [busybox().layers[0].diff_id]}}),
+        ),
+        Home::new(),
+    );
+    let uid = rustix::process::getuid().as_raw();
+    let right = format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(format!("uid-{uid}:secret"))
+    );
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
+        let is_right = request.headers.get("authorization") == Some(&right);
+        let challenge = Answer::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\"");
+        (!is_right && request.path != "/v2/").then_some(challenge)
+    });
+    let helper = "#!/bin/sh\necho \"{\\\"Username\\\": \\\"uid-$(id -u)\\\", \\\"Secret\\\": \\\"secret\\\"}\"\n";
+    let path = home.programs(&[("docker-credential-test", helper)]);
+    let config = home.file("config.json", json!({"credsStore": "test"}));
+    let mut pull = home.command(format!("image pull --authfile {config} {}", registry.name("app:1")));
+    let pulled = pull.env("PATH", path).output().expect("the program runs");
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+}
+
+#[test]
+fn a_directory_with_a_containerfile_is_built_and_run() {
+    if is_missing(&["buildah"]) {
+        return;
+    }
+    let home = Home::new();
+    home.file("app/Containerfile", "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"sh\", \"-c\", \"echo built; exec /bin/busybox sleep 1000\"]\n");
+    let context = home.file("app/busybox", "");
+    std::fs::copy("/bin/busybox", &context).expect("busybox-static is installed");
+    let file = home.file("web.yaml", pod("web", "app"));
+    let mut watch = home.command(["watch", "--build", "--once", &file]);
+    // A store of their own, in the form that can be shared.
+    let data = home.path("../data");
+    watch
+        .env("XDG_DATA_HOME", &data)
+        .env("STORAGE_DRIVER", "overlay")
+        .env("BUILDAH_ISOLATION", "chroot");
+    let watched = watch.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&watched.stderr);
+    assert!(
+        watched.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&watched.stdout)
+    );
+    home.until_logged("web", "built\n");
+    let events = events(&home);
+    assert!(
+        events.contains("Container image \"app\" already present on machine"),
+        "{events}"
+    );
+    // What is shared is the same file: one inode, two names.
+    let layers = home.path("images/layers");
+    let linked = crate::home::files_below(&layers).into_iter().any(|file| {
+        file.ends_with("bin/busybox")
+            && std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(&file).expect("there")) == 2
+    });
+    assert!(linked, "no file of {} is shared", layers.display());
+}

@@ -360,3 +360,30 @@ async fn a_short_name_is_pulled_from_where_the_user_says() {
     assert_eq!(pulled.image.names, [registry.name("app:1")]);
     assert!(ground.puller.images().resolve("app:1").expect("readable").is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insecure_registry_may_speak_plain_http() {
+    let registry = Scripted::serving(&[("1", &Image::small("x"))]);
+    let settings = kubelocal::image::HostSettings {
+        insecure: true,
+        ..Default::default()
+    };
+    let settings = RegistrySettings {
+        hosts: [(registry.host.clone(), settings)].into(),
+        ..RegistrySettings::default()
+    };
+    let ground = Ground::with(settings, LoginFiles::default());
+    ground
+        .pull(&registry.name("app:1"))
+        .await
+        .expect("pulls, after TLS was tried");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_this_machine_says_where_it_would_come_from() {
+    let said = Ground::new()
+        .pull("localhost/app:1")
+        .await
+        .expect_err("was never built");
+    assert!(said.contains("built on this machine"), "{said}");
+}

@@ -122,7 +122,7 @@ async fn a_node_to_be_killed() {
     let (options, sandbox, config) = serde_json::from_str(&text).expect("the test wrote it");
     let (options, sandbox): (RuntimeOptions, SandboxConfig) = (options, sandbox);
     let config: ContainerConfig = config;
-    let runtime = NativeRuntime::open(options).await.expect("the runtime opens");
+    let runtime = NativeRuntime::open(options, None).await.expect("the runtime opens");
     runtime.run_pod_sandbox(&sandbox).await.expect("the sandbox runs");
     runtime
         .create_container(&sandbox.uid, &config)

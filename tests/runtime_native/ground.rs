@@ -111,7 +111,9 @@ impl Ground {
             oci_runtime,
             supervisor_exe: PathBuf::from(env!("CARGO_BIN_EXE_kubelocal")),
         };
-        let runtime = NativeRuntime::open(options.clone()).await.expect("the runtime opens");
+        let runtime = NativeRuntime::open(options.clone(), None)
+            .await
+            .expect("the runtime opens");
         let changes = runtime.changes().expect("nobody else has taken them");
         Ground {
             options,
@@ -192,7 +194,9 @@ impl Ground {
             dir,
         } = self;
         drop((runtime, changes));
-        let runtime = NativeRuntime::open(options.clone()).await.expect("the runtime opens");
+        let runtime = NativeRuntime::open(options.clone(), None)
+            .await
+            .expect("the runtime opens");
         let changes = runtime.changes().expect("nobody else has taken them");
         Ground {
             options,

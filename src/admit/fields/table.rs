@@ -55,8 +55,10 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "ConfigMap", &[("", OBJECT), ("", WHOLE)]),
     ("", "Secret", &[("", OBJECT), ("", WHOLE)]),
     ("", "Namespace", &[("", OBJECT), ("", WHOLE)]),
+    ("", "Service", &[("", OBJECT), ("spec", SERVICE)]),
+    ("", "Endpoints", &[("", OBJECT), ("", ENDPOINTS)]),
+    ("discovery.k8s.io", "EndpointSlice", &[("", OBJECT), ("", ENDPOINTS)]),
     // One warning for the kind says that nothing acts on these yet.
-    ("", "Service", &[("", OBJECT), ("", WHOLE)]),
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("", WHOLE)]),
 ];
 
@@ -68,6 +70,49 @@ const WHOLE: Entries = &[
     ("immutable", Honoured),
     ("type", Honoured),
     ("spec", Honoured),
+];
+
+const NO_WAY_IN: Say = Warn("not honoured yet: Services answer at their cluster addresses, to pods only");
+const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
+const NO_SCTP: Say = Warn("not honoured: Services carry TCP and UDP");
+
+const SERVICE: Entries = &[
+    ("type", OneOf(&["ClusterIP", "ExternalName"], &NO_WAY_IN)),
+    ("selector", Honoured),
+    ("ports", Honoured),
+    ("ports[].protocol", OneOf(&["TCP", "UDP"], &NO_SCTP)),
+    ("ports[].nodePort", NO_WAY_IN),
+    ("clusterIP", Honoured),
+    ("clusterIPs", Honoured),
+    ("externalName", Honoured),
+    ("externalIPs", NO_WAY_IN),
+    ("sessionAffinity", Honoured),
+    (
+        "sessionAffinityConfig",
+        Warn("approximated: a client stays with its endpoint for as long as that is ready"),
+    ),
+    ("publishNotReadyAddresses", Honoured),
+    (
+        "ipFamilyPolicy",
+        OneOf(&["SingleStack", "PreferDualStack"], &ONE_FAMILY),
+    ),
+    ("ipFamilies[]", OneOf(&["IPv4"], &ONE_FAMILY)),
+    ("loadBalancerIP", NO_WAY_IN),
+    ("loadBalancerClass", NO_WAY_IN),
+    ("loadBalancerSourceRanges", NO_WAY_IN),
+    ("healthCheckNodePort", NO_WAY_IN),
+    ("allocateLoadBalancerNodePorts", Moot),
+    // All endpoints are on this node.
+    ("internalTrafficPolicy", Moot),
+    ("externalTrafficPolicy", Moot),
+    ("trafficDistribution", Moot),
+];
+
+const ENDPOINTS: Entries = &[
+    ("addressType", OneOf(&["IPv4"], &ONE_FAMILY)),
+    ("endpoints", Honoured),
+    ("ports", Honoured),
+    ("subsets", Honoured),
 ];
 
 const REPLICAS: Entries = &[
@@ -84,9 +129,8 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_NETWORK: Say = Warn("not honoured yet: pods have only their loopback interface");
+const NO_NETWORK: Say = Warn("not honoured yet: pods are reached at their own addresses, from other pods");
 const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
-const NO_DNS: Say = Warn("not honoured yet: pods have no cluster DNS");
 const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
@@ -116,16 +160,13 @@ const POD: Entries = &[
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
     ("resources", NOT_ENFORCED),
-    ("dnsPolicy", OneOf(&["ClusterFirst", "Default"], &NO_DNS)),
-    ("dnsConfig", NO_DNS),
-    ("subdomain", NO_DNS),
-    ("setHostnameAsFQDN", NO_DNS),
+    ("dnsPolicy", Honoured),
+    ("dnsConfig", Honoured),
+    ("subdomain", Honoured),
+    ("setHostnameAsFQDN", Honoured),
     ("hostnameOverride", Warn("not honoured yet")),
     ("hostAliases", Honoured),
-    (
-        "enableServiceLinks",
-        Warn("not honoured yet: Services set no variables"),
-    ),
+    ("enableServiceLinks", Honoured),
     (
         "imagePullSecrets",
         Warn("not honoured yet: images are not pulled from registries"),

@@ -55,15 +55,14 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
             "resources": {"limits": {"cpu": 1}},
         }],
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
-        "dnsPolicy": "None",
+        "dnsPolicy": "None", "setHostnameAsFQDN": true,
     });
     assert_eq!(
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
+            "warning spec.containers[0].ports[0].hostPort: not honoured yet: pods are reached at their own addresses, from other pods",
             "warning spec.containers[0].resources: not enforced yet",
-            "warning spec.dnsPolicy: not honoured yet: pods have no cluster DNS",
             "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
         ]
     );
@@ -92,9 +91,8 @@ fn a_templates_fields_speak_as_a_pods_do() {
     assert_eq!(
         said(value),
         [
-            "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods have only their loopback interface",
+            "warning spec.template.spec.containers[0].ports[0].hostPort: not honoured yet: pods are reached at their own addresses, from other pods",
             "error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",
-            "warning spec.template.spec.subdomain: not honoured yet: pods have no cluster DNS",
         ]
     );
 }
@@ -178,4 +176,19 @@ fn covering(rules: &Rules, path: &str) -> Option<Say> {
         }
     }
     say
+}
+
+#[test]
+fn what_a_service_does_not_do_yet_is_warned_of() {
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+    let plain = json!({
+        "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http", "protocol": "UDP"}], "sessionAffinity": "ClientIP",
+        "internalTrafficPolicy": "Local", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "publishNotReadyAddresses": true,
+    });
+    assert_eq!(said(service(plain)), Vec::<String>::new());
+    let more = json!({
+        "type": "NodePort", "ports": [{"port": 80, "nodePort": 30080, "protocol": "SCTP"}], "ipFamilies": ["IPv6"],
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}, "externalIPs": ["192.0.2.1"],
+    });
+    assert_eq!(said(service(more)).len(), 6);
 }

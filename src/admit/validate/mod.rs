@@ -6,6 +6,7 @@
 mod claim;
 mod config;
 mod container;
+mod endpoints;
 mod env;
 mod errors;
 mod meta;
@@ -40,6 +41,8 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::Secret(secret) => config::validate_secret(secret, &mut errors),
         Typed::Namespace(_) => {}
         Typed::Service(service) => service::validate_service(service, &spec, &mut errors),
+        Typed::Endpoints(object) => endpoints::validate_endpoints(object, &mut errors),
+        Typed::EndpointSlice(slice) => endpoints::validate_slice(slice, &mut errors),
         Typed::PersistentVolumeClaim(claim) => claim::validate_claim(claim, &spec, &mut errors),
     }
     errors
@@ -82,7 +85,10 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
             claim::validate_claim_update(new, old, &mut errors);
         }
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
-        (Typed::Namespace(_), Typed::Namespace(_)) => {}
+        (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
+            endpoints::validate_slice_update(new, old, &mut errors);
+        }
+        (Typed::Namespace(_), Typed::Namespace(_)) | (Typed::Endpoints(_), Typed::Endpoints(_)) => {}
         _ => errors.push(FieldError::invalid(
             &FieldPath::of(&["kind"]),
             &"",

@@ -12,6 +12,7 @@ pub mod age;
 mod cells;
 mod configmaps;
 mod deployments;
+mod endpoints;
 mod events;
 mod generic;
 mod manifestsources;
@@ -115,6 +116,8 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("", "events") => &events::TABLE,
         ("", "nodes") => &nodes::TABLE,
         ("kubelocal.dev", "manifestsources") => &manifestsources::TABLE,
+        ("", "endpoints") => &endpoints::TABLE,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::SLICES,
         _ => &generic::TABLE,
     }
 }

@@ -31,7 +31,7 @@ fn a_pod_is_described_as_kubectl_does_it() {
         "Node:         n/<none>\nLabels:       app=web\n              tier=a\nAnnotations:  <none>\n",
         "IP:           10.0.0.2\nIPs:\n  IP:           10.0.0.2\nControlled By:  ReplicaSet/web-1\nContainers:\n  app:\n",
         "    Port:           80/TCP\n    Host Port:      8080/TCP\n",
-        "Tolerations:       op=Exists\n                   k=v:NoExecute for 5s\n",
+        "Tolerations:     op=Exists\n                 k=v:NoExecute for 5s\n",
         "    State:          Running\n      Started:      T\n    Last State:     Terminated\n      Reason:       Error\n      Exit Code:    1\n",
         "    Readiness:      http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3\n",
         "    Ready:          True\n    Restart Count:  1\n    Environment:\n      A:  1\n      S:  <set to the key 'k' in secret 's'>\n",

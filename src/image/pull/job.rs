@@ -54,7 +54,13 @@ impl Work {
                     pulled => return pulled,
                 }
             }
-            work.clone().pull_from(own, &reference).await
+            let pulled = work.clone().pull_from(own, &reference).await;
+            pulled.map_err(|error| match error {
+                ImageError::Registry(RegistryError::Connection { .. }) if reference.domain() == "localhost" => {
+                    ImageError::NotBuilt(reference.to_string())
+                }
+                error => error,
+            })
         };
         tokio::select! {
             pulled = ask => pulled,
@@ -199,7 +205,7 @@ impl Work {
             .collect();
         self.progress.set(progress.clone());
         let image = blocking(move || {
-            let record = self.images.ingest(|ingest| {
+            let lease = self.images.ingest(|ingest| {
                 ingest.is_pulled = true;
                 ingest.on_failure = Box::new({
                     let cancel = cancel.clone();
@@ -228,7 +234,7 @@ impl Work {
                     }
                 })
             })?;
-            self.images.image(record)
+            self.images.image(lease)
         })
         .await?;
         Ok(Pulled { image, was_here: false })

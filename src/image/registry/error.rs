@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use reqwest::StatusCode;
 
-use super::http::is_distrusted;
+use super::http::{chain, is_distrusted};
 
 /// A registry could not be reached, refused, or said what can't be true.
 #[derive(Debug, thiserror::Error)]
@@ -135,17 +135,16 @@ fn causes(error: &reqwest::Error) -> String {
         "request or response body error",
     ];
     let mut said: Vec<String> = Vec::new();
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = next {
+    let mut causes = chain(error).peekable();
+    while let Some(cause) = causes.next() {
         let text = cause.to_string();
         if text.contains("no records found") {
             return "no name server knows this name".to_owned();
         }
-        let is_empty = EMPTY.iter().any(|empty| text.starts_with(empty)) && cause.source().is_some();
+        let is_empty = EMPTY.iter().any(|empty| text.starts_with(empty)) && causes.peek().is_some();
         if !is_empty && !said.iter().any(|before| before.contains(&text)) {
             said.push(text);
         }
-        next = cause.source();
     }
     said.join(": ")
 }

@@ -1,5 +1,7 @@
 //! The HTTP client of one registry: whom it trusts, how long it waits, how far it follows.
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -159,36 +161,35 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a connection failed because TLS is not spoken there: what answered was no TLS record.
-pub(super) fn speaks_no_tls(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(rustls::Error::InvalidMessage(_)) = tls_error(cause) {
-            return true;
+/// An error and its causes. I/O errors carry theirs inside, where `source` passes them over.
+pub(super) fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |&cause| {
+        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match inside {
+            Some(inside) => Some(inside as &(dyn Error + 'static)),
+            None => cause.source(),
         }
-        source = cause.source();
-    }
-    false
+    })
 }
 
-/// I/O errors carry TLS's inside instead of as their source.
-fn tls_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    cause.downcast_ref::<rustls::Error>().or_else(|| {
-        let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
-        inner.downcast_ref::<rustls::Error>()
+/// Whether a connection failed because TLS is not spoken there: what answered was no TLS record, or it hung up on ours.
+pub(super) fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    chain(error).any(|cause| {
+        let io = cause.downcast_ref::<io::Error>();
+        let is_end = io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+        is_end || matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
     })
 }
 
 /// Whether a certificate is not trusted, so that the user may be told how to trust it.
 pub(super) fn is_distrusted(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) =
-            tls_error(cause)
-        {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
+    chain(error).any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::Other(_)
+            ))
+        )
+    })
 }

@@ -25,6 +25,8 @@ pub struct LoginFiles {
     files: Vec<PathBuf>,
     /// Named by the user: then it has to be there.
     must_exist: bool,
+    /// As whom helpers run, for a node that is root of a user namespace: the ids that the user has outside of it.
+    user: Option<(u32, u32)>,
 }
 
 impl LoginFiles {
@@ -48,7 +50,7 @@ impl LoginFiles {
         ];
         LoginFiles {
             files: files.into_iter().flatten().collect(),
-            must_exist: false,
+            ..LoginFiles::default()
         }
     }
 
@@ -58,7 +60,20 @@ impl LoginFiles {
         LoginFiles {
             files: vec![file],
             must_exist: true,
+            user: None,
         }
+    }
+
+    /// The same with helpers that run as this user and group, and not as root of the user namespace that the node is in: the
+    /// session's keyring would take them for somebody else.
+    #[must_use]
+    pub fn with_user(self, user: Option<(u32, u32)>) -> LoginFiles {
+        LoginFiles { user, ..self }
+    }
+
+    /// As whom helpers run.
+    pub(in crate::image) fn user(&self) -> Option<(u32, u32)> {
+        self.user
     }
 
     /// The credentials for a repository: those of the first file that has any.
@@ -69,7 +84,7 @@ impl LoginFiles {
         for file in &self.files {
             let Some(keyring) = self.read(file)? else { continue };
             if let Some(helper) = keyring.helper(domain)
-                && let Some(login) = ask_helper(helper, domain).await?
+                && let Some(login) = ask_helper(helper, domain, self.user).await?
             {
                 let origin = format!("docker-credential-{helper}");
                 return Ok(Some(Credential { login, origin }));
@@ -116,7 +131,24 @@ struct Answer {
     secret: String,
 }
 
-async fn ask_helper(name: &str, domain: &str) -> Result<Option<Login>, RegistryError> {
+/// How a helper is started. A user namespace within the node's own gives the user back the ids that everybody else knows;
+/// `unshare(1)` knows these options since
+/// util-linux 2.36 of 2020.
+fn plan_command(helper: &str, user: Option<(u32, u32)>) -> (String, Vec<String>) {
+    match user {
+        None => (helper.to_owned(), vec!["get".to_owned()]),
+        Some((uid, gid)) => {
+            let map = [format!("--map-user={uid}"), format!("--map-group={gid}")];
+            let words = ["--user".to_owned()]
+                .into_iter()
+                .chain(map)
+                .chain(["--", helper, "get"].map(str::to_owned));
+            ("unshare".to_owned(), words.collect())
+        }
+    }
+}
+
+async fn ask_helper(name: &str, domain: &str, user: Option<(u32, u32)>) -> Result<Option<Login>, RegistryError> {
     let helper = format!("docker-credential-{name}");
     let failed = |why: String| RegistryError::Helper {
         helper: helper.clone(),
@@ -130,8 +162,9 @@ async fn ask_helper(name: &str, domain: &str) -> Result<Option<Login>, RegistryE
     } else {
         domain
     };
-    let mut child = tokio::process::Command::new(&helper)
-        .arg("get")
+    let (program, words) = plan_command(&helper, user);
+    let mut child = tokio::process::Command::new(program)
+        .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -199,6 +232,19 @@ mod tests {
         assert_eq!(plan(&[]), (String::new(), false));
     }
 
+    #[test]
+    fn helpers_run_as_the_user_that_the_session_knows() {
+        let words = |user| {
+            let (program, words) = plan_command("docker-credential-x", user);
+            format!("{program} {}", words.join(" "))
+        };
+        assert_eq!(words(None), "docker-credential-x get");
+        assert_eq!(
+            words(Some((1000, 100))),
+            "unshare --user --map-user=1000 --map-group=100 -- docker-credential-x get"
+        );
+    }
+
     #[tokio::test]
     async fn the_first_file_with_a_match_counts_and_a_named_one_must_be_there() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -211,7 +257,7 @@ mod tests {
         .expect("writes");
         let files = LoginFiles {
             files: vec![dir.path().join("0"), first.clone(), second],
-            must_exist: false,
+            ..LoginFiles::default()
         };
         let found = files.find("a.io", "x").await.expect("readable").expect("one");
         assert_eq!(found.origin, first.display().to_string());

@@ -89,7 +89,7 @@ impl Walk<'_> {
             }
         }
         linkat(from, name, to, name, AtFlags::empty()).map_err(|errno| match errno {
-            Errno::XDEV => Unshared::Unfit("it is on another file system".to_owned()),
+            Errno::XDEV => Unshared::Unfit("it is on another file system, or behind a mount of its own".to_owned()),
             errno => unfit("linking")(errno),
         })
     }

@@ -25,6 +25,7 @@ use super::document::Descriptor;
 use super::error::ImageError;
 use super::ingest::Ingest;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
+use super::lease::Lease;
 use super::manifest::{Next, plan_layers, plan_next};
 use super::reference::Reference;
 use super::store::ImageStore;
@@ -85,8 +86,8 @@ impl ImageStore {
         {
             return Ok(here);
         }
-        let record = self.ingest(|ingest| Ok(take(ingest, &found, &wanted[0], theirs)))??;
-        Ok(self.image(record)?)
+        let lease = self.ingest(|ingest| Ok(take(ingest, &found, &wanted[0], theirs)))??;
+        Ok(self.image(lease)?)
     }
 }
 
@@ -101,12 +102,7 @@ fn plan_names(name: &str, reference: &Reference) -> Vec<Reference> {
     names
 }
 
-fn take(
-    ingest: &mut Ingest<'_>,
-    found: &Found,
-    name: &Reference,
-    theirs: &Reference,
-) -> Result<super::record::Record, Unshared> {
+fn take(ingest: &mut Ingest<'_>, found: &Found, name: &Reference, theirs: &Reference) -> Result<Lease, Unshared> {
     let descriptor = Descriptor::new("", Digest::of(&found.manifest), found.manifest.len() as u64);
     let Next::Image(parts) = plan_next(&descriptor, &found.manifest, ingest.limits())? else {
         return Err(Unshared::Unfit("its manifest is an index".to_owned()));

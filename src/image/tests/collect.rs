@@ -1,6 +1,7 @@
 //! What goes when there is too much, and what never does.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -111,4 +112,64 @@ fn pruning_takes_what_has_no_name_or_all_that_nothing_uses() {
         (2, 0),
         "one that is used and the built-in one"
     );
+}
+
+#[test]
+fn what_somebody_holds_stays_whoever_wants_it_gone() {
+    let room = ground();
+    let store = &room.store;
+    let held = store.resolve("t/a:1").expect("readable").expect("there");
+    let file = held.layers[0].join("a");
+    for name in ["t/a:1", &held.id] {
+        let removed = store.remove(name, &|_| false);
+        assert!(matches!(removed, Err(ImageError::InUse(_))), "{name}: {removed:?}");
+    }
+    let gone = store.prune(Prune::Unused, &used(&[])).expect("prunes");
+    assert_eq!(gone.images, ["docker.io/t/b:1", "docker.io/t/c:1"]);
+    // A name that moves takes nothing away.
+    let moved = Tar::new().file("new", "new").bytes();
+    drop(store.import(Cursor::new(moved), "t/a:1").expect("an image"));
+    let gone = store.prune(Prune::Untagged, &used(&[])).expect("prunes");
+    assert_eq!(gone, Reclaimed::default());
+    assert_eq!(store.usage(&used(&[])).expect("readable").in_use, 1);
+    assert!(file.exists());
+    drop(held);
+    let gone = store.prune(Prune::Untagged, &used(&[])).expect("prunes");
+    assert!(gone.images.len() == 1 && gone.bytes > 10_000, "{gone:?}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn no_removal_fits_between_a_look_and_its_use() {
+    let room = Room::new();
+    let store = &room.store;
+    let is_over = AtomicBool::new(false);
+    let tar = Tar::new().file("file", "content").bytes();
+    let seen = std::thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut seen = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let Some(image) = store.resolve("t/a:1").expect("readable") else {
+                    continue;
+                };
+                // As long as a mount takes, or longer.
+                for _ in 0..100 {
+                    assert!(image.layers[0].join("file").exists(), "was taken away");
+                    std::thread::yield_now();
+                }
+                seen += 1;
+            }
+            seen
+        });
+        for _ in 0..200 {
+            drop(store.import(Cursor::new(tar.clone()), "t/a:1").expect("an image"));
+            match store.remove("t/a:1", &|_| false) {
+                Ok(_) | Err(ImageError::InUse(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        looker.join()
+    });
+    assert!(seen.expect("nothing was taken away") > 0, "the two never met");
 }

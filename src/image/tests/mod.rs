@@ -2,6 +2,7 @@
 
 mod collect;
 mod hostile;
+mod properties;
 mod store;
 mod trees;
 

@@ -201,9 +201,11 @@ fn the_built_in_image_is_made_once_and_follows_the_binary() {
         .expect("readable")
         .expect("the old one stays until it is removed");
     assert_eq!(old.names, Vec::<String>::new());
+    let (root, old_id, newer_id) = (root.clone(), old.id.clone(), newer.id.clone());
+    drop((image, old, newer));
     assert_eq!(
-        room.store.remove(&image.id, &|_| false).expect("removed").deleted,
-        Some(image.id)
+        room.store.remove(&old_id, &|_| false).expect("removed").deleted,
+        Some(old_id)
     );
     assert!(!root.exists());
     room.store.remove(BUILTIN_IMAGE, &|_| false).expect("removed");
@@ -213,7 +215,7 @@ fn the_built_in_image_is_made_once_and_follows_the_binary() {
             .expect("readable")
             .expect("made again")
             .id,
-        newer.id
+        newer_id
     );
 }
 
@@ -230,6 +232,8 @@ fn removing_the_last_name_removes_the_image_but_not_what_others_share() {
                 .archive(),
         )
         .expect("an image");
+    let (id, layers) = (two[0].id.clone(), two[0].layers.clone());
+    drop(two);
     room.store.tag("two:1", "two:2").expect("a name");
     let by_tag = room.store.remove("two:1", &|_| true).expect("only a name goes");
     assert_eq!(
@@ -237,12 +241,12 @@ fn removing_the_last_name_removes_the_image_but_not_what_others_share() {
         (vec!["docker.io/library/two:1".to_owned()], None)
     );
     assert!(matches!(
-        room.store.remove("two:2", &|id| id == two[0].id),
+        room.store.remove("two:2", &|asked| asked == id),
         Err(ImageError::InUse(_))
     ));
     let last = room.store.remove("two:2", &|_| false).expect("removed");
-    assert_eq!(last.deleted.as_ref(), Some(&two[0].id));
-    assert!(two[0].layers[0].exists() && !two[0].layers[1].exists());
+    assert_eq!(last.deleted.as_ref(), Some(&id));
+    assert!(layers[0].exists() && !layers[1].exists());
     assert!(matches!(
         room.store.remove("two:2", &|_| false),
         Err(ImageError::NotFound(_))

@@ -13,6 +13,8 @@ use super::error::UnpackError;
 use super::notes::{Note, Notes};
 use super::owner::{Owner, Owners};
 use super::path::TreePath;
+use super::space::Space;
+use super::sparse::Segment;
 use super::tarball::{Entry, Kind, Tarball, Time};
 use super::times::DirTimes;
 use super::tree::{Dir, Tree, failed};
@@ -49,9 +51,11 @@ pub fn extract(
     limits: &Limits,
 ) -> Result<Unpacked, UnpackError> {
     let times = DirTimes::new(root.as_fd())?;
+    let place = root.try_clone()?;
     let tree = Tree::new(root, limits);
     let mut extractor = Extractor {
         tree,
+        space: Space::of(place.as_fd())?,
         owners,
         limits,
         notes: Notes::default(),
@@ -88,6 +92,7 @@ pub fn extract(
 
 struct Extractor<'l> {
     tree: Tree<'l>,
+    space: Space<'l>,
     owners: &'l Owners,
     limits: &'l Limits,
     notes: Notes,
@@ -141,10 +146,9 @@ impl Extractor<'_> {
     }
 
     fn count(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+        let size = if entry.kind == Kind::File { entry.size } else { 0 };
         self.entries += 1;
-        self.bytes = self
-            .bytes
-            .saturating_add(if entry.kind == Kind::File { entry.size } else { 0 });
+        self.bytes = self.bytes.saturating_add(size);
         let over = |what: &str, limit: String| {
             Err(UnpackError::OverLimit {
                 what: what.to_owned(),
@@ -160,7 +164,9 @@ impl Extractor<'_> {
                 format!("{} bytes", self.limits.unpacked),
             );
         }
-        Ok(())
+        // Of a file with holes only its data takes room.
+        let data = |segments: &Vec<Segment>| segments.iter().map(|segment| segment.length).sum();
+        self.space.take(entry.segments.as_ref().map_or(size, data))
     }
 
     fn whiteout(&mut self, dir: &Dir, dir_path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {

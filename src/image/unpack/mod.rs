@@ -10,6 +10,7 @@ mod index;
 mod notes;
 mod owner;
 mod path;
+mod space;
 mod sparse;
 mod stream;
 mod tarball;

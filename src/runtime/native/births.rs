@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::external::Program;
 use super::living::Living;
-use super::record::{self, PodDir, SandboxRecord};
+use super::record::{self, NetworkRecord, PodDir, SandboxRecord};
 use super::{rootfs, spawn};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 
@@ -58,6 +58,25 @@ impl Births {
             .expect("nothing panics while it holds the map of turns")
     }
 
+    /// The pod's place in the pods' network. Its address is given back when its supervisor is gone and its records are settled.
+    fn network(&self, config: &SandboxConfig) -> Result<Option<NetworkRecord>, RuntimeError> {
+        let Some(network) = &self.living.network else {
+            return Ok(None);
+        };
+        let failed = |error: &dyn ToString| RuntimeError::Sandbox(error.to_string());
+        let address = if config.host_network {
+            None
+        } else {
+            let leased = network.addresses().lease(&config.uid.0);
+            Some(leased.map_err(|e| failed(&e))?)
+        };
+        Ok(Some(NetworkRecord {
+            node: network.path(),
+            identity: network.identity().map_err(|e| failed(&e))?,
+            address,
+        }))
+    }
+
     async fn begin(&self, dir: &PodDir, config: &SandboxConfig) -> Result<(), RuntimeError> {
         if self.living.is_alive(&config.uid, dir).await? {
             return Ok(());
@@ -68,6 +87,7 @@ impl Births {
             oci_runtime: self.oci_runtime.clone(),
             seccomp_cache: self.living.options.run_dir.join("seccomp"),
             mount_points: rootfs::mount_points(&self.living.options.run_dir),
+            network: self.network(config)?,
         };
         let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
         written.map_err(|source| RuntimeError::Io {

@@ -10,10 +10,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Connection, SocketPath};
-use super::record::{self, PodDir};
+use super::record::{self, PodDir, SandboxRecord};
 use super::spawn::Process;
 use super::supervisor::remove_left_cgroup;
 use super::wire::{Reply, Request};
+use crate::net::NodeNetwork;
 use crate::runtime::{PodUid, RuntimeError, RuntimeOptions};
 
 /// A supervisor that was asked to go and has not gone by then is killed. Longer than it waits itself.
@@ -26,6 +27,8 @@ const RECONNECT: Duration = Duration::from_millis(200);
 /// The supervisors of this node.
 pub(super) struct Living {
     pub options: RuntimeOptions,
+    /// The pods' network; `None` where there can be none, and pods have their loopback only.
+    pub network: Option<Arc<NodeNetwork>>,
     // Held for a look-up or an insertion, never across an await.
     map: Mutex<HashMap<PodUid, Live>>,
     hints: mpsc::UnboundedSender<PodUid>,
@@ -48,9 +51,14 @@ impl Drop for Living {
 }
 
 impl Living {
-    pub fn new(options: RuntimeOptions, hints: mpsc::UnboundedSender<PodUid>) -> Arc<Living> {
+    pub fn new(
+        options: RuntimeOptions,
+        network: Option<Arc<NodeNetwork>>,
+        hints: mpsc::UnboundedSender<PodUid>,
+    ) -> Arc<Living> {
         Arc::new(Living {
             options,
+            network,
             map: Mutex::default(),
             hints,
         })
@@ -81,18 +89,37 @@ impl Living {
         let Some(process) = find_settled(&dir).await else {
             return self.settle(&pod, &dir);
         };
-        if Connection::ask(&self.options.run_dir, &pod, &Request::Watch, &[])
-            .await
-            .is_err()
-        {
-            // Without its socket nobody can ever ask it anything again.
-            tracing::warn!(%pod, "the pod's supervisor lives but its socket is gone; killing it");
+        let asked = Connection::ask(&self.options.run_dir, &pod, &Request::Watch, &[]).await;
+        let lost = if asked.is_err() {
+            // Nobody can ever ask it anything again.
+            Some("its socket is gone")
+        } else if !self.adopt_address(&pod, &dir) {
+            Some("it is in the network of a node that is gone")
+        } else {
+            None
+        };
+        if let Some(why) = lost {
+            tracing::warn!(%pod, why, "the pod's supervisor lives and can't be adopted; killing it");
             process.kill();
             process.ended().await;
             return self.settle(&pod, &dir);
         }
         self.watch(pod, dir, process);
         Ok(())
+    }
+
+    /// Notes which address an adopted pod has. False if it is in another network than this node's: it was being born when its node
+    /// died, so that this one did not find that network.
+    fn adopt_address(&self, pod: &PodUid, dir: &PodDir) -> bool {
+        let Some(network) = &self.network else { return true };
+        let record = record::read_json::<SandboxRecord>(&dir.sandbox()).and_then(|record| record.network);
+        let Some(record) = record.filter(|record| network.identity().is_ok_and(|own| own == record.identity)) else {
+            return false;
+        };
+        if let Some(address) = record.address {
+            network.addresses().take(&pod.0, address);
+        }
+        true
     }
 
     /// Adds a supervisor, and watches it until it ends.
@@ -158,6 +185,9 @@ impl Living {
     /// Completes the records of a pod whose supervisor is gone, and removes what the kernel does not.
     pub fn settle(&self, pod: &PodUid, dir: &PodDir) -> Result<(), RuntimeError> {
         remove_left_cgroup(dir);
+        if let Some(network) = &self.network {
+            network.addresses().release(&pod.0);
+        }
         if let Ok(socket) = SocketPath::of(&self.options.run_dir, pod) {
             let _ = std::fs::remove_file(socket.path());
         }

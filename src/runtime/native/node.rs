@@ -16,6 +16,8 @@ use super::record::{self, PodDir};
 use super::rootfs;
 use super::session;
 use super::wire::{Reply, Request};
+use crate::model::is_inside;
+use crate::net::NodeNetwork;
 use crate::runtime::{
     Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, RuntimeOptions,
     SandboxConfig, SandboxStatus, Session, Stop,
@@ -30,14 +32,18 @@ pub struct NativeRuntime {
 }
 
 impl NativeRuntime {
-    /// Opens the runtime: adopts the supervisors that live, and settles the records of those that do not.
+    /// Opens the runtime: adopts the supervisors that live, and settles the records of those that do not. Without a `network` pods have
+    /// their loopback only.
     ///
     /// Makes the calling process the one to which orphaned supervisors come (`PR_SET_CHILD_SUBREAPER`). To be called in
     /// a tokio runtime with IO and time.
     ///
     /// # Errors
     /// The directories cannot be made, or the external OCI runtime cannot be run.
-    pub async fn open(options: RuntimeOptions) -> Result<NativeRuntime, RuntimeError> {
+    pub async fn open(
+        options: RuntimeOptions,
+        network: Option<Arc<NodeNetwork>>,
+    ) -> Result<NativeRuntime, RuntimeError> {
         for dir in [&options.pods_dir, &options.run_dir] {
             record::make_dir(dir).map_err(|source| RuntimeError::Io {
                 path: dir.clone(),
@@ -54,7 +60,7 @@ impl NativeRuntime {
         let oci_runtime = options.oci_runtime.as_deref().map(Program::detect).transpose();
         let oci_runtime = oci_runtime.map_err(RuntimeError::Sandbox)?;
         let (hints, receiver) = mpsc::unbounded_channel();
-        let living = Living::new(options, hints);
+        let living = Living::new(options, network, hints);
         let pods = record::pod_dirs(&living.options.pods_dir);
         let adopted = join_all(pods.into_iter().map(|(pod, dir)| living.adopt(pod, dir))).await;
         adopted.into_iter().collect::<Result<(), _>>()?;
@@ -206,6 +212,17 @@ impl Runtime for NativeRuntime {
             let process = self.living.process(pod);
             let process = process.ok_or_else(|| RuntimeError::NoSandbox(pod.clone()))?;
             let connected = self.door.connect(process, address).await;
+            connected.map_err(RuntimeError::Connect)
+        })
+    }
+
+    fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream> {
+        Box::pin(async move {
+            let network = self.living.network.as_ref().filter(|_| is_inside(address.ip()));
+            let connected = match network {
+                Some(network) => network.connect(address).await,
+                None => TcpStream::connect(address).await,
+            };
             connected.map_err(RuntimeError::Connect)
         })
     }

@@ -18,6 +18,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,27 @@ pub(super) struct SandboxRecord {
     pub seccomp_cache: PathBuf,
     /// The lowest layer of every container's root: [`super::rootfs::make_mount_points`].
     pub mount_points: PathBuf,
+    /// The pods' network; `None` where the node has none.
+    #[serde(default)]
+    pub network: Option<NetworkRecord>,
+}
+
+/// How a supervisor finds the pods' network, which it holds open whether its pod is on it or not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct NetworkRecord {
+    /// Where the node's namespace was opened when the supervisor started.
+    pub node: PathBuf,
+    /// Which one that was.
+    pub identity: u64,
+    /// The pod's address; `None` with the host's network.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl SandboxRecord {
+    /// The pod's address in the pods' network.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.network.as_ref()?.address
+    }
 }
 
 /// `supervisor.json`: which process it is. A pid alone may have been reused, and after a reboot a start time too.
@@ -209,6 +231,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 /// Reads what is on record about a pod; `None` if it has no sandbox. Half-made runs (no config yet) are not there.
 pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
     let record: SandboxRecord = read_json(&dir.sandbox())?;
+    let address = record.address().filter(|_| alive);
     let mut containers: Vec<(Timestamp, ContainerStatus)> = run_dirs(dir)
         .into_iter()
         .filter_map(|run| {
@@ -222,6 +245,7 @@ pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
     Some(SandboxStatus {
         config: record.config,
         alive,
+        ips: address.map(IpAddr::V4).into_iter().collect(),
         created_at: record.created_at,
         containers,
     })

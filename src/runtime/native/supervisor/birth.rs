@@ -6,19 +6,29 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::thread::UnshareFlags;
 
-use super::super::record::{PodDir, SandboxRecord, SupervisorRecord, read_json, write_json};
+use super::super::record::{NetworkRecord, PodDir, SandboxRecord, SupervisorRecord, read_json, write_json};
 use super::super::sys;
+use crate::net;
+
+/// What a supervisor is born with.
+pub(super) struct Born {
+    pub dir: PodDir,
+    pub record: SandboxRecord,
+    /// The node's network namespace, if there is one.
+    pub node_network: Option<OwnedFd>,
+}
 
 /// Forks into new namespaces; returns in the child.
 ///
 /// # Errors
 /// The text is for people.
-pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<(PodDir, SandboxRecord), String> {
+pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
     let record: SandboxRecord = read_json(&dir.sandbox()).ok_or("sandbox.json cannot be read")?;
+    let node_network = record.network.as_ref().map(open_node_network).transpose()?;
     let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if !record.config.host_network {
         flags |= UnshareFlags::NEWNET;
@@ -44,9 +54,24 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<(PodDir, SandboxReco
             rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
             // It was started as `/proc/self/exe`, which would be its name.
             rustix::thread::set_name(c"kubelocal-pod").map_err(|e| format!("name: {e}"))?;
-            Ok((dir, record))
+            Ok(Born {
+                dir,
+                record,
+                node_network,
+            })
         }
     }
+}
+
+/// Opens the node's network while `/proc` still shows the node. The number may be another process's by now, so what it leads to is
+/// compared.
+fn open_node_network(record: &NetworkRecord) -> Result<OwnedFd, String> {
+    let failed = |e: std::io::Error| format!("the node's network: {e}");
+    let namespace = OwnedFd::from(File::open(&record.node).map_err(failed)?);
+    if net::identity_of(namespace.as_fd()).map_err(failed)? != record.identity {
+        return Err("the node's network is gone".to_owned());
+    }
+    Ok(namespace)
 }
 
 /// Tells the node how it went, and lets go of the pipe.

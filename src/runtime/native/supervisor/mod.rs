@@ -54,7 +54,7 @@ pub fn main(args: &[OsString]) -> ! {
         std::process::exit(2);
     };
     let born = birth::begin(PodDir::at(PathBuf::from(dir)), &birth);
-    match born.and_then(|(dir, record)| Supervisor::new(dir, record, listener)) {
+    match born.and_then(|born| Supervisor::new(born, listener)) {
         Ok(supervisor) => {
             birth::announce(birth, Ok(()));
             supervisor.run()
@@ -92,6 +92,8 @@ enum Watched {
 struct Supervisor {
     dir: PodDir,
     record: SandboxRecord,
+    /// Held open: the pods' network lives for as long as any of them does, so that the next node finds it.
+    _node_network: Option<OwnedFd>,
     place: Place,
     cgroup: Option<cgroup::PodCgroup>,
     poller: Poller<Watched>,
@@ -123,14 +125,20 @@ struct Leaving {
 }
 
 impl Supervisor {
-    fn new(dir: PodDir, record: SandboxRecord, listener: OwnedFd) -> Result<Supervisor, String> {
+    fn new(born: birth::Born, listener: OwnedFd) -> Result<Supervisor, String> {
+        let birth::Born {
+            dir,
+            record,
+            node_network,
+        } = born;
         let signals = sys::child_signals().map_err(|e| format!("signals: {e}"))?;
-        let (place, cgroup) = place::make(&dir, &record)?;
+        let (place, cgroup) = place::make(&dir, &record, node_network.as_ref())?;
         let listener = UnixListener::from(listener);
         let poller = Poller::new().map_err(|e| format!("epoll: {e}"))?;
         let mut supervisor = Supervisor {
             dir,
             record,
+            _node_network: node_network,
             place,
             cgroup,
             poller,

@@ -1,6 +1,7 @@
 //! Furnishes the pod's namespaces: mounts, host name, loopback, shared memory, and the `pause` process of a shared pid namespace.
 
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
@@ -12,6 +13,7 @@ use super::super::spec::{CapabilitySet, Place};
 use super::super::sys;
 use super::cgroup::{self, PodCgroup};
 use super::note;
+use crate::net;
 
 /// Sizes of the pod's two tmpfs, upper limits that cost nothing until used: `/dev/shm` (containerd's default), and
 /// the runtimes' state.
@@ -29,12 +31,19 @@ const NETWORK_SETTINGS: [(&str, &str); 2] = [
 ///
 /// # Errors
 /// The text is for people.
-pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<(Place, Option<PodCgroup>), String> {
+pub(super) fn make(
+    dir: &PodDir,
+    record: &SandboxRecord,
+    node_network: Option<&OwnedFd>,
+) -> Result<(Place, Option<PodCgroup>), String> {
     let (host_mount, own_group) = mount_all(dir)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
     if !record.config.host_network {
         set_up_network(&record.config.hostname)?;
+    }
+    if let (Some(node), Some(address)) = (node_network, record.address()) {
+        net::wire_pod(node.as_fd(), address).map_err(|e| format!("network: {e}"))?;
     }
     // As kubelet has it for the pause container. Only root may; an unprivileged user's supervisors are as likely to be killed
     // as anything else of theirs.

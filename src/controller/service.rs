@@ -1,0 +1,125 @@
+//! Services: an address for each that asks for none (`pkg/registry/core/service/ipallocator`, `.../storage/alloc.go`).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Controller;
+use super::name::hash_of;
+use super::plan::{Plan, Write};
+use crate::event::EventKind;
+use crate::model::{Key, Kind, Object, SERVICES, is_service, kind};
+use crate::store::{Change, Store};
+
+/// The lowest addresses of the range are for those who ask for one by number, as upstream's static band.
+const FIRST: u32 = SERVICES.to_bits() + 256;
+/// The last one before the range's broadcast address.
+const LAST: u32 = SERVICES.to_bits() + 0xfffe;
+
+pub(super) struct Services;
+
+impl Controller for Services {
+    fn name(&self) -> &'static str {
+        "service-controller"
+    }
+
+    fn all(&self, store: &Store) -> Vec<Key> {
+        let services = store.list(kind_of_services(), None).items;
+        services.iter().map(|service| service.key().clone()).collect()
+    }
+
+    fn touched(&self, _store: &Store, change: &Change) -> Vec<Key> {
+        let is_service = change.object.kind() == kind_of_services();
+        is_service.then(|| change.object.key().clone()).into_iter().collect()
+    }
+
+    fn plan(&self, store: &Store, key: &Key, _now: Timestamp) -> Plan {
+        let Some(service) = store.get(key) else {
+            return Plan::default();
+        };
+        plan_address(&service, || store.list(kind_of_services(), None).items)
+    }
+}
+
+pub(super) fn kind_of_services() -> &'static Kind {
+    kind("v1", "Service").expect("in the table")
+}
+
+/// Gives a Service its address. `all` lists every Service there is; it is called only if needed.
+fn plan_address(service: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -> Plan {
+    let mut plan = Plan::default();
+    if service.text("/spec/type") == "ExternalName" || service.is_deleting() {
+        return plan;
+    }
+    let present = service.text("/spec/clusterIP");
+    let is_complete = service.at("/spec/clusterIPs").is_some() && service.at("/spec/ipFamilies").is_some();
+    if !present.is_empty() && is_complete {
+        return plan;
+    }
+    let others = || {
+        let others = all().into_iter().filter(|other| other.uid() != service.uid());
+        others
+            .filter_map(|other| other.text("/spec/clusterIP").parse().ok())
+            .collect::<BTreeSet<Ipv4Addr>>()
+    };
+    let address = match present {
+        "None" => "None".to_owned(),
+        "" => match free_address(service.uid(), &others()) {
+            Some(address) => address.to_string(),
+            None => {
+                let message = format!("no address is left for it in {SERVICES}/16");
+                plan.tell(EventKind::Warning, "ClusterIPNotAllocated", message);
+                return plan;
+            }
+        },
+        asked => {
+            if let Some((reason, message)) = objection(asked, &others()) {
+                plan.tell(EventKind::Warning, reason, message);
+            }
+            asked.to_owned()
+        }
+    };
+    let mut wanted = service.clone();
+    let spec = &mut wanted.value_mut()["spec"];
+    spec["clusterIP"] = address.clone().into();
+    spec["clusterIPs"] = json!([address]);
+    if spec["ipFamilies"].is_null() {
+        spec["ipFamilies"] = json!(["IPv4"]);
+    }
+    if spec["ipFamilyPolicy"].is_null() {
+        spec["ipFamilyPolicy"] = "SingleStack".into();
+    }
+    plan.steps.insert(0, super::plan::Step::Write(Write::Update(wanted)));
+    plan
+}
+
+/// What is wrong with an address that a manifest asks for; the reasons are those of upstream's repair loop.
+fn objection(asked: &str, taken: &BTreeSet<Ipv4Addr>) -> Option<(&'static str, String)> {
+    let address = asked.parse::<Ipv4Addr>().ok();
+    match address {
+        Some(address) if taken.contains(&address) => Some((
+            "ClusterIPAlreadyAllocated",
+            format!("cluster IP {asked} is another Service's, which keeps it"),
+        )),
+        Some(address) if is_service(address) => None,
+        _ => Some((
+            "ClusterIPOutOfRange",
+            format!("cluster IP {asked} is not within the service CIDR {SERVICES}/16: only pods reach it"),
+        )),
+    }
+}
+
+/// A free address. Where the search begins follows from the Service, so that the same Services get the same addresses again, and an
+/// address that was just given back is not the next to be given.
+fn free_address(uid: &str, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let count = LAST - FIRST + 1;
+    let start = hash_of(uid) % count;
+    let mut turn = (0..count).map(|step| Ipv4Addr::from_bits(FIRST + (start + step) % count));
+    turn.find(|address| !taken.contains(address))
+}

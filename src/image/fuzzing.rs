@@ -1,0 +1,60 @@
+//! The readers of foreign bytes as a fuzzer sees them: each takes any bytes, and may answer or refuse but not panic.
+//!
+//! Only for `fuzz/` and `tests/fuzz.rs`; they are here because what they call is nobody else's.
+
+use super::digest::Digest;
+use super::document::Descriptor;
+use super::limits::Limits;
+use super::manifest::{plan_layers, plan_next};
+use super::registry::Keyring;
+use super::unpack::{Owners, Source, extract, open_root, stream};
+
+/// Limits that a run of thousands per second stays within.
+fn limits() -> Limits {
+    Limits {
+        entries: 1000,
+        unpacked: 1 << 20,
+        extended_header: 1 << 16,
+        implied_dirs: 100,
+        segments: 1000,
+        ..Limits::default()
+    }
+}
+
+/// A packed layer. It may not panic, nor touch what lies beside its tree.
+pub fn archive(bytes: &[u8]) {
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = memory.join(format!("kubelocal-fuzz-{}", std::process::id()));
+    let _is_first = std::fs::remove_dir_all(&dir);
+    let tree = dir.join("beside/tree");
+    std::fs::create_dir_all(&tree).expect("memory");
+    std::fs::write(dir.join("beside/canary"), "canary").expect("memory");
+    let root = open_root(&tree).expect("was just made");
+    let source = Source {
+        reader: bytes,
+        max_size: 1 << 20,
+        keep: None,
+    };
+    let limits = limits();
+    let _either = stream(source, &limits, |data| extract(data, root, &Owners::here(), &limits));
+    let canary = std::fs::read_to_string(dir.join("beside/canary")).expect("nobody may remove it");
+    assert_eq!(canary, "canary");
+    assert_eq!(std::fs::read_dir(dir.join("beside")).expect("is there").count(), 2);
+    assert_eq!(std::fs::read_dir(&dir).expect("is there").count(), 1);
+}
+
+/// A manifest, an index or a config.
+pub fn manifest(bytes: &[u8]) {
+    let digest = Digest::of(bytes);
+    let descriptor = Descriptor::new("", digest.clone(), bytes.len() as u64);
+    let _either = plan_next(&descriptor, bytes, &limits());
+    let _either = plan_layers(&digest, Vec::new(), &digest, bytes);
+}
+
+/// A file of credentials.
+pub fn credentials(bytes: &[u8]) {
+    if let Ok(keyring) = Keyring::parse(bytes, "fuzz") {
+        let _found = keyring.find("docker.io", "library/nginx").count();
+    }
+    let _either = Keyring::parse_legacy(bytes, "fuzz");
+}

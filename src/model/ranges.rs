@@ -1,0 +1,49 @@
+//! The ranges of addresses that every node has. They are those that kubeadm's documentation uses, so that they are familiar.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The pods' range.
+pub const PODS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 0);
+/// How many of its bits are the range's.
+pub const POD_PREFIX: u8 = 16;
+/// The node's own address in it: every pod's gateway.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
+/// The Services' range.
+pub const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
+/// How many of its bits are the range's.
+pub const SERVICE_PREFIX: u8 = 16;
+/// Who answers questions for names, at the address where every cluster has it.
+pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// Whether an address is one of the pods' network: a pod's or a Service's.
+pub fn is_inside(address: IpAddr) -> bool {
+    let IpAddr::V4(address) = address else { return false };
+    is_in(address, PODS, POD_PREFIX) || is_service(address)
+}
+
+/// Whether an address is in the Services' range.
+pub fn is_service(address: Ipv4Addr) -> bool {
+    is_in(address, SERVICES, SERVICE_PREFIX)
+}
+
+fn is_in(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
+    address.to_bits() & (u32::MAX << (32 - prefix)) == network.to_bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pods_and_services_are_inside() {
+        for (address, inside) in [
+            ("10.244.3.4", true),
+            ("10.96.0.10", true),
+            ("10.245.0.1", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(is_inside(address.parse().expect("an address")), inside, "{address}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Interfaces, addresses and routes: what has to be where for packets to find their way.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::NetError;
+use super::netlink::Netlink;
+use crate::model::GATEWAY;
+
+/// Of every cable. What leaves the machine is sent by the host's own sockets, so the host's path does not matter; larger packets
+/// made no connection between pods faster.
+const MTU: u32 = 1500;
+/// The pod's end of its cable.
+const POD_LINK: &str = "eth0";
+/// A new namespace has one interface, loopback, whose number is 1.
+const POD_LINK_INDEX: u32 = 2;
+/// A host's whole address.
+const WHOLE: u8 = 32;
+
+/// Puts a cable from the calling thread's network namespace, a pod's, into the node's, and gives the pod its address (routed point to
+/// point: no network but the gateway is on the link). The thread is back in its own namespace when this returns well.
+///
+/// # Errors
+/// The first step that the kernel refused. What was done goes with the pod's namespace.
+pub fn wire_pod(node: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetError> {
+    let own = std::fs::File::open("/proc/thread-self/ns/net").map_err(NetError::Namespace)?;
+    let mut inside = Netlink::open()?;
+    enter(node)?;
+    let mut outside = Netlink::open()?;
+    enter(own.as_fd())?;
+    let name = link_name(address);
+    let pair = || {
+        veth(
+            &name,
+            POD_LINK,
+            vec![LinkAttribute::NetNsFd(own.as_raw_fd())],
+            POD_LINK_INDEX,
+        )
+    };
+    if let Err(error) = outside.make_link(&name, pair()) {
+        if !error.is_already_there() {
+            return Err(error);
+        }
+        // The kernel has not yet cleared away a pod that had this address before.
+        outside.remove_link(&name)?;
+        outside.make_link(&name, pair())?;
+    }
+    let index = outside.index_of(&name)?;
+    outside.add_address(index, GATEWAY)?;
+    outside.add_route(index, address, WHOLE, Some(GATEWAY))?;
+    inside.set_up(POD_LINK_INDEX)?;
+    inside.add_address(POD_LINK_INDEX, address)?;
+    inside.add_route(POD_LINK_INDEX, GATEWAY, WHOLE, None)?;
+    inside.add_default_route(POD_LINK_INDEX)
+}
+
+/// Moves the calling thread into a network namespace.
+pub(super) fn enter(namespace: BorrowedFd<'_>) -> Result<(), NetError> {
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(|e| NetError::Namespace(e.into()))
+}
+
+/// The node's end of a pod's cable, by which people find it.
+fn link_name(address: Ipv4Addr) -> String {
+    let [.., third, fourth] = address.octets();
+    format!("pod-{third}-{fourth}")
+}
+
+/// A pair of interfaces, the first of them up: the second can't be before it has the first. `peer` says more about it.
+pub(super) fn veth(name: &str, peer_name: &str, peer: Vec<LinkAttribute>, peer_index: u32) -> LinkMessage {
+    let mut other = LinkMessage::default();
+    other.header.index = peer_index;
+    other.attributes = vec![LinkAttribute::IfName(peer_name.to_owned()), LinkAttribute::Mtu(MTU)];
+    other.attributes.extend(peer);
+    let mut link = LinkMessage::default();
+    up(&mut link);
+    link.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Mtu(MTU),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
+        ]),
+    ];
+    link
+}
+
+fn up(link: &mut LinkMessage) {
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    link
+}
+
+impl Netlink {
+    pub(super) fn make_link(&mut self, name: &str, link: LinkMessage) -> Result<(), NetError> {
+        let request = RouteNetlinkMessage::NewLink(link);
+        self.ask(&format!("new link {name}"), request, NLM_F_CREATE | NLM_F_EXCL)
+            .map(drop)
+    }
+
+    /// Brings an interface up that is there.
+    pub(super) fn set_up(&mut self, index: u32) -> Result<(), NetError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        up(&mut link);
+        self.ask(&format!("link {index} up"), RouteNetlinkMessage::SetLink(link), 0)
+            .map(drop)
+    }
+
+    fn remove_link(&mut self, name: &str) -> Result<(), NetError> {
+        let request = RouteNetlinkMessage::DelLink(named(name));
+        match self.ask(&format!("remove link {name}"), request, 0) {
+            // It went by itself meanwhile.
+            Err(NetError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    pub(super) fn index_of(&mut self, name: &str) -> Result<u32, NetError> {
+        let what = format!("link {name}");
+        match self.ask(&what, RouteNetlinkMessage::GetLink(named(name)), 0)? {
+            Some(RouteNetlinkMessage::NewLink(link)) => Ok(link.header.index),
+            _ => Err(NetError::Garbled(what)),
+        }
+    }
+
+    /// Gives an interface an address that is nobody else's network.
+    pub(super) fn add_address(&mut self, index: u32, address: Ipv4Addr) -> Result<(), NetError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = WHOLE;
+        message.header.index = index;
+        message.attributes = vec![
+            AddressAttribute::Address(IpAddr::V4(address)),
+            AddressAttribute::Local(IpAddr::V4(address)),
+        ];
+        let request = RouteNetlinkMessage::NewAddress(message);
+        self.ask(&format!("address {address}"), request, NLM_F_CREATE | NLM_F_REPLACE)
+            .map(drop)
+    }
+
+    /// Sends what is for `to/prefix` to an interface; `from` is the address of what comes from here.
+    pub(super) fn add_route(
+        &mut self,
+        index: u32,
+        to: Ipv4Addr,
+        prefix: u8,
+        from: Option<Ipv4Addr>,
+    ) -> Result<(), NetError> {
+        let mut route = route(index, RouteScope::Link);
+        route.header.destination_prefix_length = prefix;
+        route
+            .attributes
+            .push(RouteAttribute::Destination(RouteAddress::Inet(to)));
+        route
+            .attributes
+            .extend(from.map(|from| RouteAttribute::PrefSource(RouteAddress::Inet(from))));
+        self.put_route(&format!("route to {to}/{prefix}"), route)
+    }
+
+    fn add_default_route(&mut self, index: u32) -> Result<(), NetError> {
+        let mut route = route(index, RouteScope::Universe);
+        route
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)));
+        self.put_route("default route", route)
+    }
+
+    fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {
+        let request = RouteNetlinkMessage::NewRoute(route);
+        self.ask(what, request, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+    }
+}
+
+fn route(index: u32, scope: RouteScope) -> RouteMessage {
+    let mut route = RouteMessage::default();
+    route.header.address_family = AddressFamily::Inet;
+    route.header.table = RouteHeader::RT_TABLE_MAIN;
+    route.header.protocol = RouteProtocol::Static;
+    route.header.scope = scope;
+    route.header.kind = RouteType::Unicast;
+    route.attributes = vec![RouteAttribute::Oif(index)];
+    route
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_cable_fits_and_tells_whose_it_is() {
+        assert_eq!(link_name(Ipv4Addr::new(10, 244, 0, 7)), "pod-0-7");
+        // The kernel takes fifteen letters.
+        assert!(link_name(Ipv4Addr::new(10, 244, 255, 255)).len() < 16);
+    }
+}

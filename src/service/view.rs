@@ -1,0 +1,301 @@
+//! What a Service and its slices mean: where connections go, and which names there are. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::model::Object;
+use crate::net::{Backend, Balance, Frontend, Protocol};
+
+/// A Service as the node serves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Where connections go.
+    pub frontends: BTreeMap<Frontend, Balance>,
+    /// Which names it has.
+    pub names: Names,
+}
+
+/// What stands behind a Service's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Names {
+    /// An address of its own.
+    Address {
+        /// The address.
+        ip: Ipv4Addr,
+        /// Its named ports.
+        ports: Vec<NamedPort>,
+    },
+    /// Its endpoints.
+    Endpoints(BTreeSet<NamedEndpoint>),
+    /// A name elsewhere.
+    Elsewhere(String),
+    /// Nothing yet: its address is being chosen.
+    #[default]
+    Nothing,
+}
+
+/// A port that has a name: only those have records of their own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedPort {
+    /// Its name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// Its number.
+    pub port: u16,
+}
+
+/// An endpoint of a Service that has no address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedEndpoint {
+    /// Its own name in the Service's domain: the pod's hostname, or its address with dashes.
+    pub hostname: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its named ports.
+    pub ports: Vec<NamedPort>,
+}
+
+/// What a Service is with these slices.
+pub fn view(service: &Object, slices: &[Arc<Object>]) -> View {
+    if service.text("/spec/type") == "ExternalName" {
+        let name = service.text("/spec/externalName").trim_end_matches('.').to_lowercase();
+        return View {
+            frontends: BTreeMap::new(),
+            names: Names::Elsewhere(name),
+        };
+    }
+    match service.text("/spec/clusterIP") {
+        "" => View::default(),
+        "None" => View {
+            frontends: BTreeMap::new(),
+            names: Names::Endpoints(slices.iter().flat_map(named_endpoints).collect()),
+        },
+        address => address
+            .parse()
+            .map_or_else(|_| View::default(), |ip| with_address(service, ip, slices)),
+    }
+}
+
+fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View {
+    let is_sticky = service.text("/spec/sessionAffinity") == "ClientIP";
+    let mut view = View {
+        frontends: BTreeMap::new(),
+        names: Names::Address {
+            ip,
+            ports: items(service.value(), "/spec/ports")
+                .iter()
+                .filter_map(named_port)
+                .collect(),
+        },
+    };
+    for port in items(service.value(), "/spec/ports") {
+        let Some((protocol, number)) = protocol(port).zip(number(&port["port"])) else {
+            continue;
+        };
+        let frontend = Frontend {
+            ip,
+            protocol,
+            port: number,
+        };
+        let name = port["name"].as_str().unwrap_or_default();
+        let backends = backends(name, protocol, slices);
+        view.frontends.insert(frontend, Balance { is_sticky, backends });
+    }
+    view
+}
+
+/// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve.
+fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Backend> {
+    let of = |chosen: fn(&Value) -> bool| -> BTreeSet<Backend> {
+        let mut found = BTreeSet::new();
+        for slice in slices.iter().filter(|slice| is_ipv4(slice)) {
+            let is_it =
+                |port: &&Value| port["name"].as_str().unwrap_or_default() == name && protocol(port) == Some(wanted);
+            let ports = items(slice.value(), "/ports").iter().filter(is_it);
+            for port in ports.filter_map(|port| number(&port["port"])) {
+                let endpoints = items(slice.value(), "/endpoints")
+                    .iter()
+                    .filter(|endpoint| chosen(endpoint));
+                let ips = endpoints.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok());
+                found.extend(ips.map(|ip| Backend { ip, port }));
+            }
+        }
+        found
+    };
+    let ready = of(is_ready);
+    if ready.is_empty() { of(is_draining) } else { ready }
+}
+
+/// Conditions that are not known count as good (`EndpointConditions`).
+fn is_ready(endpoint: &Value) -> bool {
+    endpoint["conditions"]["ready"] != false
+}
+
+fn is_draining(endpoint: &Value) -> bool {
+    endpoint["conditions"]["serving"] != false && endpoint["conditions"]["terminating"] == true
+}
+
+fn named_endpoints(slice: &Arc<Object>) -> Vec<NamedEndpoint> {
+    let ports: Vec<_> = items(slice.value(), "/ports").iter().filter_map(named_port).collect();
+    let endpoints = items(slice.value(), "/endpoints")
+        .iter()
+        .filter(|endpoint| is_ready(endpoint));
+    let named = |endpoint: &Value| {
+        let ip: IpAddr = endpoint["addresses"][0].as_str()?.parse().ok()?;
+        let own = endpoint["hostname"].as_str().filter(|name| !name.is_empty());
+        Some(NamedEndpoint {
+            hostname: own.map_or_else(|| ip.to_string().replace(['.', ':'], "-"), str::to_lowercase),
+            ip,
+            ports: ports.clone(),
+        })
+    };
+    endpoints.filter_map(named).collect()
+}
+
+fn named_port(port: &Value) -> Option<NamedPort> {
+    let name = port["name"].as_str().filter(|name| !name.is_empty())?;
+    Some(NamedPort {
+        name: name.to_lowercase(),
+        protocol: match protocol(port)? {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        },
+        port: number(&port["port"])?,
+    })
+}
+
+/// SCTP is not carried, of which the gate has warned.
+fn protocol(port: &Value) -> Option<Protocol> {
+    match port["protocol"].as_str().unwrap_or("TCP") {
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u16> {
+    value
+        .as_u64()
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|number| *number > 0)
+}
+
+fn is_ipv4(slice: &Object) -> bool {
+    slice.text("/addressType") == "IPv4"
+}
+
+fn items<'a>(value: &'a Value, at: &str) -> &'a [Value] {
+    value.pointer(at).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(spec: Value) -> Object {
+        let metadata = json!({"name": "web", "namespace": "default"});
+        Object::new(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})).expect("one")
+    }
+
+    fn slice(ports: Value, endpoints: Value) -> Arc<Object> {
+        let value = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "web-1", "namespace": "default"},
+            "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
+        });
+        Arc::new(Object::new(value).expect("a slice"))
+    }
+
+    fn endpoint(last: u8, ready: bool, terminating: bool) -> Value {
+        json!({"addresses": [format!("10.244.0.{last}")], "conditions": {"ready": ready, "serving": true, "terminating": terminating}})
+    }
+
+    fn backends_of(view: &View) -> Vec<Vec<String>> {
+        let one = |balance: &Balance| {
+            balance
+                .backends
+                .iter()
+                .map(|b| format!("{}:{}", b.ip, b.port))
+                .collect()
+        };
+        view.frontends.values().map(one).collect()
+    }
+
+    #[test]
+    fn each_port_leads_to_the_ready_endpoints_of_its_name() {
+        let spec = json!({"clusterIP": "10.96.1.2", "ports": [
+            {"name": "http", "port": 80, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "x", "port": 1, "protocol": "SCTP"}]});
+        let slices = [
+            slice(
+                json!([{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}]),
+                json!([endpoint(2, true, false), endpoint(3, false, true)]),
+            ),
+            slice(
+                json!([{"name": "http", "port": 9090, "protocol": "TCP"}]),
+                json!([endpoint(4, true, false)]),
+            ),
+        ];
+        let view = view(&service(spec), &slices);
+        assert_eq!(
+            backends_of(&view),
+            [vec!["10.244.0.2:8080", "10.244.0.4:9090"], vec!["10.244.0.2:5353"]]
+        );
+        let Names::Address { ports, .. } = view.names else {
+            panic!("it has an address")
+        };
+        assert_eq!(ports.len(), 2);
+    }
+
+    #[test]
+    fn endpoints_that_end_are_used_only_while_there_are_no_others() {
+        let spec = json!({"clusterIP": "10.96.1.2", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]});
+        let ports = || json!([{"name": "", "port": 80}]);
+        for (endpoints, expected) in [
+            (json!([endpoint(2, false, true)]), vec!["10.244.0.2:80"]),
+            (
+                json!([endpoint(2, false, true), endpoint(3, true, false)]),
+                vec!["10.244.0.3:80"],
+            ),
+            (json!([endpoint(2, false, false)]), vec![]),
+        ] {
+            let view = view(&service(spec.clone()), &[slice(ports(), endpoints.clone())]);
+            assert_eq!(backends_of(&view), [expected], "{endpoints}");
+            assert!(view.frontends.values().all(|balance| balance.is_sticky));
+        }
+    }
+
+    #[test]
+    fn a_headless_service_is_its_endpoints_names() {
+        let mut named = endpoint(2, true, false);
+        named["hostname"] = "DB-0".into();
+        let ports = json!([{"name": "sql", "port": 5432, "protocol": "TCP"}]);
+        let slices = [slice(
+            ports,
+            json!([named, endpoint(3, true, false), endpoint(4, false, false)]),
+        )];
+        let Names::Endpoints(endpoints) = view(&service(json!({"clusterIP": "None"})), &slices).names else {
+            panic!("it has no address");
+        };
+        let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.hostname.as_str()).collect();
+        assert_eq!(names, ["10-244-0-3", "db-0"]);
+    }
+
+    #[test]
+    fn a_service_without_an_address_of_ours_leads_nowhere() {
+        let external = view(
+            &service(json!({"type": "ExternalName", "externalName": "DB.example.org."})),
+            &[],
+        );
+        assert_eq!(external.names, Names::Elsewhere("db.example.org".to_owned()));
+        assert_eq!(view(&service(json!({"ports": [{"port": 80}]})), &[]), View::default());
+        assert_eq!(
+            view(&service(json!({"clusterIP": "fd00::1", "ports": [{"port": 80}]})), &[]),
+            View::default()
+        );
+    }
+}

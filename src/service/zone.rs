@@ -1,0 +1,336 @@
+//! The names of the cluster (Kubernetes DNS specification 1.1.0): what there is, and what is found under a name. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::view::{NamedEndpoint, NamedPort, Names};
+use crate::model::CLUSTER_DOMAIN;
+
+/// A namespace and a name in it.
+type Place = (String, String);
+
+/// Every name there is.
+#[derive(Debug, Default)]
+pub struct Zone {
+    services: HashMap<Place, Names>,
+    /// Pods by name: a pod can be asked for as if it were a Service, as users of podman are used to, where no Service has its name.
+    pods: HashMap<Place, IpAddr>,
+    /// Names of addresses.
+    reverse: HashMap<IpAddr, BTreeSet<String>>,
+    /// How many names each namespace has: one that has any exists for whoever asks.
+    namespaces: BTreeMap<String, usize>,
+}
+
+/// What is found under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Addresses.
+    Addresses(Vec<IpAddr>),
+    /// Ports at names of the cluster, and those names' addresses.
+    Ports(Vec<Port>),
+    /// A name of an address.
+    Names(Vec<String>),
+    /// Another name, elsewhere.
+    Alias(String),
+    /// A text.
+    Text(&'static str),
+    /// The name is there, but there is nothing under it.
+    Empty,
+    /// There is no such name.
+    Nothing,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its number.
+    pub port: u16,
+    /// At which name.
+    pub target: String,
+    /// The name's addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The version of the specification.
+const VERSION: &str = "1.1.0";
+
+impl Zone {
+    /// Enters a Service, or takes it out.
+    pub fn set_service(&mut self, namespace: &str, name: &str, names: Option<Names>) {
+        let place = (namespace.to_owned(), name.to_owned());
+        if let Some(old) = self.services.remove(&place) {
+            self.count(namespace, -1);
+            for (ip, text) in reverse_of(&place, &old) {
+                if let Some(all) = self.reverse.get_mut(&ip) {
+                    all.remove(&text);
+                    if all.is_empty() {
+                        self.reverse.remove(&ip);
+                    }
+                }
+            }
+        }
+        if let Some(names) = names {
+            self.count(namespace, 1);
+            for (ip, text) in reverse_of(&place, &names) {
+                self.reverse.entry(ip).or_default().insert(text);
+            }
+            self.services.insert(place, names);
+        }
+    }
+
+    /// Enters a pod's address, or takes it out.
+    pub fn set_pod(&mut self, namespace: &str, name: &str, ip: Option<IpAddr>) {
+        let place = (namespace.to_owned(), name.to_owned());
+        if self.pods.remove(&place).is_some() {
+            self.count(namespace, -1);
+        }
+        if let Some(ip) = ip {
+            self.count(namespace, 1);
+            self.pods.insert(place, ip);
+        }
+    }
+
+    fn count(&mut self, namespace: &str, step: isize) {
+        let count = self.namespaces.entry(namespace.to_owned()).or_default();
+        *count = count.saturating_add_signed(step);
+        if *count == 0 {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    /// What is under a name, which is given in small letters and without the last dot; `None` if it is not a name of the cluster.
+    pub fn find(&self, name: &str) -> Option<Found> {
+        if name == CLUSTER_DOMAIN {
+            return Some(Found::Empty);
+        }
+        let inner = name.strip_suffix(CLUSTER_DOMAIN)?.strip_suffix('.')?;
+        let mut labels: Vec<&str> = inner.split('.').collect();
+        let last = labels.pop();
+        labels.reverse();
+        Some(match (last, &labels[..]) {
+            (Some("dns-version"), []) => Found::Text(VERSION),
+            (Some("svc" | "pod"), []) => Found::Empty,
+            (Some("svc" | "pod"), [namespace]) if self.namespaces.contains_key(*namespace) => Found::Empty,
+            (Some("svc"), [namespace, rest @ ..]) => self.find_in(namespace, rest),
+            (Some("pod"), [_, address]) => address_of_dashes(address),
+            _ => Found::Nothing,
+        })
+    }
+
+    /// The names of an address.
+    pub fn find_address(&self, ip: IpAddr) -> Found {
+        match self.reverse.get(&ip) {
+            Some(names) => Found::Names(names.iter().cloned().collect()),
+            None => Found::Nothing,
+        }
+    }
+
+    /// `rest` are the labels before the namespace, the nearest first.
+    fn find_in(&self, namespace: &str, rest: &[&str]) -> Found {
+        let Some((service, inner)) = rest.split_first() else {
+            return Found::Nothing;
+        };
+        let place = (namespace.to_owned(), (*service).to_owned());
+        let Some(names) = self.services.get(&place) else {
+            let pod = self.pods.get(&place).filter(|_| inner.is_empty());
+            return pod.map_or(Found::Nothing, |ip| Found::Addresses(vec![*ip]));
+        };
+        match names {
+            Names::Nothing => Found::Empty,
+            Names::Elsewhere(name) if inner.is_empty() => Found::Alias(name.clone()),
+            Names::Elsewhere(_) => Found::Nothing,
+            Names::Address { ip, ports } => match inner {
+                [] => Found::Addresses(vec![(*ip).into()]),
+                [protocol, port] => {
+                    let target = name_of(&place);
+                    let found = ports.iter().filter(|named| is_asked(named, port, protocol));
+                    ports_found(found.map(|named| Port {
+                        port: named.port,
+                        target: target.clone(),
+                        addresses: vec![(*ip).into()],
+                    }))
+                }
+                _ => Found::Nothing,
+            },
+            Names::Endpoints(endpoints) => find_headless(&place, endpoints, inner),
+        }
+    }
+}
+
+fn find_headless(place: &Place, endpoints: &BTreeSet<NamedEndpoint>, inner: &[&str]) -> Found {
+    let addresses = |chosen: &dyn Fn(&NamedEndpoint) -> bool| {
+        let ips: BTreeSet<IpAddr> = endpoints.iter().filter(|e| chosen(e)).map(|e| e.ip).collect();
+        if ips.is_empty() {
+            Found::Nothing
+        } else {
+            Found::Addresses(ips.into_iter().collect())
+        }
+    };
+    match inner {
+        [] => addresses(&|_| true),
+        [hostname] => addresses(&|endpoint| endpoint.hostname == *hostname),
+        [protocol, port] => ports_found(endpoints.iter().flat_map(|endpoint| {
+            let asked = endpoint.ports.iter().filter(|named| is_asked(named, port, protocol));
+            asked.map(|named| Port {
+                port: named.port,
+                target: format!("{}.{}", endpoint.hostname, name_of(place)),
+                addresses: vec![endpoint.ip],
+            })
+        })),
+        _ => Found::Nothing,
+    }
+}
+
+fn is_asked(named: &NamedPort, port: &str, protocol: &str) -> bool {
+    port.strip_prefix('_') == Some(&named.name) && protocol.strip_prefix('_') == Some(named.protocol)
+}
+
+fn ports_found(ports: impl Iterator<Item = Port>) -> Found {
+    let ports: Vec<Port> = ports.collect();
+    if ports.is_empty() {
+        Found::Nothing
+    } else {
+        Found::Ports(ports)
+    }
+}
+
+fn name_of((namespace, name): &Place) -> String {
+    format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}")
+}
+
+fn reverse_of(place: &Place, names: &Names) -> Vec<(IpAddr, String)> {
+    match names {
+        Names::Address { ip, .. } => vec![((*ip).into(), name_of(place))],
+        Names::Endpoints(endpoints) => endpoints
+            .iter()
+            .map(|endpoint| (endpoint.ip, format!("{}.{}", endpoint.hostname, name_of(place))))
+            .collect(),
+        Names::Elsewhere(_) | Names::Nothing => Vec::new(),
+    }
+}
+
+/// `10-244-0-7` as an address: of any pod, whether it is there or not (the specification up to 1.0; old charts use it).
+fn address_of_dashes(text: &str) -> Found {
+    match text.replace('-', ".").parse() {
+        Ok(ip) => Found::Addresses(vec![IpAddr::V4(ip)]),
+        Err(_) => Found::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 244, 0, last])
+    }
+
+    fn port(name: &str, number: u16) -> NamedPort {
+        NamedPort {
+            name: name.to_owned(),
+            protocol: "tcp",
+            port: number,
+        }
+    }
+
+    fn zone() -> Zone {
+        let mut zone = Zone::default();
+        let address = Names::Address {
+            ip: [10, 96, 1, 2].into(),
+            ports: vec![port("http", 80)],
+        };
+        zone.set_service("shop", "web", Some(address));
+        let endpoint = |hostname: &str, last| NamedEndpoint {
+            hostname: hostname.to_owned(),
+            ip: ip(last),
+            ports: vec![port("sql", 5432)],
+        };
+        let endpoints = [endpoint("db-0", 2), endpoint("10-244-0-3", 3)].into();
+        zone.set_service("shop", "db", Some(Names::Endpoints(endpoints)));
+        zone.set_service("shop", "none", Some(Names::Endpoints(BTreeSet::new())));
+        zone.set_service("shop", "far", Some(Names::Elsewhere("db.example.org".into())));
+        zone.set_pod("shop", "web", Some(ip(9)));
+        zone.set_pod("shop", "own", Some(ip(8)));
+        zone
+    }
+
+    fn found(name: &str) -> Option<Found> {
+        zone().find(&format!("{name}.{CLUSTER_DOMAIN}"))
+    }
+
+    #[test]
+    fn names_are_found_as_the_specification_says() {
+        let one = |address: &str| Found::Addresses(vec![address.parse().expect("an address")]);
+        for (name, expected) in [
+            ("web.shop.svc", one("10.96.1.2")),
+            ("db-0.db.shop.svc", one("10.244.0.2")),
+            ("10-244-0-3.db.shop.svc", one("10.244.0.3")),
+            ("db.shop.svc", Found::Addresses(vec![ip(2), ip(3)])),
+            ("none.shop.svc", Found::Nothing),
+            ("far.shop.svc", Found::Alias("db.example.org".into())),
+            ("own.shop.svc", one("10.244.0.8")),
+            ("x.own.shop.svc", Found::Nothing),
+            ("other.shop.svc", Found::Nothing),
+            ("web.other.svc", Found::Nothing),
+            ("shop.svc", Found::Empty),
+            ("svc", Found::Empty),
+            ("elsewhere.svc", Found::Nothing),
+            ("10-244-0-7.shop.pod", one("10.244.0.7")),
+            ("x.shop.pod", Found::Nothing),
+            ("dns-version", Found::Text("1.1.0")),
+            ("www.google", Found::Nothing),
+        ] {
+            assert_eq!(found(name), Some(expected), "{name}");
+        }
+        assert_eq!(zone().find("example.org"), None, "not ours");
+        assert_eq!(zone().find("notcluster.local"), None, "not ours either");
+    }
+
+    #[test]
+    fn named_ports_lead_to_names_that_have_addresses() {
+        let Some(Found::Ports(ports)) = found("_http._tcp.web.shop.svc") else {
+            panic!("the port has a name");
+        };
+        assert_eq!(
+            (ports[0].port, ports[0].target.as_str()),
+            (80, "web.shop.svc.cluster.local")
+        );
+        let Some(Found::Ports(ports)) = found("_sql._tcp.db.shop.svc") else {
+            panic!("the port has a name");
+        };
+        let targets: Vec<_> = ports.iter().map(|port| port.target.as_str()).collect();
+        assert_eq!(
+            targets,
+            ["10-244-0-3.db.shop.svc.cluster.local", "db-0.db.shop.svc.cluster.local"]
+        );
+        for other in [
+            "_http._udp.web.shop.svc",
+            "http.tcp.web.shop.svc",
+            "_x._tcp.db.shop.svc",
+        ] {
+            assert_eq!(found(other), Some(Found::Nothing), "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_the_names_of_services_until_those_are_gone() {
+        let mut zone = zone();
+        assert_eq!(
+            zone.find_address(ip(2)),
+            Found::Names(vec!["db-0.db.shop.svc.cluster.local".into()])
+        );
+        assert_eq!(
+            zone.find_address([10, 96, 1, 2].into()),
+            Found::Names(vec!["web.shop.svc.cluster.local".into()])
+        );
+        zone.set_service("shop", "db", None);
+        assert_eq!(zone.find_address(ip(2)), Found::Nothing);
+        for name in ["web", "none", "far"] {
+            zone.set_service("shop", name, None);
+        }
+        zone.set_pod("shop", "web", None);
+        assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Empty), "a pod is left");
+        zone.set_pod("shop", "own", None);
+        assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Nothing));
+    }
+}
