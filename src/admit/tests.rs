@@ -322,17 +322,18 @@ fn paths_in_table(message: Message, prefix: &str, found: &mut BTreeSet<String>) 
 #[test]
 fn the_table_of_types_has_the_fields_of_the_types() {
     use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-    use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+    use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Service};
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
     for (kind, typed) in [
         ("apps.v1.Deployment", paths_of::<Deployment>()),
         ("apps.v1.ReplicaSet", paths_of::<ReplicaSet>()),
-        ("core.v1.ConfigMap", paths_of::<ConfigMap>()),
         ("core.v1.Event", paths_of::<Event>()),
+        ("core.v1.Endpoints", paths_of::<Endpoints>()),
         ("core.v1.Namespace", paths_of::<Namespace>()),
+        ("discovery.v1.EndpointSlice", paths_of::<EndpointSlice>()),
         ("core.v1.Node", paths_of::<Node>()),
         ("core.v1.PersistentVolumeClaim", paths_of::<PersistentVolumeClaim>()),
         ("core.v1.Pod", paths_of::<Pod>()),
-        ("core.v1.Secret", paths_of::<Secret>()),
         ("core.v1.Service", paths_of::<Service>()),
     ] {
         let mut table = BTreeSet::new();
