@@ -17,15 +17,13 @@ pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A time as kubectl's descriptions show it: RFC 1123 with the offset of the host's zone. What is no time stays as it is.
+/// A time as kubectl's descriptions show it: RFC 1123, in UTC as objects have it. What is no time stays as it is.
 pub fn date(text: &str) -> String {
-    text.parse()
-        .map_or_else(|_| text.to_owned(), |time| date_in(time, TimeZone::system()))
-}
-
-/// The same in a zone that is given.
-pub fn date_in(time: Timestamp, zone: TimeZone) -> String {
-    time.to_zoned(zone).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+    let Ok(time) = text.parse::<Timestamp>() else {
+        return text.to_owned();
+    };
+    let time = time.to_zoned(TimeZone::UTC);
+    time.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
 }
 
 /// Lines, two blanks for each level.
