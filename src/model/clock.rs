@@ -2,11 +2,17 @@
 
 use std::sync::Mutex;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// `metav1.Time` has seconds and no fraction; a fraction would make equal statuses differ.
 pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).expect("a second of a valid time is valid")
+}
+
+/// So much after a time; the end of all time if that is nearer.
+pub fn later(time: Timestamp, by: impl TryInto<SignedDuration>) -> Timestamp {
+    let by = by.try_into().unwrap_or(SignedDuration::MAX);
+    time.saturating_add(by).expect("no calendar units")
 }
 
 /// Tells the time.

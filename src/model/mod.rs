@@ -15,7 +15,7 @@ mod ranges;
 mod selector;
 mod signal;
 
-pub use clock::{Clock, ManualClock, SystemClock, object_time, whole_second};
+pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
 pub use manifest_source::{

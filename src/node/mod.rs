@@ -37,9 +37,6 @@ use listen::Loopback;
 use lock::LockError;
 use namespaces::Mode;
 
-/// Which of the tasks looks after pods.
-const PODS: usize = 0;
-
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Threads that serve the API, controllers and workers. Two keep a slow parse from holding up an answer; what blocks has
@@ -148,7 +145,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let ends = Ends::default();
     let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
     let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
-    let mut tasks = Vec::from(spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?);
+    let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
     tasks.extend(services);
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
@@ -158,7 +155,9 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     if ends_pods {
         ends.drain.cancel();
         // All others go on meanwhile: whoever looks sees the pods end.
-        tasks.remove(PODS).await?;
+        pods.await?;
+    } else {
+        tasks.push(pods);
     }
     // Before any connection ends, so that clients can tell this from a node that was killed; and before the lock is free, so
     // that whoever finds it free finds no dead socket.
@@ -211,7 +210,7 @@ fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOption
     }
 }
 
-/// Starts what works side by side until `stop`: pods, sources, controllers, the collector of images, the memory's keeper, the API.
+/// Starts what works side by side until the end: pods, of which the first task is, and sources, controllers, the collector of images, the memory's keeper, the API.
 async fn spawn_all(
     rooms: Rooms,
     facts: NodeFacts,
@@ -220,7 +219,7 @@ async fn spawn_all(
     loopback: Loopback,
     end: watch::Sender<Option<bool>>,
     ends: &Ends,
-) -> Result<[JoinHandle<()>; 8], Failure> {
+) -> Result<(JoinHandle<()>, Vec<JoinHandle<()>>), Failure> {
     let Rooms {
         store,
         runtime,
@@ -229,15 +228,7 @@ async fn spawn_all(
         recorder,
         clock,
         ..
-    } = &rooms;
-    let (store, runtime, images, puller, recorder, clock) = (
-        store.clone(),
-        runtime.clone(),
-        images.clone(),
-        puller.clone(),
-        recorder.clone(),
-        clock.clone(),
-    );
+    } = rooms.clone();
     let socket = listen::socket(paths)?;
     let kubelet = Rooms {
         recorder: recorder.component("kubelet"),
@@ -267,8 +258,7 @@ async fn spawn_all(
         end,
     });
     let over_tls = api::serve_loopback(api.clone(), loopback.listener, loopback.tls, stop.clone());
-    Ok([
-        tokio::spawn(pods),
+    let others = vec![
         tokio::spawn(sources),
         tokio::spawn(controllers),
         tokio::spawn(collector),
@@ -276,7 +266,8 @@ async fn spawn_all(
         tokio::spawn(api::serve(api, socket, stop.clone())),
         tokio::spawn(over_tls),
         tokio::spawn(keeper),
-    ])
+    ];
+    Ok((tokio::spawn(pods), others))
 }
 
 fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::history::{BACK_OFF, History};
+use crate::model::later;
 use crate::runtime::{ContainerStatus, Exit};
 
 /// The first delay that is not zero (kubelet `backOffPeriod`).
@@ -35,17 +36,14 @@ pub fn next_start(history: &History<'_>) -> Option<(Timestamp, Duration)> {
     } else {
         delay_of(run)
     };
-    Some((
-        exit.finished_at.saturating_add(delay).expect("no calendar units"),
-        delay,
-    ))
+    Some((later(exit.finished_at, delay), delay))
 }
 
 /// When something that failed `tries` times in a row, the last time at `at`, is tried again: the same row of delays without the
 /// free first try.
 pub fn next_try(at: Timestamp, tries: u32) -> Timestamp {
     let delay = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(5)).min(LONGEST);
-    at.saturating_add(delay).expect("no calendar units")
+    later(at, delay)
 }
 
 fn is_good_run(exit: &Exit) -> bool {

@@ -6,17 +6,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 
-use super::deadline;
 use super::ending::{EndStep, Ending};
 use super::execute::Execution;
 use super::health::{PostStart, plan_probes};
 use super::plan::is_finished;
 use super::tasks::{Heard, Hook};
 use super::worker::Worker;
+use super::{Rooms, deadline};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::probe::{Target, Word, plan_hook};
-use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
+use crate::runtime::{ContainerId, PodUid, SandboxStatus};
 
 impl Worker {
     /// Takes a word down. Says whether the pod has to be looked at.
@@ -79,8 +79,10 @@ impl Worker {
     /// Runs that have ended have no health, no hooks and nothing before them.
     pub(super) fn forget_ended_runs(&mut self, observed: Option<&SandboxStatus>) {
         let runs = observed.into_iter().flat_map(|s| &s.containers);
-        let running = runs.filter(|run| matches!(run.state, ContainerState::Running { .. }));
-        let names = running.map(|run| (run.id.clone(), run.name.clone())).collect();
+        let names = runs
+            .filter(|run| run.is_running())
+            .map(|run| (run.id.clone(), run.name.clone()))
+            .collect();
         let memory = &mut self.memory;
         memory.names = names;
         let runs = |run: &ContainerId| memory.names.contains_key(run);
@@ -89,25 +91,12 @@ impl Worker {
         memory.endings.retain(|run, _| runs(run));
     }
 
-    /// Lets the probes be asked that are due, and no others.
-    pub(super) fn ask_probes(&mut self, pod: &Pod, observed: Option<&SandboxStatus>, is_gone: bool, now: Timestamp) {
-        let is_ending = is_gone
-            || pod.metadata.deletion_timestamp.is_some()
-            || is_finished(pod, observed)
-            || deadline::is_exceeded(pod, now);
-        let living = observed.filter(|s| s.alive && !is_gone);
-        let planned = living.map(|sandbox| plan_probes(pod, sandbox, &self.memory.health, is_ending, now));
-        let (runtime, uid, ip) = (
-            &self.rooms.runtime,
-            &self.uid,
-            living.and_then(|s| self.rooms.host.ip_of(s)),
-        );
-        let target = |run: &ContainerId| Target {
-            runtime: runtime.clone(),
-            pod: uid.clone(),
-            run: run.clone(),
-            ip,
-        };
+    /// Lets the probes be asked that are due in a sandbox, and no others.
+    pub(super) fn ask_probes(&mut self, pod: &Pod, sandbox: Option<&SandboxStatus>, is_ending: bool, now: Timestamp) {
+        let planned = sandbox.map(|sandbox| plan_probes(pod, sandbox, &self.memory.health, is_ending, now));
+        let ip = sandbox.and_then(|s| self.rooms.host.ip_of(s));
+        let (rooms, uid) = (&self.rooms, &self.uid);
+        let target = |run: &ContainerId| target(rooms, uid, run.clone(), ip);
         self.memory.tasks.ask(planned.unwrap_or_default(), target);
     }
 
@@ -135,12 +124,7 @@ impl Worker {
         (which, hook): (Hook, &LifecycleHandler),
     ) {
         let container = execution.container(name).expect("the hook is one of its own");
-        let target = Target {
-            runtime: self.rooms.runtime.clone(),
-            pod: self.uid.clone(),
-            run,
-            ip,
-        };
+        let target = target(&self.rooms, &self.uid, run, ip);
         self.memory.tasks.run_hook(target, which, plan_hook(hook, container));
     }
 
@@ -181,5 +165,15 @@ impl Worker {
             let recorder = &self.rooms.recorder;
             recorder.event(object, EventKind::Normal, deadline::REASON, deadline::MESSAGE);
         }
+    }
+}
+
+/// A run, for who asks it.
+fn target(rooms: &Rooms, pod: &PodUid, run: ContainerId, ip: Option<IpAddr>) -> Target {
+    Target {
+        runtime: rooms.runtime.clone(),
+        pod: pod.clone(),
+        run,
+        ip,
     }
 }

@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::health::PostStart;
 use super::history::{self, is_sidecar};
-use super::plan::{Facts, Plan, containers, init_containers};
+use super::plan::{Facts, Plan, container, containers, init_containers};
+use crate::model::later;
 use crate::probe::ProbeKind;
-use crate::runtime::{ContainerId, ContainerState, ContainerStatus, SandboxStatus};
+use crate::runtime::{ContainerId, ContainerStatus, SandboxStatus};
 
 /// How long a SIGKILL may take to show before the whole sandbox is ended: far more than the kernel needs even for large processes.
 const KILL_PATIENCE: SignedDuration = SignedDuration::from_secs(5);
@@ -58,7 +59,7 @@ impl Reason {
 
 /// The plan for a pod whose containers all have to end; `last` is what follows then.
 pub(super) fn plan_ends(facts: Facts<'_>, sandbox: &SandboxStatus, grace: SignedDuration, last: Plan) -> Plan {
-    let running: Vec<_> = sandbox.containers.iter().filter(|run| is_running(run)).collect();
+    let running: Vec<_> = sandbox.containers.iter().filter(|run| run.is_running()).collect();
     if running.is_empty() {
         return last;
     }
@@ -185,14 +186,6 @@ fn is_its_turn(pod: &Pod, run: &ContainerStatus, running: &[&ContainerStatus]) -
 }
 
 fn has_pre_stop(pod: &Pod, name: &str) -> bool {
-    let mut all = containers(pod).iter().chain(init_containers(pod));
-    all.any(|c| c.name == name && c.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some()))
-}
-
-fn is_running(run: &ContainerStatus) -> bool {
-    matches!(run.state, ContainerState::Running { .. })
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.saturating_add(by).expect("no calendar units")
+    let lifecycle = container(pod, name).and_then(|c| c.lifecycle.as_ref());
+    lifecycle.is_some_and(|l| l.pre_stop.is_some())
 }

@@ -13,9 +13,9 @@ use super::config::{self, ConfigFacts};
 use super::env::Environment;
 use super::etc::{self, Resolver};
 use super::links::service_links;
-use super::plan::{Failure, Start};
+use super::plan::{Failure, Start, container};
 use super::pull::PULL_FAILURE;
-use super::{Rooms, containers, init_containers, message};
+use super::{Rooms, init_containers, message};
 use crate::event::EventKind;
 use crate::image::Image;
 use crate::model::{Lookup, Object};
@@ -134,8 +134,7 @@ impl Execution<'_> {
 
     /// One of the pod's containers, if it still has one of that name.
     pub(super) fn container(&self, name: &str) -> Option<&Container> {
-        let mut all = init_containers(self.pod).iter().chain(containers(self.pod));
-        all.find(|c| c.name == name)
+        container(self.pod, name)
     }
 
     /// Starts one run of a container.

@@ -95,6 +95,28 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
+/// Whether the pod has a sidecar of that name.
+pub fn has_sidecar(pod: &Pod, name: &str) -> bool {
+    let mut inits = super::init_containers(pod).iter();
+    inits.any(|c| c.name == name && is_sidecar(c))
+}
+
+/// Whether it is one that has to run to its end before the pod's own containers start.
+pub(super) fn is_init(pod: &Pod, container: &Container) -> bool {
+    let is_among = super::init_containers(pod).iter().any(|c| c.name == container.name);
+    is_among && !is_sidecar(container)
+}
+
+/// Whether a container that ended so is started again.
+pub fn restarts(pod: &Pod, container: &Container, exit: &Exit) -> bool {
+    let policy = RestartPolicy::of_container(pod, container);
+    if is_init(pod, container) {
+        policy.restarts_init_after(exit)
+    } else {
+        policy.restarts_after(exit)
+    }
+}
+
 /// `spec.restartPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -118,8 +140,7 @@ impl RestartPolicy {
 
     /// The policy of one of the pod's containers: sidecars always restart.
     pub fn of_container(pod: &Pod, container: &Container) -> Self {
-        let is_init = super::init_containers(pod).iter().any(|c| c.name == container.name);
-        if is_init && is_sidecar(container) {
+        if has_sidecar(pod, &container.name) {
             Self::Always
         } else {
             Self::of(pod)

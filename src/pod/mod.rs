@@ -50,7 +50,7 @@ pub use deadline::{MESSAGE as DEADLINE_MESSAGE, REASON as DEADLINE_REASON, is_ex
 pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
-pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, is_sidecar};
+pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
 pub use images::{images_in_use, run_collector};
 pub use manager::{Bells, Ends, run};
 pub use plan::{
@@ -60,6 +60,7 @@ pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_p
 pub use qos::qos_class;
 
 /// What workers need of the node.
+#[derive(Clone)]
 pub struct Rooms {
     /// Where pods, ConfigMaps and Secrets are.
     pub store: Store,

@@ -36,6 +36,17 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
+impl Facts<'_> {
+    /// Whether all of the pod's containers end now, for whichever reason.
+    pub fn is_ending(&self) -> bool {
+        self.is_gone
+            || self.is_draining
+            || self.pod.metadata.deletion_timestamp.is_some()
+            || is_finished(self.pod, self.observed)
+            || deadline::is_exceeded(self.pod, self.now)
+    }
+}
+
 /// The name under which a failure to make the sandbox is kept; no container can be called so.
 pub const SANDBOX_FAILURE: &str = "";
 
@@ -157,6 +168,12 @@ pub fn init_containers(pod: &Pod) -> &[Container] {
         .unwrap_or_default()
 }
 
+/// The pod's container of that name, of whichever sort.
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    let mut all = init_containers(pod).iter().chain(containers(pod));
+    all.find(|c| c.name == name)
+}
+
 fn plan_deletion(facts: Facts<'_>) -> Plan {
     let Some(sandbox) = facts.observed.filter(|s| s.alive) else {
         return Plan::Finish;
@@ -276,16 +293,9 @@ fn plan_restart(
     else {
         return;
     };
-    let policy = RestartPolicy::of_container(facts.pod, container);
-    let is_init = init_containers(facts.pod).iter().any(|c| c.name == container.name) && !is_sidecar(container);
     // An init container that succeeded in an earlier sandbox runs again in this one.
-    let is_again = is_init && !history::is_of_sandbox(latest, sandbox);
-    let restarts = if is_init {
-        policy.restarts_init_after(exit)
-    } else {
-        policy.restarts_after(exit)
-    };
-    if !restarts && !is_again {
+    let is_again = history::is_init(facts.pod, container) && !history::is_of_sandbox(latest, sandbox);
+    if !is_again && !history::restarts(facts.pod, container, exit) {
         return;
     }
     if start > facts.now {

@@ -11,11 +11,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::execute::{Execution, Refusal};
-use super::plan::Failure;
-use super::{containers, init_containers};
+use super::plan::{Failure, container};
 use crate::event::EventKind;
 use crate::image::{Image, ImageError, Keyring, Pull, PullRequest};
-use crate::model::{self, Key, Object};
+use crate::model::{self, Key, Object, later};
 
 /// The reason of a failed pull.
 pub const PULL_FAILURE: &str = "ErrImagePull";
@@ -200,10 +199,7 @@ pub fn is_backing_off(failure: &Failure, now: Timestamp) -> bool {
 
 /// Until when a failed pull is shown as such.
 pub fn shown_until(failure: &Failure) -> Timestamp {
-    failure
-        .at
-        .saturating_add(PULL_FAILURE_SHOWN)
-        .expect("no calendar units")
+    later(failure.at, PULL_FAILURE_SHOWN)
 }
 
 /// What is said of an image that waits to be pulled again.
@@ -211,10 +207,8 @@ pub fn back_off_message(image: &str) -> String {
     format!("Back-off pulling image {image:?}")
 }
 
-fn image_of(pod: &Pod, container: &str) -> String {
-    let all = init_containers(pod).iter().chain(containers(pod));
-    let found = all.into_iter().find(|c| c.name == container);
-    found.and_then(|c| c.image.clone()).unwrap_or_default()
+fn image_of(pod: &Pod, name: &str) -> String {
+    container(pod, name).and_then(|c| c.image.clone()).unwrap_or_default()
 }
 
 /// What is in the store. The name by which an image is found says who gave it.

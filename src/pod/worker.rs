@@ -20,7 +20,7 @@ use super::tasks::Tasks;
 use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
-use crate::model::Object;
+use crate::model::{Object, later};
 use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
 
@@ -196,20 +196,20 @@ impl Worker {
             pulling: &pulling,
             now,
         };
-        let plan = plan_pod(facts);
+        let (plan, is_ending) = (plan_pod(facts), facts.is_ending());
         tracing::debug!(pod = %self.uid, ?plan, "planned");
         if !is_gone {
             self.write_status(&object, observed.as_ref());
         }
         self.tell_deadline(&object, &pod, observed.as_ref());
-        self.ask_probes(&pod, observed.as_ref(), is_gone, now);
+        let asked = observed.as_ref().filter(|sandbox| sandbox.alive && !is_gone);
+        self.ask_probes(&pod, asked, is_ending, now);
         self.carry_out(plan, &object, &pod, observed).await
     }
 
     /// What the runtime did not do now it may do soon.
     fn sleep_a_moment(&self) -> Outcome {
-        let now = self.rooms.clock.now();
-        Outcome::Sleep(Some(now.saturating_add(RUNTIME_PATIENCE).expect("no calendar units")))
+        Outcome::Sleep(Some(later(self.rooms.clock.now(), RUNTIME_PATIENCE)))
     }
 
     async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {

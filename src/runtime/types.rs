@@ -194,6 +194,14 @@ pub struct ContainerStatus {
     pub state: ContainerState,
 }
 
+impl ContainerStatus {
+    /// Whether it runs now.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, ContainerState::Running { .. })
+    }
+}
+
 /// What a run of a container does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Phase, StatusFacts};
 use crate::model::whole_second;
-use crate::pod;
+use crate::pod::has_sidecar;
 
 /// A condition without its history.
 struct Finding {
@@ -69,7 +69,7 @@ pub(super) fn conditions(
 
 fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[ContainerStatus]) -> Finding {
     let is_done = |s: &&ContainerStatus| {
-        if is_sidecar(pod, &s.name) {
+        if has_sidecar(pod, &s.name) {
             s.started == Some(true)
         } else {
             s.ready
@@ -132,7 +132,7 @@ fn containers_ready(
         Phase::Failed => return Finding::fails(kind, "PodFailed", None),
         Phase::Pending | Phase::Running => {}
     }
-    let sidecars = init.iter().filter(|s| is_sidecar(pod, &s.name));
+    let sidecars = init.iter().filter(|s| has_sidecar(pod, &s.name));
     let counted = sidecars.chain(statuses);
     let unready: Vec<_> = counted.filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
     if unready.is_empty() && !statuses.is_empty() {
@@ -140,11 +140,6 @@ fn containers_ready(
     }
     let message = format!("containers with unready status: [{}]", unready.join(" "));
     Finding::fails(kind, "ContainersNotReady", Some(message))
-}
-
-fn is_sidecar(pod: &Pod, name: &str) -> bool {
-    let mut inits = pod::init_containers(pod).iter();
-    inits.any(|c| c.name == name && pod::is_sidecar(c))
 }
 
 /// The finding as a condition: its transition time moves only when its status does.

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
 use crate::model::whole_second;
-use crate::pod::{self, History, PostStart, RestartPolicy};
+use crate::pod::{self, History, PostStart};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
@@ -38,7 +38,7 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         return unstarted(facts, container, old);
     };
     let (state, last_state) = states(facts, container, &history, run);
-    let is_running = matches!(run.state, ContainerState::Running { .. });
+    let is_running = run.is_running();
     let has_started = is_running && facts.health.has_started(facts.pod, container, run);
     let is_ready = is_running && facts.health.is_ready(facts.pod, container, run);
     let has_succeeded = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
@@ -160,13 +160,7 @@ fn back_off(
     history: &History<'_>,
     exit: &Exit,
 ) -> Option<ContainerStateWaiting> {
-    let policy = RestartPolicy::of_container(facts.pod, container);
-    let is_init = pod::init_containers(facts.pod).iter().any(|c| c.name == container.name);
-    let restarts = if is_init && !pod::is_sidecar(container) {
-        policy.restarts_init_after(exit)
-    } else {
-        policy.restarts_after(exit)
-    };
+    let restarts = pod::restarts(facts.pod, container, exit);
     let is_ending = facts.pod.metadata.deletion_timestamp.is_some()
         || pod::is_finished(facts.pod, facts.observed)
         || pod::is_past_deadline(facts.pod, facts.now);

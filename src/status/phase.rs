@@ -3,8 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::StatusFacts;
-use crate::pod::{RestartPolicy, init_containers, is_finished, is_past_deadline, is_sidecar};
-use crate::runtime::ContainerState;
+use crate::pod::{RestartPolicy, has_sidecar, is_finished, is_past_deadline};
 
 /// The pod's stage. It only moves forward: what has ended for good stays ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +43,10 @@ pub(super) fn phase(
     }
     let has_failed = |s: &ContainerStatus| exit_code(s).is_some_and(|code| code != 0);
     // Sidecars do not count, but the pod is not over before they are (kubelet `mergePodStatus`).
-    let is_sidecar = |s: &ContainerStatus| {
-        init_containers(facts.pod)
-            .iter()
-            .any(|c| c.name == s.name && is_sidecar(c))
-    };
-    let runs = |run: &crate::runtime::ContainerStatus| matches!(run.state, ContainerState::Running { .. });
-    let has_runs = facts.observed.is_some_and(|s| s.alive && s.containers.iter().any(runs));
+    let is_sidecar = |s: &ContainerStatus| has_sidecar(facts.pod, &s.name);
+    let has_runs = facts
+        .observed
+        .is_some_and(|s| s.alive && s.containers.iter().any(|run| run.is_running()));
     let is_finished = is_finished(facts.pod, facts.observed);
     if !has_runs && is_finished {
         let failed = init.iter().filter(|s| !is_sidecar(s)).chain(statuses).any(has_failed);

@@ -58,8 +58,8 @@ impl Transform for AffixTransformer {
         Ok(())
     }
 
-    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
-        self.transform(world, map).map(|()| true)
+    fn is_local(&self) -> bool {
+        true
     }
 }
 

@@ -38,12 +38,20 @@ pub trait Transform: std::fmt::Debug + Send {
     /// If an object has not the shape that this needs, or what is meant is not there.
     fn transform(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<()>;
 
+    /// Whether it does to an object alone what it does to it among others.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Does to some objects what [`Transform::transform`] would do to them among all. Returns whether that can be told from
     /// these alone: it can't where what becomes of one object depends on another.
     ///
     /// # Errors
     /// As [`Transform::transform`].
-    fn again(&self, _world: &mut World<'_>, _map: &mut ResMap) -> Result<bool> {
-        Ok(false)
+    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
+        if self.is_local() {
+            self.transform(world, map)?;
+        }
+        Ok(self.is_local())
     }
 }

@@ -71,8 +71,8 @@ impl Transform for NamespaceTransformer {
         self.check(graph, map)
     }
 
-    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
-        self.transform(world, map).map(|()| true)
+    fn is_local(&self) -> bool {
+        true
     }
 }
 

@@ -431,7 +431,7 @@ impl Transform for JsonPatchTransformer {
         Ok(())
     }
 
-    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
-        self.transform(world, map).map(|()| true)
+    fn is_local(&self) -> bool {
+        true
     }
 }

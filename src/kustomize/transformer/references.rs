@@ -50,8 +50,11 @@ impl Candidate {
 
     /// Whether references to both come out alike.
     fn is_called_as(&self, other: &Self) -> bool {
-        let names = |one: &Self| (one.cur.clone(), one.org_namespace.clone(), one.prev.clone());
-        names(self) == names(other) && self.prefixes == other.prefixes && self.suffixes == other.suffixes
+        self.cur == other.cur
+            && self.org_namespace == other.org_namespace
+            && self.prev == other.prev
+            && self.prefixes == other.prefixes
+            && self.suffixes == other.suffixes
     }
 }
 

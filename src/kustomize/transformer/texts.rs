@@ -47,7 +47,7 @@ impl Transform for TextsTransformer {
         Ok(())
     }
 
-    fn again(&self, world: &mut World<'_>, map: &mut ResMap) -> Result<bool> {
-        self.transform(world, map).map(|()| true)
+    fn is_local(&self) -> bool {
+        true
     }
 }
