@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::claims::{Claim, Claims, Places};
+use super::claims::{Claims, Places};
 use super::digest::Digest;
 use super::disk::{Disk, Lock, Temporary};
 use super::document::Descriptor;
@@ -63,34 +63,32 @@ pub(super) struct WantedLayer<'s> {
     pub diff_id: Option<Digest>,
     /// Its packed form, from the manifest; none if nobody promised one (docker archives, import).
     pub blob: Option<Descriptor>,
-    /// Whether the tar must be closed by its end mark: where no digest tells that it is whole.
-    pub needs_end_mark: bool,
     /// Whether the packed form is kept.
     pub keeps_blob: bool,
-    /// Whether it comes from far, so that what came is kept if it breaks off.
-    pub resumes: bool,
     /// Whether the packed form has to be had though the tree is here.
     pub needs_packed: bool,
-    /// Where is told how far it is.
+    /// Where is told how far it is, if it comes from far; what came is then kept if it breaks off.
     pub progress: Option<Arc<LayerProgress>>,
-    /// Reads it; from its beginning, if it does not resume.
+    /// Reads it; from its beginning, if it does not come from far.
     pub open: Box<Open<'s>>,
 }
 
-impl WantedLayer<'_> {
-    /// A layer as a manifest and a config promise it; how it is read remains to be said.
-    pub(super) fn of_manifest(blob: Descriptor, diff_id: Digest) -> Self {
-        let what = blob.digest.to_string();
+impl<'s> WantedLayer<'s> {
+    /// A layer that is near: kept, and read from its beginning.
+    pub(super) fn new(
+        what: String,
+        promised: (Option<Descriptor>, Option<Digest>),
+        open: impl Fn(u64) -> Result<Box<dyn Read + Send + 's>, ImageError> + Sync + 's,
+    ) -> WantedLayer<'s> {
+        let (blob, diff_id) = promised;
         WantedLayer {
-            what: what.clone(),
-            diff_id: Some(diff_id),
-            blob: Some(blob),
-            needs_end_mark: false,
+            what,
+            diff_id,
+            blob,
             keeps_blob: true,
-            resumes: false,
             needs_packed: true,
             progress: None,
-            open: Box::new(move |_| Err(ImageError::MissingBlob(what.clone()))),
+            open: Box::new(open),
         }
     }
 }
@@ -126,11 +124,6 @@ impl<'i> Ingest<'i> {
         &self.intake.limits
     }
 
-    /// The right to make the layer with this digest.
-    pub(super) fn claim(&self, diff_id: &Digest) -> Claim<'i> {
-        self.intake.claims.wait_for(diff_id.hex())
-    }
-
     pub(super) fn owners(&self) -> &'i Owners {
         &self.intake.owners
     }
@@ -140,13 +133,16 @@ impl<'i> Ingest<'i> {
     }
 
     /// Whether the disk has room for what is to come, before anything of it comes. Layers are at least as large unpacked as
-    /// they are packed, and both are kept.
-    pub(super) fn check_space(&self, documents: &Documents) -> Result<(), ImageError> {
-        let missing = documents
-            .layers
-            .iter()
-            .filter(|(blob, _)| !self.disk().blob(&blob.digest).exists());
-        let packed = missing.fold(0u64, |sum, (blob, _)| sum.saturating_add(blob.size));
+    /// they are packed, and both are kept. `needs_packed` is whether packed forms come of trees that are here.
+    pub(super) fn check_space(&self, documents: &Documents, needs_packed: bool) -> Result<(), ImageError> {
+        let diff_ids: Vec<Digest> = documents.layers.iter().map(|(_, diff_id)| diff_id.clone()).collect();
+        let mut packed = 0u64;
+        for (at, ((blob, diff_id), chain)) in documents.layers.iter().zip(plan_chain_ids(&diff_ids)).enumerate() {
+            let has_tree = self.find(Some(diff_id), at == 0, Some(&chain))?.is_some();
+            if !self.disk().blob(&blob.digest).exists() && (needs_packed || !has_tree) {
+                packed = packed.saturating_add(blob.size);
+            }
+        }
         let (needed, free) = (packed.saturating_mul(2), self.disk().free()?);
         match needed > free {
             true => Err(ImageError::NoSpace { needed, free }),
@@ -255,7 +251,7 @@ impl<'i> Ingest<'i> {
             .as_ref()
             .or(wanted.blob.as_ref().map(|blob| &blob.digest));
         let _claim = key.map(|key| self.intake.claims.wait_for(key.hex()));
-        if let Some(layer) = self.find(wanted, is_lowest, stack)?
+        if let Some(layer) = self.find(wanted.diff_id.as_ref(), is_lowest, stack)?
             && let Some(layer) = self.with_blob(layer, wanted)?
         {
             return Ok(Taken::InPlace(layer));
@@ -277,25 +273,21 @@ impl<'i> Ingest<'i> {
         Ok(Taken::Unfinished(temporary, info, tree.implied))
     }
 
-    fn find(
+    /// A layer that is here already. One whose directories took their attributes from what lies below counts for its stack
+    /// only.
+    pub(super) fn find(
         &self,
-        wanted: &WantedLayer<'_>,
+        diff_id: Option<&Digest>,
         is_lowest: bool,
         stack: Option<&Digest>,
     ) -> Result<Option<Layer>, ImageError> {
-        if let Some(layer) = stack
-            .map(|stack| layer::find(self.disk(), stack))
-            .transpose()?
-            .flatten()
+        if let Some(stack) = stack
+            && let Some(layer) = layer::find(self.disk(), stack)?
         {
             return Ok(Some(layer));
         }
-        let layer = wanted
-            .diff_id
-            .as_ref()
-            .map(|diff_id| layer::find(self.disk(), diff_id))
-            .transpose()?
-            .flatten();
+        let Some(diff_id) = diff_id else { return Ok(None) };
+        let layer = layer::find(self.disk(), diff_id)?;
         Ok(layer.filter(|layer| is_lowest || !layer.info.is_dependent))
     }
 

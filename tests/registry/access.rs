@@ -124,6 +124,42 @@ async fn a_password_does_not_follow_a_redirect_to_another_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_of_whoever_the_registry_leads_to_is_not_answered() {
+    let image = Image::small("x");
+    let thief = Scripted::answering(&[], |request, _| {
+        let host = request.headers.get("host").cloned().unwrap_or_default();
+        let challenge = format!("Bearer realm=\"http://{host}/token\"");
+        let token = Answer::new(200, r#"{"token": "t"}"#);
+        let asks = Answer::new(401, "").with("WWW-Authenticate", challenge);
+        Some(if request.path.starts_with("/token") {
+            token
+        } else {
+            asks
+        })
+    });
+    let elsewhere = thief.host.clone();
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
+        let on = Answer::new(307, "").with("Location", format!("http://{elsewhere}{}", request.path));
+        request.path.contains("/blobs/").then_some(on)
+    });
+    let request = PullRequest {
+        name: registry.name("app:1"),
+        keyrings: vec![Keyring::single(&registry.host, password("ann"), "a Secret")],
+        logins: None,
+        is_packed: false,
+    };
+    let refused = Ground::new().puller.pull(request).done().await.expect_err("is refused");
+    assert!(refused.to_string().contains("denies access"), "{refused}");
+    assert!(!thief.asked("/blobs/").is_empty());
+    assert_eq!(
+        thief.asked("/token").len(),
+        0,
+        "the password was sent to {}",
+        thief.host
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_expires_on_the_way_is_had_anew() {
     let image = Image::small("x");
     let registry = Scripted::answering(&[("1", &image)], |request, before| {

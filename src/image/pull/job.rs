@@ -212,7 +212,7 @@ impl Work {
                     move || cancel.cancel()
                 });
                 let ingest = &*ingest;
-                ingest.check_space(&documents)?;
+                ingest.check_space(&documents, self.request.is_packed)?;
                 documents.take(ingest, Some(&name), |at, blob, diff_id| {
                     let transfer = Transfer {
                         session: session.clone(),
@@ -222,15 +222,14 @@ impl Work {
                         stall: self.stall,
                     };
                     let runtime = runtime.clone();
+                    let what = blob.digest.to_string();
                     WantedLayer {
-                        resumes: true,
                         needs_packed: self.request.is_packed,
                         progress: Some(progress[at].clone()),
-                        open: Box::new(move |from| {
+                        ..WantedLayer::new(what, (Some(blob), Some(diff_id)), move |from| {
                             let _runtime = runtime.enter();
                             Ok(Box::new(transfer.start(from)))
-                        }),
-                        ..WantedLayer::of_manifest(blob, diff_id)
+                        })
                     }
                 })
             })?;

@@ -23,16 +23,19 @@ const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
 
 /// Makes the client for an endpoint. Reads no certificates: that is done when the first one has to be verified, so that
-/// a node which only meets registries on loopback never holds them.
-pub(super) fn client(endpoint: &Endpoint, stall: Duration) -> Result<reqwest::Client, RegistryError> {
+/// a node which only meets registries on loopback never holds them. `stall` is how long an answer may make no progress,
+/// counted from the beginning of the request.
+pub(super) fn client(endpoint: &Endpoint, stall: Option<Duration>) -> Result<reqwest::Client, RegistryError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("kubelocal/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(stall)
         .http1_only()
         .tls_backend_preconfigured(tls(endpoint))
         .redirect(Policy::custom(follow))
         .referer(false);
+    if let Some(stall) = stall {
+        builder = builder.read_timeout(stall);
+    }
     if is_loopback(&endpoint.host) {
         // No proxy means the same machine as we do.
         builder = builder.no_proxy();

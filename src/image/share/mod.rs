@@ -136,15 +136,10 @@ fn take(ingest: &mut Ingest<'_>, found: &Found, name: &Reference, theirs: &Refer
 }
 
 /// A layer that is here already, or one made of theirs. Above the lowest it counts for this stack only: how directories look
-/// that no entry describes was decided by them, for what lies below.
+/// that no entry describes was decided by them, for what lies below. A pull may be making the same one: whoever is first
+/// has made it, and nobody waits for a download with the other store locked.
 fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowest: bool) -> Result<Layer, Unshared> {
-    let _claim = ingest.claim(&stored.diff_id);
-    let known = layer::find(ingest.disk(), &chain)?;
-    let known = match known {
-        None => layer::find(ingest.disk(), &stored.diff_id)?.filter(|layer| is_lowest || !layer.info.is_dependent),
-        known => known,
-    };
-    if let Some(layer) = known {
+    if let Some(layer) = ingest.find(Some(&stored.diff_id), is_lowest, Some(&chain))? {
         return Ok(layer);
     }
     if let Some(id) = stored.unmapped(ingest.owners()) {
