@@ -1,6 +1,8 @@
 //! Image tools of this machine: which there are, how they build, and how the node gets what they have.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -169,7 +171,9 @@ async fn send(node: &Node, theirs: &Theirs, words: &[&str]) -> Result<ImageList>
     let query = [("name", theirs.name.clone())];
     let loaded = node.upload(path::IMAGES_LOAD, &query, archive_body(archive)).await;
     let status = child.wait().await?;
-    match status.success() {
+    // A node that has refused the archive closes the pipe, of which the tool dies.
+    let is_refused = loaded.is_err() && status.signal() == Some(libc::SIGPIPE);
+    match status.success() || is_refused {
         true => loaded,
         // The tool has said why; that the node got half an archive follows from it.
         false => Err(CliError::local(format_args!(
@@ -182,7 +186,7 @@ async fn send(node: &Node, theirs: &Theirs, words: &[&str]) -> Result<ImageList>
 /// Buildah writes archives to files only.
 async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
     let dir = std::env::temp_dir().join(format!("kubelocal-{}", std::process::id()));
-    std::fs::DirBuilder::new().create(&dir)?;
+    std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
     let file = dir.join("image.tar");
     let sent = async {
         let status = Command::new("buildah")
@@ -190,6 +194,7 @@ async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
             .arg(format!("oci-archive:{}", file.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .kill_on_drop(true)
             .status()
             .await?;
         if !status.success() {

@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::disk::{Disk, entries};
 use super::error::ImageError;
 use super::layer;
-use super::partial::PARTIALS;
+use super::partial::{KEPT, PARTIALS};
 use super::record::{self, Name, Record};
 use super::store::ImageStore;
 use super::{BUILTIN_IMAGE, Removed};
@@ -197,8 +197,13 @@ impl ImageStore {
     /// If the store cannot be read or written.
     pub fn collect(&self, marks: Marks, in_use: &BTreeSet<String>) -> Result<Collected, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::now())?;
-        let (total, taken) = (self.disk().size()?, inventory.usage.total());
+        let (total, mut taken) = (self.disk().size()?, inventory.usage.total());
         let (high, low) = (marks.high.bytes(total), marks.low.bytes(total));
+        if taken > high && inventory.usage.partial > 0 {
+            // What broke off is worth less than any image.
+            self.sweep(Duration::ZERO)?;
+            taken = taken - inventory.usage.partial + partial_bytes(self.disk())?;
+        }
         if taken <= high {
             return Ok(Collected::default());
         }
@@ -235,7 +240,7 @@ impl ImageStore {
     fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<Reclaimed, ImageError> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), BTreeSet::new());
         for id in wanted {
-            match self.remove(&id.to_string(), &|_| false) {
+            match self.forget(&id.to_string(), &|_| false) {
                 Ok(Removed { untagged, .. }) => {
                     let tags: Vec<String> = untagged.into_iter().filter(|name| !name.contains('@')).collect();
                     let names = if tags.is_empty() { vec![id.to_string()] } else { tags };
@@ -247,6 +252,7 @@ impl ImageStore {
                 Err(error) => return Err(error),
             }
         }
+        self.sweep(KEPT)?;
         reclaimed.bytes = freed(&inventory.images, &inventory.sizes, &gone);
         Ok(reclaimed)
     }
