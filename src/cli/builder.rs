@@ -14,6 +14,7 @@ use super::client::Node;
 use super::error::{CliError, Result};
 use super::image::archive_body;
 use crate::api::own::{Adopted, ImageList, path};
+use crate::os::find_program;
 
 /// A tool that builds images and keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,7 +90,7 @@ impl Tool {
     /// When none is.
     pub fn find() -> Result<Tool> {
         let known = [Tool::Buildah, Tool::Podman, Tool::Docker];
-        let found = known.into_iter().find(|tool| is_installed(&tool.to_string()));
+        let found = known.into_iter().find(|tool| find_program(&tool.to_string()).is_some());
         found.ok_or_else(|| {
             let error = CliError::local("none of buildah, podman and docker is installed, and building is theirs");
             error.with_hint("apt-get install buildah, or dnf install buildah")
@@ -116,11 +117,6 @@ impl Tool {
             ))),
         }
     }
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 fn plan_build(build: &Build<'_>) -> Vec<PathBuf> {

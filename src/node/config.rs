@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
+use crate::os::find_program;
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -104,7 +105,7 @@ impl Config {
 
     /// What overlays may do; `home` is where fetched repositories are kept.
     pub fn overlays(&self, home: &Path) -> Overlays {
-        let helm = || super::namespaces::find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
+        let helm = || find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
         Overlays {
             external: false,
             helm: self.helm.then(helm),
@@ -123,7 +124,7 @@ impl Config {
         let found = if name.contains('/') {
             Some(PathBuf::from(name))
         } else {
-            super::namespaces::find_program(name)
+            find_program(name)
         };
         let found = found.filter(|file| file.is_file());
         found
