@@ -17,6 +17,7 @@ mod quantity;
 mod ranges;
 mod selector;
 mod signal;
+pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};
