@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::disk::{Disk, entries};
+use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
 use super::layer;
 use super::partial::{KEPT, PARTIALS};
@@ -85,7 +85,7 @@ pub struct ImageUsage {
     pub layers: u64,
     /// Bytes of all packed layers and documents.
     pub blobs: u64,
-    /// Bytes of downloads that broke off.
+    /// Bytes of pulls that broke off: parts of downloads, and layers of images that never became whole.
     pub partial: u64,
     /// Bytes that would be free without the images that are not in use.
     pub reclaimable: u64,
@@ -202,7 +202,8 @@ impl ImageStore {
         if taken > high && inventory.usage.partial > 0 {
             // What broke off is worth less than any image.
             self.sweep(Duration::ZERO)?;
-            taken = taken - inventory.usage.partial + partial_bytes(self.disk())?;
+            let strays = stray_bytes(self.disk(), &inventory.sizes)?;
+            taken = taken - inventory.usage.partial + partial_bytes(self.disk())? + strays;
         }
         if taken <= high {
             return Ok(Collected::default());
@@ -291,7 +292,7 @@ impl ImageStore {
             in_use: in_use_count,
             layers: sum(&sizes, true),
             blobs: sum(&sizes, false),
-            partial: partial_bytes(disk)?,
+            partial: partial_bytes(disk)? + stray_bytes(disk, &sizes)?,
             reclaimable: 0,
         };
         Ok(Inventory { images, sizes, usage })
@@ -337,6 +338,23 @@ fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Res
 fn sum(sizes: &BTreeMap<String, u64>, of_layers: bool) -> u64 {
     let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
     wanted.map(|(_, size)| size).sum()
+}
+
+/// Bytes of layers and blobs that no image has.
+fn stray_bytes(disk: &Disk, known: &BTreeMap<String, u64>) -> Result<u64, ImageError> {
+    let mut bytes = 0;
+    for short in entries(&disk.path("layers"))? {
+        if short != EMPTY_LAYER && !known.contains_key(&format!("{LAYER}{short}")) {
+            bytes += layer::size(disk, &short)?;
+        }
+    }
+    for hex in entries(&disk.path("blobs/sha256"))? {
+        if !known.contains_key(&hex) {
+            // One that went meanwhile takes nothing.
+            bytes += fs::metadata(disk.path("blobs/sha256").join(hex)).map_or(0, |meta| meta.len());
+        }
+    }
+    Ok(bytes)
 }
 
 fn partial_bytes(disk: &Disk) -> Result<u64, ImageError> {

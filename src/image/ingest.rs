@@ -24,9 +24,11 @@ use super::progress::LayerProgress;
 use super::record::{self, Name, Record, RecordLayer};
 use super::unpack::{Owners, merge};
 
-/// Layers that are unpacked at once, whoever asks for them. Each takes some 5 MiB of queues and up to 8 MiB of a zstd
-/// window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
+/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues and mostly up to 8 MiB of a
+/// zstd window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
+/// Layers that come from registries at once: four images' worth, so that a registry that is slow keeps nobody from the others.
+const DOWNLOADS: usize = 4 * PARALLEL;
 
 /// What a store needs to take images in.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(super) struct Intake {
     pub claims: Claims,
     pub leases: Arc<Leases>,
     places: Places,
+    downloads: Places,
 }
 
 impl Intake {
@@ -48,6 +51,7 @@ impl Intake {
             claims: Claims::default(),
             leases: Arc::default(),
             places: Places::new(PARALLEL),
+            downloads: Places::new(DOWNLOADS),
         }
     }
 }
@@ -233,6 +237,12 @@ impl<'i> Ingest<'i> {
             self.disk().sync()?;
         }
         let edit = self.disk().edit()?;
+        // The same image under another manifest, as after another compression: what can be pushed and saved stays what it is.
+        let known = record::read(self.disk(), &record.id)?;
+        let record = match known {
+            Some(known) if self.is_whole(&known) && !self.is_whole(&record) => known,
+            _ => record,
+        };
         record::write(self.disk(), &record, &edit)?;
         for name in names {
             let name = Name {
@@ -243,6 +253,15 @@ impl<'i> Ingest<'i> {
             record::point(self.disk(), &name, &edit)?;
         }
         Ok(lease)
+    }
+
+    /// Whether all packed layers are here.
+    fn is_whole(&self, record: &Record) -> bool {
+        let is_here = |layer: &RecordLayer| {
+            let blob = layer.blob.as_ref();
+            blob.is_none_or(|blob| self.disk().blob(&blob.digest).exists())
+        };
+        record.layers.iter().all(is_here)
     }
 
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {
@@ -256,7 +275,12 @@ impl<'i> Ingest<'i> {
         {
             return Ok(Taken::InPlace(layer));
         }
-        let _place = self.intake.places.wait();
+        // What comes from far waits for its registry most of the time: nobody else should wait for that, too.
+        let places = match wanted.progress {
+            Some(_) => &self.intake.downloads,
+            None => &self.intake.places,
+        };
+        let _place = places.wait();
         let (temporary, (blob, unpacked)) = self.unpack_anew(wanted)?;
         let (measured, tree) = unpacked;
         let info = LayerInfo {

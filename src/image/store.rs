@@ -148,11 +148,13 @@ impl ImageStore {
                 continue;
             };
             let (digests, tags) = names_of(&names, &id);
-            let created = created(&read_blob_json(self.disk(), &id)?);
+            let config = read_blob_json(self.disk(), &id)?;
+            let created = created(&config);
             images.push(ImageSummary {
                 id: id.to_string(),
                 names: tags,
                 digests,
+                architecture: config.architecture,
                 size: record.size,
                 created,
             });

@@ -153,11 +153,20 @@ impl ImageSettings {
         let high = mark("highMark", &self.high_mark, default.high)?;
         let low = match (&self.low_mark, high) {
             // Without a word of its own the low mark keeps its distance.
-            (None, Mark::Percent(high)) => Mark::Percent(high / 5 * 4),
+            (None, Mark::Percent(high)) => Mark::Percent(high - high.div_ceil(5)),
             (None, Mark::Bytes(high)) => Mark::Bytes(high / 5 * 4),
             (Some(_), _) => mark("lowMark", &self.low_mark, default.low)?,
         };
-        Ok(Marks { high, low })
+        let is_upside_down = match (low, high) {
+            (Mark::Percent(low), Mark::Percent(high)) => low > high,
+            (Mark::Bytes(low), Mark::Bytes(high)) => low > high,
+            // Which is more depends on the disk.
+            _ => false,
+        };
+        match is_upside_down {
+            true => Err("images: lowMark is above highMark".to_owned()),
+            false => Ok(Marks { high, low }),
+        }
     }
 }
 

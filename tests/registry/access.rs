@@ -56,6 +56,30 @@ async fn given_credentials_are_tried_one_after_the_other_and_then_the_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_helper_that_fails_is_not_in_the_way_of_given_credentials() {
+    let image = Image::small("x");
+    let registry = Scripted::answering(&[("1", &image)], wants(basic("given")));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("config.json");
+    fs::write(&file, r#"{"credsStore": "kubelocal-is-not-installed"}"#).expect("writes");
+    let ground = Ground::with(RegistrySettings::default(), LoginFiles::only(file));
+    let request = |user: &str| PullRequest {
+        name: registry.name("app:1"),
+        keyrings: vec![Keyring::single(&registry.host, password(user), "a Secret")],
+        logins: None,
+        is_packed: false,
+    };
+    let said = ground
+        .puller
+        .pull(request("wrong"))
+        .done()
+        .await
+        .expect_err("is refused");
+    assert!(said.to_string().contains("denies access"), "{said}");
+    ground.puller.pull(request("given")).done().await.expect("pulls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_helper_is_asked_and_its_token_is_exchanged() {
     let image = Image::small("x");
     let dir = tempfile::tempdir().expect("a directory");

@@ -214,10 +214,7 @@ const POD: Entries = &[
     ("hostnameOverride", Warn("not honoured yet")),
     ("hostAliases", Honoured),
     ("enableServiceLinks", Honoured),
-    (
-        "imagePullSecrets",
-        Warn("not honoured yet: images are not pulled from registries"),
-    ),
+    ("imagePullSecrets", Honoured),
     ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
     ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
     ("automountServiceAccountToken", NO_ACCOUNT),

@@ -18,7 +18,7 @@ use crate::image::progress::LayerProgress;
 
 /// Chunks that wait between network and unpacking. Hyper's grow to 400 KiB on a fast connection: at most 1.6 MiB.
 const QUEUED: usize = 4;
-/// How often in a row a connection may break or stall before anything new came.
+/// How often in a row a connection may break or stall before more than a trickle came.
 const TRIES: u32 = 5;
 /// The wait after the first break; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -63,14 +63,15 @@ impl Transfer {
 
     async fn run(&self, mut at: u64, sender: &mpsc::Sender<Result<Bytes, RegistryError>>) -> Result<(), RegistryError> {
         let (mut tries, mut wait) = (0, FIRST_WAIT);
+        let mut before = at;
         loop {
-            let before = at;
             let failure = match self.run_once(&mut at, sender).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            if at > before {
-                (tries, wait) = (0, FIRST_WAIT);
+            // A trickle is no progress, however many connections it takes.
+            if at - before >= TRICKLE {
+                (tries, wait, before) = (0, FIRST_WAIT, at);
             }
             tries += 1;
             if tries >= TRIES || !failure.is_passing() {
@@ -88,6 +89,10 @@ impl Transfer {
         let what = format!("blob {}", self.blob.digest);
         let url = self.session.url(&format!("blobs/{}", self.blob.digest)).await?;
         let from = *at;
+        if from > 0 && from == self.blob.size {
+            // The last connection broke just after the last byte.
+            return Ok(());
+        }
         let range = |request: reqwest::RequestBuilder| match from {
             0 => request,
             from => request.header(RANGE, format!("bytes={from}-")),

@@ -56,9 +56,24 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::InvalidImageName`]. That it can't be shared is no error: it is logged, and there is no image.
     pub fn adopt(&self, name: &str) -> Result<Option<Image>, ImageError> {
-        let wanted = plan_names(name, &self.reference(name)?);
+        let own = self.reference(name)?;
+        self.adopt_first(name, &own, &plan_names(name, &own))
+    }
+
+    /// The same for a name in the words of those tools: one without a registry is first of all what was built here.
+    ///
+    /// # Errors
+    /// As [`ImageStore::adopt`].
+    pub fn adopt_built(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        let own = self.reference(name)?;
+        let mut wanted = plan_names(name, &own);
+        wanted.reverse();
+        self.adopt_first(name, &own, &wanted)
+    }
+
+    fn adopt_first(&self, name: &str, own: &Reference, wanted: &[Reference]) -> Result<Option<Image>, ImageError> {
         for root in self.shared() {
-            match self.adopt_from(root, &wanted) {
+            match self.adopt_from(root, own, wanted) {
                 Ok(image) => return Ok(Some(image)),
                 Err(Unshared::Missing) => {}
                 Err(why) => {
@@ -69,7 +84,7 @@ impl ImageStore {
         Ok(None)
     }
 
-    fn adopt_from(&self, root: &Path, wanted: &[Reference]) -> Result<Image, Unshared> {
+    fn adopt_from(&self, root: &Path, own: &Reference, wanted: &[Reference]) -> Result<Image, Unshared> {
         // Locks of files are a process's: two of us at once would open each other's.
         let _claim = self.claim(&root.display().to_string());
         let storage = Storage::open(root)?;
@@ -81,12 +96,12 @@ impl ImageStore {
         };
         let found = found?;
         if let Some(here) = self
-            .resolve(&wanted[0].store_name())?
+            .resolve(&own.store_name())?
             .filter(|here| here.id == found.id.to_string())
         {
             return Ok(here);
         }
-        let lease = self.ingest(|ingest| Ok(take(ingest, &found, &wanted[0], theirs)))??;
+        let lease = self.ingest(|ingest| Ok(take(ingest, &found, own, theirs)))??;
         Ok(self.image(lease)?)
     }
 }
