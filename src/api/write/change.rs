@@ -152,6 +152,10 @@ impl Writer<'_> {
         self.place(&mut config, Some(key))?;
         self.check_namespace()?;
         self.check_apply(&config)?;
+        // What only a request says can't be owned: what is kept of it is.
+        if let ("Secret", Some(fields)) = (key.kind().kind, config.as_object_mut()) {
+            admit::fold_string_data(fields);
+        }
         let mut warnings = self.settle_fields(&mut config)?;
         let live = self.api.store.get(key);
         warnings.extend(self.warnings(&config, live.as_deref())?);

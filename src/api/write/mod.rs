@@ -163,12 +163,9 @@ impl Writer<'_> {
         decode(self.content_type, bytes, (&kind.api_version(), kind.kind))
     }
 
-    /// Folds what only a request says into what is kept, and does with unknown fields what the client asks for (`fieldValidation`):
-    /// refuse them, which is left to the gate, or drop them with or without a word.
+    /// Does with unknown fields what the client asks for (`fieldValidation`): refuse them, which is left to the gate, or drop them
+    /// with or without a word.
     fn settle_fields(&self, value: &mut Value) -> Result<Vec<String>, ApiError> {
-        if let ("Secret", Some(fields)) = (self.target.kind.kind, value.as_object_mut()) {
-            admit::fold_string_data(fields);
-        }
         match self.query.text("fieldValidation") {
             "Strict" => Ok(Vec::new()),
             "" | "Warn" => Ok(admit::drop_unknown_fields(value)),
