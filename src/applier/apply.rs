@@ -21,8 +21,6 @@ pub struct Request<'a> {
     pub manager: &'a str,
     /// Whether fields of other managers are taken over.
     pub force: bool,
-    /// Whether nothing is to be stored.
-    pub dry_run: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -41,7 +39,7 @@ pub enum Outcome {
 /// The result of an apply.
 #[derive(Debug, Clone)]
 pub struct Applied {
-    /// The object as it is, or would be in a dry run.
+    /// The object as it is, or would be: the store may be dry.
     pub object: Arc<Object>,
     /// What was done.
     pub outcome: Outcome,
@@ -96,7 +94,6 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     };
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
-        _ if request.dry_run => Arc::new(next),
         None => store.create(next)?,
         Some(_) => store.update(request.key, |object| *object = next)?.object,
     };

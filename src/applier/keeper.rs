@@ -250,7 +250,6 @@ impl Keeper {
             manager: &manager,
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
-            dry_run: false,
             now,
         };
         match apply(&self.store, request) {

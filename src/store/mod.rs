@@ -33,6 +33,8 @@ use state::State;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Writes are planned and answered, and change nothing.
+    is_dry: bool,
 }
 
 struct Inner {
@@ -63,7 +65,7 @@ impl Store {
         Ok(Self::with(journal, state, clock))
     }
 
-    /// A store that forgets: for tests and dry runs.
+    /// A store that forgets: for tests.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
         Self::with(Journal::none(), State::empty(), clock)
     }
@@ -77,6 +79,16 @@ impl Store {
                 journal,
                 clock,
             }),
+            is_dry: false,
+        }
+    }
+
+    /// The same store for a dry run: a write is refused or answered as it would be, and changes nothing.
+    #[must_use]
+    pub fn dry(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            is_dry: true,
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Store;
-use super::state::{Change, State};
+use super::state::State;
 use crate::model::{Key, Object, object_time};
 
 /// Why a write was refused.
@@ -97,7 +97,7 @@ impl Store {
     /// [`StoreError::AlreadyExists`], [`StoreError::Terminating`].
     pub fn create(&self, object: Object) -> Result<Arc<Object>, StoreError> {
         let now = self.inner.clock.now();
-        self.write(|state| {
+        let done = self.write(|state| {
             let key = object.key().clone();
             if state.get(&key).is_some() {
                 return Err(StoreError::AlreadyExists(key));
@@ -105,9 +105,9 @@ impl Store {
             if is_namespace_terminating(state, &key) {
                 return Err(StoreError::Terminating(key));
             }
-            let change = state.put(prepare_create(object, now));
-            Ok((change.object.clone(), Some(change)))
-        })
+            Ok(Plan::Put(prepare_create(object, now)))
+        });
+        Ok(done?.object)
     }
 
     /// Changes an object's desired state: `change` gets the present object and edits it. What belongs to the system (status, uid,
@@ -140,31 +140,23 @@ impl Store {
         })
     }
 
-    /// The object that a delete would be about; what [`Store::delete`] would refuse is refused.
-    ///
-    /// # Errors
-    /// As [`Store::delete`].
-    pub fn check_delete(&self, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
-        deletable(&self.lock(), key, options)
-    }
-
     /// Deletes an object as its kind wants it: a running pod is marked and ends first, finalizers are waited for.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Immortal`], [`StoreError::Conflict`] when a precondition does not hold.
     pub fn delete(&self, key: &Key, options: &DeleteOptions) -> Result<Deleted, StoreError> {
         let now = self.inner.clock.now();
-        self.write(|state| {
+        let done = self.write(|state| {
             let old = deletable(state, key, options)?;
-            let Some(marked) = plan_deletion(&old, options, now) else {
-                let change = state.remove(key).expect("it was there under this lock");
-                return Ok((Deleted::Gone(change.object.clone()), Some(change)));
-            };
-            if marked == *old {
-                return Ok((Deleted::Pending(old), None));
-            }
-            let change = state.put(marked);
-            Ok((Deleted::Pending(change.object.clone()), Some(change)))
+            Ok(match plan_deletion(&old, options, now) {
+                None => Plan::Remove(old),
+                Some(marked) if marked == *old => Plan::Keep(old),
+                Some(marked) => Plan::Put(marked),
+            })
+        })?;
+        Ok(match done.effect {
+            Effect::Gone => Deleted::Gone(done.object),
+            Effect::None | Effect::There => Deleted::Pending(done.object),
         })
     }
 
@@ -196,7 +188,7 @@ impl Store {
         change: impl FnOnce(&mut Object),
         prepare: fn(&Object, Object) -> Result<Object, StoreError>,
     ) -> Result<Written, StoreError> {
-        self.write(|state| {
+        let done = self.write(|state| {
             let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
             let mut new = Object::clone(&old);
             change(&mut new);
@@ -209,52 +201,80 @@ impl Store {
             }
             let new = prepare(&old, new)?;
             if new == *old {
-                return Ok((
-                    Written {
-                        object: old,
-                        changed: false,
-                    },
-                    None,
-                ));
+                return Ok(Plan::Keep(old));
             }
             // The last finalizer of a dying object went: the object goes with it.
             let is_over = new.is_deleting() && !is_held(&new) && is_held(&old);
-            let change = if is_over && !waits_for_containers(&new) {
-                state.remove(key).expect("it was there under this lock")
-            } else {
-                state.put(new)
-            };
-            Ok((
-                Written {
-                    object: change.object.clone(),
-                    changed: true,
-                },
-                Some(change),
-            ))
+            let is_gone = is_over && !waits_for_containers(&new);
+            Ok(if is_gone { Plan::Remove(old) } else { Plan::Put(new) })
+        })?;
+        Ok(Written {
+            changed: done.effect != Effect::None,
+            object: done.object,
         })
     }
 
-    /// Runs one write under the lock, journals its change in order and rings the bell after the lock is free.
-    fn write<T>(
-        &self,
-        write: impl FnOnce(&mut State) -> Result<(T, Option<Change>), StoreError>,
-    ) -> Result<T, StoreError> {
+    /// Plans one write and carries it out, under one lock: journals it in order and rings the bell after the lock is free. A dry
+    /// store leaves it at the plan.
+    fn write(&self, plan: impl FnOnce(&State) -> Result<Plan, StoreError>) -> Result<Done, StoreError> {
         let mut state = self.lock();
-        let (outcome, change) = write(&mut state)?;
-        if let Some(change) = &change {
-            self.inner.journal.append(change);
+        let plan = plan(&state)?;
+        if self.is_dry {
+            return Ok(plan.imagined());
         }
+        let (change, effect) = match plan {
+            Plan::Keep(_) => return Ok(plan.imagined()),
+            Plan::Put(object) => (state.put(object), Effect::There),
+            Plan::Remove(object) => {
+                let change = state.remove(object.key());
+                (change.expect("it was there under this lock"), Effect::Gone)
+            }
+        };
+        self.inner.journal.append(&change);
         let newest = state.resource_version();
         drop(state);
-        if change.is_some() {
-            self.inner.newest.send_if_modified(|seen| {
-                let is_newer = *seen < newest;
-                *seen = (*seen).max(newest);
-                is_newer
-            });
-        }
-        Ok(outcome)
+        self.inner.newest.send_if_modified(|seen| {
+            let is_newer = *seen < newest;
+            *seen = (*seen).max(newest);
+            is_newer
+        });
+        Ok(Done {
+            object: change.object,
+            effect,
+        })
     }
+}
+
+/// What a write comes to, decided before anything changes.
+enum Plan {
+    Keep(Arc<Object>),
+    Put(Object),
+    Remove(Arc<Object>),
+}
+
+impl Plan {
+    /// What would be done by it, but for the resourceVersion that only a write has.
+    fn imagined(self) -> Done {
+        let (object, effect) = match self {
+            Self::Keep(object) => (object, Effect::None),
+            Self::Put(object) => (Arc::new(object), Effect::There),
+            Self::Remove(object) => (object, Effect::Gone),
+        };
+        Done { object, effect }
+    }
+}
+
+/// A write that was carried out.
+struct Done {
+    object: Arc<Object>,
+    effect: Effect,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    There,
+    Gone,
 }
 
 /// Namespaces that stay (`NamespaceLifecycle` admission, `immortalNamespaces`).

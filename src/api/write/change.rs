@@ -82,7 +82,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn live(&self, key: &Key) -> Result<std::sync::Arc<Object>, ApiError> {
-        self.api.store.get(key).ok_or_else(|| ApiError::not_found(key))
+        self.store.get(key).ok_or_else(|| ApiError::not_found(key))
     }
 
     /// Tries a change on the newest object until nobody writes in between. What the client made conditional itself fails the second
@@ -110,22 +110,20 @@ impl Writer<'_> {
         let next = admit::admit(&value, Some(live)).map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
-        if !self.is_dry_run {
-            let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-            let is_conditional = asked.is_some_and(|asked| !asked.is_empty());
-            let write = |object: &mut Object| {
-                if !is_conditional {
-                    next["metadata"]["resourceVersion"] = object.text("/metadata/resourceVersion").into();
-                }
-                *object.value_mut() = next;
-            };
-            let written = match subresource.as_str() {
-                "status" => self.api.store.update_status(live.key(), write)?,
-                _ => self.api.store.update(live.key(), write)?,
-            };
-            next = written.object.value().clone();
-        }
-        Ok(Replaced { object: next, warnings })
+        let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        let is_conditional = asked.is_some_and(|asked| !asked.is_empty());
+        let write = |object: &mut Object| {
+            if !is_conditional {
+                next["metadata"]["resourceVersion"] = object.text("/metadata/resourceVersion").into();
+            }
+            *object.value_mut() = next;
+        };
+        let written = match subresource.as_str() {
+            "status" => self.store.update_status(live.key(), write)?,
+            _ => self.store.update(live.key(), write)?,
+        };
+        let object = written.object.value().clone();
+        Ok(Replaced { object, warnings })
     }
 
     /// Refuses what no apply may say.
@@ -157,17 +155,16 @@ impl Writer<'_> {
             admit::fold_string_data(fields);
         }
         let mut warnings = self.settle_fields(&mut config)?;
-        let live = self.api.store.get(key);
+        let live = self.store.get(key);
         warnings.extend(self.warnings(&config, live.as_deref())?);
         let request = applier::Request {
             config: &config,
             key,
             manager: &self.manager,
             force: self.query.flag("force"),
-            dry_run: self.is_dry_run,
             now: self.api.clock.now(),
         };
-        let applied = applier::apply(&self.api.store, request).map_err(|error| self.not_applied(error))?;
+        let applied = applier::apply(&self.store, request).map_err(|error| self.not_applied(error))?;
         let code = if applied.outcome == Outcome::Created {
             StatusCode::CREATED
         } else {

@@ -23,7 +23,7 @@ use super::request::{Query, Target, Verb};
 use crate::admit::{self, Refused, Severity};
 use crate::model::{Honoured, Object};
 use crate::schema;
-use crate::store::StoreError;
+use crate::store::Store;
 
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
 const LARGEST: usize = 3 << 20;
@@ -45,7 +45,11 @@ impl Api {
             query,
             content_type: media_type(&content_type),
             manager: manager(query.text("fieldManager"), &agent),
-            is_dry_run: query.all("dryRun").any(|word| word == "All"),
+            store: if query.all("dryRun").any(|word| word == "All") {
+                self.store.dry()
+            } else {
+                self.store.clone()
+            },
         };
         let bytes = read(request).await?;
         let answer = match (verb, target.subresource.as_str()) {
@@ -122,7 +126,8 @@ struct Writer<'a> {
     query: &'a Query,
     content_type: &'a str,
     manager: String,
-    is_dry_run: bool,
+    /// Dry in a dry run.
+    store: Store,
 }
 
 impl Writer<'_> {
@@ -141,17 +146,10 @@ impl Writer<'_> {
         }
         Self::generate_name(&mut value);
         let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
-        let stored = if self.is_dry_run {
-            if self.api.store.get(object.key()).is_some() {
-                return Err(StoreError::AlreadyExists(object.key().clone()).into());
-            }
-            object.into_value()
-        } else {
-            let now = self.api.clock.now();
-            let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
-            let object = Object::new(tracked).expect("tracking keeps kind and name");
-            self.api.store.create(object)?.value().clone()
-        };
+        let now = self.api.clock.now();
+        let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
+        let object = Object::new(tracked).expect("tracking keeps kind and name");
+        let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),
             &warnings,

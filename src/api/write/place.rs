@@ -66,8 +66,7 @@ impl Writer<'_> {
             return Ok(());
         };
         let key = Key::new(kind, "", namespace);
-        self.api
-            .store
+        self.store
             .get(&key)
             .map(drop)
             .ok_or_else(|| ApiError::not_found(&key))
