@@ -7,6 +7,17 @@ use crate::event::EventRecorder;
 use crate::model::Object;
 use crate::store::{DeleteOptions, Precondition, Store, StoreError};
 
+/// Why a write of a plan was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// The store refused it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The gate did.
+    #[error("{0}")]
+    Gate(admit::Refused),
+}
+
 /// Executes the steps in order and stops at the first that is refused. `regarding` is what events are about; without it (the
 /// object is gone) they are not told.
 pub(super) fn execute(
@@ -14,14 +25,14 @@ pub(super) fn execute(
     recorder: &EventRecorder,
     regarding: Option<&Object>,
     plan: Plan,
-) -> Result<(), StoreError> {
+) -> Result<(), ApplyError> {
     let mut was_done = true;
     for step in plan.steps {
         match step {
             Step::Write(write) => {
                 was_done = match execute_write(store, write) {
                     // Nothing new begins in a namespace that ends: that is no failure, but nothing to tell either.
-                    Err(StoreError::Terminating(_)) => false,
+                    Err(ApplyError::Store(StoreError::Terminating(_))) => false,
                     outcome => outcome.map(|()| true)?,
                 }
             }
@@ -37,23 +48,16 @@ pub(super) fn execute(
 
 /// A pod that a controller makes passes the gate as what people write does, for it gets the defaults that are no template's. A
 /// ReplicaSet has its template from a Deployment that passed it.
-fn admitted(object: Object) -> Object {
+fn admitted(object: Object) -> Result<Object, ApplyError> {
     if object.kind() != kind_of_pods() {
-        return object;
+        return Ok(object);
     }
-    match admit::admit(object.value(), None) {
-        Ok(whole) => whole,
-        Err(refused) => {
-            // Its template passed the gate, so this is a rule for pods that templates do not have.
-            tracing::warn!(object = %object.key(), %refused, "made as its owner asks, though the gate would refuse it");
-            object
-        }
-    }
+    admit::admit(object.value(), None).map_err(ApplyError::Gate)
 }
 
-fn execute_write(store: &Store, write: Write) -> Result<(), StoreError> {
-    match write {
-        Write::Create(object) => store.create(admitted(object)).map(drop),
+fn execute_write(store: &Store, write: Write) -> Result<(), ApplyError> {
+    let done = match write {
+        Write::Create(object) => store.create(admitted(object)?).map(drop),
         // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
         Write::Update(wanted) => {
             let key = wanted.key().clone();
@@ -79,5 +83,6 @@ fn execute_write(store: &Store, write: Write) -> Result<(), StoreError> {
                 Err(error) => Err(error),
             }
         }
-    }
+    };
+    Ok(done?)
 }

@@ -20,11 +20,9 @@ use super::name;
 use super::plan::{Plan, Write};
 use super::pods::{kind_of_pods, ready_since};
 use super::service::kind_of_services;
-use crate::model::{Key, Kind, LabelSelector, Object, kind};
+use crate::model::{Key, Kind, LabelSelector, Object, SERVICE_NAME, kind};
 use crate::store::{Change, ChangeKind, Store};
 
-/// Names the Service of a slice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Who looks after a slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const OURS: &str = "endpointslice-controller.k8s.io";
@@ -91,7 +89,7 @@ impl Controller for EndpointSlices {
     }
 }
 
-pub(super) fn kind_of_slices() -> &'static Kind {
+fn kind_of_slices() -> &'static Kind {
     kind("discovery.k8s.io/v1", "EndpointSlice").expect("in the table")
 }
 
@@ -205,10 +203,7 @@ fn plan_slices(service: &Object, groups: &[Group], manager: &str, present: &[Arc
 
 fn slice(service: &Object, manager: &str, place: usize, ports: &[Value], endpoints: &[Value]) -> Object {
     let service_name = &service.key().name;
-    let mut labels = json!({});
-    for (key, value) in service.labels() {
-        labels[key] = value.into();
-    }
+    let mut labels = json!(service.labels());
     labels[SERVICE_NAME] = service_name.as_str().into();
     labels[MANAGED_BY] = manager.into();
     if service.text("/spec/clusterIP") == "None" {

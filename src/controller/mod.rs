@@ -35,6 +35,7 @@ use crate::event::EventRecorder;
 use crate::model::{Clock, Key};
 use crate::store::{Change, Store, StoreError};
 
+use apply::ApplyError;
 use plan::Plan;
 
 /// Makes the objects that are there before anybody asks for anything: the namespaces of the system.
@@ -81,7 +82,7 @@ trait Controller: Sync {
     fn plan(&self, store: &Store, key: &Key, now: Timestamp) -> Plan;
 
     /// What is to be told when a write of the plan was refused, before it is tried again.
-    fn plan_failure(&self, _store: &Store, _key: &Key, _error: &StoreError, _now: Timestamp) -> Plan {
+    fn plan_failure(&self, _store: &Store, _key: &Key, _error: &ApplyError, _now: Timestamp) -> Plan {
         Plan::default()
     }
 }

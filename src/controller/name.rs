@@ -45,8 +45,7 @@ pub(super) fn template_hash(template: &Value, collisions: Option<i64>) -> String
     if let Some(count) = collisions {
         hash.write(&count.to_le_bytes());
     }
-    let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
-    hash.0.to_string().bytes().map(letter).collect()
+    letters(hash.0)
 }
 
 /// A number that is always the same for the same text.
@@ -58,8 +57,13 @@ pub(super) fn hash_of(text: &str) -> u32 {
 
 /// A suffix that is always the same for the same text.
 pub(super) fn suffix_of(text: &str) -> String {
+    letters(hash_of(text))
+}
+
+/// A number's digits as letters (`rand.SafeEncodeString`).
+fn letters(number: u32) -> String {
     let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
-    hash_of(text).to_string().bytes().map(letter).collect()
+    number.to_string().bytes().map(letter).collect()
 }
 
 fn cut(text: &str, limit: usize) -> &str {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Controller;
+use super::apply::ApplyError;
 use super::claim::{claimants, controller_reference, plan_claims, selector, template_labels};
 use super::condition::{Condition, Conditions};
 use super::name;
@@ -17,7 +18,7 @@ use super::plan::{Plan, Write};
 use super::pods::{available_from, deletion_rank, is_active, is_terminal, kind_of_pods, matters, ready_since};
 use crate::event::EventKind;
 use crate::model::{Key, Kind, LabelSelector, Object, kind};
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Change, Store};
 
 /// How many pods one pass makes or deletes at most (`replicaset.BurstReplicas`): others get their turn in between.
 const BURST: usize = 500;
@@ -53,7 +54,7 @@ impl Controller for ReplicaSets {
         plan_replica_set(&set, &pods, now, &mut name::random_suffix)
     }
 
-    fn plan_failure(&self, store: &Store, key: &Key, error: &StoreError, now: Timestamp) -> Plan {
+    fn plan_failure(&self, store: &Store, key: &Key, error: &ApplyError, now: Timestamp) -> Plan {
         let set = store.get(key);
         set.map_or_else(Plan::default, |set| plan_create_failure(&set, error, now))
     }
@@ -185,7 +186,7 @@ fn status_json(set: &Object, conditions: Conditions) -> Map<String, Value> {
 }
 
 /// Tells that a pod could not be made.
-fn plan_create_failure(set: &Object, error: &StoreError, now: Timestamp) -> Plan {
+fn plan_create_failure(set: &Object, error: &ApplyError, now: Timestamp) -> Plan {
     let mut conditions = Conditions::of(set);
     let failure = Condition {
         kind: REPLICA_FAILURE,

@@ -14,13 +14,13 @@ use super::Controller;
 use super::name::hash_of;
 use super::plan::{Plan, Write};
 use crate::event::EventKind;
-use crate::model::{Key, Kind, Object, SERVICES, is_service, kind};
+use crate::model::{Key, Kind, Object, SERVICE_PREFIX, SERVICES, is_service, kind, mask};
 use crate::store::{Change, Store};
 
 /// The lowest addresses of the range are for those who ask for one by number, as upstream's static band.
 const FIRST: u32 = SERVICES.to_bits() + 256;
 /// The last one before the range's broadcast address.
-const LAST: u32 = SERVICES.to_bits() + 0xfffe;
+const LAST: u32 = SERVICES.to_bits() + !mask(SERVICE_PREFIX).to_bits() - 1;
 
 pub(super) struct Services;
 
@@ -68,22 +68,17 @@ fn plan_address(service: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -> Pla
             .filter_map(|other| other.text("/spec/clusterIP").parse().ok())
             .collect::<BTreeSet<Ipv4Addr>>()
     };
-    let address = match present {
-        "None" => "None".to_owned(),
+    let (address, objection) = match present {
+        "None" => ("None".to_owned(), None),
         "" => match free_address(service.uid(), &others()) {
-            Some(address) => address.to_string(),
+            Some(address) => (address.to_string(), None),
             None => {
-                let message = format!("no address is left for it in {SERVICES}/16");
+                let message = format!("no address is left for it in {SERVICES}/{SERVICE_PREFIX}");
                 plan.tell(EventKind::Warning, "ClusterIPNotAllocated", message);
                 return plan;
             }
         },
-        asked => {
-            if let Some((reason, message)) = objection(asked, &others()) {
-                plan.tell(EventKind::Warning, reason, message);
-            }
-            asked.to_owned()
-        }
+        asked => (asked.to_owned(), objection(asked, &others())),
     };
     let mut wanted = service.clone();
     let spec = &mut wanted.value_mut()["spec"];
@@ -95,7 +90,10 @@ fn plan_address(service: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -> Pla
     if spec["ipFamilyPolicy"].is_null() {
         spec["ipFamilyPolicy"] = "SingleStack".into();
     }
-    plan.steps.insert(0, super::plan::Step::Write(Write::Update(wanted)));
+    plan.write(Write::Update(wanted));
+    if let Some((reason, message)) = objection {
+        plan.tell(EventKind::Warning, reason, message);
+    }
     plan
 }
 
@@ -110,7 +108,9 @@ fn objection(asked: &str, taken: &BTreeSet<Ipv4Addr>) -> Option<(&'static str, S
         Some(address) if is_service(address) => None,
         _ => Some((
             "ClusterIPOutOfRange",
-            format!("cluster IP {asked} is not within the service CIDR {SERVICES}/16: only pods reach it"),
+            format!(
+                "cluster IP {asked} is not within the service CIDR {SERVICES}/{SERVICE_PREFIX}: only pods reach it"
+            ),
         )),
     }
 }

@@ -3,6 +3,9 @@
 /// The domain of all names of the cluster (kubelet `--cluster-domain`): the one that charts and scripts take for granted.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
+/// The label that names the Service of an EndpointSlice.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 mod clock;
 pub mod downward;
 mod kinds;
@@ -24,6 +27,6 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
-pub use ranges::{DNS, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service};
+pub use ranges::{DNS, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

@@ -27,7 +27,12 @@ pub fn is_service(address: Ipv4Addr) -> bool {
 }
 
 fn is_in(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
-    address.to_bits() & (u32::MAX << (32 - prefix)) == network.to_bits()
+    address & mask(prefix) == network
+}
+
+/// The bits that are the range's own.
+pub const fn mask(prefix: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::MAX << (32 - prefix))
 }
 
 #[cfg(test)]

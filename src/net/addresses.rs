@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
-use crate::model::{POD_PREFIX, PODS};
+use crate::model::{POD_PREFIX, PODS, mask};
 
 /// The first and last address that a pod may have: not the network's, the gateway's or the broadcast's.
 const FIRST: u32 = PODS.to_bits() + 2;
-const LAST: u32 = PODS.to_bits() + (1 << (32 - POD_PREFIX)) - 2;
+const LAST: u32 = PODS.to_bits() + !mask(POD_PREFIX).to_bits() - 1;
 
 /// Every address is taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

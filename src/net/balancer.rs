@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use super::balance::{Balance, Edits, Frontend, HAIRPINS, MAPS, SIZES, Table};
 use super::nft::{self, Expression, Hook, Message, REGISTERS, Set};
 use super::{NetError, NodeNetwork};
-use crate::model::{SERVICE_PREFIX, SERVICES};
+use crate::model::{SERVICE_PREFIX, SERVICES, mask};
 
 /// The table's name: what people see who list the rules.
 const TABLE: &str = "kubelocal";
@@ -166,10 +165,9 @@ fn hairpin() -> Vec<Expression> {
 }
 
 fn refuse() -> Vec<Expression> {
-    let network = Ipv4Addr::from_bits(u32::MAX << (32 - SERVICE_PREFIX));
     vec![
         nft::payload(1, DESTINATION_AT, 4, ADDRESS),
-        nft::mask(ADDRESS, network.octets()),
+        nft::mask(ADDRESS, mask(SERVICE_PREFIX).octets()),
         nft::compare(ADDRESS, true, &SERVICES.octets()),
         nft::reject(),
     ]

@@ -25,11 +25,11 @@ mod namespace;
 mod netlink;
 mod nft;
 
-pub use addresses::{Addresses, Exhausted};
+pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
 pub use balancer::Balancer;
 pub use link::wire_pod;
-pub use namespace::{NodeNetwork, identity_of, node_network_of};
+pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket};
 
 /// Why the network could not be had.
 #[derive(Debug, thiserror::Error)]

@@ -117,18 +117,33 @@ impl NodeNetwork {
     /// # Errors
     /// What the system says.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let made = self.run(move || rustix::net::socket_with(family, SocketType::STREAM, flags, None));
-        let socket = made.await.map_err(io::Error::other)??;
-        TcpSocket::from_std_stream(StdStream::from(socket))
-            .connect(address)
-            .await
+        let socket = self.run(move || tcp_socket(address)).await;
+        connect_from(socket.map_err(io::Error::other)??, address).await
     }
+}
+
+/// Makes a socket in the network namespace of the calling thread, for a connection to an address.
+///
+/// # Errors
+/// What the system says.
+pub fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+/// Connects such a socket.
+///
+/// # Errors
+/// What the system says.
+pub async fn connect_from(socket: OwnedFd, address: SocketAddr) -> io::Result<TcpStream> {
+    TcpSocket::from_std_stream(StdStream::from(socket))
+        .connect(address)
+        .await
 }
 
 /// The node's network that a supervisor holds open: the one network namespace among its descriptors.

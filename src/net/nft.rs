@@ -16,7 +16,7 @@ const HEAD: usize = 20;
 /// `NLM_F_REQUEST`.
 const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`.
-pub(super) const ACK: u16 = 0x4;
+const ACK: u16 = 0x4;
 /// `NLM_F_CREATE`.
 const CREATE: u16 = 0x400;
 /// `NLM_F_CREATE | NLM_F_APPEND`.

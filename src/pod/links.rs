@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::model::Object;
+use crate::model::{Object, list_at};
 
 /// The variables of these Services: `WEB_SERVICE_HOST`, `WEB_SERVICE_PORT` and those of Docker's links. A Service without an address has
 /// none.
@@ -18,11 +16,7 @@ fn links_of(service: &Object) -> Vec<(String, String)> {
         return Vec::new();
     }
     let prefix = variable(&service.key().name);
-    let ports = service
-        .at("/spec/ports")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let ports = list_at(service.value(), "/spec/ports").iter();
     let ports: Vec<_> = ports
         .map(|port| {
             let (name, protocol) = (
@@ -60,7 +54,7 @@ fn variable(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

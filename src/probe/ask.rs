@@ -1,11 +1,12 @@
 //! Asking once.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_resolver::TokioResolver;
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
@@ -114,7 +115,8 @@ pub(super) async fn exec(target: &Target, command: &[String]) -> Result<(i32, St
     Ok((code, String::from_utf8_lossy(&said).into_owned()))
 }
 
-fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
+/// Adds to what was said, up to what is shown of it.
+pub(super) fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
     let room = SHOWN.saturating_sub(said.len());
     said.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
@@ -178,23 +180,20 @@ pub(super) async fn connect(target: &Target, endpoint: &Endpoint) -> Result<TcpS
 }
 
 async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
-    let port = endpoint.port;
-    let Some(host) = &endpoint.host else {
-        return Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]);
-    };
+    let (host, port) = (endpoint.host(), endpoint.port);
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found = tokio::net::lookup_host((host.as_str(), port)).await;
-    found
-        .map(Iterator::collect)
-        .map_err(|e| format!("dial tcp: lookup {host}: {}", words(&e)))
+    // Not the C library's resolver, which loads modules of the host's C library into a static program. Made anew each time: the host's
+    // resolvers change with its networks.
+    let lookup = async { TokioResolver::builder_tokio()?.build()?.lookup_ip(host).await };
+    let found = lookup.await.map_err(|e| format!("dial tcp: lookup {host}: {e}"))?;
+    Ok(found.iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// `host:port` of an endpoint.
 pub(super) fn shown(endpoint: &Endpoint) -> String {
-    let host = endpoint.host.as_deref().unwrap_or("127.0.0.1");
-    format!("{host}:{}", endpoint.port)
+    format!("{}:{}", endpoint.host(), endpoint.port)
 }
 
 /// An error of the system as Go says it, which people search for: `connection refused`.

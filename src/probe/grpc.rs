@@ -10,10 +10,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::ask::{Outcome, SHOWN, Target, connect, shown};
-use super::plan::Endpoint;
+use super::ask::{Outcome, Target, connect, keep, shown};
+use super::plan::{Endpoint, PROBE_AGENT};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -26,8 +26,8 @@ const SERVING: u64 = 1;
 
 /// Asks after a service; the empty name is the whole server.
 pub(super) async fn probe(target: &Target, endpoint: &Endpoint, service: &str, limit: Duration) -> Outcome {
-    let address = shown(endpoint);
-    let connected = timeout(limit, connect(target, endpoint)).await;
+    let (address, until) = (shown(endpoint), Instant::now() + limit);
+    let connected = timeout_at(until, connect(target, endpoint)).await;
     let stream = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Outcome::Failure(format!("error: failed to connect service at {address:?}: {error}")),
@@ -50,7 +50,7 @@ pub(super) async fn probe(target: &Target, endpoint: &Endpoint, service: &str, l
             _ = connection => answer.await,
         }
     };
-    match timeout(limit, call).await {
+    match timeout_at(until, call).await {
         Ok(Ok(answer)) => judge(&answer),
         Ok(Err(error)) => Outcome::Failure(format!(
             "error: health rpc probe failed: rpc error: code = Unavailable desc = {error}"
@@ -74,7 +74,7 @@ fn plan_request(address: &str, service: &str) -> Result<Request<Full<Bytes>>, St
         .uri(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header(CONTENT_TYPE, "application/grpc")
         .header(TE, "trailers")
-        .header(USER_AGENT, "kube-probe/1.37")
+        .header(USER_AGENT, PROBE_AGENT)
         .body(Full::new(encode(service)));
     request.map_err(|e| e.to_string())
 }
@@ -90,8 +90,7 @@ async fn read(response: http::Response<Incoming>) -> Result<Answer, String> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| e.to_string())?;
         if let Some(bytes) = frame.data_ref() {
-            let room = SHOWN.saturating_sub(answer.body.len());
-            answer.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            keep(&mut answer.body, bytes);
         } else if let Some(trailers) = frame.trailers_ref() {
             take_status(&mut answer, trailers);
         }

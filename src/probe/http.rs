@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 
-use super::ask::{Outcome, SHOWN, Target, connect, shown};
+use super::ask::{Outcome, SHOWN, Target, connect, keep, shown};
 use super::plan::{Endpoint, HttpGet};
 
 /// After so many redirects somebody is playing games (Go's `net/http`).
@@ -64,8 +64,7 @@ async fn request(target: &Target, get: &HttpGet) -> Result<Answer, String> {
     if !get.is_tls {
         return exchange(stream, get).await;
     }
-    let host = get.endpoint.host.as_deref().unwrap_or("127.0.0.1");
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
+    let name = rustls::pki_types::ServerName::try_from(get.endpoint.host().to_owned()).map_err(|e| e.to_string())?;
     let stream = TlsConnector::from(TLS.clone()).connect(name, stream).await;
     exchange(stream.map_err(|e| e.to_string())?, get).await
 }
@@ -101,9 +100,8 @@ async fn read(mut body: Incoming) -> Result<String, String> {
         && let Some(frame) = body.frame().await
     {
         let frame = frame.map_err(|e| e.to_string())?;
-        read.extend_from_slice(frame.data_ref().map_or(&[], |bytes| &bytes[..]));
+        keep(&mut read, frame.data_ref().map_or(&[], |bytes| &bytes[..]));
     }
-    read.truncate(SHOWN);
     Ok(String::from_utf8_lossy(&read).into_owned())
 }
 
@@ -138,7 +136,7 @@ fn follow(from: &HttpGet, place: &str) -> Option<HttpGet> {
     }
     let uri: Uri = place.parse().ok()?;
     let is_tls = uri.scheme_str()? == "https";
-    if uri.host()? != from.endpoint.host.as_deref().unwrap_or("127.0.0.1") {
+    if uri.host()? != from.endpoint.host() {
         return None;
     }
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -173,7 +171,7 @@ static TLS: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(|| {
     Arc::new(config)
 });
 
-/// Takes any certificate: nothing secret is sent, and who answers on a pod's loopback is the pod.
+/// Takes any certificate, as kubelet does: pods sign their own.
 #[derive(Debug)]
 struct Anyone(Vec<rustls::SignatureScheme>);
 

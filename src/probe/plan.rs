@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::ProbeKind;
 
 /// What services see of who asks; the level of the API is the one that the node speaks.
-const PROBE_AGENT: &str = "kube-probe/1.37";
+pub(super) const PROBE_AGENT: &str = "kube-probe/1.37";
 /// The same for hooks.
 const HOOK_AGENT: &str = "kube-lifecycle/1.37";
 
@@ -105,6 +105,13 @@ pub struct Endpoint {
     pub host: Option<String>,
     /// The port's number.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// Whom to ask; the pod itself on its loopback, where nobody named an address.
+    pub(super) fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or("127.0.0.1")
+    }
 }
 
 /// A request.

@@ -430,7 +430,7 @@ impl Runtime for FakeRuntime {
         if let Some(text) = self.record(Verb::Connect, pod, "") {
             return answer(Err(RuntimeError::Connect(std::io::Error::other(text))));
         }
-        Box::pin(async move { TcpStream::connect(address).await.map_err(RuntimeError::Connect) })
+        self.dial(address)
     }
 
     fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream> {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::{Instant, sleep_until};
 
 use super::SharedZone;
 use super::view::{Names, View, view};
-use crate::model::{Key, Kind, Object, kind};
+use super::zone::Zone;
+use crate::model::{Key, Kind, Object, SERVICE_NAME, kind};
 use crate::net::{Balance, Balancer, Frontend, NodeNetwork};
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
 /// After the kernel refused rules: what it lacks now (memory, a module that loads) it may have soon.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Names the Service of a slice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 pub(super) struct Proxy {
     store: Store,
@@ -26,8 +26,8 @@ pub(super) struct Proxy {
     owners: BTreeMap<Frontend, BTreeSet<Key>>,
     /// Frontends that the kernel has not been told of yet.
     changed: BTreeMap<Frontend, Balance>,
-    /// Whether the kernel has refused what it was told last.
-    has_failed: bool,
+    /// When the kernel is told again, if it has refused what it was told last. Until then changes gather.
+    retry_at: Option<Instant>,
 }
 
 impl Proxy {
@@ -39,7 +39,7 @@ impl Proxy {
             views: BTreeMap::new(),
             owners: BTreeMap::new(),
             changed: BTreeMap::new(),
-            has_failed: false,
+            retry_at: None,
         }
     }
 
@@ -57,17 +57,21 @@ impl Proxy {
         // Also with nothing to say: the rules of an earlier node are replaced.
         self.tell_kernel().await;
         loop {
+            let retry_at = self.retry_at;
             let retry = async {
-                match self.has_failed {
-                    true => tokio::time::sleep(PATIENCE).await,
-                    false => std::future::pending().await,
+                match retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                change = changes.next() => self.take_batch(&change?, &mut changes)?,
-                () = retry => {}
-            }
-            if self.has_failed || !self.changed.is_empty() {
+            let is_due = tokio::select! {
+                change = changes.next() => {
+                    self.take_batch(&change?, &mut changes)?;
+                    retry_at.is_none() && !self.changed.is_empty()
+                }
+                () = retry => true,
+            };
+            if is_due {
                 self.tell_kernel().await;
             }
         }
@@ -75,21 +79,36 @@ impl Proxy {
 
     async fn tell_kernel(&mut self) {
         let told = self.balancer.apply(std::mem::take(&mut self.changed)).await;
-        if let Err(error) = &told {
+        let Err(error) = told else {
+            self.retry_at = None;
+            return;
+        };
+        // Told once: it is tried again for as long as the kernel does not take it.
+        if self.retry_at.is_none() {
             tracing::warn!(%error, "the kernel refuses the rules of Services");
         }
-        self.has_failed = told.is_err();
+        self.retry_at = Some(Instant::now() + PATIENCE);
     }
 
     fn take_all(&mut self) {
         let mut keys: BTreeSet<Key> = self.views.keys().cloned().collect();
         let services = self.store.list(kind_of("v1", "Service"), None).items;
         keys.extend(services.iter().map(|service| service.key().clone()));
-        for key in keys {
-            self.look_at(&key);
+        let mut slices: BTreeMap<Key, Vec<Arc<Object>>> = BTreeMap::new();
+        for slice in self.store.list(kind_of_slices(), None).items {
+            if let Some(service) = service_of(&slice) {
+                slices.entry(service).or_default().push(slice);
+            }
         }
+        for key in keys {
+            self.look_at(&key, &slices.remove(&key).unwrap_or_default());
+        }
+        // Under one lock, so that nobody sees the zone without pods.
+        let zone = self.zone.clone();
+        let mut zone = zone.write().expect("no writer panics");
+        zone.clear_pods();
         for pod in self.store.list(kind_of("v1", "Pod"), None).items {
-            self.take_pod(&pod, false);
+            enter_pod(&mut zone, &pod, false);
         }
     }
 
@@ -101,7 +120,9 @@ impl Proxy {
             self.take(&change?, &mut touched);
         }
         for key in touched {
-            self.look_at(&key);
+            let mut slices = self.store.list(kind_of_slices(), Some(&key.namespace)).items;
+            slices.retain(|slice| service_of(slice).as_ref() == Some(&key));
+            self.look_at(&key, &slices);
         }
         Ok(())
     }
@@ -111,33 +132,22 @@ impl Proxy {
         match object.kind().kind {
             "Service" => drop(touched.insert(object.key().clone())),
             "EndpointSlice" => {
-                let named = [Some(object), change.old.as_ref()].into_iter().flatten();
-                let service = |slice: &Arc<Object>| {
-                    let name = service_name(slice);
-                    (!name.is_empty()).then(|| Key::new(kind_of("v1", "Service"), &slice.key().namespace, name))
-                };
-                touched.extend(named.filter_map(service));
+                let slices = [Some(object), change.old.as_ref()].into_iter().flatten();
+                touched.extend(slices.filter_map(|slice| service_of(slice)));
             }
-            "Pod" => self.take_pod(object, change.kind == ChangeKind::Deleted),
+            "Pod" => {
+                let mut zone = self.zone.write().expect("no writer panics");
+                enter_pod(&mut zone, object, change.kind == ChangeKind::Deleted);
+            }
             _ => {}
         }
     }
 
-    fn take_pod(&self, pod: &Object, is_gone: bool) {
-        let has_ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
-        let ip = pod
-            .text("/status/podIP")
-            .parse()
-            .ok()
-            .filter(|_| !is_gone && !has_ended);
-        let mut zone = self.zone.write().expect("no writer panics");
-        zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
-    }
-
-    /// Looks at a Service anew.
-    fn look_at(&mut self, key: &Key) {
+    /// Looks at a Service and its slices anew.
+    fn look_at(&mut self, key: &Key, slices: &[Arc<Object>]) {
         let service = self.store.get(key);
-        let new = service.map(|service| view(&service, &self.slices_of(key)));
+        let slices: Vec<_> = slices.iter().filter(|slice| !slice.is_deleting()).cloned().collect();
+        let new = service.map(|service| view(&service, &slices));
         if self.views.get(key) == new.as_ref() {
             return;
         }
@@ -167,22 +177,24 @@ impl Proxy {
             }
         }
     }
-
-    fn slices_of(&self, service: &Key) -> Vec<Arc<Object>> {
-        let slices = self.store.list(
-            kind_of("discovery.k8s.io/v1", "EndpointSlice"),
-            Some(&service.namespace),
-        );
-        let mut slices = slices.items;
-        slices.retain(|slice| service_name(slice) == service.name && !slice.is_deleting());
-        slices
-    }
 }
 
-/// The Service of a slice; empty if it has none.
-fn service_name(slice: &Object) -> &str {
-    let label = slice.at("/metadata/labels").and_then(|labels| labels.get(SERVICE_NAME));
-    label.and_then(|label| label.as_str()).unwrap_or_default()
+fn enter_pod(zone: &mut Zone, pod: &Object, is_gone: bool) {
+    let has_ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
+    let ip = pod.text("/status/podIP").parse().ok();
+    let ip = ip.filter(|_| !is_gone && !has_ended);
+    zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
+}
+
+/// The Service of a slice.
+fn service_of(slice: &Object) -> Option<Key> {
+    let label = slice.at("/metadata/labels")?.get(SERVICE_NAME)?;
+    let name = label.as_str().filter(|name| !name.is_empty())?;
+    Some(Key::new(kind_of("v1", "Service"), &slice.key().namespace, name))
+}
+
+fn kind_of_slices() -> &'static Kind {
+    kind_of("discovery.k8s.io/v1", "EndpointSlice")
 }
 
 fn kind_of(api_version: &str, name: &str) -> &'static Kind {

@@ -9,9 +9,8 @@ use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::SharedZone;
 use super::answer::{Answer, answer, for_udp, refusal};
@@ -25,6 +24,8 @@ const LONGEST: usize = 4096;
 /// asks again.
 const WAITING: usize = 512;
 const CLIENTS: usize = 128;
+/// After a connection that could not be had, such as for want of descriptors: what others need to let go of theirs.
+const BREATH: Duration = Duration::from_millis(50);
 /// How long a connected client may be silent (RFC 7766: a few seconds).
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -55,11 +56,9 @@ async fn open(network: &NodeNetwork) -> io::Result<(UdpSocket, TcpListener)> {
 }
 
 async fn serve_udp(socket: Arc<UdpSocket>, zone: SharedZone) {
-    let room = Arc::new(Semaphore::new(WAITING));
     let mut waiting = JoinSet::new();
     let mut buffer = vec![0; LONGEST];
     loop {
-        while waiting.try_join_next().is_some() {}
         // An error is an earlier answer's, that a client did not wait for.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
             continue;
@@ -68,23 +67,20 @@ async fn serve_udp(socket: Arc<UdpSocket>, zone: SharedZone) {
             continue;
         };
         let found = answer(&zone.read().expect("no writer panics"), &request);
-        if let Answer::Own(response) = &found {
-            if let Some(bytes) = for_udp(&request, response) {
+        let is_known = matches!(found, Answer::Own(_));
+        let (question, socket) = (buffer[..length].to_vec(), socket.clone());
+        let reply = async move {
+            if let Some(bytes) = respond(found, &request, &question, Transport::Udp).await {
                 // A client that is gone needs no answer.
                 let _ = socket.send_to(&bytes, client).await;
             }
-            continue;
-        }
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            continue;
         };
-        let (question, socket) = (buffer[..length].to_vec(), socket.clone());
-        waiting.spawn(async move {
-            if let Some(bytes) = ask_others(found, &request, &question, Transport::Udp).await {
-                let _ = socket.send_to(&bytes, client).await;
-            }
-            drop(place);
-        });
+        while waiting.try_join_next().is_some() {}
+        if is_known {
+            reply.await;
+        } else if waiting.len() < WAITING {
+            waiting.spawn(reply);
+        }
     }
 }
 
@@ -93,9 +89,12 @@ async fn serve_tcp(listener: TcpListener, zone: SharedZone) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if clients.len() < CLIENTS => {
-                // A client that is gone before it was heard is nobody's concern.
-                if let Ok((stream, _)) = accepted {
-                    clients.spawn(serve_client(stream, zone.clone()));
+                match accepted {
+                    Ok((stream, _)) => drop(clients.spawn(serve_client(stream, zone.clone()))),
+                    Err(error) => {
+                        tracing::warn!(%error, "a client of the name server was not heard");
+                        sleep(BREATH).await;
+                    }
                 }
             }
             Some(_) = clients.join_next() => {}
@@ -110,10 +109,7 @@ async fn serve_client(mut stream: TcpStream, zone: SharedZone) {
             return;
         };
         let found = answer(&zone.read().expect("no writer panics"), &request);
-        let bytes = match found {
-            Answer::Own(response) => response.to_vec().ok(),
-            other => ask_others(other, &request, &question, Transport::Tcp).await,
-        };
+        let bytes = respond(found, &request, &question, Transport::Tcp).await;
         let framed =
             bytes.and_then(|bytes| Some([&u16::try_from(bytes.len()).ok()?.to_be_bytes(), &bytes[..]].concat()));
         let Some(framed) = framed else { return };
@@ -133,23 +129,24 @@ fn is_question(message: &Message) -> bool {
     message.metadata.message_type == hickory_proto::op::MessageType::Query
 }
 
-/// What others answer. One who does not answer is a failure of the server, at which clients turn to their next one.
-async fn ask_others(found: Answer, request: &Message, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    match found {
-        Answer::Own(response) => response.to_vec().ok(),
+/// The answer as it is sent; what is not known here is what others say. If they do not, that is a failure of the server, at which
+/// clients turn to their next one.
+async fn respond(found: Answer, request: &Message, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    let response = match found {
+        Answer::Own(response) => response,
         Answer::Elsewhere => match forward::ask(question, transport).await {
-            Some(bytes) => Some(bytes),
-            None => refusal(request, ResponseCode::ServFail).to_vec().ok(),
+            Some(bytes) => return Some(bytes),
+            None => refusal(request, ResponseCode::ServFail),
         },
         Answer::Follow(mut response, name) => {
             let kind = request.queries.first().map_or(RecordType::A, Query::query_type);
-            let answers = follow(request.metadata.id, name, kind, transport).await;
-            response.add_answers(answers);
-            match transport {
-                Transport::Udp => for_udp(request, &response),
-                Transport::Tcp => response.to_vec().ok(),
-            }
+            response.add_answers(follow(request.metadata.id, name, kind, transport).await);
+            response
         }
+    };
+    match transport {
+        Transport::Udp => for_udp(request, &response),
+        Transport::Tcp => response.to_vec().ok(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::model::Object;
+use crate::model::{Object, list_at as items};
 use crate::net::{Backend, Balance, Frontend, Protocol};
 
 /// A Service as the node serves it.
@@ -186,10 +186,6 @@ fn number(value: &Value) -> Option<u16> {
 
 fn is_ipv4(slice: &Object) -> bool {
     slice.text("/addressType") == "IPv4"
-}
-
-fn items<'a>(value: &'a Value, at: &str) -> &'a [Value] {
-    value.pointer(at).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

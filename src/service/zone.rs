@@ -90,6 +90,13 @@ impl Zone {
         }
     }
 
+    /// Takes all pods out.
+    pub fn clear_pods(&mut self) {
+        for (namespace, _) in std::mem::take(&mut self.pods).into_keys() {
+            self.count(&namespace, -1);
+        }
+    }
+
     fn count(&mut self, namespace: &str, step: isize) {
         let count = self.namespaces.entry(namespace.to_owned()).or_default();
         *count = count.saturating_add_signed(step);
@@ -332,5 +339,22 @@ mod tests {
         assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Empty), "a pod is left");
         zone.set_pod("shop", "own", None);
         assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Nothing));
+    }
+
+    #[test]
+    fn pods_can_be_entered_anew_all_at_once() {
+        let mut zone = zone();
+        zone.clear_pods();
+        assert_eq!(zone.find("own.shop.svc.cluster.local"), Some(Found::Nothing));
+        zone.set_pod("shop", "own", Some(ip(8)));
+        zone.clear_pods();
+        for name in ["web", "db", "none", "far"] {
+            zone.set_service("shop", name, None);
+        }
+        assert_eq!(
+            zone.find("shop.svc.cluster.local"),
+            Some(Found::Nothing),
+            "nothing is left"
+        );
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Group, kind_of_endpoints};
 use crate::controller::plan::{Plan, Write};
-use crate::model::Object;
+use crate::model::{Object, list_at};
 
 /// On objects that are made here (`LabelManagedBy`).
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -19,10 +19,7 @@ pub(super) fn is_ours(endpoints: &Object) -> bool {
 
 /// Makes the Endpoints object of a Service be what its slices are.
 pub(super) fn plan(service: &Object, groups: &[Group], present: Option<&Object>, plan: &mut Plan) {
-    let mut labels = json!({});
-    for (key, value) in service.labels() {
-        labels[key] = value.into();
-    }
+    let mut labels = json!(service.labels());
     labels[MANAGED_BY] = OURS.into();
     let subsets: Vec<Value> = groups.iter().filter_map(subset).collect();
     let Some(present) = present else {
@@ -84,18 +81,22 @@ fn subset(group: &Group) -> Option<Value> {
 
 fn address(endpoint: &Value) -> Value {
     let mut address = json!({"ip": endpoint["addresses"][0]});
+    copy_target(endpoint, &mut address);
+    address
+}
+
+/// What both forms say of where an address is.
+fn copy_target(from: &Value, to: &mut Value) {
     for field in ["hostname", "nodeName", "targetRef"] {
-        if let Some(value) = endpoint.get(field) {
-            address[field] = value.clone();
+        if let Some(value) = from.get(field) {
+            to[field] = value.clone();
         }
     }
-    address
 }
 
 /// What a hand-made object says, as slices do. One group for each of its subsets.
 pub(super) fn groups(endpoints: &Object) -> Vec<Group> {
-    let subsets = endpoints.at("/subsets").and_then(Value::as_array).into_iter().flatten();
-    subsets.map(group).collect()
+    list_at(endpoints.value(), "/subsets").iter().map(group).collect()
 }
 
 fn group(subset: &Value) -> Group {
@@ -110,11 +111,7 @@ fn group(subset: &Value) -> Group {
                     "addresses": [address["ip"]],
                     "conditions": {"ready": is_ready, "serving": is_ready, "terminating": false},
                 });
-                for field in ["hostname", "nodeName", "targetRef"] {
-                    if let Some(value) = address.get(field) {
-                        endpoint[field] = value.clone();
-                    }
-                }
+                copy_target(&address, &mut endpoint);
                 endpoint
             })
     };

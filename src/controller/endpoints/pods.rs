@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Group;
 use crate::controller::pods::{is_terminal, ready_since};
-use crate::model::Object;
+use crate::model::{Object, list_at};
 
 /// The endpoints of pods, by the ports that they have: a port's name may mean another number in each pod. Never empty: a Service that
 /// leads nowhere has one group without endpoints.
@@ -57,11 +57,7 @@ fn endpoint(service: &Object, pod: &Object) -> Value {
 
 /// The Service's ports as numbers of this pod's; one whose name the pod does not have is left out.
 fn ports(service: &Object, pod: &Object) -> Vec<Value> {
-    let ports = service
-        .at("/spec/ports")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let ports = list_at(service.value(), "/spec/ports").iter();
     ports
         .filter_map(|port| {
             let protocol = port["protocol"].as_str().unwrap_or("TCP");
@@ -82,7 +78,7 @@ fn ports(service: &Object, pod: &Object) -> Vec<Value> {
 
 /// A port of a pod by its name (`podutil.FindPort`): of its containers, then of its sidecars.
 fn named_port(pod: &Object, name: &str, protocol: &str) -> Option<i64> {
-    let list = |at: &str| pod.at(at).and_then(Value::as_array).into_iter().flatten();
+    let list = |at: &str| list_at(pod.value(), at).iter();
     let sidecars = list("/spec/initContainers").filter(|container| container["restartPolicy"] == "Always");
     let ports = list("/spec/containers")
         .chain(sidecars)

@@ -1,5 +1,6 @@
 use super::*;
 use crate::controller::fixtures::{Fixture, at, pod, replica_set, words, written};
+use crate::store::StoreError;
 
 /// Plans at second 100 with suffixes `a`, `b`, `c` ….
 fn plan(set: &Fixture, pods: &[Fixture]) -> Plan {
@@ -201,7 +202,7 @@ fn nothing_to_do_is_an_empty_plan() {
 #[test]
 fn a_refused_pod_is_told_until_one_is_made() {
     let set = replica_set("web");
-    let refused = StoreError::AlreadyExists(pod("web-a").object().key().clone());
+    let refused = StoreError::AlreadyExists(pod("web-a").object().key().clone()).into();
     let failure = plan_create_failure(&set.object(), &refused, at(100));
     let expected = [
         "tell FailedCreate: Error creating: pods \"web-a\" already exists",

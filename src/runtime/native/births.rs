@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, NetworkRecord, PodDir, SandboxRecord};
-use super::{rootfs, spawn};
+use super::spawn;
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 
 /// Starts supervisors, and hands them to the others that live.
@@ -85,8 +85,7 @@ impl Births {
             config: config.clone(),
             created_at: Timestamp::now(),
             oci_runtime: self.oci_runtime.clone(),
-            seccomp_cache: self.living.options.run_dir.join("seccomp"),
-            mount_points: rootfs::mount_points(&self.living.options.run_dir),
+            run_dir: self.living.options.run_dir.clone(),
             network: self.network(config)?,
         };
         let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));

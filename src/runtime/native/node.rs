@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::births::Births;
 use super::client::Connection;
-use super::door::Door;
+use super::door;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, PodDir};
@@ -27,7 +27,6 @@ use crate::runtime::{
 pub struct NativeRuntime {
     living: Arc<Living>,
     births: Arc<Births>,
-    door: Door,
     hints: Mutex<Option<mpsc::UnboundedReceiver<PodUid>>>,
 }
 
@@ -68,7 +67,6 @@ impl NativeRuntime {
         Ok(NativeRuntime {
             living,
             births,
-            door: Door::default(),
             hints: Mutex::new(Some(receiver)),
         })
     }
@@ -211,7 +209,7 @@ impl Runtime for NativeRuntime {
         Box::pin(async move {
             let process = self.living.process(pod);
             let process = process.ok_or_else(|| RuntimeError::NoSandbox(pod.clone()))?;
-            let connected = self.door.connect(process, address).await;
+            let connected = door::connect(process, address).await;
             connected.map_err(RuntimeError::Connect)
         })
     }

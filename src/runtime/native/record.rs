@@ -39,10 +39,8 @@ pub(super) struct SandboxRecord {
     pub created_at: Timestamp,
     /// Which OCI runtime the pod's containers use for all of its life; `None` is the embedded one.
     pub oci_runtime: Option<Program>,
-    /// Where translated seccomp profiles are kept, for all pods of the node.
-    pub seccomp_cache: PathBuf,
-    /// The lowest layer of every container's root: [`super::rootfs::make_mount_points`].
-    pub mount_points: PathBuf,
+    /// Where the node keeps what all its pods use: translated seccomp profiles, the lowest layer of their roots.
+    pub run_dir: PathBuf,
     /// The pods' network; `None` where the node has none.
     #[serde(default)]
     pub network: Option<NetworkRecord>,

@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::super::oci::Launched;
 use super::super::sys;
 use super::Exec;
-use super::peers::list;
+use super::peers::{self, list};
 use crate::runtime::ContainerId;
 
 /// A call takes milliseconds; on a machine that is out of memory perhaps seconds. One that takes this long hangs.
@@ -41,10 +40,8 @@ impl Job {
 
     /// Gives it up: its end is the answer.
     pub fn kill(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.pid) {
-            // A job is known for as long as it is not reaped: it is the process meant.
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
+        // A job is known for as long as it is not reaped.
+        peers::kill(self.pid);
         self.until = Instant::now() + PATIENCE;
     }
 }

@@ -9,6 +9,7 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::super::oci::{self, Bundle, Launched};
 use super::super::record::write_json;
+use super::super::rootfs;
 use super::super::spec::plan_exec;
 use super::super::wire::{Fault, Reply, Request, State};
 use super::container::{Container, Stage};
@@ -71,13 +72,14 @@ impl Supervisor {
             id: config.id.0.clone(),
             path: self.dir.run().join("bundles").join(&config.id.0),
             state: self.dir.run().join("oci"),
-            seccomp_cache: self.record.seccomp_cache.clone(),
+            seccomp_cache: self.record.run_dir.join("seccomp"),
             tty: config.tty,
             has_cgroup: self.cgroup.is_some(),
         };
         let id = config.id.clone();
         let cgroup = self.cgroup.as_ref().map(|group| group.leaf(&id.0));
-        let container = Container::create(config, dir, bundle, &self.place, &self.record.mount_points, cgroup);
+        let mount_points = rootfs::mount_points(&self.record.run_dir);
+        let container = Container::create(config, dir, bundle, &self.place, &mount_points, cgroup);
         let container = container.map_err(Fault::Create)?;
         self.containers.insert(id, container);
         self.tell_watchers();
