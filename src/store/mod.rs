@@ -5,6 +5,7 @@
 //! [`Store::durable`]. The room knows what every object has (`metadata`, `status`, finalizers, grace) and nothing of what single
 //! kinds mean; defaults and validation are `admit`'s.
 
+mod deletion;
 mod journal;
 mod state;
 #[cfg(test)]

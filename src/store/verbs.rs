@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use jiff::Timestamp;
 
 use super::Store;
+use super::deletion::{deletable, is_held, plan_deletion, waits_for_containers};
 use super::state::State;
 use crate::model::{Key, Object, object_time};
 
@@ -277,18 +277,6 @@ enum Effect {
     Gone,
 }
 
-/// Namespaces that stay (`NamespaceLifecycle` admission, `immortalNamespaces`).
-const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
-
-fn deletable(state: &State, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
-    if key.kind().kind == "Namespace" && IMMORTAL.contains(&key.name.as_str()) {
-        return Err(StoreError::Immortal(key.clone()));
-    }
-    let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
-    check_precondition(&old, &options.precondition)?;
-    Ok(old)
-}
-
 fn is_namespace_terminating(state: &State, key: &Key) -> bool {
     let kind = crate::model::kind("v1", "Namespace").expect("in the table");
     let is_event = key.kind().kind == "Event";
@@ -299,7 +287,7 @@ fn is_namespace_terminating(state: &State, key: &Key) -> bool {
 }
 
 /// Kinds whose `spec` is what was asked for count its changes; upstream does not count those of data.
-fn keeps_generation(object: &Object) -> bool {
+pub(super) fn keeps_generation(object: &Object) -> bool {
     object.at("/spec").is_some()
 }
 
@@ -383,89 +371,4 @@ fn copy_field(from: &Object, to: &mut Object, field: &str) {
         Some(value) => whole.insert(field.to_owned(), value.clone()),
         None => whole.remove(field),
     };
-}
-
-fn check_precondition(object: &Object, wanted: &Precondition) -> Result<(), StoreError> {
-    let checks = [("UID", &wanted.uid, object.uid()), {
-        let have = object.text("/metadata/resourceVersion");
-        ("ResourceVersion", &wanted.resource_version, have)
-    }];
-    for (what, wanted, have) in checks {
-        if let Some(wanted) = wanted.as_deref().filter(|w| *w != have) {
-            let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({have})");
-            return Err(StoreError::Conflict {
-                key: object.key().clone(),
-                why,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// What a deletion makes of the object: marked, or `None` when it is to go at once.
-fn plan_deletion(old: &Object, options: &DeleteOptions, now: Timestamp) -> Option<Object> {
-    let grace = plan_grace(old, options);
-    let finalizer = match options.propagation {
-        Propagation::Background => None,
-        Propagation::Foreground => Some("foregroundDeletion"),
-        Propagation::Orphan => Some("orphan"),
-    };
-    let mut marked = Object::clone(old);
-    if let Some(finalizer) = finalizer.filter(|f| !old.is_deleting() && !old.finalizers().contains(f)) {
-        let finalizers = marked.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
-        finalizers
-            .as_array_mut()
-            .into_iter()
-            .for_each(|list| list.push(finalizer.into()));
-    }
-    if grace == 0 && !is_held(&marked) {
-        return None;
-    }
-    mark(&mut marked, old, grace, now);
-    Some(marked)
-}
-
-/// Seconds until a deletion takes effect. It only shrinks.
-fn plan_grace(old: &Object, options: &DeleteOptions) -> i64 {
-    if !waits_for_containers(old) {
-        return 0;
-    }
-    let own = old.number("/spec/terminationGracePeriodSeconds").unwrap_or(30);
-    let asked = options.grace_seconds.map_or(own, |s| if s < 0 { 1 } else { s });
-    old.number("/metadata/deletionGracePeriodSeconds")
-        .map_or(asked, |present| present.min(asked))
-}
-
-/// Whether it is a pod that the node may have started: its end takes time. Every pod is on this node, so every pod is.
-fn waits_for_containers(object: &Object) -> bool {
-    object.kind().kind == "Pod"
-}
-
-/// Whether something must let go of it before it can be removed. Finalizers stand in `metadata`, but for kinds older than those
-/// there (Namespace) in `spec`.
-fn is_held(object: &Object) -> bool {
-    let in_spec = object.at("/spec/finalizers").and_then(Value::as_array);
-    !object.finalizers().is_empty() || in_spec.is_some_and(|list| !list.is_empty())
-}
-
-fn mark(marked: &mut Object, old: &Object, grace: i64, now: Timestamp) {
-    let deadline = now
-        .saturating_add(SignedDuration::from_secs(grace))
-        .expect("a duration of seconds has no units to refuse");
-    let deadline = old
-        .deletion_timestamp()
-        .map_or(deadline, |present| present.min(deadline));
-    let is_shorter = old
-        .number("/metadata/deletionGracePeriodSeconds")
-        .is_none_or(|present| grace < present);
-    if is_shorter {
-        let generation = old.generation();
-        let counts = !old.is_deleting() && keeps_generation(old);
-        let metadata = marked.metadata_mut();
-        metadata.insert("deletionTimestamp".into(), object_time(deadline).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-        if counts {
-            metadata.insert("generation".into(), (generation + 1).into());
-        }
-    }
 }
