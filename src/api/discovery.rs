@@ -104,7 +104,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
 }
 
 /// Groups with their versions, in the order in which their first resource stands; the core group is the first.
-fn group_versions() -> Vec<(&'static str, &'static str)> {
+pub(super) fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     for resource in resources() {
         let of = (resource.group, resource.version);
@@ -123,11 +123,6 @@ fn groups(is_core: bool) -> Vec<&'static str> {
         }
     }
     found
-}
-
-/// `v1`, `apps/v1`: every group and version there is.
-pub(super) fn all_group_versions() -> Vec<(&'static str, &'static str)> {
-    group_versions()
 }
 
 /// Which version of the aggregated form a client takes, from `Accept`; `None` is the legacy form.
