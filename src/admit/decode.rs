@@ -300,8 +300,14 @@ mod tests {
             (json!({"stringData": {"a": 8080}}), Err(())),
             (json!({"stringData": "x"}), Err(())),
             (json!({"stringData": {"a": "x"}, "data": "x"}), Err(())),
-            (json!({"stringData": {"a": "x", "b": null}, "data": null}), Ok(json!({"a": "eA==", "b": ""}))),
-            (json!({"stringData": null, "data": {"a": "eA=="}}), Ok(json!({"a": "eA=="}))),
+            (
+                json!({"stringData": {"a": "x", "b": null}, "data": null}),
+                Ok(json!({"a": "eA==", "b": ""})),
+            ),
+            (
+                json!({"stringData": null, "data": {"a": "eA=="}}),
+                Ok(json!({"a": "eA=="})),
+            ),
             (json!({"data": {"a": "eA=="}}), Ok(json!({"a": "eA=="}))),
         ];
         for (fields, wanted) in table {

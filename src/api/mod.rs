@@ -103,7 +103,7 @@ impl Api {
         if path.starts_with("/kubelocal/v1/") {
             return self.route_own(&path, request).await;
         }
-        if let Some(answer) = root::answer(&path, &request) {
+        if let Some(answer) = root::answer(&path, request.headers()).await {
             return answer;
         }
         if let Some(review) = Review::at(&path) {
@@ -120,7 +120,9 @@ impl Api {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
             ("Pod", "attach") => return self.attach(&target, &query, request).await,
-            ("Pod", "eviction") | (_, "" | "status") => {}
+            ("Pod", "eviction") if verb == Verb::Create => {}
+            ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
+            (_, "" | "status") => {}
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }

@@ -248,6 +248,7 @@ impl Keeper {
             config: &config,
             key: &object.key,
             manager: &manager,
+            subresource: "",
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
             now,

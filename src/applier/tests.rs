@@ -41,7 +41,11 @@ async fn what_waits_for_a_namespace_to_end_is_there_as_soon_as_it_has() {
     let keeper = Keeper::new(store.clone(), clock, &source, spec, Overlays::default(), stop.clone());
     let keeper = tokio::spawn(keeper.run());
     let mut next = async || changes.next().await.expect("few changes").object;
-    while !next().await.text("/status/problems/0/message").contains("being terminated") {}
+    while !next()
+        .await
+        .text("/status/problems/0/message")
+        .contains("being terminated")
+    {}
     let ended = Instant::now();
     let release = |namespace: &mut Object| drop(namespace.metadata_mut().remove("finalizers"));
     store.update(namespace.key(), release).expect("is there");
