@@ -86,6 +86,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             of("eviction", ("policy", "v1", "Eviction"), &["create"]),
             of("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             of("log", own, &["get"]),
+            of("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
         ],
         _ => Vec::new(),
     };
