@@ -110,19 +110,22 @@ async fn serve_bytes<T, F: Future<Output = T>>(
 
 #[tokio::test]
 async fn streams_are_opened_only_once_and_in_order() {
-    let open = |stream: u32| {
-        let packed = super::header::HeaderWriter::new().write(&Headers::default());
-        frame::open(stream, true, &packed)
+    let opened = |numbers: &[u32]| {
+        let mut pack = super::header::HeaderWriter::new();
+        let frames = numbers
+            .iter()
+            .map(|number| frame::open(*number, true, &pack.write(&Headers::default())));
+        frames.collect::<Vec<_>>().concat()
     };
     let until_gone = |mut streams: tokio::sync::mpsc::Receiver<Stream>| async move {
         while streams.recv().await.is_some() {}
         std::future::pending::<()>().await;
     };
-    for stream in [0, 2, u32::MAX] {
-        let (_, ended) = serve_bytes(&open(stream), until_gone).await;
-        assert!(matches!(ended, Err(SpdyError::BadStream(_))), "{stream}: {ended:?}");
+    for numbers in [&[0][..], &[2], &[1, 1], &[3, 1]] {
+        let (_, ended) = serve_bytes(&opened(numbers), until_gone).await;
+        assert!(matches!(ended, Err(SpdyError::BadStream(_))), "{numbers:?}: {ended:?}");
     }
-    let (_, ended) = serve_bytes(&open(1), until_gone).await;
+    let (_, ended) = serve_bytes(&opened(&[1, 3, 9]), until_gone).await;
     assert!(ended.is_ok(), "{ended:?}");
 }
 

@@ -226,7 +226,14 @@ fn a_pod_of_the_hosts_network_is_reached_at_the_hosts_loopback() {
     let forward = Forward::start(&home, &mut home.command(format!("port-forward host :{port}")));
     let mut stream = forward.connect();
     stream.write_all(b"hello").expect("writes");
-    let (mut accepted, _) = listener.accept().expect("comes");
+    listener.set_nonblocking(true).expect("can be");
+    let mut accepted = None;
+    home.until("the connection is there", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    let (mut accepted, _) = accepted.expect("came");
+    accepted.set_nonblocking(false).expect("can be");
     let mut bytes = [0; 5];
     accepted.read_exact(&mut bytes).expect("reads");
     assert_eq!(&bytes, b"hello");
