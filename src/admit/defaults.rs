@@ -33,7 +33,7 @@ pub fn set_defaults(object: &mut Typed) {
         Typed::Endpoints(endpoints) => endpoints::default_endpoints(endpoints),
         Typed::EndpointSlice(slice) => endpoints::default_slice(slice),
         Typed::PersistentVolumeClaim(claim) => default_claim(claim),
-        Typed::ConfigMap(_) => {}
+        Typed::ConfigMap(_) | Typed::Stored(_) => {}
     }
 }
 

@@ -1,4 +1,5 @@
-//! Objects in their Kubernetes types: one variant per kind that files and clients may write.
+//! Objects in their Kubernetes types: one variant per kind that the node acts on, and one for all that
+//! it only keeps.
 //!
 //! The only place in this room that lists kinds by type; decoding, defaults, validation and the field table go through it.
 
@@ -8,8 +9,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::stored::Stored;
 use super::strict::{Decoded, Mismatch, Unknown, decode};
-use crate::model::Kind;
+use crate::model::{Honoured, Kind};
+use crate::schema::Message;
 
 /// An object of a kind that may be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,8 @@ pub enum Typed {
     EndpointSlice(Box<EndpointSlice>),
     /// A PersistentVolumeClaim.
     PersistentVolumeClaim(Box<PersistentVolumeClaim>),
+    /// Any kind on which nothing here acts.
+    Stored(Box<Stored>),
 }
 
 /// Runs an expression for whatever type the object is of.
@@ -50,6 +55,7 @@ macro_rules! for_each_kind {
             Typed::Endpoints($object) => $body,
             Typed::EndpointSlice($object) => $body,
             Typed::PersistentVolumeClaim($object) => $body,
+            Typed::Stored($object) => $body,
         }
     };
 }
@@ -78,7 +84,11 @@ impl Typed {
             ("", "Endpoints") => read(value, Self::Endpoints),
             ("discovery.k8s.io", "EndpointSlice") => read(value, Self::EndpointSlice),
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
-            _ => return None,
+            _ if kind.honoured == Honoured::Reported => return None,
+            _ => {
+                let decoded = Stored::decode(Message::of(kind)?, value);
+                decoded.map(|(stored, unknown)| (Self::Stored(Box::new(stored)), unknown))
+            }
         })
     }
 

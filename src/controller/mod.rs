@@ -7,6 +7,7 @@
 //! There are no upstream-style expectations: the store answers every read with every write that came before it, so a plan never
 //! sees fewer pods than its predecessor made.
 
+mod account;
 mod apply;
 mod claim;
 mod condition;
@@ -58,12 +59,13 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 6] = [
+static CONTROLLERS: [&dyn Controller; 7] = [
     &service::Services,
     &endpoints::EndpointSlices,
     &replicaset::ReplicaSets,
     &deployment::Deployments,
     &namespace::Namespaces,
+    &account::Accounts,
     &garbage::Garbage,
 ];
 

@@ -58,7 +58,9 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "Service", &[("", OBJECT), ("spec", SERVICE)]),
     ("", "Endpoints", &[("", OBJECT), ("", ENDPOINTS)]),
     ("discovery.k8s.io", "EndpointSlice", &[("", OBJECT), ("", ENDPOINTS)]),
-    // One warning for the kind says that nothing acts on these yet.
+    // Whoever holds one acts on it.
+    ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
+    // One warning for the kind says that nothing acts on these yet. Kinds that have no entry have that warning alone.
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("", WHOLE)]),
 ];
 
