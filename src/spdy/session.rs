@@ -130,7 +130,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     fn enter(&mut self, stream: u32) -> Result<Input, SpdyError> {
-        if stream <= self.last || stream % 2 == 0 || stream > i32::MAX.cast_unsigned() {
+        if stream <= self.last || stream.is_multiple_of(2) || stream > i32::MAX.cast_unsigned() {
             return Err(SpdyError::BadStream(stream));
         }
         if self.streams.len() == MOST_STREAMS {
