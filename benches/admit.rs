@@ -74,12 +74,13 @@ fn unchanged(criterion: &mut Criterion) {
         .objects
         .remove(0)
         .config;
-    let applied = apply::apply(None, &config, "files", false, Timestamp::UNIX_EPOCH).expect("nobody else owns it");
+    let applied =
+        apply::apply(None, &config, ("files", ""), false, Timestamp::UNIX_EPOCH).expect("nobody else owns it");
     let live = admit(&applied, None).expect("valid");
     criterion.bench_function("apply and admit an unchanged deployment", |bencher| {
         bencher.iter(|| {
             let merged =
-                apply::apply(Some(live.value()), &config, "files", false, Timestamp::UNIX_EPOCH).expect("mine");
+                apply::apply(Some(live.value()), &config, ("files", ""), false, Timestamp::UNIX_EPOCH).expect("mine");
             admit(&merged, Some(&live)).expect("valid")
         });
     });

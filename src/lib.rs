@@ -21,6 +21,7 @@ pub mod runtime;
 pub mod schema;
 pub mod service;
 pub mod source;
+pub mod spdy;
 pub mod status;
 pub mod store;
 pub mod volume;

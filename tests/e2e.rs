@@ -20,6 +20,8 @@ mod config;
 mod confinement;
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/health.rs"]
 mod health;
 #[path = "e2e/images.rs"]

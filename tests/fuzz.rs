@@ -176,3 +176,14 @@ fn any_files_are_an_overlay_or_none() {
     }
     run(targets::overlay, seeds, 3000);
 }
+
+#[test]
+fn any_bytes_are_frames_of_streams_or_none() {
+    let recorded = ["exec", "port-forward"].map(|name| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/spdy/recorded")
+            .join(name)
+    });
+    let seeds = recorded.map(|path| fs::read(path).expect("readable"));
+    run(targets::streams, seeds.into(), 4000);
+}

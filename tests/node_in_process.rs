@@ -17,7 +17,8 @@ use kubelocal::runtime::PodUid;
 use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
 use kubelocal::store::Store;
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +109,15 @@ impl Node {
     async fn pods(&self) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");
         api.list(&ListParams::default()).await.expect("lists").items
+    }
+
+    /// Waits for an object.
+    async fn until_there(&self, deployments: &Api<Deployment>, name: &str) {
+        let start = Instant::now();
+        while deployments.get(name).await.is_err() {
+            assert!(start.elapsed() < DEADLINE, "never: {name}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until the pods are as wanted, and shows them if they never are.
@@ -357,6 +367,69 @@ async fn the_api_applies_owns_fields_and_deletes() {
     assert!(
         unknown.to_string().contains("deployments.apps \"api\" not found"),
         "{unknown}"
+    );
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_forwarded_over_channels_until_the_pods_side_ends() {
+    let node = Node::start().await;
+    node.write("one.yaml", &pod("a"));
+    node.until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    // The pods of the fake runtime have the network of the test.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("has one").port();
+    let api: Api<Pod> = Api::namespaced(node.client.clone(), "default");
+    let forward = async || api.portforward("one", &[port]).await.expect("is upgraded");
+    let mut forwarder = forward().await;
+    let mut stream = forwarder.take_stream(port).expect("asked for");
+    let (mut accepted, _) = listener.accept().await.expect("comes");
+    stream.write_all(b"ping").await.expect("writes");
+    let mut asked = [0; 4];
+    accepted.read_exact(&mut asked).await.expect("reads");
+    accepted.write_all(b"pong").await.expect("writes");
+    drop(accepted);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("ends");
+    assert_eq!((&asked, answer.as_str()), (b"ping", "pong"));
+    drop(listener);
+    let told = forward().await.take_error(port).expect("asked for").await;
+    let told = told.expect("nobody listens any more");
+    let wanted = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
+    assert!(
+        told.starts_with(&format!("error forwarding port {port} to pod one, uid ")) && told.contains(&wanted),
+        "{told}"
+    );
+    let missing = api.portforward("nobody", &[port]).await.err().expect("is not there");
+    assert!(missing.to_string().contains("pods \"nobody\" not found"), "{missing}");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_applied_apart_from_what_was_asked_for() {
+    let node = Node::start().await;
+    let deployments: Api<Deployment> = Api::namespaced(node.client.clone(), "default");
+    let report = serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 7}, "status": {"collisionCount": 3},
+    });
+    let params = PatchParams::apply("reporter");
+    let missing = deployments.patch_status("web", &params, &Patch::Apply(&report)).await;
+    assert!(missing.is_err_and(|error| error.to_string().contains("not found")));
+    node.write("web.yaml", &deployment(0, "a"));
+    node.until_there(&deployments, "web").await;
+    let applied = deployments
+        .patch_status("web", &params, &Patch::Apply(&report))
+        .await
+        .expect("applies");
+    assert_eq!(applied.spec.replicas, Some(0));
+    assert_eq!(applied.status.expect("was reported").collision_count, Some(3));
+    let managers = applied.metadata.managed_fields.expect("are kept");
+    assert!(
+        managers
+            .iter()
+            .any(|m| m.manager.as_deref() == Some("reporter") && m.subresource.as_deref() == Some("status"))
     );
     node.end().await;
 }

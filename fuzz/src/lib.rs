@@ -30,3 +30,8 @@ pub fn overlay(bytes: &[u8]) {
         assert_eq!(first, second);
     }
 }
+
+/// What a client of `exec` or `port-forward` sends over SPDY.
+pub fn streams(bytes: &[u8]) {
+    let _either = kubelocal::spdy::decode(bytes);
+}

@@ -163,20 +163,28 @@ pub fn to_config(kind: &Kind, value: &mut Value, namespace: &str) -> Vec<FieldNo
     notes
 }
 
-/// `stringData` is write-only and wins over `data` (`pkg/registry/core/secret/strategy.go`).
+/// `stringData` is write-only and wins over `data` (`pkg/registry/core/secret/strategy.go`). Where either has values of another type,
+/// both stay as they are, for the gate to refuse.
 pub fn fold_string_data(fields: &mut Map<String, Value>) {
     use base64::Engine as _;
-    let Some(Value::Object(texts)) = fields.remove("stringData") else {
+    let is_foldable = match (fields.get("stringData"), fields.get("data")) {
+        (Some(Value::Null), _) => true,
+        (Some(Value::Object(texts)), None | Some(Value::Null | Value::Object(_))) => {
+            texts.values().all(|text| text.is_string() || text.is_null())
+        }
+        _ => false,
+    };
+    let Some(Value::Object(texts)) = is_foldable.then(|| fields.remove("stringData")).flatten() else {
         return;
     };
-    let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
-    let Value::Object(data) = data else { return };
+    let data = fields.entry("data").or_insert(Value::Null);
+    if data.is_null() {
+        *data = Value::Object(Map::new());
+    }
     for (key, text) in texts {
+        // Go reads a null as the empty text.
         let text = text.as_str().unwrap_or_default();
-        data.insert(
-            key,
-            Value::String(base64::engine::general_purpose::STANDARD.encode(text)),
-        );
+        data[key] = base64::engine::general_purpose::STANDARD.encode(text).into();
     }
 }
 
@@ -283,5 +291,37 @@ mod tests {
         to_config(kind("v1", "Secret").expect("known"), &mut value, "default");
         assert_eq!(value["data"], json!({"a": "aGk=", "b": "eQ=="}));
         assert_eq!(value.get("stringData"), None);
+    }
+
+    #[test]
+    fn string_data_of_another_type_is_left_to_be_refused() {
+        let base = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"}});
+        let table = [
+            (json!({"stringData": {"a": 8080}}), Err(())),
+            (json!({"stringData": "x"}), Err(())),
+            (json!({"stringData": {"a": "x"}, "data": "x"}), Err(())),
+            (
+                json!({"stringData": {"a": "x", "b": null}, "data": null}),
+                Ok(json!({"a": "eA==", "b": ""})),
+            ),
+            (
+                json!({"stringData": null, "data": {"a": "eA=="}}),
+                Ok(json!({"a": "eA=="})),
+            ),
+            (json!({"data": {"a": "eA=="}}), Ok(json!({"a": "eA=="}))),
+        ];
+        for (fields, wanted) in table {
+            let mut secret = base.clone();
+            for (name, value) in fields.as_object().expect("a map") {
+                secret[name] = value.clone();
+            }
+            let plain = crate::admit::admit(&secret, None);
+            fold_string_data(secret.as_object_mut().expect("a map"));
+            let folded = crate::admit::admit(&secret, None);
+            for admitted in [plain, folded] {
+                let data = admitted.map(|secret| secret.value()["data"].clone()).map_err(drop);
+                assert_eq!(data, wanted, "{fields}");
+            }
+        }
     }
 }

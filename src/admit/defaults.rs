@@ -39,7 +39,7 @@ pub fn set_defaults(object: &mut Typed) {
             text(&mut class.reclaim_policy, "Delete");
             text(&mut class.volume_binding_mode, "Immediate");
         }
-        Typed::ConfigMap(_) => {}
+        Typed::ConfigMap(_) | Typed::Stored(_) => {}
     }
 }
 

@@ -18,6 +18,7 @@ mod problem;
 #[cfg(test)]
 mod shape;
 mod spans;
+mod stored;
 mod strict;
 mod suggest;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Objects in their Kubernetes types: one variant per kind that files and clients may write.
+//! Objects in their Kubernetes types: one variant per kind that the node acts on, and one for all that
+//! it only keeps.
 //!
 //! The only place in this room that lists kinds by type; decoding, defaults, validation and the field table go through it.
 
@@ -11,8 +12,10 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::stored::Stored;
 use super::strict::{Decoded, Mismatch, Unknown, decode};
-use crate::model::Kind;
+use crate::model::{Honoured, Kind};
+use crate::schema::Message;
 
 /// An object of a kind that may be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,8 @@ pub enum Typed {
     PersistentVolume(Box<PersistentVolume>),
     /// A StorageClass.
     StorageClass(Box<StorageClass>),
+    /// Any kind on which nothing here acts.
+    Stored(Box<Stored>),
 }
 
 /// Runs an expression for whatever type the object is of.
@@ -59,6 +64,7 @@ macro_rules! for_each_kind {
             Typed::PersistentVolumeClaim($object) => $body,
             Typed::PersistentVolume($object) => $body,
             Typed::StorageClass($object) => $body,
+            Typed::Stored($object) => $body,
         }
     };
 }
@@ -89,7 +95,11 @@ impl Typed {
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
             ("", "PersistentVolume") => read(value, Self::PersistentVolume),
             ("storage.k8s.io", "StorageClass") => read(value, Self::StorageClass),
-            _ => return None,
+            _ if kind.honoured == Honoured::Reported => return None,
+            _ => {
+                let decoded = Stored::decode(Message::of(kind)?, value);
+                decoded.map(|(stored, unknown)| (Self::Stored(Box::new(stored)), unknown))
+            }
         })
     }
 

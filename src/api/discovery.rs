@@ -86,6 +86,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             of("eviction", ("policy", "v1", "Eviction"), &["create"]),
             of("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             of("log", own, &["get"]),
+            of("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
         ],
         _ => Vec::new(),
     };
@@ -104,7 +105,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
 }
 
 /// Groups with their versions, in the order in which their first resource stands; the core group is the first.
-fn group_versions() -> Vec<(&'static str, &'static str)> {
+pub(super) fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     for resource in resources() {
         let of = (resource.group, resource.version);
@@ -123,11 +124,6 @@ fn groups(is_core: bool) -> Vec<&'static str> {
         }
     }
     found
-}
-
-/// `v1`, `apps/v1`: every group and version there is.
-pub(super) fn all_group_versions() -> Vec<(&'static str, &'static str)> {
-    group_versions()
 }
 
 /// Which version of the aggregated form a client takes, from `Accept`; `None` is the legacy form.

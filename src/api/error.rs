@@ -126,8 +126,13 @@ impl ApiError {
         error
     }
 
-    /// 422: options of a request are refused (`ListOptions`, `PatchOptions` …).
-    pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Self {
+    /// 422: an option of a request is refused (`ListOptions`, `PatchOptions` …).
+    pub fn invalid_option(kind: &str, field: &str, reason: &str, message: impl Into<String>) -> Self {
+        let causes = vec![Cause {
+            reason: reason.to_owned(),
+            message: message.into(),
+            field: field.to_owned(),
+        }];
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", faults(&causes));
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         error.details = Some(Box::new(Details {

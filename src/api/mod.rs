@@ -1,6 +1,6 @@
 //! The Kubernetes API of the node: HTTP in, store reads and writes out.
 //!
-//! Requests are taken apart by `request` (pure), answered by `read`, `write`, `pods` (log, exec, attach) and, below
+//! Requests are taken apart by `request` (pure), answered by `read`, `write`, `pods` (log, exec, attach, portforward) and, below
 //! `/kubelocal/v1/`, by `images`, `node` and `sources`; what is about no object (discovery, OpenAPI) by `root`. Kinds come from the table in `model`, so that none has a path of its own.
 //! The room decides nothing about pods: it writes what is wanted and shows what is.
 
@@ -103,7 +103,7 @@ impl Api {
         if path.starts_with("/kubelocal/v1/") {
             return self.route_own(&path, request).await;
         }
-        if let Some(answer) = root::answer(&path, &request) {
+        if let Some(answer) = root::answer(&path, request.headers()).await {
             return answer;
         }
         if let Some(review) = Review::at(&path) {
@@ -120,7 +120,10 @@ impl Api {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
             ("Pod", "attach") => return self.attach(&target, &query, request).await,
-            ("Pod", "eviction") | (_, "" | "status") => {}
+            ("Pod", "portforward") => return self.port_forward(&target, &query, request),
+            ("Pod", "eviction") if verb == Verb::Create => {}
+            ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
+            (_, "" | "status") => {}
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }

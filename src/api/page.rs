@@ -42,12 +42,7 @@ impl Page {
     /// 422 for options that exclude each other, 400 for what can't be read.
     pub fn of(query: &Query) -> Result<Self, ApiError> {
         let refuse = |field: &str, reason: &str, message: String| {
-            let cause = Cause {
-                reason: reason.to_owned(),
-                message,
-                field: field.to_owned(),
-            };
-            Err(ApiError::invalid_options("ListOptions", vec![cause]))
+            Err(ApiError::invalid_option("ListOptions", field, reason, message))
         };
         let forbidden = |field: &str, why: &str| refuse(field, "FieldValueForbidden", format!("Forbidden: {why}"));
         let (version, matches) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));

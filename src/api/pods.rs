@@ -1,4 +1,4 @@
-//! The subresources of pods that reach into containers: log, exec, attach.
+//! The subresources of pods that reach into pods: log, exec, attach, portforward.
 
 use futures::StreamExt;
 use http::{Request, StatusCode};
@@ -6,11 +6,12 @@ use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::Pod;
 use tokio_util::sync::CancellationToken;
 
+use super::Api;
 use super::body::{self, Answer};
 use super::error::ApiError;
 use super::log::{self, LogOptions};
 use super::request::{Query, Target};
-use super::{Api, streams};
+use super::streams::{Forward, Process, Upgrade, Wanted, ports_of};
 use crate::model::Key;
 use crate::pod::{containers, init_containers, uid};
 use crate::runtime::{AttachConfig, ContainerId, ExecConfig, PodUid, RuntimeError};
@@ -74,7 +75,7 @@ impl Api {
     }
 
     pub(super) async fn exec(&self, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
-        streams::check(request.headers())?;
+        let upgrade = Upgrade::negotiate::<Process>(request.headers())?;
         let place = self.place(target, query.text("container"))?;
         let args: Vec<_> = query.all("command").map(str::to_owned).collect();
         if args.is_empty() {
@@ -91,18 +92,33 @@ impl Api {
         };
         let id = place.running_id()?;
         let session = self.runtime.exec(&place.uid, &id, &exec).await.map_err(refused)?;
-        streams::join(request, session)
+        let wanted = Wanted::of(query);
+        Ok(upgrade.switch(request, Process { session, wanted }))
     }
 
     pub(super) async fn attach(&self, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
-        streams::check(request.headers())?;
+        let upgrade = Upgrade::negotiate::<Process>(request.headers())?;
         let place = self.place(target, query.text("container"))?;
         let attach = AttachConfig {
             stdin: query.flag("stdin"),
         };
         let id = place.running_id()?;
         let session = self.runtime.attach(&place.uid, &id, &attach).await.map_err(refused)?;
-        streams::join(request, session)
+        let wanted = Wanted::of(query);
+        Ok(upgrade.switch(request, Process { session, wanted }))
+    }
+
+    pub(super) fn port_forward(&self, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
+        let upgrade = Upgrade::negotiate::<Forward>(request.headers())?;
+        let key = target.key()?;
+        let pod = self.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
+        let forward = Forward {
+            runtime: self.runtime.clone(),
+            pod: PodUid(pod.uid().to_owned()),
+            ports: ports_of(query)?,
+            name: key.name,
+        };
+        Ok(upgrade.switch(request, forward))
     }
 
     /// The container that a request means; a pod with one need not name it.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::body::{self, Answer};
-use super::error::{ApiError, Cause};
+use super::error::ApiError;
 use super::fields::FieldSelector;
 use super::page::Page;
 use super::request::{Query, Target};
@@ -201,13 +201,9 @@ impl Start {
     fn of(query: &Query) -> Result<Self, ApiError> {
         if query.flag("sendInitialEvents") {
             if query.text("resourceVersionMatch") != "NotOlderThan" {
-                let cause = Cause {
-                    reason: "FieldValueForbidden".to_owned(),
-                    message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-                        .to_owned(),
-                    field: "resourceVersionMatch".to_owned(),
-                };
-                return Err(ApiError::invalid_options("ListOptions", vec![cause]));
+                let message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                let (field, reason) = ("resourceVersionMatch", "FieldValueForbidden");
+                return Err(ApiError::invalid_option("ListOptions", field, reason, message));
             }
             return Ok(Self::InitialEvents);
         }

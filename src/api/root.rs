@@ -1,7 +1,7 @@
 //! What is not about objects: health, version, discovery, OpenAPI.
 
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::body::{self, Answer, Body};
@@ -11,8 +11,17 @@ use crate::model::KINDS;
 use crate::schema;
 
 /// Answers a request to a path that names no resource; `None` if it names one, or nothing.
-pub(super) fn answer<B>(path: &str, request: &Request<B>) -> Option<Answer> {
-    let headers = request.headers();
+pub(super) async fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    if !path.starts_with("/openapi/v3/") {
+        return answer_at_once(path, headers);
+    }
+    // Unpacking and writing a document takes longer than others should wait for this thread.
+    let (path, headers) = (path.to_owned(), headers.clone());
+    let done = tokio::task::spawn_blocking(move || answer_at_once(&path, &headers)).await;
+    done.unwrap_or_else(|error| Some(Err(ApiError::internal(error.to_string()))))
+}
+
+fn answer_at_once(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let pieces: Vec<&str> = path.split('/').filter(|piece| !piece.is_empty()).collect();
     let value = match pieces.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => {
@@ -61,7 +70,7 @@ fn discover(is_core: bool, headers: &HeaderMap) -> Response<Body> {
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut response = match discovery::aggregated_version(accept) {
         Some(version) => {
-            let etag = format!("\"{}-{version}\"", schema::fingerprint(KINDS));
+            let etag = format!("\"{}-{version}\"", schema::fingerprint());
             if is_known(headers, &etag) {
                 not_modified()
             } else {
@@ -81,12 +90,12 @@ fn discover(is_core: bool, headers: &HeaderMap) -> Response<Body> {
 }
 
 fn openapi_index() -> Value {
-    let hash = schema::fingerprint(KINDS);
+    let hash = schema::fingerprint();
     let path = |(group, version): (&str, &str)| match group {
         "" => format!("api/{version}"),
         group => format!("apis/{group}/{version}"),
     };
-    let paths: Map<String, Value> = discovery::all_group_versions()
+    let paths: Map<String, Value> = discovery::group_versions()
         .into_iter()
         .map(|of| {
             let path = path(of);
@@ -99,10 +108,10 @@ fn openapi_index() -> Value {
 
 /// A document. Its address changes with it, so clients may keep it for good.
 fn openapi(group: &str, version: &str, headers: &HeaderMap) -> Answer {
-    if !discovery::all_group_versions().contains(&(group, version)) {
+    if !discovery::group_versions().contains(&(group, version)) {
         return Err(ApiError::no_such_path());
     }
-    let etag = format!("\"{}\"", schema::fingerprint(KINDS));
+    let etag = format!("\"{}\"", schema::fingerprint());
     if is_known(headers, &etag) {
         return Ok(not_modified());
     }
@@ -143,13 +152,9 @@ mod tests {
     use super::*;
 
     fn status(path: &str, headers: &[(http::HeaderName, &str)]) -> Option<StatusCode> {
-        let mut request = Request::new(());
-        for (name, value) in headers {
-            request
-                .headers_mut()
-                .insert(name.clone(), HeaderValue::from_str(value).expect("plain"));
-        }
-        answer(path, &request).map(|answer| match answer {
+        let value = |value: &str| HeaderValue::from_str(value).expect("plain");
+        let headers = headers.iter().map(|(name, text)| (name.clone(), value(text)));
+        answer_at_once(path, &headers.collect()).map(|answer| match answer {
             Ok(response) => response.status(),
             Err(error) => error.code,
         })
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn who_has_the_newest_is_told_so_without_it() {
-        let etag = format!("\"{}\"", schema::fingerprint(KINDS));
+        let etag = format!("\"{}\"", schema::fingerprint());
         let known = status("/openapi/v3/api/v1", &[(IF_NONE_MATCH, &etag)]);
         assert_eq!(known, Some(StatusCode::NOT_MODIFIED));
         let other = status("/openapi/v3/api/v1", &[(IF_NONE_MATCH, "\"x\"")]);

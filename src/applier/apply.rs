@@ -19,10 +19,10 @@ pub struct Request<'a> {
     pub key: &'a Key,
     /// Who applies it.
     pub manager: &'a str,
+    /// What of the object is applied: `status`, or, empty, all else.
+    pub subresource: &'a str,
     /// Whether fields of other managers are taken over.
     pub force: bool,
-    /// Whether nothing is to be stored.
-    pub dry_run: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -41,7 +41,7 @@ pub enum Outcome {
 /// The result of an apply.
 #[derive(Debug, Clone)]
 pub struct Applied {
-    /// The object as it is, or would be in a dry run.
+    /// The object as it is, or would be: the store may be dry.
     pub object: Arc<Object>,
     /// What was done.
     pub outcome: Outcome,
@@ -68,11 +68,11 @@ pub enum ApplyError {
 pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError> {
     loop {
         let live = store.get(request.key);
+        let was_there = live.is_some();
         match apply_once(store, request, live) {
             // Someone wrote between our look and our write: look again.
-            Err(ApplyError::Store(
-                StoreError::Conflict { .. } | StoreError::AlreadyExists(_) | StoreError::NotFound(_),
-            )) => {}
+            Err(ApplyError::Store(StoreError::Conflict { .. } | StoreError::AlreadyExists(_))) => {}
+            Err(ApplyError::Store(StoreError::NotFound(_))) if was_there => {}
             result => return result,
         }
     }
@@ -81,12 +81,18 @@ pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError>
 fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) -> Result<Applied, ApplyError> {
     let Request {
         config,
+        key,
         manager,
+        subresource,
         force,
         now,
-        ..
     } = request;
-    let merged = apply::apply(live.as_deref().map(Object::value), config, manager, force, now);
+    // A report is about something that is there.
+    if live.is_none() && !subresource.is_empty() {
+        return Err(StoreError::NotFound(key.clone()).into());
+    }
+    let before = live.as_deref().map(Object::value);
+    let merged = apply::apply(before, config, (manager, subresource), force, now);
     let merged = merged.map_err(ApplyError::Conflicts)?;
     let next = admit::admit(&merged, live.as_deref()).map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
     let outcome = match &live {
@@ -96,9 +102,9 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     };
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
-        _ if request.dry_run => Arc::new(next),
         None => store.create(next)?,
-        Some(_) => store.update(request.key, |object| *object = next)?.object,
+        Some(_) if subresource == "status" => store.update_status(key, |object| *object = next)?.object,
+        Some(_) => store.update(key, |object| *object = next)?.object,
     };
     Ok(Applied { object, outcome })
 }

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
+use super::retry::Retry;
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
 use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
@@ -30,15 +29,11 @@ pub(super) struct Keeper {
     stop: CancellationToken,
     /// What was applied and is to stay as applied.
     applied: BTreeMap<Key, Applied>,
-    /// What could not be applied while another object of its name is there: pods to be replaced, objects of other sources.
+    /// Objects that must go before something can be applied: pods to be replaced, objects of other sources, namespaces that end.
     blocked: BTreeSet<Key>,
-    /// When to try again what was refused, and how long to wait then.
-    retry: Option<(Instant, Duration)>,
+    /// When to try again what was refused.
+    retry: Retry,
 }
-
-/// What is refused now may be taken later for reasons that tell nobody: a namespace that ended, a limit that was lifted.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Keeper {
     pub(super) fn new(
@@ -60,7 +55,7 @@ impl Keeper {
             stop,
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
-            retry: None,
+            retry: Retry::new(),
         };
         keeper.applied = keeper.recall(source);
         keeper
@@ -82,14 +77,14 @@ impl Keeper {
                 () = next_listing(&mut sources) => {
                     let listings: Vec<_> = sources.iter_mut().map(|s| s.listings.borrow_and_update().clone()).collect();
                     listing = Arc::new(combine(self.id(), &listings));
-                    self.retry = None;
+                    self.retry.begin_anew();
                     self.settle(&listing);
                 }
                 change = changes.next() => match change {
                     Ok(change) => if self.forget_if_gone(&change) { self.settle(&listing) },
                     Err(_) => { changes = self.watch(); self.recheck(); self.settle(&listing); }
                 },
-                () = until(self.retry) => self.settle(&listing),
+                () = self.retry.due() => { self.retry.is_due(); self.settle(&listing); }
                 () = owner.ended() => drop(self.store.delete(&self.key, &DeleteOptions::default())),
             }
         }
@@ -224,8 +219,7 @@ impl Keeper {
             self.prune(key);
             self.applied.remove(key);
         }
-        let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LAST_RETRY));
-        self.retry = is_refused.then(|| (Instant::now() + wait, wait));
+        self.retry.settled(is_refused);
         report::write(
             &self.store,
             &self.key,
@@ -254,9 +248,9 @@ impl Keeper {
             config: &config,
             key: &object.key,
             manager: &manager,
+            subresource: "",
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
-            dry_run: false,
             now,
         };
         match apply(&self.store, request) {
@@ -267,11 +261,13 @@ impl Keeper {
                 self.prune(&object.key);
                 Err(Vec::new())
             }
-            Err(error) => Err(vec![problem(
-                object,
-                Severity::Error,
-                format!("{}: {error}", object.key),
-            )]),
+            Err(error) => {
+                if let ApplyError::Store(StoreError::Terminating(_)) = &error {
+                    self.blocked.insert(namespace_of(&object.key));
+                }
+                let message = format!("{}: {error}", object.key);
+                Err(vec![problem(object, Severity::Error, message)])
+            }
         }
     }
 
@@ -293,8 +289,7 @@ impl Keeper {
     /// A namespace that files use and nobody made: made here, as the machine is the user's own.
     fn make_namespace(&self, object: &SourcedObject) {
         let namespace = &object.key.namespace;
-        let kind = model::kind("v1", "Namespace").expect("in the table");
-        if namespace.is_empty() || self.store.get(&Key::new(kind, "", namespace)).is_some() {
+        if namespace.is_empty() || self.store.get(&namespace_of(&object.key)).is_some() {
             return;
         }
         let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
@@ -309,8 +304,7 @@ impl Keeper {
 
     /// Tells that a namespace was made for an object, for a cluster would refuse it.
     fn pending_namespace(&self, object: &SourcedObject) -> Option<Problem> {
-        let kind = model::kind("v1", "Namespace").expect("in the table");
-        let namespace = self.store.get(&Key::new(kind, "", &object.key.namespace))?;
+        let namespace = self.store.get(&namespace_of(&object.key))?;
         namespace
             .annotations()
             .get(MADE_FOR)
@@ -371,19 +365,17 @@ impl Keeper {
 /// Annotation on a namespace that was made because a source's objects needed it.
 const MADE_FOR: &str = "kubelocal.dev/made-for-source";
 
+/// The namespace that an object is in.
+fn namespace_of(key: &Key) -> Key {
+    let kind = model::kind("v1", "Namespace").expect("in the table");
+    Key::new(kind, "", &key.namespace)
+}
+
 /// What the author wrote, and the mark by which the source knows it again.
 fn marked(config: &Value, source: &str) -> Value {
     let mut config = config.clone();
     config["metadata"]["annotations"][SOURCE] = source.into();
     config
-}
-
-/// Returns when it is time to try again; never if nothing was refused.
-async fn until(retry: Option<(Instant, Duration)>) {
-    match retry {
-        Some((at, _)) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Returns when a reader told something new.

@@ -13,6 +13,9 @@ mod combine;
 mod keeper;
 mod registry;
 mod report;
+mod retry;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Applied, ApplyError, Outcome, Request, apply};
 pub use registry::run;

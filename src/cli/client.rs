@@ -6,8 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use futures::{AsyncBufRead, Stream, StreamExt};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use kube::core::WatchEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -233,7 +236,6 @@ impl Node {
         B: hyper::body::Body<Data = hyper::body::Bytes> + Send + 'static,
         B::Error: Into<tower::BoxError>,
     {
-        use http_body_util::BodyExt;
         let request = build(
             Method::POST,
             path,
@@ -244,20 +246,30 @@ impl Node {
         let response = transport::send(&self.socket, request.map(|_| body))
             .await
             .map_err(CliError::local)?;
-        let is_success = response.status().is_success();
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(CliError::local)?
-            .to_bytes();
-        if is_success {
-            return Ok(serde_json::from_slice(&bytes)?);
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(status) => Err(CliError::from_status(&status)),
-            Err(_) => Err(CliError::local(String::from_utf8_lossy(&bytes))),
+        let body = response.into_body().collect().await.map_err(CliError::local)?;
+        Ok(serde_json::from_slice(&body.to_bytes())?)
+    }
+
+    /// POST that makes of its connection one of another protocol, with streams of `streams`.
+    ///
+    /// # Errors
+    /// What the server says, or that it does not answer.
+    pub async fn upgrade(&self, path: &str, protocol: &str, streams: &str) -> Result<Upgraded> {
+        let headers = [
+            (CONNECTION.as_str(), "Upgrade"),
+            (UPGRADE.as_str(), protocol),
+            ("x-stream-protocol-version", streams),
+        ];
+        let request = build(Method::POST, path, &[], &headers, Vec::new())?;
+        let request = request.map(|_| http_body_util::Empty::<hyper::body::Bytes>::new());
+        let response = transport::send(&self.socket, request).await.map_err(CliError::local)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(response).await);
         }
+        hyper::upgrade::on(response).await.map_err(CliError::local)
     }
 
     async fn request<T: DeserializeOwned>(
@@ -269,6 +281,18 @@ impl Node {
         body: Vec<u8>,
     ) -> Result<T> {
         Ok(self.client.request(build(method, path, query, headers, body)?).await?)
+    }
+}
+
+/// What a server says that does not do what it was asked.
+async fn refusal(response: Response<Incoming>) -> CliError {
+    let bytes = match response.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return CliError::local(error),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(status) => CliError::from_status(&status),
+        Err(_) => CliError::local(String::from_utf8_lossy(&bytes)),
     }
 }
 

@@ -45,7 +45,10 @@ pub async fn run(args: &KubeconfigArgs) -> Result {
 fn target() -> Result<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let first = std::env::split_paths(&listed).find(|path| !path.as_os_str().is_empty());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    let home = || {
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        home.map(|home| PathBuf::from(home).join(".kube/config"))
+    };
     let path = first
         .or_else(home)
         .ok_or_else(|| CliError::local("neither $KUBECONFIG nor $HOME is set"))?;

@@ -36,6 +36,7 @@ mod kustomize;
 mod logs;
 mod node;
 mod pods;
+mod port_forward;
 pub mod print;
 mod resource;
 mod selectors;
@@ -80,6 +81,7 @@ enum Verb {
     Exec(exec::ExecArgs),
     Attach(attach::AttachArgs),
     Cp(cp::CpArgs),
+    PortForward(port_forward::PortForwardArgs),
     Events(events::EventsArgs),
     Wait(wait::WaitArgs),
     #[command(subcommand)]
@@ -156,6 +158,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Exec(args) => exec::run(args, context).await,
         Verb::Attach(args) => attach::run(args, context).await,
         Verb::Cp(args) => cp::run(args, context).await,
+        Verb::PortForward(args) => port_forward::run(args, context).await,
         Verb::Events(args) => events::run(args, context).await,
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Image(verb) => image::run(verb).await,
@@ -202,6 +205,7 @@ mod tests {
             "exec -it web -c app -- sh -c exit",
             "attach -it web",
             "cp web:/etc/hosts hosts -c app",
+            "port-forward svc/web 8080:80 :http --address 127.0.0.1,::1",
             "events -w --for pod/web --types=Warning",
             "wait --for=condition=Ready pod/web --timeout=60s",
             "wait --for=delete pods --all",

@@ -7,6 +7,7 @@
 //! There are no upstream-style expectations: the store answers every read with every write that came before it, so a plan never
 //! sees fewer pods than its predecessor made.
 
+mod account;
 mod apply;
 mod claim;
 mod condition;
@@ -62,7 +63,7 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 9] = [
+static CONTROLLERS: [&dyn Controller; 10] = [
     &service::Services,
     &endpoints::EndpointSlices,
     &replicaset::ReplicaSets,
@@ -71,6 +72,7 @@ static CONTROLLERS: [&dyn Controller; 9] = [
     &storage::Volumes,
     &deployment::Deployments,
     &namespace::Namespaces,
+    &account::Accounts,
     &garbage::Garbage,
 ];
 

@@ -1,35 +1,11 @@
-//! Names that the node makes up: random and hashed suffixes in the alphabet of `k8s.io/apimachinery/pkg/util/rand`, which has no
-//! vowels and so makes no words.
+//! Names of what a template makes: hashed suffixes, the same for the same template.
 
 use serde_json::Value;
 
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// Letters of a random suffix.
-const SUFFIX: usize = 5;
-
-/// `generateName` keeps this much of its base (`names.maxGeneratedNameLength`).
-const BASE_LIMIT: usize = 58;
+use crate::model::names::{ALPHABET, cut};
 
 /// Names are DNS subdomains.
 const NAME_LIMIT: usize = 253;
-
-/// A random suffix.
-pub(super) fn random_suffix() -> String {
-    // 27⁵ is far below 2⁶⁰, and the low 60 bits of a version 4 uuid are random.
-    let mut random = uuid::Uuid::new_v4().as_u128() & ((1 << 60) - 1);
-    let mut letter = || {
-        let place = usize::try_from(random % 27).expect("less than 27");
-        random /= 27;
-        char::from(ALPHABET[place])
-    };
-    (0..SUFFIX).map(|_| letter()).collect()
-}
-
-/// What `generateName` makes of a base and a suffix.
-pub(super) fn generated(base: &str, suffix: &str) -> String {
-    format!("{}{suffix}", cut(base, BASE_LIMIT))
-}
 
 /// The name of a ReplicaSet: its Deployment's and the hash of its template.
 pub(super) fn hashed(base: &str, hash: &str) -> String {
@@ -64,11 +40,6 @@ pub(super) fn suffix_of(text: &str) -> String {
 fn letters(number: u32) -> String {
     let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
     number.to_string().bytes().map(letter).collect()
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    // Names are ASCII; anything else was refused at the door.
-    text.get(..limit).unwrap_or(text)
 }
 
 /// FNV-1a, 32 bits.
@@ -139,17 +110,7 @@ mod tests {
 
     #[test]
     fn long_names_leave_room_for_the_suffix() {
-        assert_eq!(generated(&"x".repeat(100), "abcde").len(), 63);
         assert_eq!(hashed(&"x".repeat(253), "5d4b9").len(), 253);
         assert_eq!(hashed("web", "5d4b9"), "web-5d4b9");
-    }
-
-    #[test]
-    fn random_suffixes_have_five_letters_of_the_alphabet() {
-        let suffix = random_suffix();
-        assert!(
-            suffix.len() == 5 && suffix.bytes().all(|letter| ALPHABET.contains(&letter)),
-            "{suffix}"
-        );
     }
 }

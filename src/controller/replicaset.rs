@@ -13,11 +13,10 @@ use super::Controller;
 use super::apply::ApplyError;
 use super::claim::{claimants, controller_reference, plan_claims, selector, template_labels};
 use super::condition::{Condition, Conditions};
-use super::name;
 use super::plan::{Plan, Write};
 use super::pods::{available_from, deletion_rank, is_active, is_terminal, kind_of_pods, matters, ready_since};
 use crate::event::EventKind;
-use crate::model::{Key, Kind, LabelSelector, Object, kind};
+use crate::model::{Key, Kind, LabelSelector, Object, kind, names};
 use crate::store::{Change, Store};
 
 /// How many pods one pass makes or deletes at most (`replicaset.BurstReplicas`): others get their turn in between.
@@ -51,7 +50,7 @@ impl Controller for ReplicaSets {
             return Plan::default();
         };
         let pods = store.list(kind_of_pods(), Some(&key.namespace)).items;
-        plan_replica_set(&set, &pods, now, &mut name::random_suffix)
+        plan_replica_set(&set, &pods, now, &mut names::random_suffix)
     }
 
     fn plan_failure(&self, store: &Store, key: &Key, error: &ApplyError, now: Timestamp) -> Plan {
@@ -119,7 +118,7 @@ pub(super) fn replicas(set: &Object) -> i64 {
 fn new_pod(set: &Object, taken: &mut BTreeSet<String>, random: &mut dyn FnMut() -> String) -> Object {
     let base = format!("{}-", set.key().name);
     let name = loop {
-        let name = name::generated(&base, &random());
+        let name = names::generated(&base, &random());
         if taken.insert(name.clone()) {
             break name;
         }

@@ -96,6 +96,23 @@ const fn namespaced(
     }
 }
 
+/// A kind that charts carry and on which nothing here acts.
+const fn stored(
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+    why: &'static str,
+) -> Kind {
+    Kind {
+        honoured: Honoured::Stored(why),
+        ..namespaced(group, kind, plural, singular, short_names)
+    }
+}
+
+const RIGHTS: &str = "stored, without effect here: whoever is let in may do everything";
+
 const ALL: &[&str] = &["all"];
 
 /// Every kind, in the order in which `get all` lists them and a source applies them backwards: what others need stands last.
@@ -159,6 +176,141 @@ pub static KINDS: &[Kind] = &[
     Kind {
         has_status: false,
         ..namespaced("", "Secret", "secrets", "secret", &[])
+    },
+    Kind {
+        has_status: false,
+        ..namespaced("coordination.k8s.io", "Lease", "leases", "lease", &[])
+    },
+    stored(
+        "policy",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        "poddisruptionbudget",
+        &["pdb"],
+        "stored, without effect here: evictions do not ask it",
+    ),
+    Kind {
+        version: "v2",
+        ..stored(
+            "autoscaling",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+            &["hpa"],
+            "stored, without effect here: nothing scales by it",
+        )
+    },
+    stored(
+        "networking.k8s.io",
+        "Ingress",
+        "ingresses",
+        "ingress",
+        &["ing"],
+        "stored, without effect here: nothing routes by it",
+    ),
+    Kind {
+        has_status: false,
+        ..stored(
+            "networking.k8s.io",
+            "NetworkPolicy",
+            "networkpolicies",
+            "networkpolicy",
+            &["netpol"],
+            "stored, without effect here: pods reach each other whatever it says",
+        )
+    },
+    stored(
+        "",
+        "ResourceQuota",
+        "resourcequotas",
+        "resourcequota",
+        &["quota"],
+        "stored, without effect here: nothing is limited by it",
+    ),
+    Kind {
+        has_status: false,
+        ..stored(
+            "",
+            "LimitRange",
+            "limitranges",
+            "limitrange",
+            &["limits"],
+            "stored, without effect here: nothing is limited by it",
+        )
+    },
+    Kind {
+        has_status: false,
+        ..stored(
+            "rbac.authorization.k8s.io",
+            "RoleBinding",
+            "rolebindings",
+            "rolebinding",
+            &[],
+            RIGHTS,
+        )
+    },
+    Kind {
+        has_status: false,
+        ..stored("rbac.authorization.k8s.io", "Role", "roles", "role", &[], RIGHTS)
+    },
+    Kind {
+        has_status: false,
+        ..stored(
+            "",
+            "ServiceAccount",
+            "serviceaccounts",
+            "serviceaccount",
+            &["sa"],
+            "stored, without effect here: pods get no tokens of it",
+        )
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "rbac.authorization.k8s.io",
+            "ClusterRoleBinding",
+            "clusterrolebindings",
+            "clusterrolebinding",
+            &[],
+            RIGHTS,
+        )
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "rbac.authorization.k8s.io",
+            "ClusterRole",
+            "clusterroles",
+            "clusterrole",
+            &[],
+            RIGHTS,
+        )
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "networking.k8s.io",
+            "IngressClass",
+            "ingressclasses",
+            "ingressclass",
+            &[],
+            "stored, without effect here: nothing routes by it",
+        )
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "scheduling.k8s.io",
+            "PriorityClass",
+            "priorityclasses",
+            "priorityclass",
+            &["pc"],
+            "stored, without effect here: no pod gives way to another",
+        )
     },
     Kind {
         namespaced: false,

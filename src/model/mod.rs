@@ -11,6 +11,7 @@ pub mod downward;
 mod kinds;
 mod lookup;
 mod manifest_source;
+pub mod names;
 mod object;
 mod paths;
 mod quantity;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::plan::{Endpoint, Handler, HookAction};
 use super::{grpc, http};
-use crate::runtime::{ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, Session};
+use crate::runtime::{ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, Session, words};
 
 /// How much of a command's output or of a body is read (`pkg/probe` `maxReadLength`, `maxRespBodyLength`).
 pub(super) const SHOWN: usize = 10 << 10;
@@ -194,13 +194,4 @@ async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
 /// `host:port` of an endpoint.
 pub(super) fn shown(endpoint: &Endpoint) -> String {
     format!("{}:{}", endpoint.host(), endpoint.port)
-}
-
-/// An error of the system as Go says it, which people search for: `connection refused`.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-    first.into_iter().chain(letters).collect()
 }

@@ -118,6 +118,15 @@ pub enum RuntimeError {
     },
 }
 
+/// An error of the system as Go says it, which people search for: `connection refused`.
+pub fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// Extra words about a host that a runtime needs; written by the node, read by `native`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RuntimeOptions {

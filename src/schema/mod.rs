@@ -17,20 +17,29 @@ use std::sync::LazyLock;
 use crate::model::Kind;
 
 pub use openapi::{fingerprint, openapi_document};
-pub use protobuf::{Envelope, ProtobufError, decode_protobuf, is_protobuf};
+pub use protobuf::{ProtobufError, decode_protobuf};
 
 const FIELDS: &str = include_str!("fields.txt");
 
 /// Where each message is. Six hundred entries: what every write asks for is worth 40 kB.
 static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
-    let mut found = HashMap::new();
+    let (mut found, mut line) = (HashMap::new(), 0);
     let mut rest = FIELDS;
     while let Some((head, after)) = rest.split_once('\n') {
         let (name, marks) = head.split_once(' ').unwrap_or((head, ""));
         let fields = after.split_inclusive('\n').take_while(|line| line.starts_with(' '));
         let end = fields.map(str::len).sum();
         let (body, next) = after.split_at(end);
-        found.insert(name, Message { name, marks, body });
+        found.insert(
+            name,
+            Message {
+                name,
+                line,
+                marks,
+                body,
+            },
+        );
+        line += 1 + body.lines().count();
         rest = next;
     }
     found
@@ -41,6 +50,8 @@ static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
 pub struct Message {
     /// Its full name, `k8s.io.api.core.v1.Pod`.
     pub name: &'static str,
+    /// Where it stands in the table; its description stands in the same line of theirs.
+    line: usize,
     marks: &'static str,
     /// The lines of its fields.
     body: &'static str,

@@ -3,18 +3,25 @@
 //! Written piece by piece into the answer's bytes; what a document needs besides (the descriptions, half a megabyte) is unpacked for as
 //! long as that takes. Clients keep documents by their fingerprint, so this happens once for each of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
 use super::{FIELDS, Field, Message, Shape};
-use crate::model::Kind;
+use crate::model::{KINDS, Kind};
 
 const DESCRIPTIONS: &[u8] = include_bytes!("descriptions.zst");
 
 /// What changes when any document changes: a part of their addresses.
-pub fn fingerprint(kinds: &[Kind]) -> String {
+pub fn fingerprint() -> &'static str {
+    // A binary's documents are always the same, and what they are made of is large.
+    static FINGERPRINT: LazyLock<String> = LazyLock::new(|| fingerprint_of(KINDS));
+    &FINGERPRINT
+}
+
+fn fingerprint_of(kinds: &[Kind]) -> String {
     let mut hasher = DefaultHasher::new();
     FIELDS.hash(&mut hasher);
     DESCRIPTIONS.hash(&mut hasher);
@@ -65,11 +72,11 @@ fn write(document: &mut Vec<u8>, value: &Value) {
 
 fn add_messages<'k>(kinds: impl Iterator<Item = &'k Kind> + Clone, add: &mut impl FnMut(&str, &Value)) {
     let unpacked = zstd::decode_all(DESCRIPTIONS).expect("was packed when it was made");
-    let texts = Texts::new(std::str::from_utf8(&unpacked).expect("is text"));
-    for name in reachable(kinds.clone().filter_map(Message::of)) {
-        let message = Message::named(name).expect("was reached");
-        let of = kinds.clone().find(|kind| Message::of(kind) == Some(message));
-        let mut schema = message_schema(message, of, &texts.of_message(message));
+    let texts = Texts(std::str::from_utf8(&unpacked).expect("is text").lines().collect());
+    let roots: Vec<_> = kinds.filter_map(|kind| Some((Message::of(kind)?, kind))).collect();
+    for (name, message) in reachable(roots.iter().map(|(root, _)| *root)) {
+        let kind = roots.iter().find(|(root, _)| *root == message).map(|(_, kind)| *kind);
+        let mut schema = message_schema(message, kind, &texts.at(message.line));
         if schema.get("type") == Some(&json!("object")) {
             add_fields(&mut schema, message, &texts);
         }
@@ -78,46 +85,26 @@ fn add_messages<'k>(kinds: impl Iterator<Item = &'k Kind> + Clone, add: &mut imp
 }
 
 /// Descriptions, by the line that they describe.
-struct Texts<'t> {
-    lines: Vec<&'t str>,
-    /// A message's name to its line.
-    places: HashMap<&'static str, usize>,
-}
+struct Texts<'t>(Vec<&'t str>);
 
 impl<'t> Texts<'t> {
-    fn new(unpacked: &'t str) -> Self {
-        let heads = FIELDS.lines().enumerate().filter(|(_, line)| !line.starts_with(' '));
-        Self {
-            lines: unpacked.lines().collect(),
-            places: heads
-                .map(|(place, line)| (line.split(' ').next().unwrap_or(line), place))
-                .collect(),
-        }
-    }
-
     fn at(&self, line: usize) -> String {
-        let text = self.lines.get(line).copied().unwrap_or_default();
+        let text = self.0.get(line).copied().unwrap_or_default();
         text.replace("\\n", "\n").replace("\\\\", "\\")
     }
 
-    fn of_message(&self, message: Message) -> String {
-        self.at(self.places[message.name])
-    }
-
     fn of_fields(&self, message: Message) -> impl Iterator<Item = (Field, String)> {
-        let first = self.places[message.name] + 1;
-        message
-            .fields()
-            .enumerate()
-            .map(move |(place, field)| (field, self.at(first + place)))
+        (message.line + 1..)
+            .zip(message.fields())
+            .map(|(line, field)| (field, self.at(line)))
     }
 }
 
-/// The messages, and all that their fields name.
-fn reachable(roots: impl Iterator<Item = Message>) -> BTreeSet<&'static str> {
-    let (mut found, mut todo) = (BTreeSet::new(), roots.collect::<Vec<_>>());
+/// The messages, and all that their fields name, by their names.
+fn reachable(roots: impl Iterator<Item = Message>) -> BTreeMap<&'static str, Message> {
+    let (mut found, mut todo) = (BTreeMap::new(), roots.collect::<Vec<_>>());
     while let Some(message) = todo.pop() {
-        if found.insert(message.name) {
+        if found.insert(message.name, message).is_none() {
             todo.extend(message.fields().filter_map(Field::message));
         }
     }
@@ -274,8 +261,10 @@ fn path(kind: &Kind) -> (String, Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::model::{KINDS, kind};
+    use crate::model::kind;
 
     #[test]
     fn descriptions_stand_beside_the_lines_that_they_describe() {

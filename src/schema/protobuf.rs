@@ -45,18 +45,12 @@ pub enum ProtobufError {
 type Result<T> = std::result::Result<T, ProtobufError>;
 
 /// An object's kind, and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope<'a> {
-    /// Its `apiVersion`; may be empty.
-    pub api_version: String,
-    /// Its `kind`; may be empty.
-    pub kind: String,
+struct Envelope<'a> {
+    /// May be empty.
+    api_version: String,
+    /// May be empty.
+    kind: String,
     raw: &'a [u8],
-}
-
-/// Whether bytes begin as an object in protobuf.
-pub fn is_protobuf(bytes: &[u8]) -> bool {
-    bytes.starts_with(MAGIC)
 }
 
 impl<'a> Envelope<'a> {
@@ -64,7 +58,7 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// When there is none, or it is broken.
-    pub fn open(bytes: &'a [u8]) -> Result<Self> {
+    fn open(bytes: &'a [u8]) -> Result<Self> {
         let body = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NoEnvelope)?;
         let mut envelope = Self {
             api_version: String::new(),

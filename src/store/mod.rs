@@ -5,6 +5,7 @@
 //! [`Store::durable`]. The room knows what every object has (`metadata`, `status`, finalizers, grace) and nothing of what single
 //! kinds mean; defaults and validation are `admit`'s.
 
+mod deletion;
 mod journal;
 mod state;
 #[cfg(test)]
@@ -33,6 +34,8 @@ use state::State;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Writes are planned and answered, and change nothing.
+    is_dry: bool,
 }
 
 struct Inner {
@@ -63,7 +66,7 @@ impl Store {
         Ok(Self::with(journal, state, clock))
     }
 
-    /// A store that forgets: for tests and dry runs.
+    /// A store that forgets: for tests.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
         Self::with(Journal::none(), State::empty(), clock)
     }
@@ -77,6 +80,16 @@ impl Store {
                 journal,
                 clock,
             }),
+            is_dry: false,
+        }
+    }
+
+    /// The same store for a dry run: a write is refused or answered as it would be, and changes nothing.
+    #[must_use]
+    pub fn dry(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            is_dry: true,
         }
     }
 

@@ -46,6 +46,25 @@ fn a_write_that_changes_nothing_is_not_a_write() {
 }
 
 #[test]
+fn a_dry_store_answers_as_the_write_would_and_changes_nothing() {
+    let store = store();
+    let pod = store.create(pod("a")).expect("free name");
+    let dry = store.dry();
+    let again = dry.create(object("Pod", "a"));
+    assert_eq!(again.expect_err("taken"), StoreError::AlreadyExists(pod.key().clone()));
+    assert!(!dry.create(object("Pod", "b")).expect("free name").uid().is_empty());
+    let stale = |object: &mut Object| drop(object.metadata_mut().insert("resourceVersion".into(), "1".into()));
+    assert!(matches!(dry.update(pod.key(), stale), Err(StoreError::Conflict { .. })));
+    let changed = dry.update(pod.key(), |object| object.value_mut()["spec"]["x"] = json!(1));
+    assert_eq!(changed.expect("it is there").object.generation(), 2);
+    let deleted = dry.delete(pod.key(), &DeleteOptions::default());
+    assert!(matches!(deleted, Ok(Deleted::Pending(marked)) if marked.is_deleting()));
+    assert!(matches!(dry.delete(pod.key(), &grace(0)), Ok(Deleted::Gone(_))));
+    assert_eq!(store.resource_version(), pod.resource_version());
+    assert_eq!(store.list(pod.kind(), None).items, [pod]);
+}
+
+#[test]
 fn status_and_spec_are_written_apart() {
     let store = store();
     let created = store.create(pod("a")).expect("free name");
@@ -236,8 +255,8 @@ fn some_namespaces_stay_whoever_deletes_them() {
     let refused = StoreError::Immortal(default.clone());
     let options = DeleteOptions::default();
     assert_eq!(store.delete(&default, &options).err(), Some(refused.clone()));
-    assert_eq!(store.check_delete(&default, &options).err(), Some(refused));
-    assert!(store.check_delete(&shop, &options).is_ok());
+    assert_eq!(store.dry().delete(&default, &options).err(), Some(refused));
+    assert!(store.dry().delete(&shop, &options).is_ok());
     assert!(store.get(&shop).is_some(), "a question deletes nothing");
     assert!(store.delete(&shop, &options).is_ok());
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use jiff::Timestamp;
 
 use super::Store;
-use super::state::{Change, State};
+use super::deletion::{deletable, is_held, plan_deletion, waits_for_containers};
+use super::state::State;
 use crate::model::{Key, Object, object_time};
 
 /// Why a write was refused.
@@ -97,7 +97,7 @@ impl Store {
     /// [`StoreError::AlreadyExists`], [`StoreError::Terminating`].
     pub fn create(&self, object: Object) -> Result<Arc<Object>, StoreError> {
         let now = self.inner.clock.now();
-        self.write(|state| {
+        let done = self.write(|state| {
             let key = object.key().clone();
             if state.get(&key).is_some() {
                 return Err(StoreError::AlreadyExists(key));
@@ -105,9 +105,9 @@ impl Store {
             if is_namespace_terminating(state, &key) {
                 return Err(StoreError::Terminating(key));
             }
-            let change = state.put(prepare_create(object, now));
-            Ok((change.object.clone(), Some(change)))
-        })
+            Ok(Plan::Put(prepare_create(object, now)))
+        });
+        Ok(done?.object)
     }
 
     /// Changes an object's desired state: `change` gets the present object and edits it. What belongs to the system (status, uid,
@@ -140,31 +140,23 @@ impl Store {
         })
     }
 
-    /// The object that a delete would be about; what [`Store::delete`] would refuse is refused.
-    ///
-    /// # Errors
-    /// As [`Store::delete`].
-    pub fn check_delete(&self, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
-        deletable(&self.lock(), key, options)
-    }
-
     /// Deletes an object as its kind wants it: a running pod is marked and ends first, finalizers are waited for.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Immortal`], [`StoreError::Conflict`] when a precondition does not hold.
     pub fn delete(&self, key: &Key, options: &DeleteOptions) -> Result<Deleted, StoreError> {
         let now = self.inner.clock.now();
-        self.write(|state| {
+        let done = self.write(|state| {
             let old = deletable(state, key, options)?;
-            let Some(marked) = plan_deletion(&old, options, now) else {
-                let change = state.remove(key).expect("it was there under this lock");
-                return Ok((Deleted::Gone(change.object.clone()), Some(change)));
-            };
-            if marked == *old {
-                return Ok((Deleted::Pending(old), None));
-            }
-            let change = state.put(marked);
-            Ok((Deleted::Pending(change.object.clone()), Some(change)))
+            Ok(match plan_deletion(&old, options, now) {
+                None => Plan::Remove(old),
+                Some(marked) if marked == *old => Plan::Keep(old),
+                Some(marked) => Plan::Put(marked),
+            })
+        })?;
+        Ok(match done.effect {
+            Effect::Gone => Deleted::Gone(done.object),
+            Effect::None | Effect::There => Deleted::Pending(done.object),
         })
     }
 
@@ -196,7 +188,7 @@ impl Store {
         change: impl FnOnce(&mut Object),
         prepare: fn(&Object, Object) -> Result<Object, StoreError>,
     ) -> Result<Written, StoreError> {
-        self.write(|state| {
+        let done = self.write(|state| {
             let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
             let mut new = Object::clone(&old);
             change(&mut new);
@@ -209,64 +201,80 @@ impl Store {
             }
             let new = prepare(&old, new)?;
             if new == *old {
-                return Ok((
-                    Written {
-                        object: old,
-                        changed: false,
-                    },
-                    None,
-                ));
+                return Ok(Plan::Keep(old));
             }
             // The last finalizer of a dying object went: the object goes with it.
             let is_over = new.is_deleting() && !is_held(&new) && is_held(&old);
-            let change = if is_over && !waits_for_containers(&new) {
-                state.remove(key).expect("it was there under this lock")
-            } else {
-                state.put(new)
-            };
-            Ok((
-                Written {
-                    object: change.object.clone(),
-                    changed: true,
-                },
-                Some(change),
-            ))
+            let is_gone = is_over && !waits_for_containers(&new);
+            Ok(if is_gone { Plan::Remove(old) } else { Plan::Put(new) })
+        })?;
+        Ok(Written {
+            changed: done.effect != Effect::None,
+            object: done.object,
         })
     }
 
-    /// Runs one write under the lock, journals its change in order and rings the bell after the lock is free.
-    fn write<T>(
-        &self,
-        write: impl FnOnce(&mut State) -> Result<(T, Option<Change>), StoreError>,
-    ) -> Result<T, StoreError> {
+    /// Plans one write and carries it out, under one lock: journals it in order and rings the bell after the lock is free. A dry
+    /// store leaves it at the plan.
+    fn write(&self, plan: impl FnOnce(&State) -> Result<Plan, StoreError>) -> Result<Done, StoreError> {
         let mut state = self.lock();
-        let (outcome, change) = write(&mut state)?;
-        if let Some(change) = &change {
-            self.inner.journal.append(change);
+        let plan = plan(&state)?;
+        if self.is_dry {
+            return Ok(plan.imagined());
         }
+        let (change, effect) = match plan {
+            Plan::Keep(_) => return Ok(plan.imagined()),
+            Plan::Put(object) => (state.put(object), Effect::There),
+            Plan::Remove(object) => {
+                let change = state.remove(object.key());
+                (change.expect("it was there under this lock"), Effect::Gone)
+            }
+        };
+        self.inner.journal.append(&change);
         let newest = state.resource_version();
         drop(state);
-        if change.is_some() {
-            self.inner.newest.send_if_modified(|seen| {
-                let is_newer = *seen < newest;
-                *seen = (*seen).max(newest);
-                is_newer
-            });
-        }
-        Ok(outcome)
+        self.inner.newest.send_if_modified(|seen| {
+            let is_newer = *seen < newest;
+            *seen = (*seen).max(newest);
+            is_newer
+        });
+        Ok(Done {
+            object: change.object,
+            effect,
+        })
     }
 }
 
-/// Namespaces that stay (`NamespaceLifecycle` admission, `immortalNamespaces`).
-const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// What a write comes to, decided before anything changes.
+enum Plan {
+    Keep(Arc<Object>),
+    Put(Object),
+    Remove(Arc<Object>),
+}
 
-fn deletable(state: &State, key: &Key, options: &DeleteOptions) -> Result<Arc<Object>, StoreError> {
-    if key.kind().kind == "Namespace" && IMMORTAL.contains(&key.name.as_str()) {
-        return Err(StoreError::Immortal(key.clone()));
+impl Plan {
+    /// What would be done by it, but for the resourceVersion that only a write has.
+    fn imagined(self) -> Done {
+        let (object, effect) = match self {
+            Self::Keep(object) => (object, Effect::None),
+            Self::Put(object) => (Arc::new(object), Effect::There),
+            Self::Remove(object) => (object, Effect::Gone),
+        };
+        Done { object, effect }
     }
-    let old = state.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
-    check_precondition(&old, &options.precondition)?;
-    Ok(old)
+}
+
+/// A write that was carried out.
+struct Done {
+    object: Arc<Object>,
+    effect: Effect,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    There,
+    Gone,
 }
 
 fn is_namespace_terminating(state: &State, key: &Key) -> bool {
@@ -279,7 +287,7 @@ fn is_namespace_terminating(state: &State, key: &Key) -> bool {
 }
 
 /// Kinds whose `spec` is what was asked for count its changes; upstream does not count those of data.
-fn keeps_generation(object: &Object) -> bool {
+pub(super) fn keeps_generation(object: &Object) -> bool {
     object.at("/spec").is_some()
 }
 
@@ -363,89 +371,4 @@ fn copy_field(from: &Object, to: &mut Object, field: &str) {
         Some(value) => whole.insert(field.to_owned(), value.clone()),
         None => whole.remove(field),
     };
-}
-
-fn check_precondition(object: &Object, wanted: &Precondition) -> Result<(), StoreError> {
-    let checks = [("UID", &wanted.uid, object.uid()), {
-        let have = object.text("/metadata/resourceVersion");
-        ("ResourceVersion", &wanted.resource_version, have)
-    }];
-    for (what, wanted, have) in checks {
-        if let Some(wanted) = wanted.as_deref().filter(|w| *w != have) {
-            let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({have})");
-            return Err(StoreError::Conflict {
-                key: object.key().clone(),
-                why,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// What a deletion makes of the object: marked, or `None` when it is to go at once.
-fn plan_deletion(old: &Object, options: &DeleteOptions, now: Timestamp) -> Option<Object> {
-    let grace = plan_grace(old, options);
-    let finalizer = match options.propagation {
-        Propagation::Background => None,
-        Propagation::Foreground => Some("foregroundDeletion"),
-        Propagation::Orphan => Some("orphan"),
-    };
-    let mut marked = Object::clone(old);
-    if let Some(finalizer) = finalizer.filter(|f| !old.is_deleting() && !old.finalizers().contains(f)) {
-        let finalizers = marked.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
-        finalizers
-            .as_array_mut()
-            .into_iter()
-            .for_each(|list| list.push(finalizer.into()));
-    }
-    if grace == 0 && !is_held(&marked) {
-        return None;
-    }
-    mark(&mut marked, old, grace, now);
-    Some(marked)
-}
-
-/// Seconds until a deletion takes effect. It only shrinks.
-fn plan_grace(old: &Object, options: &DeleteOptions) -> i64 {
-    if !waits_for_containers(old) {
-        return 0;
-    }
-    let own = old.number("/spec/terminationGracePeriodSeconds").unwrap_or(30);
-    let asked = options.grace_seconds.map_or(own, |s| if s < 0 { 1 } else { s });
-    old.number("/metadata/deletionGracePeriodSeconds")
-        .map_or(asked, |present| present.min(asked))
-}
-
-/// Whether it is a pod that the node may have started: its end takes time. Every pod is on this node, so every pod is.
-fn waits_for_containers(object: &Object) -> bool {
-    object.kind().kind == "Pod"
-}
-
-/// Whether something must let go of it before it can be removed. Finalizers stand in `metadata`, but for kinds older than those
-/// there (Namespace) in `spec`.
-fn is_held(object: &Object) -> bool {
-    let in_spec = object.at("/spec/finalizers").and_then(Value::as_array);
-    !object.finalizers().is_empty() || in_spec.is_some_and(|list| !list.is_empty())
-}
-
-fn mark(marked: &mut Object, old: &Object, grace: i64, now: Timestamp) {
-    let deadline = now
-        .saturating_add(SignedDuration::from_secs(grace))
-        .expect("a duration of seconds has no units to refuse");
-    let deadline = old
-        .deletion_timestamp()
-        .map_or(deadline, |present| present.min(deadline));
-    let is_shorter = old
-        .number("/metadata/deletionGracePeriodSeconds")
-        .is_none_or(|present| grace < present);
-    if is_shorter {
-        let generation = old.generation();
-        let counts = !old.is_deleting() && keeps_generation(old);
-        let metadata = marked.metadata_mut();
-        metadata.insert("deletionTimestamp".into(), object_time(deadline).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-        if counts {
-            metadata.insert("generation".into(), (generation + 1).into());
-        }
-    }
 }

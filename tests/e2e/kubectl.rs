@@ -12,7 +12,7 @@ use crate::home::{Home, Output};
 use crate::manifest::{config_map, deployment, documents, pod};
 
 /// A kubectl, pointed at a home's node.
-struct Kubectl<'h> {
+pub struct Kubectl<'h> {
     home: &'h Home,
     program: PathBuf,
     /// Its minor version.
@@ -55,7 +55,7 @@ fn minor(program: &Path) -> Option<u32> {
 }
 
 /// Runs a test with each kubectl there is, on one node.
-fn with_each(home: &Home, test: impl Fn(&Kubectl<'_>)) {
+pub fn with_each(home: &Home, test: impl Fn(&Kubectl<'_>)) {
     home.must("get nodes");
     let programs = programs();
     if programs.is_empty() {
@@ -69,7 +69,7 @@ fn with_each(home: &Home, test: impl Fn(&Kubectl<'_>)) {
 }
 
 impl Kubectl<'_> {
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(words)
@@ -82,7 +82,7 @@ impl Kubectl<'_> {
         command
     }
 
-    fn run(&self, line: &str) -> Output {
+    pub fn run(&self, line: &str) -> Output {
         let words: Vec<&str> = line.split_whitespace().collect();
         let output = self.command(&words).output().expect("kubectl runs");
         Output {
@@ -92,7 +92,7 @@ impl Kubectl<'_> {
         }
     }
 
-    fn must(&self, line: &str) -> String {
+    pub fn must(&self, line: &str) -> String {
         let output = self.run(line);
         assert_eq!(
             output.code, 0,

@@ -1,7 +1,7 @@
 //! `exec`, `attach`, `logs` and `cp`: the streams between a container and whoever asks.
 
-use std::io::{Read, Write};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Output, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::home::Home;
 use crate::images::load_busybox;
+use crate::kubectl::with_each;
 use crate::manifest::{container, documents, job, pod};
 
 #[test]
@@ -48,6 +49,18 @@ fn exec_gives_a_terminal_of_the_callers_size() {
     let home = Home::new();
     let shell = load_busybox(&home, "sleep 1000");
     home.must(format!("watch --once {}", home.file("a.yaml", shell)));
+    in_a_terminal(&home, &mut |script| {
+        home.command(["exec", "-it", "shell", "--", "sh", "-c", script])
+    });
+    with_each(&home, |kubectl| {
+        in_a_terminal(&home, &mut |script| {
+            kubectl.command(&["exec", "-it", "shell", "--", "sh", "-c", script])
+        });
+    });
+}
+
+/// Runs what `exec` makes of a script in a terminal of 33 lines, and types on it.
+fn in_a_terminal(home: &Home, exec: &mut dyn FnMut(&str) -> Command) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&terminal)
         .and_then(|()| unlockpt(&terminal))
@@ -67,7 +80,7 @@ fn exec_gives_a_terminal_of_the_callers_size() {
         .expect("opens");
     let stream = || Stdio::from(side.try_clone().expect("a descriptor"));
     let script = "test -t 0 && test -t 1; echo tty=$?; until [ \"$(stty size)\" = '33 77' ]; do :; done; echo sized; read word; echo got-$word";
-    let mut command = home.command(["exec", "-it", "shell", "--", "sh", "-c", script]);
+    let mut command = exec(script);
     let mut child = home.spawn(command.stdin(stream()).stdout(stream()).stderr(stream()));
     drop((side, command));
     let mut terminal = std::fs::File::from(terminal);
@@ -84,6 +97,37 @@ fn exec_gives_a_terminal_of_the_callers_size() {
         "{seen}"
     );
     assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn kubectl_passes_codes_and_streams_on_and_copies() {
+    let home = Home::new();
+    home.start(documents([
+        load_busybox(&home, "sleep 1000"),
+        pod("count", "count --interval 50"),
+    ]));
+    let big = home.file("big", "0123456789abcdef".repeat(1 << 16));
+    with_each(&home, |kubectl| {
+        let ended = kubectl.command(&["exec", "-i", "shell", "--", "sh", "-c", "cat; echo err >&2; exit 3"]);
+        let output = with_input(ended, &big);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(output.stdout.len() == 1 << 20 && said.starts_with("err\n"), "{said}");
+        let back = home.path("../files/back");
+        kubectl.must(&format!("cp {big} shell:/tmp/copy"));
+        kubectl.must(&format!("cp shell:/tmp/copy {}", back.display()));
+        assert!(std::fs::read(&back).expect("copied") == std::fs::read(&big).expect("is there"));
+        let mut attached = home.spawn(&mut kubectl.command(&["attach", "count"]));
+        let mut lines = BufReader::new(attached.stdout.take().expect("is piped")).lines();
+        let line = lines.next().expect("a line").expect("is text");
+        assert!(line.parse::<u64>().is_ok(), "{line}");
+        attached.kill().and_then(|()| attached.wait()).expect("it ends");
+    });
+}
+
+fn with_input(mut command: Command, path: &str) -> Output {
+    let file = std::fs::File::open(path).expect("is there");
+    command.stdin(file).output().expect("runs")
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl fmt::Display for Conflicts {
     }
 }
 
-/// Applies `config` for a manager to the object as it is.
+/// Applies `config` to the object as it is, for a manager: its name, and the subresource by which it writes (`status`, or none).
 ///
 /// # Guarantees
 /// Applying the same again returns `live` unchanged, times included.
@@ -84,7 +84,7 @@ impl fmt::Display for Conflicts {
 pub fn apply(
     live: Option<&Value>,
     config: &Value,
-    manager: &str,
+    (manager, subresource): (&str, &str),
     force: bool,
     now: Timestamp,
 ) -> Result<Value, Conflicts> {
@@ -94,11 +94,11 @@ pub fn apply(
     }
     let empty = Value::Object(serde_json::Map::new());
     let (live, schema) = (live.unwrap_or(&empty), Schema::of(&config));
-    let mut mine = Manager::new(manager, Operation::Apply, &config, "", now);
+    let mut mine = Manager::new(manager, Operation::Apply, &config, subresource, now);
     mine.fields = owned(fields_of(&config, &schema));
     let (before, mut others): (Vec<Manager>, Vec<Manager>) = managers_of(live).into_iter().partition(|other| {
         // A manager that applies in another version of the API is still the same one.
-        (other.name.as_str(), other.operation, other.subresource.as_str()) == (manager, Operation::Apply, "")
+        (other.name.as_str(), other.operation, other.subresource.as_str()) == (manager, Operation::Apply, subresource)
     });
     let mut merged = merge::merge(live, &config, &schema);
     let taken = owned(changed(live, &merged, &schema));

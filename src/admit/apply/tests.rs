@@ -15,7 +15,7 @@ fn pod(containers: Value) -> Value {
 }
 
 fn applied(live: Option<&Value>, config: &Value, manager: &str) -> Value {
-    apply(live, config, manager, false, at(1)).expect("no conflict")
+    apply(live, config, (manager, ""), false, at(1)).expect("no conflict")
 }
 
 /// An object without its books.
@@ -49,7 +49,24 @@ fn the_first_apply_makes_the_object_and_owns_what_it_names() {
 fn the_same_again_changes_nothing_not_even_the_time() {
     let config = pod(json!([{"name": "c", "image": "i"}]));
     let object = applied(None, &config, "files");
-    assert_eq!(apply(Some(&object), &config, "files", false, at(99)), Ok(object));
+    assert_eq!(apply(Some(&object), &config, ("files", ""), false, at(99)), Ok(object));
+}
+
+#[test]
+fn whoever_reports_owns_the_report_apart_from_what_was_asked_for() {
+    let asked = applied(None, &deployment(json!({"replicas": 1})), "files");
+    let mut report = deployment(Value::Null);
+    report.as_object_mut().expect("an object").remove("spec");
+    report["status"] = json!({"replicas": 1});
+    let reported = apply(Some(&asked), &report, ("files", "status"), false, at(2)).expect("no conflict");
+    assert_eq!(
+        (&reported["spec"], &reported["status"]),
+        (&asked["spec"], &report["status"])
+    );
+    let managers = reported["metadata"]["managedFields"].as_array().map(Vec::len);
+    assert_eq!(managers, Some(2));
+    let again = apply(Some(&reported), &report, ("files", "status"), false, at(3));
+    assert_eq!(again, Ok(reported));
 }
 
 #[test]
@@ -124,13 +141,26 @@ fn another_value_of_anothers_field_is_a_conflict_that_names_them() {
     let mut scaled = live.clone();
     scaled["spec"]["replicas"] = json!(5);
     let live = track_update(Some(&live), &scaled, "kubectl", "scale", at(2));
-    let conflicts =
-        apply(Some(&live), &deployment(json!({"replicas": 2})), "files", false, at(3)).expect_err("conflict");
+    let conflicts = apply(
+        Some(&live),
+        &deployment(json!({"replicas": 2})),
+        ("files", ""),
+        false,
+        at(3),
+    )
+    .expect_err("conflict");
     assert_eq!(
         conflicts.to_string(),
         "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1 at 1970-01-01T00:00:02Z: .spec.replicas"
     );
-    let object = apply(Some(&live), &deployment(json!({"replicas": 2})), "files", true, at(3)).expect("forced");
+    let object = apply(
+        Some(&live),
+        &deployment(json!({"replicas": 2})),
+        ("files", ""),
+        true,
+        at(3),
+    )
+    .expect("forced");
     assert_eq!(object["spec"]["replicas"], 2);
     assert_eq!(
         shown(object.clone())["metadata"]["managedFields"]
@@ -146,7 +176,7 @@ fn several_conflicts_are_listed_by_manager() {
     let conflicts = apply(
         Some(&live),
         &deployment(json!({"replicas": 3, "minReadySeconds": 2})),
-        "two",
+        ("two", ""),
         false,
         at(2),
     )
@@ -246,10 +276,10 @@ proptest::proptest! {
     fn apply_is_idempotent(configs in proptest::collection::vec((0..2_usize, config()), 1..6)) {
         let mut live = None;
         for (manager, config) in &configs {
-            live = Some(apply(live.as_ref(), config, ["one", "two"][*manager], true, at(1)).expect("forced"));
+            live = Some(apply(live.as_ref(), config, (["one", "two"][*manager], ""), true, at(1)).expect("forced"));
         }
         let (manager, config) = configs.last().expect("not empty");
-        let again = apply(live.as_ref(), config, ["one", "two"][*manager], true, at(9)).expect("forced");
+        let again = apply(live.as_ref(), config, (["one", "two"][*manager], ""), true, at(9)).expect("forced");
         proptest::prop_assert_eq!(Some(&again), live.as_ref());
     }
 
@@ -258,7 +288,7 @@ proptest::proptest! {
     fn with_one_manager_the_object_is_its_config(configs in proptest::collection::vec(config(), 1..6)) {
         let mut live = None;
         for config in &configs {
-            live = Some(apply(live.as_ref(), config, "one", false, at(1)).expect("no other manager"));
+            live = Some(apply(live.as_ref(), config, ("one", ""), false, at(1)).expect("no other manager"));
         }
         let last = configs.last().expect("not empty");
         proptest::prop_assert_eq!(&bare(live.as_ref().expect("applied"))["spec"], &last["spec"]);

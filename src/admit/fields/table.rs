@@ -61,6 +61,9 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("spec", CLAIM)]),
     ("", "PersistentVolume", &[("", OBJECT), ("spec", PERSISTENT_VOLUME)]),
     ("storage.k8s.io", "StorageClass", &[("", OBJECT), ("", STORAGE_CLASS)]),
+    // Whoever holds one acts on it.
+    ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
+    // For the others one warning says that nothing acts on the kind.
 ];
 
 const OBJECT: Entries = &[("apiVersion", Honoured), ("kind", Honoured), ("metadata", Honoured)];

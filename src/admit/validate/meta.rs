@@ -109,6 +109,7 @@ fn validate_name(kind: &Kind, metadata: &ObjectMeta, path: &FieldPath, errors: &
         "Namespace" => names::dns_label,
         // Relaxed to RFC 1123 only behind a gate.
         "Service" => names::dns_1035_label,
+        _ if kind.group == "rbac.authorization.k8s.io" => names::path_segment,
         _ => names::dns_subdomain,
     };
     let name = metadata.name.as_deref().unwrap_or_default();

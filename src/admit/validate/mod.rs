@@ -40,7 +40,7 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::ReplicaSet(set) => workload::validate_replica_set(set, &mut errors),
         Typed::ConfigMap(map) => config::validate_config_map(map, &mut errors),
         Typed::Secret(secret) => config::validate_secret(secret, &mut errors),
-        Typed::Namespace(_) => {}
+        Typed::Namespace(_) | Typed::Stored(_) => {}
         Typed::Service(service) => service::validate_service(service, &spec, &mut errors),
         Typed::Endpoints(object) => endpoints::validate_endpoints(object, &mut errors),
         Typed::EndpointSlice(slice) => endpoints::validate_slice(slice, &mut errors),
@@ -95,7 +95,9 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
             endpoints::validate_slice_update(new, old, &mut errors);
         }
-        (Typed::Namespace(_), Typed::Namespace(_)) | (Typed::Endpoints(_), Typed::Endpoints(_)) => {}
+        (Typed::Namespace(_), Typed::Namespace(_))
+        | (Typed::Endpoints(_), Typed::Endpoints(_))
+        | (Typed::Stored(_), Typed::Stored(_)) => {}
         _ => errors.push(FieldError::invalid(
             &FieldPath::of(&["kind"]),
             &"",

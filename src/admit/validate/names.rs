@@ -42,6 +42,16 @@ pub fn dns_1035_label(text: &str) -> Vec<String> {
     wrong
 }
 
+/// What may stand between two slashes of a path (`path.IsValidPathSegmentName`): names of roles.
+pub fn path_segment(text: &str) -> Vec<String> {
+    let whole = [".", ".."].into_iter().filter(|word| text == *word);
+    let parts = ['/', '%'].into_iter().filter(|part| text.contains(*part));
+    let whole = whole.map(|word| format!("may not be '{word}'"));
+    whole
+        .chain(parts.map(|part| format!("may not contain '{part}'")))
+        .collect()
+}
+
 /// A qualified name: `[prefix/]name`, as the keys of labels and annotations are.
 pub fn qualified_name(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();

@@ -53,7 +53,7 @@ pub fn patch(
     match how {
         PatchType::Json => json_patch(key, value, patch),
         PatchType::Merge => {
-            merge(value, patch);
+            json_patch::merge(value, &patch);
             Ok(())
         }
         PatchType::Strategic => {
@@ -100,25 +100,6 @@ fn json_patch(key: &Key, value: &mut Value, patch: Value) -> Result<(), ApiError
         })?;
     }
     Ok(())
-}
-
-/// RFC 7386.
-fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let fields = target.as_object_mut().expect("made one above");
-    for (name, value) in patch {
-        if value.is_null() {
-            fields.remove(&name);
-        } else {
-            merge(fields.entry(name).or_insert(Value::Null), value);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -149,14 +149,9 @@ fn merge_field(
                 *slot = json!({});
             }
             let inner = slot.as_object_mut().expect("made one above");
-            match field.filter(|field| field.shape == Shape::Map).and_then(Field::message) {
-                // The patch's names are keys here, each with a value of the same type.
-                Some(message) => merge_entries(inner, patch, message)?,
-                None => {
-                    let message = field.filter(|field| field.shape == Shape::One).and_then(Field::message);
-                    merge_fields(inner, patch, message)?;
-                }
-            }
+            // No map of Kubernetes' has structs for values, so what stands in one is merged as it is.
+            let message = field.filter(|field| field.shape == Shape::One).and_then(Field::message);
+            merge_fields(inner, patch, message)?;
         }
         Value::Array(items) if is_merged("merge") => {
             let before = match present.remove(&name) {
@@ -175,17 +170,6 @@ fn merge_field(
         }
         other => {
             present.insert(name, other);
-        }
-    }
-    Ok(())
-}
-
-fn merge_entries(present: &mut Fields, patch: Fields, message: Message) -> Result {
-    for (key, value) in patch {
-        match value {
-            Value::Null => drop(present.remove(&key)),
-            value @ Value::Object(_) => merge(present.entry(key).or_insert_with(|| json!({})), value, message)?,
-            other => drop(present.insert(key, other)),
         }
     }
     Ok(())
@@ -320,6 +304,16 @@ mod tests {
             pod_spec(json!({}), unheard),
             Err(StrategicError::UnknownDirective(_))
         ));
+    }
+
+    #[test]
+    fn directives_hold_in_maps_of_any_names_too() {
+        let present = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
+        let patch = json!({"limits": {"$patch": "replace", "cpu": "1"}});
+        let container = Message::named("k8s.io.api.core.v1.ResourceRequirements").expect("in the table");
+        let mut merged = present;
+        merge(&mut merged, patch, container).expect("merges");
+        assert_eq!(merged, json!({"limits": {"cpu": "1"}}));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Writer;
 use crate::admit;
 use crate::api::body::{self, Answer, Body};
-use crate::api::error::{ApiError, Cause};
+use crate::api::error::ApiError;
 use crate::api::patch::{PatchType, patch};
 use crate::applier::{self, Outcome};
 use crate::model::{Key, Object};
@@ -33,19 +33,22 @@ impl Writer<'_> {
         let key = self.target.key()?;
         let mut value = self.decode(bytes)?;
         self.place(&mut value, Some(&key))?;
-        let live = self.live(&key)?;
         let uid = value
             .pointer("/metadata/uid")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        if !uid.is_empty() && uid != live.uid() {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                live.uid()
-            );
-            return Err(StoreError::Conflict { key, why }.into());
-        }
-        self.replace(&live, value).map(Replaced::answer)
+        let replaced = self.with_retries(&key, |live| {
+            if !uid.is_empty() && uid != live.uid() {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    live.uid()
+                );
+                let key = key.clone();
+                return Err(StoreError::Conflict { key, why }.into());
+            }
+            self.replace(live, value.clone())
+        });
+        replaced.map(Replaced::answer)
     }
 
     pub(super) fn patch(&self, bytes: &[u8]) -> Answer {
@@ -65,12 +68,9 @@ impl Writer<'_> {
     /// How a patch is to be read.
     pub(super) fn patch_type(&self) -> Result<PatchType, ApiError> {
         if self.query.flag("force") {
-            let cause = Cause {
-                reason: "FieldValueForbidden".to_owned(),
-                message: "Forbidden: may not be specified for non-apply patch".to_owned(),
-                field: "force".to_owned(),
-            };
-            return Err(ApiError::invalid_options("PatchOptions", vec![cause]));
+            let message = "Forbidden: may not be specified for non-apply patch";
+            let reason = "FieldValueForbidden";
+            return Err(ApiError::invalid_option("PatchOptions", "force", reason, message));
         }
         PatchType::of(self.content_type).ok_or_else(|| {
             ApiError::unsupported_media_type(
@@ -82,7 +82,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn live(&self, key: &Key) -> Result<std::sync::Arc<Object>, ApiError> {
-        self.api.store.get(key).ok_or_else(|| ApiError::not_found(key))
+        self.store.get(key).ok_or_else(|| ApiError::not_found(key))
     }
 
     /// Tries a change on the newest object until nobody writes in between. What the client made conditional itself fails the second
@@ -103,40 +103,38 @@ impl Writer<'_> {
         attempt(&*self.live(key)?)
     }
 
-    /// Writes `value` over the object as it was seen, through the gate. A `resourceVersion` in it makes that conditional.
+    /// Writes `value` over the object as it was seen, through the gate. What the gate let through fits that object alone, so nobody may
+    /// have written in between, be there a `resourceVersion` in `value` or not.
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
         let mut warnings = self.settle_fields(&mut value)?;
         warnings.extend(self.warnings(&value, Some(live))?);
         let next = admit::admit(&value, Some(live)).map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
-        if !self.is_dry_run {
-            let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-            let is_conditional = asked.is_some_and(|asked| !asked.is_empty());
-            let write = |object: &mut Object| {
-                if !is_conditional {
-                    next["metadata"]["resourceVersion"] = object.text("/metadata/resourceVersion").into();
-                }
-                *object.value_mut() = next;
-            };
-            let written = match subresource.as_str() {
-                "status" => self.api.store.update_status(live.key(), write)?,
-                _ => self.api.store.update(live.key(), write)?,
-            };
-            next = written.object.value().clone();
+        let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        if asked.unwrap_or_default().is_empty() {
+            next["metadata"]["resourceVersion"] = live.text("/metadata/resourceVersion").into();
         }
-        Ok(Replaced { object: next, warnings })
+        let write = |object: &mut Object| *object.value_mut() = next;
+        let written = match subresource.as_str() {
+            "status" => self.store.update_status(live.key(), write)?,
+            _ => self.store.update(live.key(), write)?,
+        };
+        let object = written.object.value().clone();
+        Ok(Replaced { object, warnings })
     }
 
     /// Refuses what no apply may say.
     fn check_apply(&self, config: &Value) -> Result<(), ApiError> {
         if self.query.text("fieldManager").is_empty() {
-            let cause = Cause {
-                reason: "FieldValueRequired".to_owned(),
-                message: "Required value: is required for apply patch".to_owned(),
-                field: "fieldManager".to_owned(),
-            };
-            return Err(ApiError::invalid_options("PatchOptions", vec![cause]));
+            let message = "Required value: is required for apply patch";
+            let reason = "FieldValueRequired";
+            return Err(ApiError::invalid_option(
+                "PatchOptions",
+                "fieldManager",
+                reason,
+                message,
+            ));
         }
         if config
             .pointer("/metadata/managedFields")
@@ -152,18 +150,23 @@ impl Writer<'_> {
         self.place(&mut config, Some(key))?;
         self.check_namespace()?;
         self.check_apply(&config)?;
+        // What only a request says can't be owned: what is kept of it is.
+        if let ("Secret", Some(fields)) = (key.kind().kind, config.as_object_mut()) {
+            admit::fold_string_data(fields);
+        }
         let mut warnings = self.settle_fields(&mut config)?;
-        let live = self.api.store.get(key);
+        self.keep_writable(&mut config);
+        let live = self.store.get(key);
         warnings.extend(self.warnings(&config, live.as_deref())?);
         let request = applier::Request {
             config: &config,
             key,
             manager: &self.manager,
+            subresource: &self.target.subresource,
             force: self.query.flag("force"),
-            dry_run: self.is_dry_run,
             now: self.api.clock.now(),
         };
-        let applied = applier::apply(&self.api.store, request).map_err(|error| self.not_applied(error))?;
+        let applied = applier::apply(&self.store, request).map_err(|error| self.not_applied(error))?;
         let code = if applied.outcome == Outcome::Created {
             StatusCode::CREATED
         } else {

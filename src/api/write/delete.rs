@@ -8,7 +8,7 @@ use crate::api::body::{self, Answer};
 use crate::api::error::ApiError;
 use crate::api::read::Filter;
 use crate::model::{Key, Object};
-use crate::store::{DeleteOptions, Deleted, Precondition, Propagation, StoreError};
+use crate::store::{DeleteOptions, Deleted, Precondition, Propagation};
 
 /// Kinds whose deletion answers with the object; for others it is a `Status` (the return types of upstream's OpenAPI).
 const ANSWER_THEMSELVES: [&str; 8] = [
@@ -39,7 +39,7 @@ impl Writer<'_> {
         let body = self.delete_body(bytes)?;
         let filter = Filter::of(self.target, self.query)?;
         let mut items = Vec::new();
-        for object in filter.list(&self.api.store).items {
+        for object in filter.list(&self.store).items {
             match self.delete_one(object.key(), &body) {
                 Ok(Deleted::Gone(object) | Deleted::Pending(object)) => items.push(object.value().clone()),
                 // Somebody else was faster.
@@ -48,7 +48,7 @@ impl Writer<'_> {
             }
         }
         let kind = self.target.kind;
-        let version = self.api.store.resource_version().to_string();
+        let version = self.store.resource_version().to_string();
         let list = json!({
             "kind": format!("{}List", kind.kind),
             "apiVersion": kind.api_version(),
@@ -87,13 +87,9 @@ impl Writer<'_> {
     fn delete_one(&self, key: &Key, body: &Value) -> Result<Deleted, ApiError> {
         let options = self.delete_options(body)?;
         let in_body = body.get("dryRun").and_then(Value::as_array);
-        let is_dry_run = self.is_dry_run || in_body.is_some_and(|words| words.iter().any(|word| word == "All"));
-        let deleted: Result<Deleted, StoreError> = if is_dry_run {
-            self.api.store.check_delete(key, &options).map(Deleted::Gone)
-        } else {
-            self.api.store.delete(key, &options)
-        };
-        Ok(deleted?)
+        let is_dry_run = in_body.is_some_and(|words| words.iter().any(|word| word == "All"));
+        let store = if is_dry_run { &self.store.dry() } else { &self.store };
+        Ok(store.delete(key, &options)?)
     }
 
     fn delete_options(&self, body: &Value) -> Result<DeleteOptions, ApiError> {

@@ -9,7 +9,7 @@ mod scale;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,12 +18,12 @@ pub(super) use scale::{is_scalable, scale_of};
 
 use super::Api;
 use super::body::{self, Answer};
-use super::error::{ApiError, Cause};
+use super::error::ApiError;
 use super::request::{Query, Target, Verb};
-use crate::admit::{self, Refused, Severity};
+use crate::admit::{self, Refused, Severity, Step};
 use crate::model::{Honoured, Object};
 use crate::schema;
-use crate::store::StoreError;
+use crate::store::Store;
 
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
 const LARGEST: usize = 3 << 20;
@@ -45,7 +45,11 @@ impl Api {
             query,
             content_type: media_type(&content_type),
             manager: manager(query.text("fieldManager"), &agent),
-            is_dry_run: query.all("dryRun").any(|word| word == "All"),
+            store: if query.all("dryRun").any(|word| word == "All") {
+                self.store.dry()
+            } else {
+                self.store.clone()
+            },
         };
         let bytes = read(request).await?;
         let answer = match (verb, target.subresource.as_str()) {
@@ -111,8 +115,13 @@ fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Val
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
     let body = Limited::new(request.into_body(), LARGEST).collect().await;
-    body.map(|body| body.to_bytes())
-        .map_err(|e| ApiError::bad_request(format!("the body can't be read: {e}")))
+    body.map(|body| body.to_bytes()).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            ApiError::too_large(format!("Request entity too large: limit is {LARGEST}"))
+        } else {
+            ApiError::bad_request(format!("the body can't be read: {error}"))
+        }
+    })
 }
 
 /// One write.
@@ -122,7 +131,8 @@ struct Writer<'a> {
     query: &'a Query,
     content_type: &'a str,
     manager: String,
-    is_dry_run: bool,
+    /// Dry in a dry run.
+    store: Store,
 }
 
 impl Writer<'_> {
@@ -134,24 +144,14 @@ impl Writer<'_> {
         self.place(&mut value, None)?;
         self.check_namespace()?;
         let mut warnings = self.settle_fields(&mut value)?;
+        self.keep_writable(&mut value);
         warnings.extend(self.warnings(&value, None)?);
-        // Only those who act on an object report on it.
-        if let (true, Some(fields)) = (self.target.kind.has_status, value.as_object_mut()) {
-            fields.remove("status");
-        }
         Self::generate_name(&mut value);
         let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
-        let stored = if self.is_dry_run {
-            if self.api.store.get(object.key()).is_some() {
-                return Err(StoreError::AlreadyExists(object.key().clone()).into());
-            }
-            object.into_value()
-        } else {
-            let now = self.api.clock.now();
-            let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
-            let object = Object::new(tracked).expect("tracking keeps kind and name");
-            self.api.store.create(object)?.value().clone()
-        };
+        let now = self.api.clock.now();
+        let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
+        let object = Object::new(tracked).expect("tracking keeps kind and name");
+        let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),
             &warnings,
@@ -163,12 +163,9 @@ impl Writer<'_> {
         decode(self.content_type, bytes, (&kind.api_version(), kind.kind))
     }
 
-    /// Folds what only a request says into what is kept, and does with unknown fields what the client asks for (`fieldValidation`):
-    /// refuse them, which is left to the gate, or drop them with or without a word.
+    /// Does with unknown fields what the client asks for (`fieldValidation`): refuse them, which is left to the gate, or drop them
+    /// with or without a word.
     fn settle_fields(&self, value: &mut Value) -> Result<Vec<String>, ApiError> {
-        if let ("Secret", Some(fields)) = (self.target.kind.kind, value.as_object_mut()) {
-            admit::fold_string_data(fields);
-        }
         match self.query.text("fieldValidation") {
             "Strict" => Ok(Vec::new()),
             "" | "Warn" => Ok(admit::drop_unknown_fields(value)),
@@ -177,33 +174,44 @@ impl Writer<'_> {
                 Ok(Vec::new())
             }
             other => {
-                let cause = Cause {
-                    reason: "FieldValueNotSupported".to_owned(),
-                    message: format!(
-                        "Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
-                    ),
-                    field: "fieldValidation".to_owned(),
-                };
-                Err(ApiError::invalid_options("Options", vec![cause]))
+                let message =
+                    format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+                Err(ApiError::invalid_option(
+                    "Options",
+                    "fieldValidation",
+                    "FieldValueNotSupported",
+                    message,
+                ))
             }
+        }
+    }
+
+    /// Takes out what this path does not write: those who act on an object report on it by `status`, where they write nothing else.
+    fn keep_writable(&self, value: &mut Value) {
+        let Some(fields) = value.as_object_mut().filter(|_| self.target.kind.has_status) else {
+            return;
+        };
+        match self.target.subresource.as_str() {
+            "status" => fields.retain(|name, _| ["apiVersion", "kind", "metadata", "status"].contains(&name.as_str())),
+            _ => drop(fields.remove("status")),
         }
     }
 
     /// What is not honoured as written: dangerous omissions are refused, others told; those that `live` had already were told before.
     fn warnings(&self, value: &Value, live: Option<&Object>) -> Result<Vec<String>, ApiError> {
-        let notes_of = |value: &Value| {
-            let mut asked = value.clone();
-            // The status comes from whoever acts on the object; nobody honours it.
-            asked.as_object_mut().and_then(|fields| fields.remove("status"));
-            admit::field_notes(&asked)
+        // Nobody honours a status: it is a report.
+        let notes_of = |value| {
+            let notes = admit::field_notes(value).into_iter();
+            notes.filter(|note| note.path.steps().first() != Some(&Step::Field("status".to_owned())))
         };
-        let (errors, warnings): (Vec<_>, Vec<_>) = notes_of(value)
-            .into_iter()
-            .partition(|note| note.severity == Severity::Error);
+        let (errors, warnings): (Vec<_>, Vec<_>) = notes_of(value).partition(|note| note.severity == Severity::Error);
         if !errors.is_empty() {
             return Err(self.refused(Refused::NotHonoured(errors)));
         }
-        let told = live.map(|live| notes_of(live.value())).unwrap_or_default();
+        let told: Vec<_> = match live {
+            Some(live) if !warnings.is_empty() => notes_of(live.value()).collect(),
+            _ => Vec::new(),
+        };
         let new = warnings.into_iter().filter(|note| !told.contains(note));
         let mut texts: Vec<_> = new.map(|note| format!("{}: {}", note.path, note.message)).collect();
         if let (Honoured::Stored(text), None) = (self.target.kind.honoured, live) {

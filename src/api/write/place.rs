@@ -4,31 +4,32 @@ use serde_json::{Value, json};
 
 use super::Writer;
 use crate::api::error::ApiError;
-use crate::model::Key;
-
-/// What names are generated from: no vowels and nothing that looks alike (`k8s.io/apimachinery/pkg/util/rand`).
-const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// The longest base of a generated name: with its five letters it is still a name (`k8s.io/apiserver/pkg/storage/names`).
-const LONGEST_BASE: usize = 58;
+use crate::model::{Key, names};
 
 impl Writer<'_> {
     /// Fills in what the path says, and refuses a body that says otherwise.
     pub(super) fn place(&self, value: &mut Value, key: Option<&Key>) -> Result<(), ApiError> {
         let kind = self.target.kind;
+        self.place_as(value, (&kind.api_version(), kind.kind), key)
+    }
+
+    /// The same for a body of another kind than that of the object that the path names: (`apiVersion`, `kind`).
+    pub(super) fn place_as(
+        &self,
+        value: &mut Value,
+        (api_version, kind): (&str, &str),
+        key: Option<&Key>,
+    ) -> Result<(), ApiError> {
         let Some(object) = value.as_object_mut() else {
             return Err(ApiError::bad_request("the body is not an object"));
         };
-        let expected = [
-            ("apiVersion", "API version", kind.api_version()),
-            ("kind", "kind", kind.kind.to_owned()),
-        ];
+        let expected = [("apiVersion", "API version", api_version), ("kind", "kind", kind)];
         for (field, what, expected) in expected {
             let found = object.entry(field).or_insert(Value::Null);
             // Some clients leave it to the path.
             if found.is_null() || found == "" {
                 *found = expected.into();
-            } else if *found != expected.as_str() {
+            } else if *found != expected {
                 let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
                 return Err(ApiError::bad_request(format!(
                     "the {what} in the data ({found}) does not match the expected {what} ({expected})"
@@ -66,11 +67,7 @@ impl Writer<'_> {
             return Ok(());
         };
         let key = Key::new(kind, "", namespace);
-        self.api
-            .store
-            .get(&key)
-            .map(drop)
-            .ok_or_else(|| ApiError::not_found(&key))
+        self.store.get(&key).map(drop).ok_or_else(|| ApiError::not_found(&key))
     }
 
     /// Gives an object that asks for it a name of its own.
@@ -78,21 +75,9 @@ impl Writer<'_> {
         let text = |field: &str| value.pointer(field).and_then(Value::as_str).unwrap_or_default();
         let (name, base) = (text("/metadata/name"), text("/metadata/generateName"));
         if name.is_empty() && !base.is_empty() {
-            value["metadata"]["name"] = generated(base, uuid::Uuid::new_v4().as_bytes()).into();
+            value["metadata"]["name"] = names::generated(base, &names::random_suffix()).into();
         }
     }
-}
-
-/// A name of `base` and five letters that `random` chooses.
-fn generated(base: &str, random: &[u8; 16]) -> String {
-    let end = (0..=LONGEST_BASE.min(base.len()))
-        .rev()
-        .find(|end| base.is_char_boundary(*end));
-    let letters = random
-        .iter()
-        .take(5)
-        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
-    base[..end.unwrap_or(0)].chars().chain(letters).collect()
 }
 
 #[cfg(test)]
@@ -100,12 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_names_keep_their_base_and_stay_names() {
-        assert_eq!(generated("web-", &[0; 16]), "web-bbbbb");
-        assert_eq!(
-            generated(&"x".repeat(80), &[26; 16]),
-            format!("{}99999", "x".repeat(58))
-        );
+    fn who_asks_for_a_name_without_one_gets_one() {
         let named = |mut value: Value| {
             Writer::generate_name(&mut value);
             value["metadata"]["name"].as_str().unwrap_or_default().len()

@@ -38,7 +38,8 @@ pub(in crate::api) fn scale_of(object: &Object) -> Value {
 impl Writer<'_> {
     pub(super) fn update_scale(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let scale = decode(self.content_type, bytes, ("autoscaling/v1", "Scale"))?;
+        let mut scale = decode(self.content_type, bytes, ("autoscaling/v1", "Scale"))?;
+        self.place_as(&mut scale, ("autoscaling/v1", "Scale"), Some(&key))?;
         let replaced = self.with_retries(&key, |live| self.set_scale(live, &scale))?;
         Ok(answer(replaced))
     }

@@ -259,6 +259,28 @@ async fn a_namespace_takes_its_content_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_namespace_has_a_default_account_for_as_long_as_it_lives() {
+    let cluster = Cluster::start();
+    let shop = cluster.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    let kind = crate::model::kind("v1", "ServiceAccount").expect("known");
+    let account = crate::model::Key::new(kind, "shop", "default");
+    let uid = |c: &Cluster| c.store.get(&account).map(|account| account.uid().to_owned());
+    cluster.wait_for("it is made", |c| uid(c).is_some()).await;
+    let first = uid(&cluster);
+    cluster.delete(&account, Propagation::Background);
+    cluster
+        .wait_for("it comes back", |c| uid(c).is_some() && uid(c) != first)
+        .await;
+    cluster.delete(shop.key(), Propagation::Background);
+    cluster
+        .wait_for("both are gone", |c| {
+            c.store.get(shop.key()).is_none() && uid(c).is_none()
+        })
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_systems_namespaces_are_there_and_come_back() {
     let cluster = Cluster::start();
     let names = |c: &Cluster| {

@@ -209,7 +209,7 @@ impl Runtime for NativeRuntime {
         Box::pin(async move {
             let process = self.living.process(pod);
             let process = process.ok_or_else(|| RuntimeError::NoSandbox(pod.clone()))?;
-            let connected = door::connect(process, address).await;
+            let connected = door::connect(process, self.dir(pod)?, address).await;
             connected.map_err(RuntimeError::Connect)
         })
     }
