@@ -2,11 +2,11 @@
 //!
 //! Many streams of bytes, each with headers of its own, in one connection. Browsers gave the protocol up for HTTP/2; Kubernetes' clients
 //! speak it still, straight or inside of a WebSocket. What Go's `moby/spdystream`, which all of them use, does not do is not here either:
-//! flow control, priorities, settings. [`frame`](mod@frame) and [`header`](mod@header) are pure; [`session`](mod@session) carries bytes.
+//! flow control, priorities, settings. `frame` and `header` are pure; `session` carries bytes.
 //! The room knows nothing of pods, HTTP or Kubernetes. The one library there is ("spdy-mux") has a licence that does not fit ours.
 //!
 //! Without flow control a stream whose reader is slow can only be bounded by reading no more from the connection: a stream holds so many
-//! chunks ([`session`](mod@session)), and whatever else is on the connection waits with it, as it does with Go's.
+//! chunks, and whatever else is on the connection waits with it, as it does with Go's.
 
 mod frame;
 mod header;

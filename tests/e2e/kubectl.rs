@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::home::{Home, Output};
-use crate::manifest::{config_map, deployment, documents, pod};
+use crate::manifest::{Manifest, config_map, deployment, documents, pod};
 
 /// A kubectl, pointed at a home's node.
 pub struct Kubectl<'h> {
@@ -278,6 +278,64 @@ fn kubectl_writes_and_the_node_acts() {
             "delete -f {manifest} -f {list} --cascade=foreground --timeout=60s"
         ));
         assert!(home.get("cm c").is_null() && home.get("deploy web").is_null());
+    });
+}
+
+#[test]
+fn kinds_that_charts_carry_are_stored_with_a_warning() {
+    let home = Home::new();
+    let object = |group: &str, kind: &str, rest: Value| {
+        let api_version = if group.is_empty() {
+            "v1".to_owned()
+        } else {
+            format!("{group}/v1")
+        };
+        let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "app"}});
+        let fields = object.as_object_mut().expect("made above");
+        fields.extend(rest.as_object().expect("an object").clone());
+        Manifest(object)
+    };
+    let rbac = "rbac.authorization.k8s.io";
+    let rule = json!({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]});
+    let role = json!({"apiGroup": rbac, "kind": "Role", "name": "app"});
+    let subjects = json!([{"kind": "ServiceAccount", "name": "app", "namespace": "default"}]);
+    let budget = json!({"spec": {"minAvailable": "50%", "selector": {"matchLabels": {"app": "app"}}}});
+    let chart = [
+        object("", "ServiceAccount", json!({})),
+        object(rbac, "Role", rule.clone()),
+        object(rbac, "RoleBinding", json!({"roleRef": role, "subjects": subjects})),
+        object(rbac, "ClusterRole", rule).with("/metadata/name", json!("app:reader")),
+        object("policy", "PodDisruptionBudget", budget),
+        object(
+            "networking.k8s.io",
+            "Ingress",
+            json!({"spec": {"defaultBackend": {"service": {"name": "app", "port": {"number": 80}}}}}),
+        ),
+    ];
+    let chart = home.file("chart.yaml", format!("# several\n{}", documents(chart)));
+    with_each(&home, |kubectl| {
+        let applied = kubectl.run(&format!("apply -f {chart}"));
+        assert_eq!(applied.code, 0, "{}", applied.stderr);
+        let warned = "Warning: stored, without effect here: pods get no tokens of it";
+        assert!(applied.stderr.contains(warned), "{}", applied.stderr);
+        kubectl.shows(
+            &format!("apply -f {chart}"),
+            &[
+                "role.rbac.authorization.k8s.io/app unchanged",
+                "ingress.networking.k8s.io/app unchanged",
+            ],
+        );
+        kubectl.shows(
+            "get sa,role,clusterrole,pdb,ing",
+            &[
+                "serviceaccount/default",
+                "clusterrole.rbac.authorization.k8s.io/app:reader",
+            ],
+        );
+        kubectl.shows("patch pdb app -p {\"spec\":{\"minAvailable\":1}}", &["patched"]);
+        assert_eq!(home.field("pdb app", "/spec/minAvailable"), json!(1));
+        kubectl.shows("explain ingress.spec.rules.http.paths", &["pathType"]);
+        kubectl.must(&format!("delete -f {chart}"));
     });
 }
 

@@ -1,9 +1,9 @@
 //! Connections that stop being HTTP: `exec`, `attach` and `port-forward`, in the protocols that Kubernetes' clients speak.
 //!
-//! There are three, and all carry the same: some streams of bytes each way ([`Input`], [`Outlet`]). A WebSocket with a byte of channel number
-//! before each message ([`channels`]: kubectl for `exec` since 1.30, the libraries in Python and Rust), SPDY (older kubectl, and what is made
+//! There are three, and all carry the same: some streams of bytes each way (`Input`, `Outlet`). A WebSocket with a byte of channel number
+//! before each message (`channels`: kubectl for `exec` since 1.30, the libraries in Python and Rust), SPDY (older kubectl, and what is made
 //! with Go's library), and SPDY inside of a WebSocket (kubectl for `port-forward` since 1.31). What is done with the streams,
-//! [`process`](mod@process) and [`forward`](mod@forward), does not know which it is.
+//! `process` and `forward`, does not know which it is.
 
 mod channels;
 mod fd;
