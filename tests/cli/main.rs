@@ -174,9 +174,9 @@ async fn get_watches_after_it_has_listed() {
 #[tokio::test]
 async fn an_unknown_kind_is_refused_without_asking_anyone() {
     let node = ScriptedNode::start().await;
-    node.run("get ingress")
+    node.run("get gateway")
         .await
-        .failed(1, "error: the server doesn't have a resource type \"ingress\"\n");
+        .failed(1, "error: the server doesn't have a resource type \"gateway\"\n");
 }
 
 const GET_MAP: &str = "GET /api/v1/namespaces/default/configmaps/c";
