@@ -126,6 +126,12 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Every Service there is: they share the ports of the host.
+    fn services(&self) -> Vec<std::sync::Arc<Object>> {
+        let kind = crate::model::kind("v1", "Service").expect("in the table");
+        self.api.store.list(kind, None).items
+    }
+
     fn create(&self, bytes: &[u8]) -> Answer {
         if self.target.name.is_some() {
             return Err(ApiError::method_not_allowed());
@@ -140,7 +146,7 @@ impl Writer<'_> {
             fields.remove("status");
         }
         Self::generate_name(&mut value);
-        let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
+        let object = admit::admit_among(&value, None, || self.services()).map_err(|refused| self.refused(refused))?;
         let stored = if self.is_dry_run {
             if self.api.store.get(object.key()).is_some() {
                 return Err(StoreError::AlreadyExists(object.key().clone()).into());
