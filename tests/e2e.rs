@@ -36,6 +36,8 @@ mod node;
 mod ports;
 #[path = "e2e/registry.rs"]
 mod registry;
+#[path = "e2e/storage.rs"]
+mod storage;
 #[path = "e2e/streams.rs"]
 mod streams;
 #[path = "e2e/verbs.rs"]

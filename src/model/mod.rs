@@ -18,6 +18,7 @@ mod quantity;
 mod ranges;
 mod selector;
 mod signal;
+pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};

@@ -31,7 +31,7 @@ use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor, raise_open_files};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller, service};
+use crate::{applier, controller, service, volume};
 
 use config::Config;
 use listen::Loopback;
@@ -130,7 +130,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
     let runtime = Arc::new(runtime);
     let host = report::host(paths.pods.clone(), network.is_some());
-    controller::create_initial(&store)?;
+    controller::create_initial(&store, &paths.volumes)?;
     report_node(&store, &report::node_object(&host, clock.now()))?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
@@ -262,6 +262,7 @@ async fn spawn_all(
     let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
+    let reclaimer = volume::reclaim(store.clone(), stop.clone());
     let keeper = loopback.keeper.run(clock.clone(), stop.clone());
     let api = Arc::new(Api {
         store,
@@ -276,6 +277,7 @@ async fn spawn_all(
     let over_tls = api::serve_loopback(api.clone(), loopback.listener, loopback.tls, stop.clone());
     let others = vec![
         tokio::spawn(sources),
+        tokio::spawn(reclaimer),
         tokio::spawn(controllers),
         tokio::spawn(collector),
         tokio::spawn(rest),
