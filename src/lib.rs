@@ -17,6 +17,7 @@ pub mod node;
 pub mod os;
 pub mod pod;
 pub mod probe;
+pub mod publish;
 pub mod runtime;
 pub mod schema;
 pub mod service;

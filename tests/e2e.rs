@@ -34,6 +34,8 @@ mod life;
 mod network;
 #[path = "e2e/node.rs"]
 mod node;
+#[path = "e2e/ports.rs"]
+mod ports;
 #[path = "e2e/registry.rs"]
 mod registry;
 #[path = "e2e/storage.rs"]

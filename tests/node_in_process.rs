@@ -184,6 +184,7 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".into(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        published: kubelocal::publish::Published::default(),
     }
 }
 

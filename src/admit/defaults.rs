@@ -122,6 +122,7 @@ pub fn keep_allocated(new: &mut Typed, old: &Typed) {
     };
     let is_external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
     let is_given = |ip: &Option<String>| ip.as_ref().is_some_and(|ip| !ip.is_empty());
+    keep_ports(new, old);
     if is_external(old) {
         return;
     }
@@ -136,6 +137,43 @@ pub fn keep_allocated(new: &mut Typed, old: &Typed) {
         new.cluster_ips.clone_from(&old.cluster_ips);
         new.ip_families = new.ip_families.take().or_else(|| old.ip_families.clone());
         new.ip_family_policy = new.ip_family_policy.take().or_else(|| old.ip_family_policy.clone());
+    }
+}
+
+/// The same for node ports, and for what only types with them have.
+fn keep_ports(new: &mut ServiceSpec, old: &ServiceSpec) {
+    let has_node_ports = |spec: &ServiceSpec| matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
+    let old_ports = || old.ports.iter().flatten();
+    if !has_node_ports(old) {
+        return;
+    }
+    let ports = || new.ports.iter().flatten();
+    if has_node_ports(new) {
+        let mut used: Vec<i32> = ports().filter_map(|port| port.node_port).collect();
+        for port in new
+            .ports
+            .iter_mut()
+            .flatten()
+            .filter(|port| port.node_port.unwrap_or_default() == 0)
+        {
+            let before = old_ports().find(|old| (old.port, &old.protocol) == (port.port, &port.protocol));
+            let kept = before
+                .and_then(|old| old.node_port)
+                .filter(|number| *number != 0 && !used.contains(number));
+            used.extend(kept);
+            port.node_port = kept;
+        }
+        return;
+    }
+    // Only what it had: a port that the writer asks for is the writer's mistake.
+    if ports().all(|port| old_ports().any(|old| old.node_port == port.node_port) || port.node_port.is_none()) {
+        new.ports.iter_mut().flatten().for_each(|port| port.node_port = None);
+    }
+    if new.external_traffic_policy == old.external_traffic_policy {
+        new.external_traffic_policy = None;
+    }
+    if new.allocate_load_balancer_node_ports == old.allocate_load_balancer_node_ports {
+        new.allocate_load_balancer_node_ports = None;
     }
 }
 

@@ -37,6 +37,7 @@ use jiff::Timestamp;
 use crate::image::{ImageStore, Puller};
 use crate::model::Clock;
 use crate::pod::Bells;
+use crate::publish::Published;
 use crate::runtime::Runtime;
 use crate::store::Store;
 use body::{Answer, Body};
@@ -86,6 +87,8 @@ pub struct NodeFacts {
     pub started_at: Timestamp,
     /// What cannot work on this host.
     pub warnings: Vec<String>,
+    /// The ports of the host that lead to pods.
+    pub published: Published,
 }
 
 impl Api {

@@ -27,6 +27,7 @@ impl Api {
             pods: pods.len(),
             running_pods,
             memory_bytes: proportional_set_size(),
+            ports: self.facts.published.list(),
             warnings: self.facts.warnings.clone(),
         };
         serde_json::to_value(status).expect("field names are text")

@@ -29,6 +29,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 pub use crate::image::{ImageUsage, LayerPhase, LayerState, PullState, Reclaimed};
+pub use crate::publish::PublishedPort;
 
 /// The paths of the endpoints.
 pub mod path {
@@ -92,6 +93,9 @@ pub struct NodeStatus {
     /// Memory of the node process (PSS) in bytes; absent where the kernel does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// The ports of the host that lead to pods, and those that should.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PublishedPort>,
     /// What cannot work on this host, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::admit::apply::{self, Conflicts};
 use crate::admit::{self, Refused};
-use crate::model::{Key, Object};
+use crate::model::{Key, Object, kind};
 use crate::store::{Store, StoreError};
 
 /// What is to be applied.
@@ -94,7 +94,9 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     let before = live.as_deref().map(Object::value);
     let merged = apply::apply(before, config, (manager, subresource), force, now);
     let merged = merged.map_err(ApplyError::Conflicts)?;
-    let next = admit::admit(&merged, live.as_deref()).map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
+    let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
+    let next = admit::admit_among(&merged, live.as_deref(), services);
+    let next = next.map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
     let outcome = match &live {
         None => Outcome::Created,
         Some(live) if next == **live => Outcome::Unchanged,

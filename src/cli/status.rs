@@ -65,6 +65,15 @@ fn text(status: &NodeStatus, now: Timestamp) -> String {
     ];
     let line = |(word, value): &(&str, String)| format!("{:<9} {value}\n", format!("{word}:"));
     let mut text: String = rows.iter().filter(|(_, value)| !value.is_empty()).map(line).collect();
+    for (place, port) in status.ports.iter().enumerate() {
+        let word = if place == 0 { "Ports:" } else { "" };
+        let problem = port.problem.as_ref().map(|why| format!(": not open: {why}"));
+        let (address, namespace, name) = (&port.address, &port.namespace, &port.name);
+        text.push_str(&format!(
+            "{word:<9} {address} -> {name} in {namespace}{}\n",
+            problem.unwrap_or_default()
+        ));
+    }
     for warning in &status.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -75,6 +84,15 @@ fn text(status: &NodeStatus, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn port(address: &str, problem: Option<&str>) -> own::PublishedPort {
+        own::PublishedPort {
+            address: address.into(),
+            namespace: "default".into(),
+            name: "pod/web".into(),
+            problem: problem.map(str::to_owned),
+        }
+    }
 
     #[test]
     fn the_status_is_told_in_a_few_lines() {
@@ -91,6 +109,10 @@ mod tests {
             pods: 3,
             running_pods: 2,
             memory_bytes: Some(10 << 20),
+            ports: vec![
+                port("127.0.0.1:8080/TCP", None),
+                port("127.0.0.1:80/TCP", Some("process 7 (x) has it")),
+            ],
             warnings: vec!["no cgroup delegation: limits are not enforced".into()],
         };
         let now = "2026-01-01T00:05:00Z".parse().expect("a time");
@@ -98,6 +120,8 @@ mod tests {
             text(&status, now),
             "Node:     running for 5m (pid 7)\nVersion:  0.1.0, Kubernetes v1.37.0\nMode:     rootless\n\
              Runtime:  embedded\nPods:     2 running of 3\nMemory:   10.0 MiB\nHome:     /home/ada/.kubelocal\n\
+             Ports:    127.0.0.1:8080/TCP -> pod/web in default\n          \
+             127.0.0.1:80/TCP -> pod/web in default: not open: process 7 (x) has it\n\
              warning: no cgroup delegation: limits are not enforced\n"
         );
     }

@@ -1,5 +1,7 @@
-//! Services: an address for each that asks for none (`pkg/registry/core/service/ipallocator`, `.../storage/alloc.go`).
+//! Services: an address for each that asks for none, and ports of the host for those whose type has them
+//! (`pkg/registry/core/service/ipallocator`, `.../portallocator`, `.../storage/alloc.go`).
 
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +45,13 @@ impl Controller for Services {
         let Some(service) = store.get(key) else {
             return Plan::default();
         };
-        plan_address(&service, || store.list(kind_of_services(), None).items)
+        let all = || store.list(kind_of_services(), None).items;
+        let plan = plan_address(&service, all);
+        if plan.steps.is_empty() {
+            // The address comes first; the write of it brings the Service here again.
+            return ports::plan_ports(&service, all);
+        }
+        plan
     }
 }
 

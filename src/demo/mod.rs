@@ -22,6 +22,7 @@ const USAGE: &str = "usage: kubelocal demo VERB
   id                             print uid, gid and groups
   resolve NAME                   print the addresses of a name, asked of resolv.conf's name server
   connect HOST:PORT              connect, print what the other side says, exit with 0 if it could be reached
+  datagrams PORT                 send datagrams back to whoever sent them
   cat PATH [--every SECONDS]     print a file, again and again
   count [--interval MS] [--to N] print numbered lines
   spin                           use a processor
@@ -78,6 +79,7 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["spin"] => process::spin(),
         ["resolve", name] => dns::resolve(name),
         ["connect", target] => net::connect(target),
+        ["datagrams", port] => net::send_back(number("port", port)?),
         ["cat", path] => files::cat(path, None),
         ["cat", path, "--every", seconds] => files::cat(path, Some(process::seconds(seconds)?)),
         ["count", options @ ..] => output::count(options),

@@ -1,11 +1,11 @@
 //! Connecting to a port.
 
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use super::output::line;
-use super::{Failure, Outcome, dns, number};
+use super::{Failure, Outcome, dns, number, process};
 
 /// How long a connection may take, and how long the other side may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +31,19 @@ pub(super) fn connect(target: &str) -> Outcome {
         }
     }
     Err(Failure::Failed(last))
+}
+
+/// Sends datagrams back until SIGTERM.
+pub(super) fn send_back(port: u16) -> Outcome {
+    process::exit_on_term();
+    let socket = UdpSocket::bind(("0.0.0.0", port))?;
+    line(&format!("datagrams are sent back at {}", socket.local_addr()?))?;
+    let mut datagram = vec![0; 65_535];
+    loop {
+        let (length, sender) = socket.recv_from(&mut datagram)?;
+        // Who is gone meanwhile needs no answer.
+        let _ = socket.send_to(&datagram[..length], sender);
+    }
 }
 
 fn hear(stream: TcpStream) -> Outcome {

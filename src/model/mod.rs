@@ -8,6 +8,7 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 mod clock;
 pub mod downward;
+mod host_ports;
 mod kinds;
 mod lookup;
 mod manifest_source;
@@ -21,6 +22,7 @@ mod signal;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
+pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
 pub use manifest_source::{
@@ -29,6 +31,6 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
-pub use ranges::{DNS, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
+pub use ranges::{DNS, GATEWAY, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

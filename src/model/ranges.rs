@@ -12,6 +12,8 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 pub const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
 /// How many of its bits are the range's.
 pub const SERVICE_PREFIX: u8 = 16;
+/// The first and last port of the host that Services may have (kube-apiserver `--service-node-port-range`).
+pub const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 /// Who answers questions for names, at the address where every cluster has it.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 

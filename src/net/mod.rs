@@ -29,7 +29,7 @@ pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
 pub use balancer::Balancer;
 pub use link::wire_pod;
-pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket};
+pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket, udp_socket};
 
 /// Why the network could not be had.
 #[derive(Debug, thiserror::Error)]

@@ -27,8 +27,9 @@ use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Rooms};
+use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
-use crate::runtime::native::{NativeRuntime, find_supervisor};
+use crate::runtime::native::{NativeRuntime, find_supervisor, raise_open_files};
 use crate::store::{Store, StoreError};
 use crate::{applier, controller, service, volume};
 
@@ -102,6 +103,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_ansi(false)
         .init();
     rest::be_frugal();
+    raise_open_files();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
         .worker_threads(WORKERS)
@@ -143,10 +145,23 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
-    let services = network.map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
+    let services = network
+        .clone()
+        .map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
     let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
+    let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
     tasks.extend(services);
+    // Last, so that the API has the port that it had before.
+    tasks.extend(network.map(|network| {
+        tokio::spawn(publish::run(
+            store.clone(),
+            recorder,
+            network,
+            published,
+            ends.stop.clone(),
+        ))
+    }));
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -198,6 +213,7 @@ fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Time
         cgroups: report::cgroups(),
         started_at,
         warnings: mode.warning().into_iter().map(str::to_owned).collect(),
+        published: Published::default(),
     }
 }
 

@@ -51,7 +51,7 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" => self.reason,
+            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -99,6 +99,10 @@ impl Execution<'_> {
     /// process that nobody knows.
     pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
         self.rooms.store.durable(self.object.resource_version()).await;
+        let kind = self.object.kind();
+        if let Some(clash) = super::ports::plan_clash(self.object, || self.rooms.store.list(kind, None).items) {
+            return Err(Refusal::new("NodePorts", clash));
+        }
         let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
         let config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;

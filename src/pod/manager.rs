@@ -42,6 +42,14 @@ struct Entry {
     inputs: BTreeSet<Key>,
 }
 
+impl Entry {
+    /// Whether it may have been refused for lack of a port of the host.
+    fn may_wait_for_ports(&self) -> bool {
+        let pod = &self.desired.borrow().object;
+        pod.text("/status/podIP").is_empty() && !model::host_ports(pod).is_empty()
+    }
+}
+
 struct Manager {
     rooms: Arc<Rooms>,
     ends: Ends,
@@ -180,7 +188,13 @@ impl Manager {
 
     fn take(&mut self, change: &Change) {
         match change.object.kind().kind {
-            "Pod" => self.want(&change.object, change.kind == ChangeKind::Deleted),
+            "Pod" => {
+                self.want(&change.object, change.kind == ChangeKind::Deleted);
+                if super::ports::frees_ports(change) {
+                    let waiting = self.entries.values().filter(|entry| entry.may_wait_for_ports());
+                    waiting.for_each(|entry| entry.bell.ring_inputs());
+                }
+            }
             "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {
                 let key = change.object.key();
                 self.entries

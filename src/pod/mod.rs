@@ -26,6 +26,7 @@ mod links;
 mod manager;
 mod message;
 mod plan;
+mod ports;
 mod pull;
 mod qos;
 mod tasks;

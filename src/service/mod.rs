@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::net::NodeNetwork;
 use crate::store::Store;
 
+pub use proxy::service_of;
+pub use view::{backends, number, protocol};
 use zone::Zone;
 
 /// The names that the loop writes and the server reads; held for a look-up or an entry, never across an await.

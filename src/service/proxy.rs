@@ -187,7 +187,7 @@ fn enter_pod(zone: &mut Zone, pod: &Object, is_gone: bool) {
 }
 
 /// The Service of a slice.
-fn service_of(slice: &Object) -> Option<Key> {
+pub fn service_of(slice: &Object) -> Option<Key> {
     let label = slice.at("/metadata/labels")?.get(SERVICE_NAME)?;
     let name = label.as_str().filter(|name| !name.is_empty())?;
     Some(Key::new(kind_of("v1", "Service"), &slice.key().namespace, name))

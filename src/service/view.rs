@@ -109,7 +109,7 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View 
 }
 
 /// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve.
-fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Backend> {
+pub fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Backend> {
     let of = |chosen: fn(&Value) -> bool| -> BTreeSet<Backend> {
         let mut found = BTreeSet::new();
         for slice in slices.iter().filter(|slice| is_ipv4(slice)) {
@@ -168,8 +168,8 @@ fn named_port(port: &Value) -> Option<NamedPort> {
     })
 }
 
-/// SCTP is not carried, of which the gate has warned.
-fn protocol(port: &Value) -> Option<Protocol> {
+/// A port's protocol. SCTP is not carried, of which the gate has warned.
+pub fn protocol(port: &Value) -> Option<Protocol> {
     match port["protocol"].as_str().unwrap_or("TCP") {
         "TCP" => Some(Protocol::Tcp),
         "UDP" => Some(Protocol::Udp),
@@ -177,7 +177,8 @@ fn protocol(port: &Value) -> Option<Protocol> {
     }
 }
 
-fn number(value: &Value) -> Option<u16> {
+/// A port's number.
+pub fn number(value: &Value) -> Option<u16> {
     value
         .as_u64()
         .and_then(|number| u16::try_from(number).ok())

@@ -4,13 +4,17 @@ use super::super::typed::Typed;
 use super::*;
 use crate::model::kind;
 
-fn defaulted(value: &Value) -> Value {
+fn typed(value: &Value) -> Typed {
     let kind = kind(
         value["apiVersion"].as_str().expect("set"),
         value["kind"].as_str().expect("set"),
     )
     .expect("known");
-    let (mut typed, _) = Typed::decode(kind, value).expect("writable").expect("fits");
+    Typed::decode(kind, value).expect("writable").expect("fits").0
+}
+
+fn defaulted(value: &Value) -> Value {
+    let mut typed = typed(value);
     set_defaults(&mut typed);
     let once = typed.to_value();
     set_defaults(&mut typed);
@@ -119,4 +123,47 @@ fn other_kinds_get_their_defaults() {
     );
     let namespace = defaulted(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}));
     assert_eq!(namespace["metadata"]["labels"]["kubernetes.io/metadata.name"], "n");
+}
+
+#[test]
+fn node_ports_stay_until_the_type_has_none() {
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec});
+    let given = json!({"type": "NodePort", "ports": [{"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30002}]});
+    let after = |spec: Value| {
+        let (mut new, old) = (typed(&service(spec)), typed(&service(given.clone())));
+        set_defaults(&mut new);
+        let mut before = old;
+        set_defaults(&mut before);
+        keep_allocated(&mut new, &before);
+        let ports = new.to_value()["spec"]["ports"].clone();
+        let ports = ports.as_array().cloned().unwrap_or_default();
+        ports
+            .into_iter()
+            .map(|port| port["nodePort"].as_i64())
+            .collect::<Vec<_>>()
+    };
+    for (spec, expected) in [
+        (
+            json!({"type": "NodePort", "ports": [{"name": "b", "port": 81}, {"name": "c", "port": 82}]}),
+            vec![Some(30002), None],
+        ),
+        (
+            json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
+            vec![Some(30001)],
+        ),
+        (
+            json!({"type": "NodePort", "ports": [{"name": "x", "port": 82, "nodePort": 30001}, {"name": "a", "port": 80}]}),
+            vec![Some(30001), None],
+        ),
+        (
+            json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30001}]}),
+            vec![None],
+        ),
+        (
+            json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30009}]}),
+            vec![Some(30009)],
+        ),
+    ] {
+        assert_eq!(after(spec.clone()), expected, "{spec}");
+    }
 }

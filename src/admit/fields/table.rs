@@ -122,20 +122,18 @@ const STORAGE_CLASS: Entries = &[
     ("allowedTopologies", Moot),
 ];
 
-const NO_WAY_IN: Say = Warn("not honoured yet: Services answer at their cluster addresses, to pods only");
 const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
-const NO_SCTP: Say = Warn("not honoured: Services carry TCP and UDP");
+const NO_SCTP: Say = Warn("not honoured: Services and ports of the host carry TCP and UDP");
 
 const SERVICE: Entries = &[
-    ("type", OneOf(&["ClusterIP", "ExternalName"], &NO_WAY_IN)),
+    ("type", Honoured),
     ("selector", Honoured),
     ("ports", Honoured),
     ("ports[].protocol", OneOf(&["TCP", "UDP"], &NO_SCTP)),
-    ("ports[].nodePort", NO_WAY_IN),
     ("clusterIP", Honoured),
     ("clusterIPs", Honoured),
     ("externalName", Honoured),
-    ("externalIPs", NO_WAY_IN),
+    ("externalIPs", Honoured),
     ("sessionAffinity", Honoured),
     (
         "sessionAffinityConfig",
@@ -147,11 +145,26 @@ const SERVICE: Entries = &[
         OneOf(&["SingleStack", "PreferDualStack"], &ONE_FAMILY),
     ),
     ("ipFamilies[]", OneOf(&["IPv4"], &ONE_FAMILY)),
-    ("loadBalancerIP", NO_WAY_IN),
-    ("loadBalancerClass", NO_WAY_IN),
-    ("loadBalancerSourceRanges", NO_WAY_IN),
-    ("healthCheckNodePort", NO_WAY_IN),
-    ("allocateLoadBalancerNodePorts", Moot),
+    (
+        "loadBalancerIP",
+        OneOf(
+            &["127.0.0.1"],
+            &Warn("not honoured: a load balancer is this machine's loopback"),
+        ),
+    ),
+    (
+        "loadBalancerClass",
+        Warn("not honoured: what it names is not here, so that only the node ports are open"),
+    ),
+    (
+        "loadBalancerSourceRanges",
+        Warn("not enforced: only this machine reaches a load balancer's ports"),
+    ),
+    (
+        "healthCheckNodePort",
+        Warn("not honoured: there is one node, and nobody who would ask which has endpoints"),
+    ),
+    ("allocateLoadBalancerNodePorts", Honoured),
     // All endpoints are on this node.
     ("internalTrafficPolicy", Moot),
     ("externalTrafficPolicy", Moot),
@@ -179,7 +192,6 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_NETWORK: Say = Warn("not honoured yet: pods are reached at their own addresses, from other pods");
 const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
 const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
@@ -277,7 +289,7 @@ const CONTAINER: Entries = &[
     ("stdinOnce", Honoured),
     ("tty", Honoured),
     ("ports", Honoured),
-    ("ports[].hostPort", NO_NETWORK),
+    ("ports[].protocol", OneOf(&["TCP", "UDP"], &NO_SCTP)),
     ("volumeMounts[].name", Honoured),
     ("volumeMounts[].mountPath", Honoured),
     ("volumeMounts[].readOnly", Honoured),

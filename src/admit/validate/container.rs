@@ -171,6 +171,15 @@ fn validate_ports(ports: &[ContainerPort], place: &Place<'_>, path: &FieldPath, 
                 errors.push(FieldError::invalid(&at.field("hostPort"), &host_port, detail));
             }
         }
+        // Upstream takes anything; here it would be opened somewhere else than is meant.
+        let host_ip = port.host_ip.as_deref().unwrap_or_default();
+        if !host_ip.is_empty() && host_ip.parse::<std::net::IpAddr>().is_err() {
+            errors.push(FieldError::invalid(
+                &at.field("hostIP"),
+                &host_ip,
+                super::service::NO_IP,
+            ));
+        }
         match port.protocol.as_deref().unwrap_or_default() {
             "" => errors.push(FieldError::required(&at.field("protocol"), "")),
             "TCP" | "UDP" | "SCTP" => {}

@@ -23,6 +23,7 @@ mod volume;
 mod workload;
 
 pub use errors::{ErrorKind, ErrorList, FieldError};
+pub use service::check_node_ports;
 pub use volume::has_source as has_volume_source;
 
 use super::path::FieldPath;

@@ -1,6 +1,7 @@
 //! Services (V61 to V63).
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
@@ -8,6 +9,10 @@ use super::super::path::FieldPath;
 use super::container::one_of;
 use super::errors::{ErrorList, FieldError};
 use super::{meta, names, probe};
+use crate::model::{NODE_PORTS, Object, list_at};
+
+/// `IsValidIP`.
+pub(super) const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 /// Checks a Service.
 pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorList) {
@@ -54,9 +59,17 @@ fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: 
             "first value must match `clusterIP`",
         ));
     }
-    if !matches!(ip, "" | "None") && ip.parse::<std::net::IpAddr>().is_err() {
-        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    if !matches!(ip, "" | "None") && ip.parse::<IpAddr>().is_err() {
+        errors.push(FieldError::invalid(&path.field("clusterIPs").index(0), &ip, NO_IP));
+    }
+    if ip == "None" && matches!(kind, "NodePort" | "LoadBalancer") {
+        let detail = format!("may not be set to 'None' for {kind} services");
         errors.push(FieldError::invalid(&path.field("clusterIPs").index(0), &ip, detail));
+    }
+    for (index, ip) in spec.external_ips.iter().flatten().enumerate() {
+        if let Some(detail) = external_ip(ip) {
+            errors.push(FieldError::invalid(&path.field("externalIPs").index(index), ip, detail));
+        }
     }
     if kind == "ExternalName" {
         let name = spec.external_name.as_deref().unwrap_or_default();
@@ -74,8 +87,61 @@ fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: 
     }
 }
 
+/// What is wrong with an address that is to lead to a Service (`ValidateNonSpecialIP`).
+fn external_ip(ip: &str) -> Option<&'static str> {
+    let Ok(ip) = ip.parse::<IpAddr>() else {
+        return Some(NO_IP);
+    };
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() {
+        Some("may not be unspecified (0.0.0.0 or ::)")
+    } else if ip.is_loopback() {
+        Some("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    } else {
+        is_link_local.then_some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    }
+}
+
+/// Checks the numbers that a Service asks for by itself against those of others (`portallocator.Allocate`).
+pub fn check_node_ports(service: &Object, others: impl IntoIterator<Item = impl AsRef<Object>>) -> ErrorList {
+    let ports = |service: &Object| -> Vec<(usize, i64)> {
+        let ports = list_at(service.value(), "/spec/ports").iter().enumerate();
+        let asked = ports.filter_map(|(index, port)| Some((index, port["nodePort"].as_i64()?)));
+        asked.filter(|(_, number)| *number != 0).collect()
+    };
+    let others = others.into_iter().filter(|other| other.as_ref().key() != service.key());
+    let taken: HashSet<i64> = others
+        .flat_map(|other| ports(other.as_ref()))
+        .map(|(_, number)| number)
+        .collect();
+    let mut errors = ErrorList::default();
+    for (index, number) in ports(service).into_iter().filter(|(_, number)| taken.contains(number)) {
+        let at = FieldPath::of(&["spec", "ports"]).index(index).field("nodePort");
+        errors.push(FieldError::invalid(&at, &number, "provided port is already allocated"));
+    }
+    errors
+}
+
+fn validate_node_port(port: &ServicePort, kind: &str, at: &FieldPath, errors: &mut ErrorList) {
+    let number = port.node_port.unwrap_or_default();
+    let (first, last) = NODE_PORTS;
+    if number == 0 {
+        return;
+    }
+    if matches!(kind, "ClusterIP" | "ExternalName") {
+        let detail = format!("may not be used when `type` is '{kind}'");
+        errors.push(FieldError::forbidden(at, detail));
+    } else if !(i32::from(first)..=i32::from(last)).contains(&number) {
+        let detail = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+        errors.push(FieldError::invalid(at, &number, detail));
+    }
+}
+
 fn validate_ports(ports: &[ServicePort], kind: &str, path: &FieldPath, errors: &mut ErrorList) {
-    let (mut seen_names, mut seen_ports) = (HashSet::new(), HashSet::new());
+    let (mut seen_names, mut seen_ports, mut seen_node_ports) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (index, port) in ports.iter().enumerate() {
         let at = path.index(index);
         let name = port.name.as_deref().unwrap_or_default();
@@ -103,9 +169,9 @@ fn validate_ports(ports: &[ServicePort], kind: &str, path: &FieldPath, errors: &
             probe::validate_port(target, &at.field("targetPort"), errors);
         }
         let node_port = port.node_port.unwrap_or_default();
-        if node_port != 0 && matches!(kind, "ClusterIP" | "ExternalName") {
-            let detail = format!("may not be used when `type` is '{kind}'");
-            errors.push(FieldError::forbidden(&at.field("nodePort"), detail));
+        validate_node_port(port, kind, &at.field("nodePort"), errors);
+        if node_port != 0 && !seen_node_ports.insert((protocol, node_port)) {
+            errors.push(FieldError::duplicate(&at.field("nodePort"), &node_port));
         }
     }
 }

@@ -357,6 +357,66 @@ fn maps_of_data_and_services_are_refused_with_upstreams_words() {
     );
 }
 
+#[test]
+fn ports_and_addresses_of_the_host_that_a_service_asks_for_are_checked() {
+    let service = |spec: Value| errors(&object("v1", "Service", json!({"spec": spec})));
+    for (spec, expected) in [
+        (
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 32767}]}),
+            None,
+        ),
+        (
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 8080}]}),
+            Some(
+                "spec.ports[0].nodePort: Invalid value: 8080: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+        ),
+        (
+            json!({"type": "NodePort", "ports": [{"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30001}]}),
+            Some("spec.ports[1].nodePort: Duplicate value: 30001"),
+        ),
+        (
+            json!({"type": "LoadBalancer", "clusterIP": "None", "ports": [{"port": 80}]}),
+            Some("spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services"),
+        ),
+        (
+            json!({"externalIPs": ["192.0.2.1", "127.0.0.1"], "ports": [{"port": 80}]}),
+            Some(
+                "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            ),
+        ),
+        (
+            json!({"externalIPs": ["x"], "ports": [{"port": 80}]}),
+            Some(
+                "spec.externalIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ),
+        ),
+    ] {
+        assert_eq!(service(spec.clone()).first().map(String::as_str), expected, "{spec}");
+    }
+}
+
+#[test]
+fn a_node_port_that_another_service_has_is_refused_in_upstreams_words() {
+    let service = |name: &str, number: i64| {
+        let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]});
+        let metadata = json!({"name": name, "namespace": "default"});
+        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+        std::sync::Arc::new(crate::model::Object::new(object).expect("a Service"))
+    };
+    let others = [service("a", 30001), service("b", 30002)];
+    let said = |service: &crate::model::Object| -> Vec<String> {
+        let errors = check_node_ports(service, &others);
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        said(&service("c", 30002)),
+        ["spec.ports[0].nodePort: Invalid value: 30002: provided port is already allocated"]
+    );
+    assert!(said(&service("c", 30003)).is_empty());
+    assert!(said(&service("b", 30002)).is_empty(), "its own");
+}
+
 fn update(new: &Value, old: &Value) -> Result<Change, ErrorList> {
     validate_update(&typed(new).1, &typed(old).1)
 }

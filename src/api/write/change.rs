@@ -108,7 +108,8 @@ impl Writer<'_> {
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
         let mut warnings = self.settle_fields(&mut value)?;
         warnings.extend(self.warnings(&value, Some(live))?);
-        let next = admit::admit(&value, Some(live)).map_err(|refused| self.refused(refused))?;
+        let next =
+            admit::admit_among(&value, Some(live), || self.services()).map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
         let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);

@@ -136,6 +136,12 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Every Service there is: they share the ports of the host.
+    fn services(&self) -> Vec<std::sync::Arc<Object>> {
+        let kind = crate::model::kind("v1", "Service").expect("in the table");
+        self.api.store.list(kind, None).items
+    }
+
     fn create(&self, bytes: &[u8]) -> Answer {
         if self.target.name.is_some() {
             return Err(ApiError::method_not_allowed());
@@ -147,7 +153,7 @@ impl Writer<'_> {
         self.keep_writable(&mut value);
         warnings.extend(self.warnings(&value, None)?);
         Self::generate_name(&mut value);
-        let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
+        let object = admit::admit_among(&value, None, || self.services()).map_err(|refused| self.refused(refused))?;
         let now = self.api.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");

@@ -12,9 +12,11 @@ use super::resource::Selection;
 use super::selectors::Selectors;
 use super::{node, print};
 use crate::api::table::age::age_of;
+use crate::model;
 
 mod pod;
 mod rest;
+mod service;
 mod sheet;
 mod source;
 mod workload;
@@ -58,7 +60,8 @@ pub async fn run(args: &DescribeArgs, context: &Context) -> Result {
         } else {
             Vec::new()
         };
-        let mut sheet = describe(object);
+        let slices = slices_of(&node, object).await?;
+        let mut sheet = describe(object, &slices);
         if args.show_events {
             add_events(&mut sheet, &events, Timestamp::now());
         }
@@ -79,17 +82,32 @@ fn nothing_found(context: &Context) -> CliError {
     }
 }
 
-fn describe(object: &Value) -> Sheet {
+fn describe(object: &Value, slices: &[Value]) -> Sheet {
     let mut sheet = Sheet::default();
     match text(object, "/kind") {
         "Pod" => pod::describe(object, &mut sheet),
         "Deployment" | "ReplicaSet" => workload::describe(object, &mut sheet),
         "ManifestSource" => source::describe(object, &mut sheet),
+        "Service" => service::describe(object, slices, &mut sheet),
         "Secret" => rest::describe_secret(object, &mut sheet),
         "ConfigMap" => rest::describe_config_map(object, &mut sheet),
         _ => rest::describe(object, &mut sheet),
     }
     sheet
+}
+
+/// The slices of a Service; of others none.
+async fn slices_of(node: &Node, object: &Value) -> Result<Vec<Value>> {
+    if text(object, "/kind") != "Service" {
+        return Ok(Vec::new());
+    }
+    let kind = model::kind("discovery.k8s.io/v1", "EndpointSlice").expect("in the table");
+    let collection = Resource::collection(kind, Some(text(object, "/metadata/namespace")));
+    let selector = format!("{}={}", model::SERVICE_NAME, text(object, "/metadata/name"));
+    Ok(items_of(
+        node.get(&collection, &[("labelSelector", selector)]).await?,
+        kind,
+    ))
 }
 
 async fn events_about(node: &Node, object: &Value) -> Result<Vec<Value>> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn described(object: &Value) -> String {
-    print::elastic(describe(object).text())
+    print::elastic(describe(object, &[]).text())
 }
 
 #[test]
@@ -88,11 +88,11 @@ fn a_source_tells_what_it_made_and_what_is_wrong() {
 
 #[test]
 fn kinds_without_a_description_of_their_own_show_every_field() {
-    let service =
-        json!({"kind": "Service", "metadata": {"name": "s"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
-    let text = described(&service);
+    let volume = json!({"kind": "Volume", "metadata": {"name": "c"},
+        "spec": {"volumeName": "v", "accessModes": [{"mode": 80}]}});
+    let text = described(&volume);
     assert!(
-        text.contains("Spec:\n  Cluster IP:  None\n  Ports:\n    Port:  80\n"),
+        text.contains("Spec:\n  Access Modes:\n    Mode:       80\n  Volume Name:  v\n"),
         "{text}"
     );
 }

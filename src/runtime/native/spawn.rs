@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
 use super::client::SocketPath;
+use super::files;
 use super::record::{PodDir, SupervisorRecord, read_json};
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
@@ -113,6 +114,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
     let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // Without pre-exec hooks, and without a directory either, which the supervisor changes itself: so the standard library uses
     // posix_spawn. Forking a large process is slow.
+    let limit = files::of_user().map(|limit| (files::VARIABLE, limit.to_string()));
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")
         .arg("pod-supervisor")
@@ -120,6 +122,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .arg(dir.path())
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(limit)
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))
         .stderr(Stdio::from(log))

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::files;
 use super::record::{PodDir, SandboxRecord};
 use super::spec::Place;
 use super::sys;
@@ -49,6 +50,7 @@ const MAX_NOTES: usize = 64 << 10;
 /// Runs a supervisor with the arguments after `pod-supervisor`: a name for people who look at `ps`, and the pod's directory.
 /// Started by [`super::NativeRuntime`] only.
 pub fn main(args: &[OsString]) -> ! {
+    files::restore();
     let (Some(dir), Ok((listener, birth))) = (args.get(1), sys::take_standard_streams()) else {
         note("usage: kubelocal pod-supervisor NAME DIRECTORY, with a socket as standard input");
         std::process::exit(2);

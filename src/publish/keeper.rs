@@ -1,0 +1,417 @@
+//! Follows pods, Services and slices, and keeps the ports as they are planned: opens, closes, tells who does not get one, tries again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::claim::{claims_of_pod, claims_of_service, is_balanced, node_ports};
+use super::dial::Dialer;
+use super::plan::{Claim, Field, Held, Place, Published, PublishedPort, Target, plan_ports};
+use super::port::Bound;
+use super::tcp::{self, Shared};
+use super::trouble::Trouble;
+use super::udp;
+use crate::event::{EventKind, EventRecorder};
+use crate::model::{Key, Kind, Object, SERVICE_NAME, kind};
+use crate::net::{NodeNetwork, Protocol};
+use crate::service::service_of;
+use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
+
+/// How often a port is tried again that the machine refuses. Nothing tells us when another process ends; while there is no such port
+/// nothing wakes up.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A port that is ours.
+struct Open {
+    target: watch::Sender<Arc<Target>>,
+    task: JoinHandle<()>,
+}
+
+/// What is told once: a port of an object, at whichever addresses.
+type Asked = (Key, Field, Protocol, u16);
+
+pub(super) struct Keeper {
+    store: Store,
+    recorder: EventRecorder,
+    shared: Shared,
+    published: Published,
+    /// What is asked for, by whom. Without those that ask for nothing.
+    claims: BTreeMap<Key, Vec<Claim>>,
+    open: BTreeMap<Place, Open>,
+    /// Places that the machine refuses.
+    refused: BTreeMap<Place, Trouble>,
+    told: BTreeMap<Asked, String>,
+    /// Services whose status has not been looked at since they changed.
+    stale: BTreeSet<Key>,
+    retry_at: Option<Instant>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Store,
+        recorder: EventRecorder,
+        network: Arc<NodeNetwork>,
+        published: Published,
+    ) -> Keeper {
+        let room = room();
+        Keeper {
+            store,
+            recorder,
+            shared: Shared {
+                dialer: Arc::new(Dialer::new(Some(network))),
+                room: Arc::new(Semaphore::new(room)),
+                room_of_one: room.div_ceil(2),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            },
+            published,
+            claims: BTreeMap::new(),
+            open: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            told: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            retry_at: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: &CancellationToken) {
+        let follow = async {
+            loop {
+                let Err(expired) = self.follow().await;
+                tracing::debug!(%expired, "changes were lost; looking at all ports again");
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+        for (_, Open { target, task }) in self.open {
+            drop(target);
+            let _ = task.await;
+        }
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Expired> {
+        let mut changes = self.store.watch(self.store.resource_version())?;
+        self.take_all();
+        self.settle().await;
+        self.write_statuses();
+        loop {
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_due = tokio::select! {
+                change = changes.next() => self.take_batch(&change?, &mut changes)?,
+                () = retry => true,
+            };
+            if is_due {
+                self.settle().await;
+            }
+            self.write_statuses();
+        }
+    }
+
+    fn take_all(&mut self) {
+        self.claims.clear();
+        let mut slices: BTreeMap<Key, Vec<Arc<Object>>> = BTreeMap::new();
+        for slice in self
+            .store
+            .list(kind_of("discovery.k8s.io/v1", "EndpointSlice"), None)
+            .items
+        {
+            if let Some(service) = service_of(&slice) {
+                slices.entry(service).or_default().push(slice);
+            }
+        }
+        for service in self.store.list(kind_of("v1", "Service"), None).items {
+            let slices = slices.remove(service.key()).unwrap_or_default();
+            self.claim(service.key(), claims_of_service(&service, &living(slices)));
+            self.stale.insert(service.key().clone());
+        }
+        for pod in self.store.list(kind_of("v1", "Pod"), None).items {
+            self.claim(pod.key(), claims_of_pod(&pod));
+        }
+    }
+
+    /// Takes a change and all that are there already with it; says whether anything has to be done.
+    fn take_batch(&mut self, first: &Change, changes: &mut Watcher) -> Result<bool, Expired> {
+        let (mut services, mut is_due) = (BTreeSet::new(), false);
+        is_due |= self.take(first, &mut services);
+        while let Some(change) = changes.next().now_or_never() {
+            is_due |= self.take(&change?, &mut services);
+        }
+        for key in services {
+            is_due |= self.look_at(&key);
+        }
+        Ok(is_due)
+    }
+
+    fn take(&mut self, change: &Change, services: &mut BTreeSet<Key>) -> bool {
+        let object = &change.object;
+        match object.kind().kind {
+            "Service" => drop(services.insert(object.key().clone())),
+            "EndpointSlice" => {
+                let slices = [Some(object), change.old.as_ref()].into_iter().flatten();
+                services.extend(slices.filter_map(|slice| service_of(slice)));
+            }
+            "Pod" => {
+                let is_gone = change.kind == ChangeKind::Deleted;
+                let claims = if is_gone { Vec::new() } else { claims_of_pod(object) };
+                return self.claim(object.key(), claims);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn look_at(&mut self, key: &Key) -> bool {
+        let Some(service) = self.store.get(key) else {
+            return self.claim(key, Vec::new());
+        };
+        let kind = kind_of("discovery.k8s.io/v1", "EndpointSlice");
+        let mut slices = self.store.list(kind, Some(&key.namespace)).items;
+        slices.retain(|slice| slice.labels().get(SERVICE_NAME) == Some(&key.name.as_str()));
+        self.stale.insert(key.clone());
+        self.claim(key, claims_of_service(&service, &living(slices)))
+    }
+
+    /// Notes what an object asks for; says whether that is something else than before.
+    fn claim(&mut self, key: &Key, claims: Vec<Claim>) -> bool {
+        let is_same = self.claims.get(key).map_or(&[][..], Vec::as_slice) == claims;
+        if is_same {
+            return false;
+        }
+        if claims.is_empty() {
+            self.claims.remove(key);
+        } else {
+            self.claims.insert(key.clone(), claims);
+        }
+        true
+    }
+
+    /// Makes the ports be as they are asked for.
+    async fn settle(&mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        let ports = plan_ports(claims.values().flatten());
+        let gone: Vec<Place> = self
+            .open
+            .keys()
+            .filter(|at| !ports.held.contains_key(at))
+            .copied()
+            .collect();
+        for place in gone {
+            let Open { target, task } = self.open.remove(&place).expect("it was there");
+            drop(target);
+            // Its socket is closed when the task has ended; until then nobody could have an address that overlaps.
+            let _ = task.await;
+        }
+        self.refused.retain(|place, _| ports.held.contains_key(place));
+        let mut troubles: Vec<(&Claim, Trouble)> = Vec::new();
+        for (place, Held { claim, target }) in &ports.held {
+            if let Err(error) = self.open(place, target)
+                && !(claim.is_extra && is_no_address(&error))
+            {
+                let trouble = self.trouble_of(place, error).await;
+                self.refused.insert(*place, trouble.clone());
+                troubles.push((claim, trouble));
+            }
+        }
+        // A pod that waits for another one's port is told by its worker.
+        let lost = ports.lost.iter().filter(|(claim, _)| claim.standing.has_begun);
+        troubles.extend(lost.map(|(claim, other)| (*claim, Trouble::of_claim(other))));
+        self.retry_at = (!self.refused.is_empty()).then(|| Instant::now() + AGAIN);
+        self.tell(&troubles);
+        self.publish(&ports.held, &troubles);
+        let services = claims.keys().filter(|key| key.kind().kind == "Service");
+        self.stale.extend(services.cloned());
+        self.claims = claims;
+    }
+
+    /// Opens a port, or leads one that is open elsewhere.
+    fn open(&mut self, place: &Place, target: &Target) -> io::Result<()> {
+        if let Some(open) = self.open.get(place) {
+            open.target.send_if_modified(|present| {
+                let changes = **present != *target;
+                if changes {
+                    *present = Arc::new(target.clone());
+                }
+                changes
+            });
+            return Ok(());
+        }
+        let (sender, receiver) = watch::channel(Arc::new(target.clone()));
+        let shared = self.shared.clone();
+        let task = match Bound::take(place)? {
+            Bound::Tcp(door) => tokio::spawn(tcp::serve(door, receiver, shared)),
+            Bound::Udp(socket) => tokio::spawn(udp::serve(socket, receiver, shared)),
+        };
+        self.refused.remove(place);
+        self.open.insert(*place, Open { target: sender, task });
+        Ok(())
+    }
+
+    /// Looking for who has a port takes a while, so it is done once.
+    async fn trouble_of(&self, place: &Place, error: io::Error) -> Trouble {
+        if let Some(known @ Trouble::InUse(_)) = self.refused.get(place)
+            && error.kind() == io::ErrorKind::AddrInUse
+        {
+            return known.clone();
+        }
+        let (place, words) = (*place, error.to_string());
+        let found = tokio::task::spawn_blocking(move || Trouble::find(&place, &error)).await;
+        found.unwrap_or(Trouble::Other(words))
+    }
+
+    /// Tells each trouble once, and its end.
+    fn tell(&mut self, troubles: &[(&Claim, Trouble)]) {
+        let mut present: BTreeMap<Asked, String> = BTreeMap::new();
+        for (claim, trouble) in troubles {
+            let asked = (claim.owner.clone(), claim.field, claim.place.protocol, claim.place.port);
+            // At other addresses it is the same story.
+            if present.contains_key(&asked) {
+                continue;
+            }
+            let story = self.story(claim, trouble);
+            let object = self.store.get(&claim.owner);
+            if let Some(object) = object.filter(|_| self.told.get(&asked) != Some(&story)) {
+                self.recorder
+                    .event(&object, EventKind::Warning, trouble.reason(), &story);
+            }
+            present.insert(asked, story);
+        }
+        for (key, field, _, port) in self.told.keys().filter(|asked| !present.contains_key(*asked)) {
+            if let Some(object) = self.store.get(key).filter(|object| !object.is_deleting()) {
+                let message = format!("{} {port} is open", field.as_str());
+                self.recorder.event(&object, EventKind::Normal, "PortOpened", &message);
+            }
+        }
+        self.told = present;
+    }
+
+    fn story(&self, claim: &Claim, trouble: &Trouble) -> String {
+        let story = trouble.tell(claim);
+        let others = self.store.get(&claim.owner).filter(|_| claim.field == Field::Port);
+        match others.and_then(|service| node_ports(&service).first().copied()) {
+            Some(port) => format!("{story}; meanwhile the Service answers at localhost:{port}"),
+            None => story,
+        }
+    }
+
+    fn publish(&self, held: &BTreeMap<Place, Held<'_>>, troubles: &[(&Claim, Trouble)]) {
+        let port = |claim: &Claim, problem: Option<String>| PublishedPort {
+            address: claim.place.to_string(),
+            namespace: claim.owner.namespace.clone(),
+            name: claim.owner.to_string(),
+            problem,
+        };
+        let open = held.iter().filter(|(place, _)| self.open.contains_key(place));
+        let mut list: Vec<_> = open.map(|(_, held)| port(held.claim, None)).collect();
+        list.extend(
+            troubles
+                .iter()
+                .map(|(claim, trouble)| port(claim, Some(trouble.to_string()))),
+        );
+        self.published.set(list);
+    }
+
+    fn write_statuses(&mut self) {
+        for key in std::mem::take(&mut self.stale) {
+            if let Some(service) = self.store.get(&key) {
+                self.write_status(&service);
+            }
+        }
+    }
+
+    /// Says at a load balancer where it is reached (`status.loadBalancer`), and at others nothing.
+    fn write_status(&self, service: &Object) {
+        let claims = self.claims.get(service.key()).map_or(&[][..], Vec::as_slice);
+        let is_open = |place: &Place| self.open.contains_key(place);
+        let wanted = match is_balanced(service) {
+            true => plan_ingress(claims, is_open, |place| self.refused.get(place)),
+            false => json!({}),
+        };
+        let present = service.at("/status/loadBalancer").cloned().unwrap_or(json!({}));
+        if present == wanted {
+            return;
+        }
+        let written = self.store.update_status(service.key(), |present| {
+            if present.uid() == service.uid() {
+                present.value_mut()["status"]["loadBalancer"] = wanted.clone();
+            }
+        });
+        if let Err(error) = written {
+            tracing::debug!(service = %service.key(), %error, "its load balancer can't be told");
+        }
+    }
+}
+
+/// `status.loadBalancer`: loopback if any of the Service's ports is open there, and which are not.
+fn plan_ingress<'a>(
+    claims: &[Claim],
+    is_open: impl Fn(&Place) -> bool,
+    trouble: impl Fn(&Place) -> Option<&'a Trouble>,
+) -> Value {
+    let main: Vec<&Claim> = claims
+        .iter()
+        .filter(|c| c.field == Field::Port && !c.is_extra)
+        .collect();
+    if !main.iter().any(|claim| is_open(&claim.place)) {
+        return json!({});
+    }
+    let mut ingress = json!({"ip": "127.0.0.1", "ipMode": "Proxy"});
+    if !main.iter().all(|claim| is_open(&claim.place)) {
+        let port = |claim: &&Claim| {
+            let protocol = match claim.place.protocol {
+                Protocol::Tcp => "TCP",
+                Protocol::Udp => "UDP",
+            };
+            let mut port = json!({"port": claim.place.port, "protocol": protocol});
+            if !is_open(&claim.place) {
+                // A port that it has no trouble with is another one's.
+                port["error"] = trouble(&claim.place).map_or("PortInUse", Trouble::reason).into();
+            }
+            port
+        };
+        ingress["ports"] = main.iter().map(port).collect();
+    }
+    json!({"ingress": [ingress]})
+}
+
+/// How many connections there may be: each takes two descriptors, and the node needs others.
+fn room() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX);
+    (limit / 4).clamp(64, MOST)
+}
+
+/// More than programs on one machine open at once; a connection that is silent costs some 2 KiB of ours.
+const MOST: usize = 8192;
+
+fn living(mut slices: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
+    slices.retain(|slice| !slice.is_deleting());
+    slices
+}
+
+/// Whether the machine has no such address, or not the family at all.
+fn is_no_address(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn kind_of(api_version: &str, name: &str) -> &'static Kind {
+    kind(api_version, name).expect("in the table")
+}
