@@ -229,7 +229,7 @@ impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {
         let (code, reason) = match &error {
             ImageError::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
-            ImageError::InUse(_) => (StatusCode::CONFLICT, "Conflict"),
+            ImageError::InUse(_) | ImageError::BuiltIn(_) => (StatusCode::CONFLICT, "Conflict"),
             ImageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
             _ => (StatusCode::BAD_REQUEST, "BadRequest"),
         };

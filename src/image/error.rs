@@ -26,6 +26,9 @@ pub enum ImageError {
     /// The image may not be removed while containers run from it.
     #[error("image {0} is in use by a container")]
     InUse(String),
+    /// It is made from the running program whenever it is missing.
+    #[error("{0} is built in: it is made from this program, and takes next to nothing")]
+    BuiltIn(String),
     /// A file of the store, or of what is loaded, could not be read or written.
     #[error("{path}: {source}")]
     Io {

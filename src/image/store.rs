@@ -206,7 +206,7 @@ impl ImageStore {
     /// the image's id before it goes; an image that is held does not go whatever it says.
     ///
     /// # Errors
-    /// [`ImageError::NotFound`] if it is not there, [`ImageError::InUse`] if it may not go.
+    /// [`ImageError::NotFound`] if it is not there, [`ImageError::InUse`] or [`ImageError::BuiltIn`] if it may not go.
     pub fn remove(&self, reference: &str, in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
         let removed = self.forget(reference, in_use)?;
         if removed.deleted.is_some() {
@@ -226,6 +226,9 @@ impl ImageStore {
             .collect();
         let asked = self.reference(reference).ok().map(|reference| reference.store_name());
         let (gone, is_last) = plan_removal(&names, asked.as_deref());
+        if gone.iter().any(|name| name == BUILTIN_IMAGE) {
+            return Err(ImageError::BuiltIn(reference.to_owned()));
+        }
         if is_last && in_use(&record.id.to_string()) {
             return Err(ImageError::InUse(reference.to_owned()));
         }
