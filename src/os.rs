@@ -1,10 +1,16 @@
-//! File descriptors in the async runtime: the one place that vouches for them.
+//! File descriptors in the async runtime: the one place that vouches for them, and what carries bytes between two of them.
+
+mod limits;
+mod relay;
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
+pub use relay::{abort, relay, tune};
 
 /// Waits on a descriptor for data to read only: a pipe's end, an inotify queue, a pidfd.
 ///

@@ -27,6 +27,6 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
-pub use ranges::{DNS, GATEWAY, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
+pub use ranges::{DNS, GATEWAY, HOST, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

@@ -11,6 +11,8 @@ use crate::api::KUBERNETES_VERSION;
 use crate::model::{DNS, Object};
 use crate::pod::Host;
 
+use super::ways_out::Readiness;
+
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
 const MOST_PODS: u32 = 1000;
 
@@ -61,7 +63,7 @@ fn memory() -> i64 {
 }
 
 /// The node's object.
-pub fn node_object(host: &Host, now: Timestamp) -> Object {
+pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let labels = json!({
         "kubernetes.io/hostname": host.node_name,
@@ -78,7 +80,7 @@ pub fn node_object(host: &Host, now: Timestamp) -> Object {
             "addresses": addresses(host),
             "capacity": resources(host),
             "allocatable": resources(host),
-            "conditions": [condition(&time)],
+            "conditions": conditions(ways_out, &time),
             "nodeInfo": info(),
         },
     });
@@ -108,15 +110,21 @@ fn resources(host: &Host) -> Value {
     })
 }
 
-fn condition(time: &str) -> Value {
-    json!({
-        "type": "Ready",
-        "status": "True",
-        "reason": "KubeletReady",
-        "message": "kubelocal is looking after pods",
-        "lastHeartbeatTime": time,
-        "lastTransitionTime": time,
-    })
+fn conditions(ways_out: &Readiness, time: &str) -> Value {
+    let condition = |kind: &str, is_true: bool, reason: &str, message: &str| {
+        json!({
+            "type": kind,
+            "status": if is_true { "True" } else { "False" },
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": time,
+            "lastTransitionTime": time,
+        })
+    };
+    json!([
+        condition("Ready", true, "KubeletReady", "kubelocal is looking after pods"),
+        condition("EgressReady", ways_out.is_ready, ways_out.reason, &ways_out.message),
+    ])
 }
 
 fn info() -> Value {

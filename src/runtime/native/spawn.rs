@@ -21,6 +21,10 @@ use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 /// What earlier supervisors of the pod said is kept up to this size; one of them says less.
 const MAX_LOG: u64 = 128 << 10;
 
+/// The variable that tells a supervisor how many descriptors it and its pod may have: the node has taken more for itself, and takes nothing
+/// back before it starts a program, for that would keep the standard library from posix_spawn.
+pub(super) const DESCRIPTORS: &str = "KUBELOCAL_DESCRIPTORS";
+
 /// A supervisor's process, this node's child or not.
 pub(super) struct Process {
     pid: Pid,
@@ -119,6 +123,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
         .arg(format!("{}/{}", config.namespace, config.name))
         .arg(dir.path())
         .env_clear()
+        .envs(crate::os::ordinary_descriptors().map(|most| (DESCRIPTORS, most.to_string())))
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::record::{PodDir, SandboxRecord};
+use super::spawn::DESCRIPTORS;
 use super::spec::Place;
 use super::sys;
 use crate::runtime::ContainerId;
@@ -53,6 +54,9 @@ pub fn main(args: &[OsString]) -> ! {
         note("usage: kubelocal pod-supervisor NAME DIRECTORY, with a socket as standard input");
         std::process::exit(2);
     };
+    if let Some(most) = std::env::var(DESCRIPTORS).ok().and_then(|most| most.parse().ok()) {
+        crate::os::limit_descriptors(Some(most));
+    }
     let born = birth::begin(PodDir::at(PathBuf::from(dir)), &birth);
     match born.and_then(|born| Supervisor::new(born, listener)) {
         Ok(supervisor) => {
