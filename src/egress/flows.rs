@@ -6,8 +6,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +25,9 @@ const BURST: usize = 64;
 /// So many may wait while a flow begins.
 const BEGINNING: usize = 64;
 
+/// How the other side makes itself heard: by answers, or by an error that was reported to the host.
+const SAYS: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// The pod's side, and where it sends.
 type Ends = (SocketAddrV4, SocketAddrV4);
 
@@ -32,14 +37,23 @@ pub(super) struct Flows {
     passes: Arc<Passes>,
     // Held for a look-up or a change.
     flows: Mutex<HashMap<Ends, mpsc::Sender<Vec<u8>>>>,
+    /// The machine's addresses.
+    addresses: watch::Receiver<Vec<String>>,
     room: Arc<Semaphore>,
     full: Full,
     tasks: TaskTracker,
 }
 
 impl Flows {
-    pub(super) fn new(outside: Arc<Outside>, passes: Arc<Passes>, room: usize, tasks: TaskTracker) -> Flows {
+    pub(super) fn new(
+        outside: Arc<Outside>,
+        passes: Arc<Passes>,
+        addresses: watch::Receiver<Vec<String>>,
+        room: usize,
+        tasks: TaskTracker,
+    ) -> Flows {
         Flows {
+            addresses,
             outside,
             passes,
             flows: Mutex::default(),
@@ -90,7 +104,14 @@ impl Flows {
     }
 
     async fn serve(&self, ends: Ends, to: SocketAddrV4, pass: &Pass, first: mpsc::Receiver<Vec<u8>>) {
-        let carried = pass.ended.run_until_cancelled(self.carry(ends, to, first)).await;
+        let mut addresses = self.addresses.clone();
+        addresses.mark_unchanged();
+        let carried = tokio::select! {
+            carried = self.carry(ends, to, first) => Some(carried),
+            () = pass.ended.cancelled() => None,
+            // The next datagram begins anew, from the address that the machine has by then.
+            Ok(()) = addresses.changed() => None,
+        };
         self.flows().remove(&ends);
         if let Some(Err(error)) = carried {
             tracing::debug!(pod = %ends.0, %to, %error, "a pod's datagrams do not arrive");
@@ -115,7 +136,7 @@ impl Flows {
                         ready?;
                         pass_on(&inner, &outer).map(drop)
                     }
-                    ready = outer.readable() => {
+                    ready = outer.ready(SAYS) => {
                         ready?;
                         is_answered |= answer(&outer, &inner)?;
                         Ok(())
@@ -157,8 +178,10 @@ fn answer(outer: &UdpSocket, inner: &UdpSocket) -> io::Result<bool> {
     let mut buffer = [0; LARGEST];
     let mut is_answered = false;
     for _ in 0..BURST {
-        match outer.try_recv(&mut buffer) {
-            Ok(length) => {
+        // Not `try_recv`, which would leave a word of refusal standing.
+        let received = outer.try_io(SAYS, || Ok(rustix::net::recv(outer, &mut buffer, RecvFlags::DONTWAIT)?));
+        match received {
+            Ok((_, length)) => {
                 is_answered = true;
                 // A pod that has gone needs no answer.
                 let _ = inner.try_send(&buffer[..length]);

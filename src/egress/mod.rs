@@ -25,6 +25,7 @@ mod plan;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,12 +44,13 @@ const BREATH: Duration = Duration::from_millis(100);
 /// How often it is told that there is no room.
 const TELLING: Duration = Duration::from_secs(60);
 
-/// Lets pods out until `stop`. What they have to the outside ends with it, as the process that carries it does.
+/// Lets pods out until `stop`; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
 pub async fn run(
     store: Store,
     network: Arc<NodeNetwork>,
     outside: Outside,
     settings: Settings,
+    addresses: watch::Receiver<Vec<String>>,
     stop: CancellationToken,
 ) {
     let (outside, room) = (Arc::new(outside), plan_room(descriptors()));
@@ -57,7 +59,7 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let connections = Connections::new(outside.clone(), passes.clone(), room.connections, tasks.clone());
     let connections = Arc::new(connections);
-    let flows = Arc::new(Flows::new(outside, passes.clone(), room.flows, tasks));
+    let flows = Arc::new(Flows::new(outside, passes.clone(), addresses, room.flows, tasks));
     tokio::select! {
         () = stop.cancelled() => {}
         () = passes.follow(&store) => {}

@@ -15,6 +15,7 @@ mod object;
 mod paths;
 mod quantity;
 mod ranges;
+mod resolver;
 mod selector;
 mod signal;
 
@@ -28,5 +29,6 @@ pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use ranges::{DNS, GATEWAY, HOST, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
+pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

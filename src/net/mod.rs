@@ -23,6 +23,7 @@ mod balance;
 mod balancer;
 mod conntrack;
 mod link;
+mod moves;
 mod namespace;
 mod netfilter;
 mod netlink;
@@ -33,6 +34,7 @@ pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
 pub use balancer::Balancer;
 pub use link::wire_pod;
+pub use moves::Moves;
 pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket};
 pub use outside::{Heard, Knock, Outside, Refusal};
 

@@ -1,5 +1,6 @@
 //! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
 
+mod addresses;
 mod config;
 mod listen;
 mod lock;
@@ -138,7 +139,8 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
     let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
     let runtime = Arc::new(runtime);
-    let host = report::host(paths.pods.clone(), network.is_some());
+    let (newest, addresses) = watch::channel(addresses::present());
+    let host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
     controller::create_initial(&store)?;
     report_node(
         &store,
@@ -157,9 +159,11 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
-    let on_network = network.map(|network| spawn_on_network(&store, network, ways_out, egress, &ends.stop));
+    let on_network = network.map(|network| spawn_on_network(&store, network, ways_out, egress, addresses, &ends.stop));
+    let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
     tasks.extend(on_network.into_iter().flatten());
+    tasks.push(tokio::spawn(moves));
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -202,13 +206,14 @@ fn spawn_on_network(
     network: Arc<NodeNetwork>,
     ways_out: WaysOut,
     egress: egress::Settings,
+    addresses: watch::Receiver<Vec<String>>,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let services = service::run(store.clone(), network.clone(), host, stop.clone());
     let mut tasks = vec![tokio::spawn(services)];
     if let WaysOut::Open(outside) = ways_out {
-        let ways = egress::run(store.clone(), network, outside, egress, stop.clone());
+        let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
         tasks.push(tokio::spawn(ways));
     }
     tasks

@@ -1,26 +1,25 @@
 //! The machine: what pods see of it, and the `Node` object that tells clients.
 
 use std::fs;
-use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
+use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::model::{DNS, Object};
 use crate::pod::Host;
-
-use super::ways_out::Readiness;
 
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
 const MOST_PODS: u32 = 1000;
 
 /// Looks at the machine.
-pub fn host(pods_dir: PathBuf, has_network: bool) -> Host {
+pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec<String>>) -> Host {
     Host {
         node_name: node_name(),
-        ips: vec![main_address()],
+        addresses,
         dns: has_network.then_some(DNS.into()),
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
@@ -39,13 +38,6 @@ fn node_name() -> String {
     } else {
         name.to_owned()
     }
-}
-
-/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
-fn main_address() -> String {
-    // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
-    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
-    asked.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
 }
 
 /// Bytes of memory (`proc_meminfo(5)`).
@@ -77,7 +69,7 @@ pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object 
         "metadata": {"name": host.node_name, "labels": labels},
         "spec": {},
         "status": {
-            "addresses": addresses(host),
+            "addresses": addresses(&host.node_name, &host.ips()),
             "capacity": resources(host),
             "allocatable": resources(host),
             "conditions": conditions(ways_out, &time),
@@ -95,10 +87,11 @@ fn architecture() -> &'static str {
     }
 }
 
-fn addresses(host: &Host) -> Value {
-    let internal = host.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+/// The node's addresses as its status has them.
+pub fn addresses(node_name: &str, ips: &[String]) -> Value {
+    let internal = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
     internal
-        .chain([json!({"type": "Hostname", "address": host.node_name})])
+        .chain([json!({"type": "Hostname", "address": node_name})])
         .collect()
 }
 

@@ -163,7 +163,7 @@ fn sandbox() -> SandboxStatus {
     SandboxStatus {
         config,
         alive: true,
-        ips: Vec::new(),
+        addresses: tokio::sync::watch::channel(Vec::new()).1,
         created_at: at(0),
         containers: Vec::new(),
     }
