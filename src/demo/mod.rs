@@ -26,6 +26,8 @@ const USAGE: &str = "usage: kubelocal demo VERB
   ask HOST:PORT TEXT [--from PORT] [--times N]
                                  send a datagram, print the answer, N times; exit with 0 if there was one each time
   answer [--port 8080]           answer datagrams with the pod's name and what they say
+  name-server ADDRESS            say of every name that this is its address
+  fetch HOST:PORT                print what an HTTP server has at its root
   cat PATH [--every SECONDS]     print a file, again and again
   count [--interval MS] [--to N] print numbered lines
   spin                           use a processor
@@ -84,6 +86,8 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["connect", target] => net::connect(target),
         ["ask", target, text, options @ ..] => datagram::ask(target, text, options),
         ["answer", options @ ..] => datagram::answer(options),
+        ["name-server", address] => dns::serve(address),
+        ["fetch", target] => net::fetch(target),
         ["cat", path] => files::cat(path, None),
         ["cat", path, "--every", seconds] => files::cat(path, Some(process::seconds(seconds)?)),
         ["count", options @ ..] => output::count(options),

@@ -1,6 +1,6 @@
 //! Connecting to a port.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -18,6 +18,25 @@ pub(super) fn connect(target: &str) -> Outcome {
     for address in addresses(target)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => return hear(stream),
+            Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
+        }
+    }
+    Err(Failure::Failed(last))
+}
+
+/// Asks an HTTP server for its root, and prints its whole answer.
+pub(super) fn fetch(target: &str) -> Outcome {
+    let mut last = format!("{target} has no address");
+    for address in addresses(target)? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(mut stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes())?;
+                let mut heard = Vec::new();
+                stream.take(SHOWN).read_to_end(&mut heard)?;
+                return line(String::from_utf8_lossy(&heard).trim_end()).map(|()| 0).map_err(Failure::from);
+            }
             Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
         }
     }

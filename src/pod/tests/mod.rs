@@ -163,7 +163,7 @@ fn sandbox() -> SandboxStatus {
     SandboxStatus {
         config,
         alive: true,
-        addresses: tokio::sync::watch::channel(Vec::new()).1,
+        ips: Vec::new(),
         created_at: at(0),
         containers: Vec::new(),
     }
