@@ -178,10 +178,8 @@ fn answer(outer: &UdpSocket, inner: &UdpSocket) -> io::Result<bool> {
     let mut buffer = [0; LARGEST];
     let mut is_answered = false;
     for _ in 0..BURST {
-        // Not `try_recv`, which would leave a word of refusal standing.
-        let received = outer.try_io(SAYS, || Ok(rustix::net::recv(outer, &mut buffer, RecvFlags::DONTWAIT)?));
-        match received {
-            Ok((_, length)) => {
+        match receive(outer, &mut buffer) {
+            Ok(length) => {
                 is_answered = true;
                 // A pod that has gone needs no answer.
                 let _ = inner.try_send(&buffer[..length]);
@@ -193,10 +191,57 @@ fn answer(outer: &UdpSocket, inner: &UdpSocket) -> io::Result<bool> {
     Ok(is_answered)
 }
 
+/// The next answer, or what was reported. Each is looked for by itself: the runtime forgets one kind of readiness at a time.
+fn receive(outer: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut take = || {
+        let (_, length) = rustix::net::recv(outer, &mut *buffer, RecvFlags::DONTWAIT)?;
+        Ok(length)
+    };
+    match outer.try_io(Interest::READABLE, &mut take) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => outer.try_io(Interest::ERROR, take),
+        received => received,
+    }
+}
+
 /// What does not fit into the host's queue is lost, as on the way.
 fn lossy(sent: io::Result<usize>) -> io::Result<()> {
     match sent {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn socket() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").await.expect("binds")
+    }
+
+    #[tokio::test]
+    async fn the_other_side_is_heard_whether_it_answers_or_refuses_and_not_when_it_is_silent() {
+        let (other, outer) = (socket().await, socket().await);
+        let address = other.local_addr().expect("is bound");
+        outer.connect(address).await.expect("connects");
+        other
+            .send_to(b"answer", outer.local_addr().expect("is bound"))
+            .await
+            .expect("sends");
+        outer.ready(SAYS).await.expect("waits");
+        let mut buffer = [0; 64];
+        assert_eq!(receive(&outer, &mut buffer).expect("is there"), 6);
+        let silent = receive(&outer, &mut buffer).expect_err("it is silent");
+        assert_eq!(silent.kind(), io::ErrorKind::WouldBlock);
+        drop(other);
+        outer.send(b"question").await.expect("sends");
+        outer.ready(SAYS).await.expect("waits");
+        let refused = receive(&outer, &mut buffer).expect_err("nobody is there");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // Nothing is left of it that would wake anyone.
+        let silent = receive(&outer, &mut buffer).expect_err("it is silent");
+        assert_eq!(silent.kind(), io::ErrorKind::WouldBlock);
+        let woken = timeout(std::time::Duration::from_millis(50), outer.ready(SAYS)).await;
+        assert!(woken.is_err(), "{woken:?}");
     }
 }

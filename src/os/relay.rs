@@ -293,9 +293,7 @@ mod tests {
         assert_eq!(pod.read(&mut [0]).await.expect("hears the end"), 0);
         abort(&client);
         drop(client);
-        let error = pod.read_u8().await.expect_err("nothing was sent");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        task.await.expect("the relay ends");
+        task.await.expect("the relay ends, though the pod has said nothing");
     }
 
     #[tokio::test]
