@@ -35,7 +35,9 @@ pub(super) fn fetch(target: &str) -> Outcome {
                 stream.write_all(request.as_bytes())?;
                 let mut heard = Vec::new();
                 stream.take(SHOWN).read_to_end(&mut heard)?;
-                return line(String::from_utf8_lossy(&heard).trim_end()).map(|()| 0).map_err(Failure::from);
+                return line(String::from_utf8_lossy(&heard).trim_end())
+                    .map(|()| 0)
+                    .map_err(Failure::from);
             }
             Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
         }

@@ -86,7 +86,10 @@ impl Connections {
 
     /// Connects to the other side, then lets the pod in or tells it why not.
     async fn answer(&self, knock: &Knock, to: SocketAddrV4, pass: &Pass, told: oneshot::Receiver<TcpStream>) {
-        let dialled = pass.ended.run_until_cancelled(TcpStream::connect(SocketAddr::V4(to))).await;
+        let dialled = pass
+            .ended
+            .run_until_cancelled(TcpStream::connect(SocketAddr::V4(to)))
+            .await;
         let outer = match dialled {
             Some(Ok(outer)) => outer,
             failed => {
@@ -151,7 +154,10 @@ impl Connections {
             return abort(&inner);
         };
         self.tasks.spawn(async move {
-            let dialled = pass.ended.run_until_cancelled(TcpStream::connect(SocketAddr::V4(to))).await;
+            let dialled = pass
+                .ended
+                .run_until_cancelled(TcpStream::connect(SocketAddr::V4(to)))
+                .await;
             match dialled {
                 Some(Ok(outer)) => carry(&inner, &outer, &pass).await,
                 _ => abort(&inner),
@@ -180,9 +186,7 @@ impl Connections {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<Ends, oneshot::Sender<TcpStream>>> {
-        self.waiting
-            .lock()
-            .expect("nothing panics while it holds who waits")
+        self.waiting.lock().expect("nothing panics while it holds who waits")
     }
 }
 

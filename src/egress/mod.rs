@@ -88,7 +88,10 @@ impl Full {
         let mut told_at = self.told_at.lock().expect("nothing panics while it holds a time");
         if told_at.is_none_or(|at| at.elapsed() >= TELLING) {
             *told_at = Some(Instant::now());
-            tracing::warn!(what = self.what, "pods have as many to the outside as the node has room for; others wait");
+            tracing::warn!(
+                what = self.what,
+                "pods have as many to the outside as the node has room for; others wait"
+            );
         }
     }
 }

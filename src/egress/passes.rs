@@ -79,7 +79,10 @@ impl Passes {
         let pods = store.list(kind_of("Pod"), None).items;
         let present: BTreeSet<&str> = pods.iter().map(|pod| pod.uid()).collect();
         let mut known = self.known();
-        let names: BTreeSet<String> = namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
+        let names: BTreeSet<String> = namespaces
+            .iter()
+            .map(|namespace| namespace.key().name.clone())
+            .collect();
         let gone: Vec<String> = known.cut_off.difference(&names).cloned().collect();
         gone.iter().for_each(|name| known.set_cut_off(name, false));
         known.pods.retain(|uid, entry| {

@@ -55,7 +55,12 @@ fn is_nowhere(ip: Ipv4Addr) -> bool {
     let is_this_network = ip.octets()[0] == 0;
     // 240.0.0.0/4, which 255.255.255.255 is in.
     let is_reserved = ip.octets()[0] >= 240;
-    is_this_network || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || is_reserved || is_inside(ip.into())
+    is_this_network
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || is_reserved
+        || is_inside(ip.into())
 }
 
 /// Whether a namespace is cut off. Any word but `true` does it: who misspells it wants to be safe.
@@ -183,7 +188,10 @@ mod tests {
             (json!({"name": "a", "annotations": {SETTING: "false"}}), true),
             (json!({"name": "a", "labels": {SETTING: "true"}}), false),
             (json!({"name": "a", "labels": {SETTING: "False"}}), true),
-            (json!({"name": "a", "labels": {SETTING: "true"}, "annotations": {SETTING: "false"}}), true),
+            (
+                json!({"name": "a", "labels": {SETTING: "true"}, "annotations": {SETTING: "false"}}),
+                true,
+            ),
             (json!({"name": "a", "labels": {"egress": "false"}}), false),
         ] {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});

@@ -88,10 +88,7 @@ impl Balancer {
         };
         let wanted: BTreeMap<Frontend, BTreeSet<Backend>> = self.wanted.iter().filter_map(udp).collect();
         let is_stale = move |front: SocketAddrV4, back: SocketAddrV4| is_stale(&wanted, lost.as_ref(), front, back);
-        let forgotten = self
-            .network
-            .run(move || conntrack::forget_datagrams(is_stale))
-            .await?;
+        let forgotten = self.network.run(move || conntrack::forget_datagrams(is_stale)).await?;
         // Services work without it: a client with the same port as before waits until the kernel forgets by itself.
         if let Err(error) = forgotten {
             tracing::warn!(%error, "datagrams may still go to endpoints that are gone");
@@ -250,7 +247,11 @@ mod tests {
             (Some(&both), front, alive, false),
             (Some(&none), front, dead, false),
         ] {
-            assert_eq!(is_stale(&wanted, lost, front, back), expected, "{lost:?} {front} {back}");
+            assert_eq!(
+                is_stale(&wanted, lost, front, back),
+                expected,
+                "{lost:?} {front} {back}"
+            );
         }
     }
 }

@@ -242,7 +242,11 @@ mod tests {
                 host_loopback,
                 api_port: 6443,
             };
-            assert_eq!(read(text).expect("reads").egress(is_forbidden, 6443), expected, "{text}");
+            assert_eq!(
+                read(text).expect("reads").egress(is_forbidden, 6443),
+                expected,
+                "{text}"
+            );
         }
         assert!(read("egress: off").is_err(), "it has parts");
     }

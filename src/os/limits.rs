@@ -17,7 +17,10 @@ pub fn allow_descriptors() {
 
 /// What programs are to have that this process starts: what it was given itself. `None` is no limit.
 pub fn ordinary_descriptors() -> Option<u64> {
-    GIVEN.get().copied().unwrap_or_else(|| getrlimit(Resource::Nofile).current)
+    GIVEN
+        .get()
+        .copied()
+        .unwrap_or_else(|| getrlimit(Resource::Nofile).current)
 }
 
 /// Limits this process, and what it starts, to so many descriptors. `None` is no limit.

@@ -254,7 +254,10 @@ mod tests {
         let dns = Some(IpAddr::from([10, 96, 0, 10]));
         let default = json!({"dnsPolicy": "Default"});
         for (file, expected) in [
-            ("nameserver 127.0.0.53\nsearch lab\n", "search lab\nnameserver 10.96.0.10\n"),
+            (
+                "nameserver 127.0.0.53\nsearch lab\n",
+                "search lab\nnameserver 10.96.0.10\n",
+            ),
             ("nameserver 192.0.2.53\nnameserver ::1\n", "nameserver 10.96.0.10\n"),
             ("nameserver 169.254.169.253\n", "nameserver 10.96.0.10\n"),
             ("nameserver 192.0.2.53\n", "nameserver 192.0.2.53\n"),

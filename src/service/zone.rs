@@ -62,7 +62,10 @@ const VERSION: &str = "1.1.0";
 impl Zone {
     /// A zone without Services and pods; `host` is where pods find the host's loopback, if they do.
     pub fn new(host: Option<Ipv4Addr>) -> Zone {
-        Zone { host, ..Zone::default() }
+        Zone {
+            host,
+            ..Zone::default()
+        }
     }
 
     /// Enters a Service, or takes it out.

@@ -42,7 +42,13 @@ fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_ho
     let page = client(&home, &format!("fetch {OUTSIDE}:80"));
     assert!(page.stdout.contains("200 OK"), "{}{}", page.stdout, page.stderr);
     let answers = client(&home, &format!("ask {OUTSIDE}:5353 hello --times 3"));
-    assert_eq!(answers.stdout.lines().count(), 3, "{}{}", answers.stdout, answers.stderr);
+    assert_eq!(
+        answers.stdout.lines().count(),
+        3,
+        "{}{}",
+        answers.stdout,
+        answers.stderr
+    );
     assert!(answers.stdout.contains("heard hello"), "{}", answers.stdout);
     for (words, expected) in [
         (format!("connect {OUTSIDE}:81"), "Connection refused"),
@@ -55,11 +61,19 @@ fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_ho
         ("connect 169.254.169.254:80".to_owned(), "Network is unreachable"),
     ] {
         let answer = client(&home, &words);
-        assert!(answer.stderr.contains(expected), "{words}: {}{}", answer.stdout, answer.stderr);
+        assert!(
+            answer.stderr.contains(expected),
+            "{words}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
     }
     let node = home.get("nodes");
     let conditions = node["items"][0]["status"]["conditions"].clone();
-    assert_eq!((&conditions[1]["type"], &conditions[1]["status"]), (&json!("EgressReady"), &json!("True")));
+    assert_eq!(
+        (&conditions[1]["type"], &conditions[1]["status"]),
+        (&json!("EgressReady"), &json!("True"))
+    );
 }
 
 #[test]
@@ -74,7 +88,9 @@ fn pods_follow_the_machine_to_another_network_and_another_node() {
     machine.ip("address add 203.0.113.9/24 dev wan");
     machine.ip("address del 203.0.113.2/24 dev wan");
     machine.ip("route replace default via 203.0.113.1");
-    home.until("the pod on the host's network has the host's new address", || host_ip() == "203.0.113.9");
+    home.until("the pod on the host's network has the host's new address", || {
+        host_ip() == "203.0.113.9"
+    });
     assert_eq!(home.text("pod client", "/status/hostIP"), "203.0.113.9");
     let addresses = home.get("nodes")["items"][0]["status"]["addresses"].clone();
     assert_eq!(addresses[0]["address"], "203.0.113.9");
@@ -120,7 +136,12 @@ fn a_namespace_is_cut_off_and_let_out_again_while_its_pods_run() {
     assert!(!answer.success(), "it is told that it is cut off");
     for words in [format!("connect {OUTSIDE}:80"), format!("ask {OUTSIDE}:5353 hello")] {
         let answer = client(&home, &words);
-        assert!(answer.stderr.contains("Connection refused"), "{words}: {}{}", answer.stdout, answer.stderr);
+        assert!(
+            answer.stderr.contains("Connection refused"),
+            "{words}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
     }
     // Its own network stays.
     let own = home.text("pod client", "/status/podIP");
@@ -187,13 +208,23 @@ fn the_hosts_loopback_is_reached_by_its_names_if_the_settings_allow_it() {
     let port = on_loopback();
     for name in ["host.containers.internal", "host.docker.internal"] {
         let answer = client(&home, &format!("connect {name}:{port}"));
-        assert!(answer.stdout.contains("from the loopback"), "{name}: {}{}", answer.stdout, answer.stderr);
+        assert!(
+            answer.stdout.contains("from the loopback"),
+            "{name}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
     }
     let kubeconfig = std::fs::read_to_string(home.path("kubeconfig")).expect("the node wrote it");
     let api = kubeconfig.split("127.0.0.1:").nth(1).expect("the API's port");
     let api: String = api.chars().take_while(char::is_ascii_digit).collect();
     let answer = client(&home, &format!("connect host.containers.internal:{api}"));
-    assert!(answer.stderr.contains("Connection refused"), "{}{}", answer.stdout, answer.stderr);
+    assert!(
+        answer.stderr.contains("Connection refused"),
+        "{}{}",
+        answer.stdout,
+        answer.stderr
+    );
 }
 
 #[test]
@@ -205,10 +236,18 @@ fn a_node_without_egress_refuses_at_once_and_says_so() {
     home.start(pod("client", "serve"));
     for words in [format!("connect {OUTSIDE}:80"), format!("ask {OUTSIDE}:5353 hello")] {
         let answer = client(&home, &words);
-        assert!(answer.stderr.contains("Connection refused"), "{words}: {}{}", answer.stdout, answer.stderr);
+        assert!(
+            answer.stderr.contains("Connection refused"),
+            "{words}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
     }
     let condition = home.get("nodes")["items"][0]["status"]["conditions"][1].clone();
-    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("EgressDisabled")));
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("False"), &json!("EgressDisabled"))
+    );
 }
 
 #[test]

@@ -49,7 +49,11 @@ impl Machine {
         let resolver = files.path().join("resolv.conf");
         fs::write(&resolver, "").expect("writes");
         let is_root = rustix::process::geteuid().is_root();
-        let user: &[&str] = if is_root { &[] } else { &["--user", "--map-root-user", "--map-auto"] };
+        let user: &[&str] = if is_root {
+            &[]
+        } else {
+            &["--user", "--map-root-user", "--map-auto"]
+        };
         let mut holder = Command::new("unshare");
         holder
             .args(user)
@@ -87,7 +91,10 @@ impl Machine {
     pub fn ip(&self, words: &str) {
         let script = "PATH=$PATH:/usr/sbin:/sbin; exec ip \"$@\"";
         let mut command = self.command("sh");
-        let done = command.args(["-c", script, "ip"]).args(words.split_whitespace()).status();
+        let done = command
+            .args(["-c", script, "ip"])
+            .args(words.split_whitespace())
+            .status();
         assert!(done.is_ok_and(|status| status.success()), "ip {words}");
     }
 

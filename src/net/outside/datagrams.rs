@@ -33,7 +33,11 @@ pub(super) fn tell_destinations(socket: &OwnedFd) -> io::Result<()> {
             length,
         )
     };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Takes one datagram; `None` if the kernel did not tell for whom it was.

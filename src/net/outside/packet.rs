@@ -41,7 +41,11 @@ impl Knock {
         let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
         let packet = packet.get(..length)?;
         // A later part of a packet in parts has no header of TCP.
-        let is_part = packet.get(6..8)?.iter().zip([0x3f, 0xff]).any(|(byte, bits)| byte & bits != 0);
+        let is_part = packet
+            .get(6..8)?
+            .iter()
+            .zip([0x3f, 0xff])
+            .any(|(byte, bits)| byte & bits != 0);
         if first >> 4 != 4 || head < IP_HEAD || *packet.get(9)? != TCP || is_part {
             return None;
         }
@@ -180,7 +184,10 @@ mod tests {
 
     fn is_sound(packet: &[u8]) -> bool {
         let segment = &packet[IP_HEAD..];
-        let pseudo = add(add(u32::from(TCP) + segment.len() as u32, &packet[12..16]), &packet[16..20]);
+        let pseudo = add(
+            add(u32::from(TCP) + segment.len() as u32, &packet[12..16]),
+            &packet[16..20],
+        );
         fold(add(pseudo, segment)) == 0
     }
 

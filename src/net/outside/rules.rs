@@ -107,7 +107,10 @@ mod tests {
     fn the_table_is_replaced_and_its_rules_stand_in_the_order_in_which_they_decide() {
         let messages = rules(0x1234, 0x5678);
         assert_eq!(messages.len(), 4 + 6);
-        assert_eq!(messages[..3], [nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)]);
+        assert_eq!(
+            messages[..3],
+            [nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)]
+        );
         // What stays inside is left alone before anything is shown or handed over.
         let parts: [&[u8]; 6] = [
             &PODS.octets(),
