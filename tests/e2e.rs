@@ -38,6 +38,8 @@ mod network;
 mod node;
 #[path = "e2e/registry.rs"]
 mod registry;
+#[path = "e2e/storage.rs"]
+mod storage;
 #[path = "e2e/streams.rs"]
 mod streams;
 #[path = "e2e/verbs.rs"]

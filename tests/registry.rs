@@ -25,3 +25,5 @@ mod real;
 mod shared;
 #[path = "registry/unpacked.rs"]
 mod unpacked;
+#[path = "registry/uploads.rs"]
+mod uploads;

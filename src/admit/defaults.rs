@@ -13,7 +13,8 @@ mod workload;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Namespace, NamespaceStatus, PersistentVolumeClaim, PersistentVolumeClaimStatus, Secret, Service, ServiceSpec,
+    Namespace, NamespaceStatus, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
+    PersistentVolumeStatus, Secret, Service, ServiceSpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -33,6 +34,11 @@ pub fn set_defaults(object: &mut Typed) {
         Typed::Endpoints(endpoints) => endpoints::default_endpoints(endpoints),
         Typed::EndpointSlice(slice) => endpoints::default_slice(slice),
         Typed::PersistentVolumeClaim(claim) => default_claim(claim),
+        Typed::PersistentVolume(volume) => default_volume(volume),
+        Typed::StorageClass(class) => {
+            text(&mut class.reclaim_policy, "Delete");
+            text(&mut class.volume_binding_mode, "Immediate");
+        }
         Typed::ConfigMap(_) => {}
     }
 }
@@ -130,6 +136,17 @@ pub fn keep_allocated(new: &mut Typed, old: &Typed) {
         new.cluster_ips.clone_from(&old.cluster_ips);
         new.ip_families = new.ip_families.take().or_else(|| old.ip_families.clone());
         new.ip_family_policy = new.ip_family_policy.take().or_else(|| old.ip_family_policy.clone());
+    }
+}
+
+fn default_volume(volume: &mut PersistentVolume) {
+    let status = volume.status.get_or_insert_with(PersistentVolumeStatus::default);
+    text(&mut status.phase, "Pending");
+    let spec = volume.spec.get_or_insert_with(Default::default);
+    text(&mut spec.persistent_volume_reclaim_policy, "Retain");
+    text(&mut spec.volume_mode, "Filesystem");
+    if let Some(host) = &mut spec.host_path {
+        host.type_.get_or_insert_default();
     }
 }
 

@@ -119,18 +119,6 @@ fn the_same_object_twice_in_a_file_is_refused_with_both_places() {
 }
 
 #[test]
-fn kinds_that_are_only_stored_say_so_once() {
-    let found = lines(
-        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n",
-    );
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].starts_with("m/pod.yaml:2:1: warning: PersistentVolumeClaims are stored but not yet bound"),
-        "{found:?}"
-    );
-}
-
-#[test]
 fn what_a_service_was_given_stays_when_a_writer_does_not_know_it() {
     let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}, "spec": spec});
     let given = service(json!({"ports": [{"port": 80}], "clusterIP": "10.96.1.2", "clusterIPs": ["10.96.1.2"]}));
@@ -322,8 +310,11 @@ fn paths_in_table(message: Message, prefix: &str, found: &mut BTreeSet<String>) 
 #[test]
 fn the_table_of_types_has_the_fields_of_the_types() {
     use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-    use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Service};
+    use k8s_openapi::api::core::v1::{
+        Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+    };
     use k8s_openapi::api::discovery::v1::EndpointSlice;
+    use k8s_openapi::api::storage::v1::StorageClass;
     for (kind, typed) in [
         ("apps.v1.Deployment", paths_of::<Deployment>()),
         ("apps.v1.ReplicaSet", paths_of::<ReplicaSet>()),
@@ -333,6 +324,8 @@ fn the_table_of_types_has_the_fields_of_the_types() {
         ("discovery.v1.EndpointSlice", paths_of::<EndpointSlice>()),
         ("core.v1.Node", paths_of::<Node>()),
         ("core.v1.PersistentVolumeClaim", paths_of::<PersistentVolumeClaim>()),
+        ("core.v1.PersistentVolume", paths_of::<PersistentVolume>()),
+        ("storage.v1.StorageClass", paths_of::<StorageClass>()),
         ("core.v1.Pod", paths_of::<Pod>()),
         ("core.v1.Service", paths_of::<Service>()),
     ] {

@@ -3,8 +3,11 @@
 //! The only place in this room that lists kinds by type; decoding, defaults, validation and the field table go through it.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -34,6 +37,10 @@ pub enum Typed {
     EndpointSlice(Box<EndpointSlice>),
     /// A PersistentVolumeClaim.
     PersistentVolumeClaim(Box<PersistentVolumeClaim>),
+    /// A PersistentVolume.
+    PersistentVolume(Box<PersistentVolume>),
+    /// A StorageClass.
+    StorageClass(Box<StorageClass>),
 }
 
 /// Runs an expression for whatever type the object is of.
@@ -50,6 +57,8 @@ macro_rules! for_each_kind {
             Typed::Endpoints($object) => $body,
             Typed::EndpointSlice($object) => $body,
             Typed::PersistentVolumeClaim($object) => $body,
+            Typed::PersistentVolume($object) => $body,
+            Typed::StorageClass($object) => $body,
         }
     };
 }
@@ -78,6 +87,8 @@ impl Typed {
             ("", "Endpoints") => read(value, Self::Endpoints),
             ("discovery.k8s.io", "EndpointSlice") => read(value, Self::EndpointSlice),
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
+            ("", "PersistentVolume") => read(value, Self::PersistentVolume),
+            ("storage.k8s.io", "StorageClass") => read(value, Self::StorageClass),
             _ => return None,
         })
     }

@@ -46,7 +46,7 @@ impl Api {
 
     pub(super) async fn adopt_image(&self, query: &Query) -> Answer {
         let name = query.text("name").to_owned();
-        let adopted = self.with_images(move |images| images.adopt(&name)).await?;
+        let adopted = self.with_images(move |images| images.adopt_built(&name)).await?;
         if adopted.is_some() {
             self.bells.images_changed();
         }
@@ -139,11 +139,7 @@ pub(super) fn info(image: Image) -> ImageInfo {
 }
 
 fn summary(image: ImageSummary) -> ImageInfo {
-    let platform = platform(if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    });
+    let platform = platform(&image.architecture);
     ImageInfo {
         id: image.id,
         references: image.names,

@@ -149,6 +149,9 @@ pub struct SourceRemoved {
     /// What the source had made. Pods of workloads are not listed: they follow by owner reference.
     #[serde(default)]
     pub objects: Vec<ObjectRef>,
+    /// What it had made and stays, for it holds data.
+    #[serde(default)]
+    pub kept: Vec<ObjectRef>,
 }
 
 /// One object, by everything that tells it from another.

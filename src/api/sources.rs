@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::own::{ObjectRef, SourceRegistered, SourceRemoved, SourceRequest};
 use super::request::Query;
 use super::{Api, write};
-use crate::model::{self, Key, Object, SourceSpec, SourceStatus};
+use crate::model::{self, Key, Object, SourceSpec, SourceStatus, storage};
 use crate::store::{DeleteOptions, StoreError};
 
 /// How long a registration waits for the first reading: thousands of files take less.
@@ -85,9 +85,14 @@ impl Api {
             name: o.name,
             uid: o.uid,
         });
+        let (kept, objects) = objects.partition(|o: &ObjectRef| {
+            let kind = model::kind(&o.api_version, &o.kind);
+            kind.is_some_and(|kind| storage::holds_data(&Key::new(kind, &o.namespace, &o.name)))
+        });
         let answer = SourceRemoved {
             name: key.name.clone(),
-            objects: objects.collect(),
+            objects,
+            kept,
         };
         self.store.delete(&key, &DeleteOptions::default())?;
         Ok(body::json(

@@ -15,7 +15,7 @@ use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus};
+use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
 use crate::source::{self, Applied, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank};
 use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
 
@@ -326,10 +326,27 @@ impl Keeper {
         let Some(live) = self.store.get(key).filter(|live| !live.is_deleting()) else {
             return;
         };
+        if storage::holds_data(key) {
+            return self.let_go(key);
+        }
         match self.store.delete(live.key(), &DeleteOptions::default()) {
             Ok(_) | Err(StoreError::NotFound(_)) => {}
             Err(error) => tracing::warn!(object = %key, %error, "can't be pruned"),
         }
+    }
+
+    /// What holds data stays when its file goes: only who asks for that by name loses it.
+    fn let_go(&self, key: &Key) {
+        tracing::info!(object = %key, "it is in no file any more; its data stays until it is deleted");
+        let let_go = |object: &mut Object| {
+            let annotations = object
+                .metadata_mut()
+                .get_mut("annotations")
+                .and_then(Value::as_object_mut);
+            annotations.map(|annotations| annotations.remove(SOURCE));
+        };
+        // It may be gone: then there is nothing to let go.
+        let _ = self.store.update(key, let_go);
     }
 
     /// Removes all that the source made, and then the source.

@@ -13,6 +13,7 @@ use super::context::write;
 use super::error::{CliError, Result};
 use super::files::Manifest;
 use super::node;
+use super::print::short_id;
 use crate::model::value_at;
 
 /// Names of the file that says how to build, in the order in which the tools look for them.
@@ -94,13 +95,9 @@ async fn tell(node: &Node, tool: Tool, name: &str) -> Result {
         name: name.to_owned(),
     };
     for image in bring(node, &theirs).await?.images {
-        write(&format!("Built image: {} ({})\n", name, short(&image.id)))?;
+        write(&format!("Built image: {} ({})\n", name, short_id(&image.id)))?;
     }
     Ok(())
-}
-
-fn short(id: &str) -> String {
-    id.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
 fn recipe_in(directory: &Path) -> Option<PathBuf> {

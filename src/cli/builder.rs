@@ -1,6 +1,8 @@
 //! Image tools of this machine: which there are, how they build, and how the node gets what they have.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -12,6 +14,7 @@ use super::client::Node;
 use super::error::{CliError, Result};
 use super::image::archive_body;
 use crate::api::own::{Adopted, ImageList, path};
+use crate::os::find_program;
 
 /// A tool that builds images and keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,7 +90,7 @@ impl Tool {
     /// When none is.
     pub fn find() -> Result<Tool> {
         let known = [Tool::Buildah, Tool::Podman, Tool::Docker];
-        let found = known.into_iter().find(|tool| is_installed(&tool.to_string()));
+        let found = known.into_iter().find(|tool| find_program(&tool.to_string()).is_some());
         found.ok_or_else(|| {
             let error = CliError::local("none of buildah, podman and docker is installed, and building is theirs");
             error.with_hint("apt-get install buildah, or dnf install buildah")
@@ -114,11 +117,6 @@ impl Tool {
             ))),
         }
     }
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 fn plan_build(build: &Build<'_>) -> Vec<PathBuf> {
@@ -169,7 +167,9 @@ async fn send(node: &Node, theirs: &Theirs, words: &[&str]) -> Result<ImageList>
     let query = [("name", theirs.name.clone())];
     let loaded = node.upload(path::IMAGES_LOAD, &query, archive_body(archive)).await;
     let status = child.wait().await?;
-    match status.success() {
+    // A node that has refused the archive closes the pipe, of which the tool dies.
+    let is_refused = loaded.is_err() && status.signal() == Some(libc::SIGPIPE);
+    match status.success() || is_refused {
         true => loaded,
         // The tool has said why; that the node got half an archive follows from it.
         false => Err(CliError::local(format_args!(
@@ -182,7 +182,7 @@ async fn send(node: &Node, theirs: &Theirs, words: &[&str]) -> Result<ImageList>
 /// Buildah writes archives to files only.
 async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
     let dir = std::env::temp_dir().join(format!("kubelocal-{}", std::process::id()));
-    std::fs::DirBuilder::new().create(&dir)?;
+    std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
     let file = dir.join("image.tar");
     let sent = async {
         let status = Command::new("buildah")
@@ -190,6 +190,7 @@ async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
             .arg(format!("oci-archive:{}", file.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .kill_on_drop(true)
             .status()
             .await?;
         if !status.success() {

@@ -15,7 +15,7 @@ use super::follow::{self, Doomed};
 use super::pods::{name_of, pod_kind};
 use super::{node, print};
 use crate::api::own::{ObjectRef, SourceRemoved, path};
-use crate::model::{Kind, MANIFESTS_SOURCE, kind};
+use crate::model::{Key, Kind, MANIFESTS_SOURCE, kind, storage};
 
 /// Stop watching paths and remove what they made.
 #[derive(Debug, Args)]
@@ -129,6 +129,15 @@ fn check_whole(source: &Value, given: &[PathBuf]) -> Result {
 async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec<Doomed>> {
     let mut doomed = Vec::new();
     for (resource, _) in Files::of_path(path).read_refs(context.namespace())? {
+        let (namespace, name) = (resource.namespace.as_deref(), resource.name.as_deref());
+        if storage::holds_data(&Key::new(
+            resource.kind,
+            namespace.unwrap_or_default(),
+            name.unwrap_or_default(),
+        )) {
+            tell_kept(&resource)?;
+            continue;
+        }
         let options = json!({"propagationPolicy": "Background"});
         match node.delete(&resource, &options).await {
             Err(error) if error.kind == ErrorKind::NotFound => {}
@@ -148,7 +157,25 @@ async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec
 pub(super) async fn unregister(node: &Node, name: &str) -> Result<Vec<Doomed>> {
     let query = [("name", name.to_owned())];
     let removed: SourceRemoved = node.own(Method::DELETE, path::SOURCES, &query, None::<&()>).await?;
+    for (resource, _) in removed.kept.into_iter().filter_map(resource_of) {
+        tell_kept(&resource)?;
+    }
     Ok(removed.objects.into_iter().filter_map(resource_of).collect())
+}
+
+/// What holds data stays until it is deleted by name.
+fn tell_kept(resource: &Resource) -> Result {
+    let (name, namespace) = (
+        resource.name.as_deref().unwrap_or_default(),
+        resource.namespace.as_deref(),
+    );
+    let namespace = namespace
+        .map(|namespace| format!(" -n {namespace}"))
+        .unwrap_or_default();
+    let full = print::full_name(resource.kind, name);
+    write(&format!(
+        "{full} kept with its data (kubelocal delete {full}{namespace} removes both)\n"
+    ))
 }
 
 fn resource_of(object: ObjectRef) -> Option<(Resource, String)> {

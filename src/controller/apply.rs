@@ -5,6 +5,7 @@ use super::pods::kind_of_pods;
 use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
+use crate::model::storage::kind_of_claims;
 use crate::store::{DeleteOptions, Precondition, Store, StoreError};
 
 /// Why a write of a plan was not done.
@@ -46,10 +47,10 @@ pub(super) fn execute(
     Ok(())
 }
 
-/// A pod that a controller makes passes the gate as what people write does, for it gets the defaults that are no template's. A
-/// ReplicaSet has its template from a Deployment that passed it.
+/// A pod or a claim that a controller makes passes the gate as what people write does, for it gets the defaults that are no
+/// template's. A ReplicaSet has its template from a Deployment that passed it.
 fn admitted(object: Object) -> Result<Object, ApplyError> {
-    if object.kind() != kind_of_pods() {
+    if object.kind() != kind_of_pods() && object.kind() != kind_of_claims() {
         return Ok(object);
     }
     admit::admit(object.value(), None).map_err(ApplyError::Gate)

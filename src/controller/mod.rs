@@ -23,9 +23,11 @@ mod queue;
 mod replicaset;
 mod run;
 mod service;
+mod storage;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -38,12 +40,14 @@ use crate::store::{Change, Store, StoreError};
 use apply::ApplyError;
 use plan::Plan;
 
-/// Makes the objects that are there before anybody asks for anything: the namespaces of the system.
+/// Makes the objects that are there before anybody asks for anything: the namespaces of the system, and the class of storage whose
+/// volumes lie in the directory `volumes`.
 ///
 /// # Errors
 /// When the store can't write.
-pub fn create_initial(store: &Store) -> Result<(), StoreError> {
-    namespace::create_system_namespaces(store)
+pub fn create_initial(store: &Store, volumes: &Path) -> Result<(), StoreError> {
+    namespace::create_system_namespaces(store)?;
+    storage::create_class(store, volumes)
 }
 
 /// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.
@@ -58,10 +62,13 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 6] = [
+static CONTROLLERS: [&dyn Controller; 9] = [
     &service::Services,
     &endpoints::EndpointSlices,
     &replicaset::ReplicaSets,
+    &storage::Ephemeral,
+    &storage::Claims,
+    &storage::Volumes,
     &deployment::Deployments,
     &namespace::Namespaces,
     &garbage::Garbage,

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::probe::{self, Probe};
+use crate::os::find_program;
 
 /// A range of subordinate ids (`subuid(5)`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,10 +198,7 @@ fn ranges(text: &str) -> Vec<IdRange> {
 }
 
 fn helper(name: &str) -> Helper {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Root's programs are not always in a user's path, and the node looks there too.
-    let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into()]);
-    let Some(file) = places.map(|dir| dir.join(name)).find(|file| file.is_file()) else {
+    let Some(file) = find_program(name) else {
         return Helper::Missing;
     };
     let is_set_uid = fs::metadata(&file).is_ok_and(|meta| meta.mode() & 0o4000 != 0 && meta.uid() == 0);

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::disk::{Disk, entries};
+use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
 use super::layer;
-use super::partial::PARTIALS;
+use super::partial::{KEPT, PARTIALS};
 use super::record::{self, Name, Record};
 use super::store::ImageStore;
 use super::{BUILTIN_IMAGE, Removed};
@@ -85,7 +85,7 @@ pub struct ImageUsage {
     pub layers: u64,
     /// Bytes of all packed layers and documents.
     pub blobs: u64,
-    /// Bytes of downloads that broke off.
+    /// Bytes of pulls that broke off: parts of downloads, and layers of images that never became whole.
     pub partial: u64,
     /// Bytes that would be free without the images that are not in use.
     pub reclaimable: u64,
@@ -197,8 +197,14 @@ impl ImageStore {
     /// If the store cannot be read or written.
     pub fn collect(&self, marks: Marks, in_use: &BTreeSet<String>) -> Result<Collected, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::now())?;
-        let (total, taken) = (self.disk().size()?, inventory.usage.total());
+        let (total, mut taken) = (self.disk().size()?, inventory.usage.total());
         let (high, low) = (marks.high.bytes(total), marks.low.bytes(total));
+        if taken > high && inventory.usage.partial > 0 {
+            // What broke off is worth less than any image.
+            self.sweep(Duration::ZERO)?;
+            let strays = stray_bytes(self.disk(), &inventory.sizes)?;
+            taken = taken - inventory.usage.partial + partial_bytes(self.disk())? + strays;
+        }
         if taken <= high {
             return Ok(Collected::default());
         }
@@ -235,7 +241,7 @@ impl ImageStore {
     fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<Reclaimed, ImageError> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), BTreeSet::new());
         for id in wanted {
-            match self.remove(&id.to_string(), &|_| false) {
+            match self.forget(&id.to_string(), &|_| false) {
                 Ok(Removed { untagged, .. }) => {
                     let tags: Vec<String> = untagged.into_iter().filter(|name| !name.contains('@')).collect();
                     let names = if tags.is_empty() { vec![id.to_string()] } else { tags };
@@ -247,6 +253,7 @@ impl ImageStore {
                 Err(error) => return Err(error),
             }
         }
+        self.sweep(KEPT)?;
         reclaimed.bytes = freed(&inventory.images, &inventory.sizes, &gone);
         Ok(reclaimed)
     }
@@ -285,7 +292,7 @@ impl ImageStore {
             in_use: in_use_count,
             layers: sum(&sizes, true),
             blobs: sum(&sizes, false),
-            partial: partial_bytes(disk)?,
+            partial: partial_bytes(disk)? + stray_bytes(disk, &sizes)?,
             reclaimable: 0,
         };
         Ok(Inventory { images, sizes, usage })
@@ -331,6 +338,23 @@ fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Res
 fn sum(sizes: &BTreeMap<String, u64>, of_layers: bool) -> u64 {
     let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
     wanted.map(|(_, size)| size).sum()
+}
+
+/// Bytes of layers and blobs that no image has.
+fn stray_bytes(disk: &Disk, known: &BTreeMap<String, u64>) -> Result<u64, ImageError> {
+    let mut bytes = 0;
+    for short in entries(&disk.path("layers"))? {
+        if short != EMPTY_LAYER && !known.contains_key(&format!("{LAYER}{short}")) {
+            bytes += layer::size(disk, &short)?;
+        }
+    }
+    for hex in entries(&disk.path("blobs/sha256"))? {
+        if !known.contains_key(&hex) {
+            // One that went meanwhile takes nothing.
+            bytes += fs::metadata(disk.path("blobs/sha256").join(hex)).map_or(0, |meta| meta.len());
+        }
+    }
+    Ok(bytes)
 }
 
 fn partial_bytes(disk: &Disk) -> Result<u64, ImageError> {

@@ -76,16 +76,10 @@ fn plan_layers(files: &Files, image: DockerImage, diff_ids: Vec<Digest>) -> Resu
             why,
         });
     }
-    let wanted = |(path, diff_id): (String, Digest)| WantedLayer {
-        what: path.clone(),
-        diff_id: Some(diff_id),
-        blob: None,
-        needs_end_mark: false,
-        keeps_blob: true,
-        resumes: false,
-        needs_packed: true,
-        progress: None,
-        open: Box::new(move |_| Ok(files.open_file(&path)?.reader)),
+    let wanted = |(path, diff_id): (String, Digest)| {
+        WantedLayer::new(path.clone(), (None, Some(diff_id)), move |_| {
+            Ok(files.open_file(&path)?.reader)
+        })
     };
     Ok(image.layers.into_iter().zip(diff_ids).map(wanted).collect())
 }

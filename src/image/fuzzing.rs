@@ -41,6 +41,7 @@ pub fn archive(bytes: &[u8]) {
     assert_eq!(canary, "canary");
     assert_eq!(std::fs::read_dir(dir.join("beside")).expect("is there").count(), 2);
     assert_eq!(std::fs::read_dir(&dir).expect("is there").count(), 1);
+    std::fs::remove_dir_all(&dir).expect("is ours");
 }
 
 /// A manifest, an index or a config.

@@ -21,19 +21,13 @@ pub(super) fn only_layer<'r>(what: &str, reader: impl Read + Send + 'r, keeps_bl
     let reader: Box<dyn Read + Send + 'r> = Box::new(reader);
     let once = Mutex::new(Some(reader));
     let name = what.to_owned();
+    let open = move |_| {
+        let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| ImageError::MissingBlob(format!("{name}, which was read already,")))
+    };
     WantedLayer {
-        what: what.to_owned(),
-        diff_id: None,
-        blob: None,
-        needs_end_mark: true,
         keeps_blob,
-        resumes: false,
-        needs_packed: true,
-        progress: None,
-        open: Box::new(move |_| {
-            let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-            taken.ok_or_else(|| ImageError::MissingBlob(format!("{name}, which was read already,")))
-        }),
+        ..WantedLayer::new(what.to_owned(), (None, None), open)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::claims::{Claim, Claims, Places};
+use super::claims::{Claims, Places};
 use super::digest::Digest;
 use super::disk::{Disk, Lock, Temporary};
 use super::document::Descriptor;
@@ -24,9 +24,11 @@ use super::progress::LayerProgress;
 use super::record::{self, Name, Record, RecordLayer};
 use super::unpack::{Owners, merge};
 
-/// Layers that are unpacked at once, whoever asks for them. Each takes some 5 MiB of queues and up to 8 MiB of a zstd
-/// window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
+/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues and mostly up to 8 MiB of a
+/// zstd window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
+/// Layers that come from registries at once: four images' worth, so that a registry that is slow keeps nobody from the others.
+const DOWNLOADS: usize = 4 * PARALLEL;
 
 /// What a store needs to take images in.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(super) struct Intake {
     pub claims: Claims,
     pub leases: Arc<Leases>,
     places: Places,
+    downloads: Places,
 }
 
 impl Intake {
@@ -48,6 +51,7 @@ impl Intake {
             claims: Claims::default(),
             leases: Arc::default(),
             places: Places::new(PARALLEL),
+            downloads: Places::new(DOWNLOADS),
         }
     }
 }
@@ -63,34 +67,32 @@ pub(super) struct WantedLayer<'s> {
     pub diff_id: Option<Digest>,
     /// Its packed form, from the manifest; none if nobody promised one (docker archives, import).
     pub blob: Option<Descriptor>,
-    /// Whether the tar must be closed by its end mark: where no digest tells that it is whole.
-    pub needs_end_mark: bool,
     /// Whether the packed form is kept.
     pub keeps_blob: bool,
-    /// Whether it comes from far, so that what came is kept if it breaks off.
-    pub resumes: bool,
     /// Whether the packed form has to be had though the tree is here.
     pub needs_packed: bool,
-    /// Where is told how far it is.
+    /// Where is told how far it is, if it comes from far; what came is then kept if it breaks off.
     pub progress: Option<Arc<LayerProgress>>,
-    /// Reads it; from its beginning, if it does not resume.
+    /// Reads it; from its beginning, if it does not come from far.
     pub open: Box<Open<'s>>,
 }
 
-impl WantedLayer<'_> {
-    /// A layer as a manifest and a config promise it; how it is read remains to be said.
-    pub(super) fn of_manifest(blob: Descriptor, diff_id: Digest) -> Self {
-        let what = blob.digest.to_string();
+impl<'s> WantedLayer<'s> {
+    /// A layer that is near: kept, and read from its beginning.
+    pub(super) fn new(
+        what: String,
+        promised: (Option<Descriptor>, Option<Digest>),
+        open: impl Fn(u64) -> Result<Box<dyn Read + Send + 's>, ImageError> + Sync + 's,
+    ) -> WantedLayer<'s> {
+        let (blob, diff_id) = promised;
         WantedLayer {
-            what: what.clone(),
-            diff_id: Some(diff_id),
-            blob: Some(blob),
-            needs_end_mark: false,
+            what,
+            diff_id,
+            blob,
             keeps_blob: true,
-            resumes: false,
             needs_packed: true,
             progress: None,
-            open: Box::new(move |_| Err(ImageError::MissingBlob(what.clone()))),
+            open: Box::new(open),
         }
     }
 }
@@ -126,11 +128,6 @@ impl<'i> Ingest<'i> {
         &self.intake.limits
     }
 
-    /// The right to make the layer with this digest.
-    pub(super) fn claim(&self, diff_id: &Digest) -> Claim<'i> {
-        self.intake.claims.wait_for(diff_id.hex())
-    }
-
     pub(super) fn owners(&self) -> &'i Owners {
         &self.intake.owners
     }
@@ -140,13 +137,16 @@ impl<'i> Ingest<'i> {
     }
 
     /// Whether the disk has room for what is to come, before anything of it comes. Layers are at least as large unpacked as
-    /// they are packed, and both are kept.
-    pub(super) fn check_space(&self, documents: &Documents) -> Result<(), ImageError> {
-        let missing = documents
-            .layers
-            .iter()
-            .filter(|(blob, _)| !self.disk().blob(&blob.digest).exists());
-        let packed = missing.fold(0u64, |sum, (blob, _)| sum.saturating_add(blob.size));
+    /// they are packed, and both are kept. `needs_packed` is whether packed forms come of trees that are here.
+    pub(super) fn check_space(&self, documents: &Documents, needs_packed: bool) -> Result<(), ImageError> {
+        let diff_ids: Vec<Digest> = documents.layers.iter().map(|(_, diff_id)| diff_id.clone()).collect();
+        let mut packed = 0u64;
+        for (at, ((blob, diff_id), chain)) in documents.layers.iter().zip(plan_chain_ids(&diff_ids)).enumerate() {
+            let has_tree = self.find(Some(diff_id), at == 0, Some(&chain))?.is_some();
+            if !self.disk().blob(&blob.digest).exists() && (needs_packed || !has_tree) {
+                packed = packed.saturating_add(blob.size);
+            }
+        }
         let (needed, free) = (packed.saturating_mul(2), self.disk().free()?);
         match needed > free {
             true => Err(ImageError::NoSpace { needed, free }),
@@ -237,6 +237,12 @@ impl<'i> Ingest<'i> {
             self.disk().sync()?;
         }
         let edit = self.disk().edit()?;
+        // The same image under another manifest, as after another compression: what can be pushed and saved stays what it is.
+        let known = record::read(self.disk(), &record.id)?;
+        let record = match known {
+            Some(known) if self.is_whole(&known) && !self.is_whole(&record) => known,
+            _ => record,
+        };
         record::write(self.disk(), &record, &edit)?;
         for name in names {
             let name = Name {
@@ -249,18 +255,32 @@ impl<'i> Ingest<'i> {
         Ok(lease)
     }
 
+    /// Whether all packed layers are here.
+    fn is_whole(&self, record: &Record) -> bool {
+        let is_here = |layer: &RecordLayer| {
+            let blob = layer.blob.as_ref();
+            blob.is_none_or(|blob| self.disk().blob(&blob.digest).exists())
+        };
+        record.layers.iter().all(is_here)
+    }
+
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {
         let key = wanted
             .diff_id
             .as_ref()
             .or(wanted.blob.as_ref().map(|blob| &blob.digest));
         let _claim = key.map(|key| self.intake.claims.wait_for(key.hex()));
-        if let Some(layer) = self.find(wanted, is_lowest, stack)?
+        if let Some(layer) = self.find(wanted.diff_id.as_ref(), is_lowest, stack)?
             && let Some(layer) = self.with_blob(layer, wanted)?
         {
             return Ok(Taken::InPlace(layer));
         }
-        let _place = self.intake.places.wait();
+        // What comes from far waits for its registry most of the time: nobody else should wait for that, too.
+        let places = match wanted.progress {
+            Some(_) => &self.intake.downloads,
+            None => &self.intake.places,
+        };
+        let _place = places.wait();
         let (temporary, (blob, unpacked)) = self.unpack_anew(wanted)?;
         let (measured, tree) = unpacked;
         let info = LayerInfo {
@@ -277,25 +297,21 @@ impl<'i> Ingest<'i> {
         Ok(Taken::Unfinished(temporary, info, tree.implied))
     }
 
-    fn find(
+    /// A layer that is here already. One whose directories took their attributes from what lies below counts for its stack
+    /// only.
+    pub(super) fn find(
         &self,
-        wanted: &WantedLayer<'_>,
+        diff_id: Option<&Digest>,
         is_lowest: bool,
         stack: Option<&Digest>,
     ) -> Result<Option<Layer>, ImageError> {
-        if let Some(layer) = stack
-            .map(|stack| layer::find(self.disk(), stack))
-            .transpose()?
-            .flatten()
+        if let Some(stack) = stack
+            && let Some(layer) = layer::find(self.disk(), stack)?
         {
             return Ok(Some(layer));
         }
-        let layer = wanted
-            .diff_id
-            .as_ref()
-            .map(|diff_id| layer::find(self.disk(), diff_id))
-            .transpose()?
-            .flatten();
+        let Some(diff_id) = diff_id else { return Ok(None) };
+        let layer = layer::find(self.disk(), diff_id)?;
         Ok(layer.filter(|layer| is_lowest || !layer.info.is_dependent))
     }
 

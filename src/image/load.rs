@@ -114,12 +114,11 @@ fn load_entry(
     name: Option<&Reference>,
 ) -> Result<Lease, ImageError> {
     let documents = read_documents(ingest, files, entry)?;
-    documents.take(ingest, name, |_, blob, diff_id| WantedLayer {
-        open: Box::new({
-            let path = blob_path(&blob.digest);
-            move |_| Ok(files.open_file(&path)?.reader)
-        }),
-        ..WantedLayer::of_manifest(blob, diff_id)
+    documents.take(ingest, name, |_, blob, diff_id| {
+        let (what, path) = (blob.digest.to_string(), blob_path(&blob.digest));
+        WantedLayer::new(what, (Some(blob), Some(diff_id)), move |_| {
+            Ok(files.open_file(&path)?.reader)
+        })
     })
 }
 

@@ -111,6 +111,8 @@ pub struct ImageSummary {
     pub names: Vec<String>,
     /// Its names by manifest digest.
     pub digests: Vec<String>,
+    /// The architecture its config names, in the words of OCI (`amd64`); may be empty.
+    pub architecture: String,
     /// Bytes of its unpacked files.
     pub size: u64,
     /// When it was built, if its config says so.

@@ -20,7 +20,7 @@ use super::error::ImageError;
 pub(super) const PARTIALS: &str = "partial";
 /// How long the beginning of a blob waits for its rest. A pull that failed is tried again within minutes; what is a day old
 /// was given up.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+pub(super) const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The file of a blob that is on its way, for one download alone. When dropped it goes, unless it is left or moved.
 #[derive(Debug)]
@@ -102,13 +102,13 @@ impl Drop for Partial {
     }
 }
 
-/// Removes what was given up. Nobody is at work in the store.
-pub(super) fn sweep_partials(disk: &Disk, now: SystemTime) -> Result<(), ImageError> {
+/// Removes what was given up: what is older than `kept`. Nobody is at work in the store.
+pub(super) fn sweep_partials(disk: &Disk, now: SystemTime, kept: Duration) -> Result<(), ImageError> {
     let dir = disk.path(PARTIALS);
     for name in entries(&dir)? {
         let path = dir.join(name);
         let written = fs::metadata(&path).and_then(|meta| meta.modified());
-        let is_old = written.is_ok_and(|written| now.duration_since(written).is_ok_and(|age| age > KEPT));
+        let is_old = written.is_ok_and(|written| now.duration_since(written).is_ok_and(|age| age > kept));
         if is_old {
             remove_file(&path)?;
         }
@@ -157,9 +157,9 @@ mod tests {
         disk.partial(&digest).expect("a file").expect("nobody else").leave();
         assert!(entries(&disk.path(PARTIALS)).expect("readable").is_empty());
         fs::write(disk.path(PARTIALS).join("a"), "b").expect("writes");
-        sweep_partials(&disk, SystemTime::now()).expect("sweeps");
+        sweep_partials(&disk, SystemTime::now(), KEPT).expect("sweeps");
         assert_eq!(entries(&disk.path(PARTIALS)).expect("readable"), ["a"]);
-        sweep_partials(&disk, SystemTime::now() + KEPT * 2).expect("sweeps");
+        sweep_partials(&disk, SystemTime::now() + KEPT * 2, KEPT).expect("sweeps");
         assert!(entries(&disk.path(PARTIALS)).expect("readable").is_empty());
     }
 }

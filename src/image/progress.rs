@@ -55,13 +55,18 @@ impl LayerProgress {
         self.phase.store(2, Ordering::Relaxed);
     }
 
+    /// How many bytes were counted.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     fn state(&self) -> LayerState {
         let phase = match self.phase.load(Ordering::Relaxed) {
             0 => LayerPhase::Waiting,
             1 => LayerPhase::Pulling,
             _ => LayerPhase::Here,
         };
-        let received = self.received.load(Ordering::Relaxed).min(self.size);
+        let received = self.received().min(self.size);
         LayerState {
             digest: self.digest.to_string(),
             size: self.size,

@@ -110,11 +110,18 @@ impl Push {
             .collect();
         // Of the config, which is the last, nobody wants to see a bar.
         self.progress.set(progress[..progress.len() - 1].to_vec());
-        let each = parts.blobs.iter().cloned().zip(progress);
-        let sent: Vec<_> = each
-            .map(|((blob, file), progress)| send_blob(session.clone(), blob, file, progress))
-            .collect();
-        stream::iter(sent).buffered(PARALLEL).try_collect::<()>().await
+        let mut sends = parts
+            .blobs
+            .iter()
+            .zip(progress)
+            .map(|((blob, file), progress)| send_blob(session.clone(), blob.clone(), file.clone(), progress));
+        let config = sends.next_back();
+        let layers = stream::iter(sends.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        layers.try_collect::<()>().await?;
+        match config {
+            Some(config) => config.await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -65,29 +65,23 @@ impl Ingest<'_> {
 
     /// Unpacks into a fresh directory. If what an earlier pull left turns out to be something else, it begins anew.
     pub(super) fn unpack_anew(&self, wanted: &WantedLayer<'_>) -> Result<(Temporary, Kept), ImageError> {
-        let temporary = self.disk().temporary_dir()?;
-        match self.unpack(wanted, &temporary) {
-            Err((ImageError::WrongDigest { .. } | ImageError::WrongSize { .. }, true)) => {
-                let temporary = self.disk().temporary_dir()?;
-                let unpacked = self.unpack(wanted, &temporary).map_err(|(error, _)| error)?;
-                Ok((temporary, unpacked))
+        let fed = self.source(wanted)?;
+        let is_resumed = fed.0.keep.as_ref().is_some_and(|keep| keep.already > 0);
+        match self.unpack(wanted, fed) {
+            Err(ImageError::WrongDigest { .. } | ImageError::WrongSize { .. }) if is_resumed => {
+                self.unpack(wanted, self.source(wanted)?)
             }
-            Err((error, _)) => Err(error),
-            Ok(unpacked) => Ok((temporary, unpacked)),
+            done => done,
         }
     }
 
-    /// With an error is told whether an earlier pull's bytes were among those that were read.
-    fn unpack(&self, wanted: &WantedLayer<'_>, temporary: &Temporary) -> Result<Kept, (ImageError, bool)> {
-        let fresh = |error| (error, false);
+    fn unpack(&self, wanted: &WantedLayer<'_>, fed: Fed<'_>) -> Result<(Temporary, Kept), ImageError> {
+        let (source, kept_as) = fed;
+        let temporary = self.disk().temporary_dir()?;
         let tree = temporary.path().join("fs");
-        fs::create_dir(&tree).map_err(ImageError::io(&tree)).map_err(fresh)?;
-        let root = open_root(&tree).map_err(ImageError::errno(&tree)).map_err(fresh)?;
-        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
-            .map_err(ImageError::errno(&tree))
-            .map_err(fresh)?;
-        let (source, kept_as) = self.source(wanted).map_err(fresh)?;
-        let is_resumed = source.keep.as_ref().is_some_and(|keep| keep.already > 0);
+        fs::create_dir(&tree).map_err(ImageError::io(&tree))?;
+        let root = open_root(&tree).map_err(ImageError::errno(&tree))?;
+        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755)).map_err(ImageError::errno(&tree))?;
         let streamed = stream(source, self.limits(), |data| {
             extract(data, root, self.owners(), self.limits())
         });
@@ -100,16 +94,16 @@ impl Ingest<'_> {
                 {
                     partial.leave();
                 }
-                return Err((unpack_error(wanted)(error), is_resumed));
+                return Err(unpack_error(wanted)(error));
             }
         };
-        let blob = check(wanted, &streamed).map_err(|error| (error, is_resumed))?;
-        let unpacked = streamed.unpacked.map_err(unpack_error(wanted)).map_err(fresh)?;
+        let blob = check(wanted, &streamed)?;
+        let unpacked = streamed.unpacked.map_err(unpack_error(wanted))?;
         if let Some(kept_as) = kept_as {
             let place = self.disk().blob(&blob.digest);
-            kept_as.move_to(&place).map_err(ImageError::io(&place)).map_err(fresh)?;
+            kept_as.move_to(&place).map_err(ImageError::io(&place))?;
         }
-        Ok((wanted.keeps_blob.then_some(blob), unpacked))
+        Ok((temporary, (wanted.keeps_blob.then_some(blob), unpacked)))
     }
 
     /// Where the packed bytes come from, and the file that takes them meanwhile.
@@ -124,7 +118,7 @@ impl Ingest<'_> {
             let file = File::open(&place).map_err(ImageError::io(&place))?;
             return Ok((source(Box::new(file), None), None));
         }
-        if let Some(blob) = blob.filter(|_| wanted.resumes)
+        if let Some(blob) = blob.filter(|_| wanted.progress.is_some())
             && let Some(partial) = self.disk().partial(&blob.digest)?
         {
             let (before, already) = partial.read(blob.size)?;
@@ -173,7 +167,8 @@ fn check(wanted: &WantedLayer<'_>, streamed: &Streamed<Unpacked>) -> Result<Desc
                 found: measured.digest.to_string(),
             });
         }
-        if wanted.needs_end_mark && !unpacked.has_end_mark {
+        // Where no digest tells that it is whole, its end mark does.
+        if wanted.diff_id.is_none() && !unpacked.has_end_mark {
             return Err(unpack_error(wanted)(super::unpack::UnpackError::Truncated));
         }
     }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use super::layer::tree_path;
 use super::lease::{Lease, Leases};
 use super::limits::Limits;
 use super::load::load;
+use super::partial::KEPT;
 use super::record::{self, Name, Record};
 use super::reference::{Reference, is_lower_hex};
 use super::registry::RegistrySettings;
@@ -86,7 +88,7 @@ impl ImageStore {
     /// If the directory cannot be made or written.
     pub fn open_with(dir: &Path, options: StoreOptions) -> Result<ImageStore, ImageError> {
         let disk = Disk::create(dir)?;
-        sweep(&disk)?;
+        sweep(&disk, KEPT)?;
         let inner = Inner {
             intake: Intake::new(disk, options.limits),
             binary: options.binary,
@@ -146,11 +148,13 @@ impl ImageStore {
                 continue;
             };
             let (digests, tags) = names_of(&names, &id);
-            let created = created(&read_blob_json(self.disk(), &id)?);
+            let config = read_blob_json(self.disk(), &id)?;
+            let created = created(&config);
             images.push(ImageSummary {
                 id: id.to_string(),
                 names: tags,
                 digests,
+                architecture: config.architecture,
                 size: record.size,
                 created,
             });
@@ -204,40 +208,51 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::NotFound`] if it is not there, [`ImageError::InUse`] if it may not go.
     pub fn remove(&self, reference: &str, in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
-        let record = self.find(reference)?;
-        let record = record.ok_or_else(|| ImageError::NotFound(reference.to_owned()))?;
-        let removed = {
-            let edit = self.disk().edit()?;
-            let names: Vec<Name> = record::names(self.disk())?
-                .into_iter()
-                .filter(|name| name.id == record.id)
-                .collect();
-            let asked = self.reference(reference).ok().map(|reference| reference.store_name());
-            let (gone, is_last) = plan_removal(&names, asked.as_deref());
-            if is_last && in_use(&record.id.to_string()) {
-                return Err(ImageError::InUse(reference.to_owned()));
-            }
-            let unpoint = || {
-                gone.iter()
-                    .try_for_each(|name| record::unpoint(self.disk(), name, &edit))
-            };
-            let delete = || unpoint().and_then(|()| record::delete(self.disk(), &record.id, &edit));
-            match is_last {
-                true => {
-                    let deleted = self.leases().unless_held(&record.id, delete);
-                    deleted.ok_or_else(|| ImageError::InUse(reference.to_owned()))??;
-                }
-                false => unpoint()?,
-            }
-            Removed {
-                untagged: gone,
-                deleted: is_last.then(|| record.id.to_string()),
-            }
-        };
-        if removed.deleted.is_some() && !sweep(self.disk())? {
-            self.inner.is_sweep_due.store(true, Ordering::Relaxed);
+        let removed = self.forget(reference, in_use)?;
+        if removed.deleted.is_some() {
+            self.sweep(KEPT)?;
         }
         Ok(removed)
+    }
+
+    /// What [`ImageStore::remove`] does, but that what the image was made of stays until the next sweep.
+    pub(super) fn forget(&self, reference: &str, in_use: &dyn Fn(&str) -> bool) -> Result<Removed, ImageError> {
+        let record = self.find(reference)?;
+        let record = record.ok_or_else(|| ImageError::NotFound(reference.to_owned()))?;
+        let edit = self.disk().edit()?;
+        let names: Vec<Name> = record::names(self.disk())?
+            .into_iter()
+            .filter(|name| name.id == record.id)
+            .collect();
+        let asked = self.reference(reference).ok().map(|reference| reference.store_name());
+        let (gone, is_last) = plan_removal(&names, asked.as_deref());
+        if is_last && in_use(&record.id.to_string()) {
+            return Err(ImageError::InUse(reference.to_owned()));
+        }
+        let unpoint = || {
+            gone.iter()
+                .try_for_each(|name| record::unpoint(self.disk(), name, &edit))
+        };
+        let delete = || unpoint().and_then(|()| record::delete(self.disk(), &record.id, &edit));
+        match is_last {
+            true => {
+                let deleted = self.leases().unless_held(&record.id, delete);
+                deleted.ok_or_else(|| ImageError::InUse(reference.to_owned()))??;
+            }
+            false => unpoint()?,
+        }
+        Ok(Removed {
+            untagged: gone,
+            deleted: is_last.then(|| record.id.to_string()),
+        })
+    }
+
+    /// Removes what no image needs, and of what broke off what is older than `kept`; now, or after the last load.
+    pub(super) fn sweep(&self, kept: Duration) -> Result<(), ImageError> {
+        if !sweep(self.disk(), kept)? {
+            self.inner.is_sweep_due.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Gives an image another name; a name that another image had moves.
@@ -372,8 +387,8 @@ impl ImageStore {
         let result = take(&mut ingest);
         drop(ingest);
         self.inner.grown.send_modify(|grown| *grown += 1);
-        if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) && !sweep(self.disk())? {
-            self.inner.is_sweep_due.store(true, Ordering::Relaxed);
+        if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) {
+            self.sweep(KEPT)?;
         }
         result
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
@@ -11,8 +11,9 @@ use super::layer;
 use super::partial::sweep_partials;
 use super::record;
 
-/// Sweeps if nobody is loading, in this process or another; else whoever comes next does it. Tells whether it did.
-pub(super) fn sweep(disk: &Disk) -> Result<bool, ImageError> {
+/// Sweeps if nobody is loading, in this process or another; else whoever comes next does it. Tells whether it did. Of what
+/// broke off stays what is younger than `kept`.
+pub(super) fn sweep(disk: &Disk, kept: Duration) -> Result<bool, ImageError> {
     let Some(lock) = disk.try_sweep()? else {
         return Ok(false);
     };
@@ -33,7 +34,7 @@ pub(super) fn sweep(disk: &Disk) -> Result<bool, ImageError> {
             super::disk::remove_file(&disk.path("blobs/sha256").join(hex))?;
         }
     }
-    sweep_partials(disk, SystemTime::now())?;
+    sweep_partials(disk, SystemTime::now(), kept)?;
     // Removing a large layer takes seconds; loads need not wait for what has left its place.
     drop(lock);
     drop(aside);

@@ -116,14 +116,26 @@ pub static KINDS: &[Kind] = &[
         categories: ALL,
         ..namespaced("apps", "ReplicaSet", "replicasets", "replicaset", &["rs"])
     },
+    namespaced(
+        "",
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        "persistentvolumeclaim",
+        &["pvc"],
+    ),
     Kind {
-        honoured: Honoured::Stored("PersistentVolumeClaims are stored but not yet bound: pods can't mount them"),
+        namespaced: false,
+        ..namespaced("", "PersistentVolume", "persistentvolumes", "persistentvolume", &["pv"])
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
         ..namespaced(
-            "",
-            "PersistentVolumeClaim",
-            "persistentvolumeclaims",
-            "persistentvolumeclaim",
-            &["pvc"],
+            "storage.k8s.io",
+            "StorageClass",
+            "storageclasses",
+            "storageclass",
+            &["sc"],
         )
     },
     Kind {

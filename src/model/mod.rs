@@ -18,6 +18,7 @@ mod ranges;
 mod resolver;
 mod selector;
 mod signal;
+pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
 pub use kinds::{Honoured, KINDS, Kind, kind};

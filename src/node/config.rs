@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
+use crate::os::find_program;
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -126,7 +127,7 @@ impl Config {
 
     /// What overlays may do; `home` is where fetched repositories are kept.
     pub fn overlays(&self, home: &Path) -> Overlays {
-        let helm = || super::namespaces::find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
+        let helm = || find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
         Overlays {
             external: false,
             helm: self.helm.then(helm),
@@ -145,7 +146,7 @@ impl Config {
         let found = if name.contains('/') {
             Some(PathBuf::from(name))
         } else {
-            super::namespaces::find_program(name)
+            find_program(name)
         };
         let found = found.filter(|file| file.is_file());
         found
@@ -174,11 +175,20 @@ impl ImageSettings {
         let high = mark("highMark", &self.high_mark, default.high)?;
         let low = match (&self.low_mark, high) {
             // Without a word of its own the low mark keeps its distance.
-            (None, Mark::Percent(high)) => Mark::Percent(high / 5 * 4),
+            (None, Mark::Percent(high)) => Mark::Percent(high - high.div_ceil(5)),
             (None, Mark::Bytes(high)) => Mark::Bytes(high / 5 * 4),
             (Some(_), _) => mark("lowMark", &self.low_mark, default.low)?,
         };
-        Ok(Marks { high, low })
+        let is_upside_down = match (low, high) {
+            (Mark::Percent(low), Mark::Percent(high)) => low > high,
+            (Mark::Bytes(low), Mark::Bytes(high)) => low > high,
+            // Which is more depends on the disk.
+            _ => false,
+        };
+        match is_upside_down {
+            true => Err("images: lowMark is above highMark".to_owned()),
+            false => Ok(Marks { high, low }),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::pod::{self, Ends, Rooms};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller, egress, service};
+use crate::{applier, controller, egress, service, volume};
 
 use config::Config;
 use listen::Loopback;
@@ -141,7 +141,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
     let host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
-    controller::create_initial(&store)?;
+    controller::create_initial(&store, &paths.volumes)?;
     report_node(
         &store,
         &report::node_object(&host, &ways_out.readiness(egress), clock.now()),
@@ -282,6 +282,7 @@ async fn spawn_all(
     let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
+    let reclaimer = volume::reclaim(store.clone(), stop.clone());
     let keeper = loopback.keeper.run(clock.clone(), stop.clone());
     let api = Arc::new(Api {
         store,
@@ -296,6 +297,7 @@ async fn spawn_all(
     let over_tls = api::serve_loopback(api.clone(), loopback.listener, loopback.tls, stop.clone());
     let others = vec![
         tokio::spawn(sources),
+        tokio::spawn(reclaimer),
         tokio::spawn(controllers),
         tokio::spawn(collector),
         tokio::spawn(rest),

@@ -12,6 +12,8 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Pid, Uid};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::os::find_program;
+
 /// How the node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -185,16 +187,6 @@ fn subordinate_range(file: &str, name: Option<&str>, uid: u32) -> Option<(u32, u
         let range = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         (!owner.is_empty() && range.1 > 0).then_some(range)
     })
-}
-
-/// A program by name, on the PATH or where distributions keep those for administrators.
-pub(super) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let known = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(known)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
 }
 
 /// A process that stays outside and writes the maps from there, as `newuidmap(1)` must.

@@ -309,7 +309,7 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     } else {
         format!("/{}", mount.mount_path)
     };
-    let read_only = mount.read_only.unwrap_or(false) || is_written_by_us(facts.pod, &mount.name);
+    let read_only = mount.read_only.unwrap_or(false) || is_read_only(facts.pod, &mount.name);
     Ok(Mount {
         container_path,
         host_path,
@@ -317,12 +317,18 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     })
 }
 
-/// Files that come from objects are written by the node alone: containers get them read-only, whatever the mount says.
-fn is_written_by_us(pod: &Pod, volume: &str) -> bool {
+/// Whether containers only read a volume, whatever the mount says: files that come from objects are written by the node alone,
+/// and a claim may be had so.
+fn is_read_only(pod: &Pod, volume: &str) -> bool {
     let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     let is_ours =
         |v: &Volume| v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
-    volumes.any(|v| v.name == volume && is_ours(v))
+    let is_claimed_so = |v: &Volume| {
+        v.persistent_volume_claim
+            .as_ref()
+            .is_some_and(|c| c.read_only == Some(true))
+    };
+    volumes.any(|v| v.name == volume && (is_ours(v) || is_claimed_so(v)))
 }
 
 #[cfg(test)]

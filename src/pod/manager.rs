@@ -14,7 +14,7 @@ use super::execute::remove_directory;
 use super::worker::{Bell, Desired, Worker, images_of};
 use crate::event::EventKind;
 use crate::image::Lease;
-use crate::model::{self, Key, Kind, Object};
+use crate::model::{self, Key, Kind, Object, storage};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 use crate::store::{Change, ChangeKind, Watcher};
 
@@ -184,7 +184,7 @@ impl Manager {
     fn take(&mut self, change: &Change) {
         match change.object.kind().kind {
             "Pod" => self.want(&change.object, change.kind == ChangeKind::Deleted),
-            "ConfigMap" | "Secret" => {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {
                 let key = change.object.key();
                 self.entries
                     .values()
@@ -279,7 +279,7 @@ impl Manager {
     }
 }
 
-/// The ConfigMaps and Secrets that a pod names.
+/// The ConfigMaps, Secrets and claims that a pod names.
 fn inputs(pod: &Object) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.at("/spec") else { return found };
@@ -302,6 +302,8 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
         }
         _ => {}
     });
+    let claim = |name| Key::new(storage::kind_of_claims(), namespace, name);
+    found.extend(storage::claims_of(pod).into_iter().map(claim));
     found
 }
 

@@ -5,7 +5,6 @@
 //! prints is read like any file.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,6 +16,7 @@ use tokio::process::Command;
 use super::tree::{Tree, walk_reference};
 use crate::admit::yaml_values;
 use crate::kustomize::FILE_NAMES;
+use crate::os::find_program;
 
 /// How long a build may take. Overlays with remote bases clone repositories; one that hangs must not stop its source for ever.
 const BUILD_LIMIT: Duration = Duration::from_secs(120);
@@ -34,18 +34,11 @@ pub struct Builder {
 impl Builder {
     /// The tool on the path, kustomize before kubectl.
     pub fn find() -> Option<Self> {
-        Self::find_in(&env::var_os("PATH").unwrap_or_default())
-    }
-
-    fn find_in(path: &std::ffi::OsStr) -> Option<Self> {
-        [("kustomize", "build"), ("kubectl", "kustomize")]
-            .into_iter()
-            .find_map(|(name, verb)| {
-                let program = env::split_paths(path)
-                    .map(|directory| directory.join(name))
-                    .find(|program| program.is_file())?;
-                Some(Self { program, verb })
-            })
+        let known = [("kustomize", "build"), ("kubectl", "kustomize")];
+        known.into_iter().find_map(|(name, verb)| {
+            let program = find_program(name)?;
+            Some(Self { program, verb })
+        })
     }
 
     /// Builds an overlay and returns what it prints.
@@ -195,10 +188,5 @@ mod tests {
             ]
         );
         assert!(tree.directories.contains_key(&root.path().join("base")));
-    }
-
-    #[test]
-    fn without_a_tool_there_is_no_builder() {
-        assert_eq!(Builder::find_in("/nowhere".as_ref()), None);
     }
 }

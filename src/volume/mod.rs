@@ -1,19 +1,22 @@
 //! Volumes: what must be in place before a pod's containers start, and what follows when ConfigMaps and Secrets change.
 //!
 //! [`plan_volumes`] is pure and says what each volume is; [`set_up`] makes it so on disk, as often as it is asked (kubelet's
-//! volume plugins `emptydir`, `host_path`, `configmap`, `secret`). Directories lie in `pods/<uid>/volumes/` and go with the pod.
+//! volume plugins `emptydir`, `host_path`, `configmap`, `secret`). Directories lie in `pods/<uid>/volumes/` and go with the pod; those
+//! of claims lie where their class says, and [`reclaim`] removes them.
 
 mod atomic;
 mod host_path;
 mod plan;
+mod reclaim;
 mod sub_path;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub use plan::{File, VolumeKind, VolumePlan, plan_volumes};
+pub use reclaim::reclaim;
 pub use sub_path::make_sub_path;
 
 /// Why a volume can't be had (event `FailedMount`).
@@ -65,6 +68,16 @@ pub fn set_up(dir: &Path, volumes: &[VolumePlan]) -> Result<BTreeMap<String, Pat
     Ok(places)
 }
 
+/// Makes the directory of a claim, below that of its class, which only its owner looks into.
+fn persistent_dir(path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    empty_dir(directory, path)
+}
+
 /// Makes a directory in which any user of any container writes, as in upstream's emptyDir. It has its name only when it has its mode.
 fn empty_dir(dir: &Path, own: &Path) -> std::io::Result<()> {
     let name = own.file_name().unwrap_or_default().to_string_lossy();
@@ -92,6 +105,16 @@ fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
         }
         VolumeKind::HostPath { path, type_ } => {
             host_path::set_up(&volume.name, path, type_)?;
+            Ok(path.clone())
+        }
+        VolumeKind::Persistent(path) => {
+            if !path.exists() {
+                persistent_dir(path).map_err(|source| VolumeError::Io {
+                    volume: volume.name.clone(),
+                    path: path.clone(),
+                    source,
+                })?;
+            }
             Ok(path.clone())
         }
         VolumeKind::Files(files) => {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use serde_json::Value;
 
 use super::VolumeError;
-use crate::model::{Lookup, Object, downward};
+use crate::model::{Lookup, Object, downward, storage};
 
 /// Mode of files for which nothing else is said (`ConfigMapVolumeSourceDefaultMode`).
 const DEFAULT_MODE: i32 = 0o644;
@@ -37,6 +37,8 @@ pub enum VolumeKind {
         /// `hostPath.type`; empty checks nothing.
         type_: String,
     },
+    /// A directory that we make, and that stays when the pod goes.
+    Persistent(PathBuf),
     /// Files whose content we write, by relative path.
     Files(BTreeMap<String, File>),
 }
@@ -88,6 +90,11 @@ fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeEr
         VolumeKind::Files(downward_files(name, items, mode, place)?)
     } else if let Some(source) = &volume.projected {
         VolumeKind::Files(projected_files(name, source, place)?)
+    } else if let Some(claim) = &volume.persistent_volume_claim {
+        claimed(name, &claim.claim_name, place)?
+    } else if volume.ephemeral.is_some() {
+        let pod = place.pod.metadata.name.as_deref().unwrap_or_default();
+        claimed(name, &storage::own_claim_name(pod, name), place)?
     } else {
         return Err(VolumeError::Kind(volume.name.clone()));
     };
@@ -95,6 +102,44 @@ fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeEr
         name: volume.name.clone(),
         kind,
     })
+}
+
+/// Where the volume of a claim lies.
+fn claimed(volume: &str, claim: &str, place: Place<'_>) -> Result<VolumeKind, VolumeError> {
+    let failed = |why: String| VolumeError::Source {
+        volume: volume.to_owned(),
+        why,
+    };
+    let found = (place.lookup.find)("PersistentVolumeClaim", place.namespace, claim);
+    let found = found.ok_or_else(|| failed(format!("persistentvolumeclaim {claim:?} not found")))?;
+    let created = place.pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    // A pod that had it before goes on.
+    if found.deletion_timestamp().is_some_and(|ending| created > Some(ending)) {
+        return Err(failed(format!("persistentvolumeclaim {claim:?} is being deleted")));
+    }
+    if found.text("/status/phase") != "Bound" {
+        return Err(failed(format!(
+            "persistentvolumeclaim {claim:?} is not bound to a volume yet"
+        )));
+    }
+    let name = found.text("/spec/volumeName");
+    let persistent = (place.lookup.find)("PersistentVolume", "", name);
+    let persistent = persistent.ok_or_else(|| failed(format!("persistentvolume {name:?} not found")))?;
+    if let Some(path) = storage::provisioned_path(&persistent) {
+        return Ok(VolumeKind::Persistent(path.to_owned()));
+    }
+    let host = |path: &str, type_: &str| VolumeKind::HostPath {
+        path: PathBuf::from(path),
+        type_: type_.to_owned(),
+    };
+    match (
+        persistent.text("/spec/hostPath/path"),
+        persistent.text("/spec/local/path"),
+    ) {
+        ("", "") => Err(VolumeError::Kind(volume.to_owned())),
+        ("", local) => Ok(host(local, "Directory")),
+        (path, _) => Ok(host(path, persistent.text("/spec/hostPath/type"))),
+    }
 }
 
 /// Several sources in one directory; where two say the same path the later one counts.
@@ -301,6 +346,62 @@ mod tests {
             format!("{path} {:o} {text}", file.mode)
         });
         Ok(shown.collect::<Vec<_>>().join("; "))
+    }
+
+    /// What a claim `c` with this status leads to, if the volume `v` is this.
+    fn led(status: Value, spec: Value) -> Result<VolumeKind, String> {
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"containers": [], "volumes": [volume]},
+        });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let find = |kind: &str, namespace: &str, name: &str| {
+            let metadata = json!({"name": name, "namespace": namespace});
+            let object = match (kind, name) {
+                ("PersistentVolumeClaim", "c") => json!({"spec": {"volumeName": "v"}, "status": status}),
+                ("PersistentVolume", "v") => json!({"spec": spec}),
+                _ => return None,
+            };
+            let mut value = json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+            let fields = object.as_object().expect("an object").clone();
+            value.as_object_mut().expect("an object").extend(fields);
+            Some(Arc::new(Object::new(value).expect("an object")))
+        };
+        let lookup = Lookup {
+            find: &find,
+            node_name: "node",
+            host_ips: &[],
+            pod_ips: &[],
+            links: &[],
+            allocatable: &|_| None,
+        };
+        let mut plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;
+        Ok(plans.remove(0).kind)
+    }
+
+    #[test]
+    fn a_claim_leads_to_its_volume_once_it_is_bound() {
+        let bound = || json!({"phase": "Bound"});
+        let host = |path: &str, type_: &str| {
+            Ok(VolumeKind::HostPath {
+                path: PathBuf::from(path),
+                type_: type_.to_owned(),
+            })
+        };
+        let spec = json!({"hostPath": {"path": "/a", "type": "DirectoryOrCreate"}});
+        assert_eq!(led(bound(), spec.clone()), host("/a", "DirectoryOrCreate"));
+        assert_eq!(led(bound(), json!({"local": {"path": "/b"}})), host("/b", "Directory"));
+        for (status, spec, why) in [
+            (json!({"phase": "Pending"}), spec, "is not bound"),
+            (
+                bound(),
+                json!({"nfs": {"path": "/c", "server": "s"}}),
+                "can't be mounted here",
+            ),
+        ] {
+            assert!(led(status, spec).is_err_and(|error| error.contains(why)), "{why}");
+        }
     }
 
     #[test]

@@ -56,6 +56,30 @@ async fn given_credentials_are_tried_one_after_the_other_and_then_the_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_helper_that_fails_is_not_in_the_way_of_given_credentials() {
+    let image = Image::small("x");
+    let registry = Scripted::answering(&[("1", &image)], wants(basic("given")));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("config.json");
+    fs::write(&file, r#"{"credsStore": "kubelocal-is-not-installed"}"#).expect("writes");
+    let ground = Ground::with(RegistrySettings::default(), LoginFiles::only(file));
+    let request = |user: &str| PullRequest {
+        name: registry.name("app:1"),
+        keyrings: vec![Keyring::single(&registry.host, password(user), "a Secret")],
+        logins: None,
+        is_packed: false,
+    };
+    let said = ground
+        .puller
+        .pull(request("wrong"))
+        .done()
+        .await
+        .expect_err("is refused");
+    assert!(said.to_string().contains("denies access"), "{said}");
+    ground.puller.pull(request("given")).done().await.expect("pulls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_helper_is_asked_and_its_token_is_exchanged() {
     let image = Image::small("x");
     let dir = tempfile::tempdir().expect("a directory");
@@ -120,6 +144,42 @@ async fn a_password_does_not_follow_a_redirect_to_another_host() {
             .iter()
             .all(|request| !request.headers.contains_key("authorization")),
         "{asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_of_whoever_the_registry_leads_to_is_not_answered() {
+    let image = Image::small("x");
+    let thief = Scripted::answering(&[], |request, _| {
+        let host = request.headers.get("host").cloned().unwrap_or_default();
+        let challenge = format!("Bearer realm=\"http://{host}/token\"");
+        let token = Answer::new(200, r#"{"token": "t"}"#);
+        let asks = Answer::new(401, "").with("WWW-Authenticate", challenge);
+        Some(if request.path.starts_with("/token") {
+            token
+        } else {
+            asks
+        })
+    });
+    let elsewhere = thief.host.clone();
+    let registry = Scripted::answering(&[("1", &image)], move |request, _| {
+        let on = Answer::new(307, "").with("Location", format!("http://{elsewhere}{}", request.path));
+        request.path.contains("/blobs/").then_some(on)
+    });
+    let request = PullRequest {
+        name: registry.name("app:1"),
+        keyrings: vec![Keyring::single(&registry.host, password("ann"), "a Secret")],
+        logins: None,
+        is_packed: false,
+    };
+    let refused = Ground::new().puller.pull(request).done().await.expect_err("is refused");
+    assert!(refused.to_string().contains("denies access"), "{refused}");
+    assert!(!thief.asked("/blobs/").is_empty());
+    assert_eq!(
+        thief.asked("/token").len(),
+        0,
+        "the password was sent to {}",
+        thief.host
     );
 }
 

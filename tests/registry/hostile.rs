@@ -173,6 +173,53 @@ async fn a_registry_that_stalls_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_sends_a_byte_at_a_time_is_given_up() {
+    let image = Image::small("x");
+    let blob = image.layers[0].packed.clone();
+    // Each connection brings one byte more and breaks.
+    refused(&image, "end of file", move |request, _| {
+        let wanted = Answer {
+            break_after: Some(1),
+            ..crate::scripted::blob(request, &blob)
+        };
+        let is_layer = request.path.ends_with(&crate::image::digest(&blob));
+        is_layer.then_some(wanted)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_one_registry_do_not_wait_for_another() {
+    let three = |seed: u8| {
+        (0..3)
+            .map(|at| Layer::plain(tar(&[("f", &noise(seed + at, 1 << 16))])))
+            .collect()
+    };
+    let (stuck, free) = (Image::new(three(1)), Image::new(three(5)));
+    let layers: Vec<String> = stuck.layers.iter().map(Layer::packed_digest).collect();
+    let slow = Scripted::answering(&[("1", &stuck)], move |request, _| {
+        let is_layer = layers.iter().any(|digest| request.path.ends_with(digest));
+        let answer = Answer {
+            stall_after: Some(10),
+            ..Answer::new(200, vec![0; 1 << 16])
+        };
+        is_layer.then_some(answer)
+    });
+    let fast = Scripted::answering(&[("1", &free)], |_, _| None);
+    let ground = std::sync::Arc::new(Ground::new());
+    let pulling = tokio::spawn({
+        let (ground, name) = (ground.clone(), slow.name("app:1"));
+        async move { ground.pull(&name).await }
+    });
+    while slow.asked("/blobs/").len() < 4 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    ground.pull(&fast.name("app:1")).await.expect("nobody is in its way");
+    assert!(!pulling.is_finished(), "the other registry should still be asked");
+    pulling.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_speaks_for_itself_when_it_refuses() {
     let image = Image::small("x");
     for (status, body, words) in [

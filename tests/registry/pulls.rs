@@ -79,6 +79,22 @@ fn large(seed: u8) -> (Layer, Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_can_be_saved_stays_so_when_it_comes_again_packed_otherwise() {
+    let tar = tar(&[("file", b"content")]);
+    let (gzip, zstd) = (Image::new(vec![Layer::gzip(&tar)]), Image::new(vec![Layer::zstd(&tar)]));
+    assert_eq!(gzip.config, zstd.config);
+    let registry = Scripted::answering(&[("gzip", &gzip), ("zstd", &zstd)], |_, _| None);
+    let ground = Ground::new();
+    for tag in ["gzip", "zstd"] {
+        ground.pull(&registry.name(&format!("app:{tag}"))).await.expect(tag);
+    }
+    for tag in ["gzip", "zstd"] {
+        let name = registry.name(&format!("app:{tag}"));
+        ground.puller.images().save(&[&name], Vec::new()).expect(tag);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_comes_in_every_form_that_images_have() {
     let files: [(&str, &[u8]); 1] = [("file", b"content")];
     let forms = [

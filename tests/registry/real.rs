@@ -208,13 +208,26 @@ async fn a_registry_with_tokens_sends_to_its_token_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_with_tls_is_trusted_by_its_authority_or_not_at_all() {
-    if is_missing(&TOOLS) {
-        return;
+    if !is_missing(&TOOLS) {
+        trusted_or_not(rcgen::IsCa::NoCa, ["UnknownIssuer", "BadSignature"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_whose_certificate_says_that_it_is_an_authority_is_trusted_by_itself() {
+    if !is_missing(&TOOLS) {
+        let is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        trusted_or_not(is_ca, ["CaUsedAsEndEntity"; 2]).await;
+    }
+}
+
+/// `words` are of no trust and of trust in another certificate of the same name.
+async fn trusted_or_not(is_ca: rcgen::IsCa, words: [&str; 2]) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
     let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    params.is_ca = is_ca;
     fs::write(path("cert.pem"), params.self_signed(&key).expect("a certificate").pem()).expect("writes");
     fs::write(path("key.pem"), key.serialize_pem()).expect("writes");
     let other = rcgen::KeyPair::generate().expect("a key");
@@ -232,8 +245,8 @@ async fn a_registry_with_tls_is_trusted_by_its_authority_or_not_at_all() {
     let (registry, image) = (Debian::with(|_| String::new(), &tls), some_image());
     registry.push(&image, "app:1", None);
     for (ca, insecure, words) in [
-        (None, false, "UnknownIssuer"),
-        (Some("other.pem"), false, "BadSignature"),
+        (None, false, words[0]),
+        (Some("other.pem"), false, words[1]),
         (Some("missing.pem"), false, "missing.pem"),
         (Some("cert.pem"), false, ""),
         (None, true, ""),

@@ -3,9 +3,10 @@
 //! One thread per connection, HTTP/1.1 with one request each, nothing more than the tests need.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::image::{Image, OCI_INDEX, OCI_MANIFEST, digest};
 
@@ -28,6 +29,26 @@ pub struct Answer {
     pub break_after: Option<usize>,
     /// After so many bytes of the body nothing more comes, until the client goes.
     pub stall_after: Option<usize>,
+    /// How the body of the request is read first.
+    pub reading: Reading,
+}
+
+/// How a registry reads what is sent to it.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// So many bytes at once; none: the connection breaks.
+    pub piece: u64,
+    /// The pause after each piece.
+    pub pause: Duration,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading {
+            piece: u64::MAX,
+            pause: Duration::ZERO,
+        }
+    }
 }
 
 impl Answer {
@@ -119,7 +140,10 @@ impl Scripted {
 }
 
 fn serve(stream: TcpStream, content: &Content, script: &Script, log: &Mutex<Vec<Request>>) {
-    let Some(request) = read_request(&stream) else { return };
+    let mut reader = BufReader::new(&stream);
+    let Some(request) = read_request(&mut reader) else {
+        return;
+    };
     let before = {
         let mut log = log.lock().expect("nobody panics with it");
         let same = |other: &&Request| other.path == request.path && other.method == request.method;
@@ -129,11 +153,28 @@ fn serve(stream: TcpStream, content: &Content, script: &Script, log: &Mutex<Vec<
     };
     let answer = script(&request, before).unwrap_or_else(|| content.answer(&request));
     // A client that has enough goes; that is its right.
-    let _ = write_answer(stream, &request, &answer);
+    if read_body(&mut reader, &request, &answer.reading).is_ok() {
+        let _ = write_answer(&stream, &request, &answer);
+    }
 }
 
-fn read_request(stream: &TcpStream) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines();
+fn read_body(reader: &mut impl Read, request: &Request, reading: &Reading) -> std::io::Result<()> {
+    let length = request
+        .headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok());
+    let mut body = reader.take(length.unwrap_or(0));
+    if reading.piece == 0 {
+        return Err(std::io::ErrorKind::ConnectionAborted.into());
+    }
+    while std::io::copy(&mut body.by_ref().take(reading.piece), &mut std::io::sink())? > 0 {
+        std::thread::sleep(reading.pause);
+    }
+    Ok(())
+}
+
+fn read_request(reader: &mut impl BufRead) -> Option<Request> {
+    let mut lines = reader.lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
@@ -148,7 +189,7 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
     Some(Request { method, path, headers })
 }
 
-fn write_answer(mut stream: TcpStream, request: &Request, answer: &Answer) -> std::io::Result<()> {
+fn write_answer(mut stream: &TcpStream, request: &Request, answer: &Answer) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));

@@ -121,6 +121,23 @@ fn an_image_of_theirs_is_found_with_the_same_files_and_survives_them() {
 }
 
 #[test]
+fn what_was_built_here_comes_first_for_who_speaks_with_their_tools_and_last_for_pods() {
+    if is_missing(&["skopeo"]) {
+        return;
+    }
+    let ground = Ground::new();
+    let (built, pulled) = (Image::small("built"), Image::small("pulled"));
+    ground.copy(&built, "localhost/app:latest");
+    ground.copy(&pulled, "docker.io/library/app:latest");
+    let adopted = ground.store.adopt("app").expect("readable").expect("is shared");
+    assert_eq!(adopted.id, pulled.config);
+    let adopted = ground.store.adopt_built("app").expect("readable").expect("is shared");
+    assert_eq!(adopted.id, built.config);
+    let named = ground.store.resolve("app").expect("readable").expect("is here");
+    assert_eq!(named.id, built.config, "the name means it now");
+}
+
+#[test]
 fn an_image_that_they_made_anew_is_the_new_one() {
     if is_missing(&["skopeo"]) {
         return;

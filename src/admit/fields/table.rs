@@ -58,8 +58,9 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "Service", &[("", OBJECT), ("spec", SERVICE)]),
     ("", "Endpoints", &[("", OBJECT), ("", ENDPOINTS)]),
     ("discovery.k8s.io", "EndpointSlice", &[("", OBJECT), ("", ENDPOINTS)]),
-    // One warning for the kind says that nothing acts on these yet.
-    ("", "PersistentVolumeClaim", &[("", OBJECT), ("", WHOLE)]),
+    ("", "PersistentVolumeClaim", &[("", OBJECT), ("spec", CLAIM)]),
+    ("", "PersistentVolume", &[("", OBJECT), ("spec", PERSISTENT_VOLUME)]),
+    ("storage.k8s.io", "StorageClass", &[("", OBJECT), ("", STORAGE_CLASS)]),
 ];
 
 const OBJECT: Entries = &[("apiVersion", Honoured), ("kind", Honoured), ("metadata", Honoured)];
@@ -70,6 +71,52 @@ const WHOLE: Entries = &[
     ("immutable", Honoured),
     ("type", Honoured),
     ("spec", Honoured),
+];
+
+const NO_QUOTA: Say = Warn("approximated: volumes are matched by their size, but may grow beyond it");
+const NO_SOLE_POD: Say = Warn("approximated: several pods may use it at once");
+
+const CLAIM: Entries = &[
+    ("accessModes", Honoured),
+    (
+        "accessModes[]",
+        OneOf(&["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"], &NO_SOLE_POD),
+    ),
+    ("resources.requests", Honoured),
+    ("resources.limits", NO_QUOTA),
+    ("selector", Honoured),
+    ("storageClassName", Honoured),
+    ("volumeName", Honoured),
+    (
+        "volumeMode",
+        OneOf(&["Filesystem"], &Warn("not honoured: there are no block volumes here")),
+    ),
+];
+
+const PERSISTENT_VOLUME: Entries = &[
+    ("accessModes", Honoured),
+    ("capacity", Honoured),
+    ("claimRef", Honoured),
+    ("persistentVolumeReclaimPolicy", Honoured),
+    ("storageClassName", Honoured),
+    (
+        "volumeMode",
+        OneOf(&["Filesystem"], &Warn("not honoured: there are no block volumes here")),
+    ),
+    ("hostPath", Honoured),
+    ("local.path", Honoured),
+    // There is one node.
+    ("nodeAffinity", Moot),
+    ("*", Refuse("volumes of this kind can't be mounted here")),
+];
+
+const STORAGE_CLASS: Entries = &[
+    ("provisioner", Honoured),
+    ("parameters", Honoured),
+    ("reclaimPolicy", Honoured),
+    ("volumeBindingMode", Honoured),
+    ("allowVolumeExpansion", Honoured),
+    ("allowedTopologies", Moot),
 ];
 
 const NO_WAY_IN: Say = Warn("not honoured yet: Services answer at their cluster addresses, to pods only");
@@ -167,10 +214,7 @@ const POD: Entries = &[
     ("hostnameOverride", Warn("not honoured yet")),
     ("hostAliases", Honoured),
     ("enableServiceLinks", Honoured),
-    (
-        "imagePullSecrets",
-        Warn("not honoured yet: images are not pulled from registries"),
-    ),
+    ("imagePullSecrets", Honoured),
     ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
     ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
     ("automountServiceAccountToken", NO_ACCOUNT),
@@ -318,10 +362,8 @@ const VOLUME: Entries = &[
     ("projected.sources[].serviceAccountToken", NO_SOURCE),
     ("projected.sources[].clusterTrustBundle", NO_SOURCE),
     ("projected.sources[].podCertificate", NO_SOURCE),
-    (
-        "persistentVolumeClaim",
-        Refuse("claims are not bound yet, so they can't be mounted"),
-    ),
+    ("persistentVolumeClaim", Honoured),
+    ("ephemeral", Honoured),
     ("image", Refuse("volumes of this kind can't be mounted here yet")),
     ("*", Refuse("volumes of this kind can't be mounted here")),
 ];

@@ -18,10 +18,7 @@ pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &
             "at least 1 access mode is required",
         ));
     }
-    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    for mode in modes.iter().filter(|mode| !MODES.contains(&mode.as_str())) {
-        errors.push(FieldError::not_supported(&path.field("accessModes"), mode, &MODES));
-    }
+    validate_modes(modes, path, errors);
     one_of(
         &spec.volume_mode,
         &["Block", "Filesystem"],
@@ -42,15 +39,41 @@ pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &
     }
 }
 
+/// Checks the names of access modes.
+pub fn validate_modes(modes: &[String], path: &FieldPath, errors: &mut ErrorList) {
+    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    for mode in modes.iter().filter(|mode| !MODES.contains(&mode.as_str())) {
+        errors.push(FieldError::not_supported(&path.field("accessModes"), mode, &MODES));
+    }
+}
+
 /// Checks a claim's change: only the size that it asks for may.
 pub fn validate_claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
     let spec = |claim: &PersistentVolumeClaim| claim.spec.clone().unwrap_or_default();
+    let given = old
+        .status
+        .as_ref()
+        .and_then(|status| status.capacity.as_ref()?.get("storage").cloned());
     let (mut new, old) = (spec(new), spec(old));
+    let asked = new
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref()?.get("storage"));
+    if let (Some(asked), Some(given)) = (asked, &given)
+        && Quantity::parse(&asked.0) < Quantity::parse(&given.0)
+    {
+        let at = FieldPath::of(&["spec", "resources", "requests", "storage"]);
+        errors.push(FieldError::forbidden(&at, "field can not be less than status.capacity"));
+    }
     let requests = old.resources.as_ref().and_then(|resources| resources.requests.clone());
     new.resources.get_or_insert_with(Default::default).requests = requests;
     // The binder fills the volume's name in.
     if old.volume_name.is_none() {
         new.volume_name = None;
+    }
+    // So it does with the default class.
+    if old.storage_class_name.is_none() {
+        new.storage_class_name = None;
     }
     let mut old = old;
     old.resources.get_or_insert_with(Default::default);

@@ -16,6 +16,7 @@ mod pod_update;
 mod probe;
 mod security;
 mod service;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -44,6 +45,8 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::Endpoints(object) => endpoints::validate_endpoints(object, &mut errors),
         Typed::EndpointSlice(slice) => endpoints::validate_slice(slice, &mut errors),
         Typed::PersistentVolumeClaim(claim) => claim::validate_claim(claim, &spec, &mut errors),
+        Typed::PersistentVolume(volume) => storage::validate_volume(volume, &spec, &mut errors),
+        Typed::StorageClass(class) => storage::validate_class(class, &mut errors),
     }
     errors
 }
@@ -84,6 +87,10 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         (Typed::PersistentVolumeClaim(new), Typed::PersistentVolumeClaim(old)) => {
             claim::validate_claim_update(new, old, &mut errors);
         }
+        (Typed::PersistentVolume(new), Typed::PersistentVolume(old)) => {
+            storage::validate_volume_update(new, old, &mut errors);
+        }
+        (Typed::StorageClass(new), Typed::StorageClass(old)) => storage::validate_class_update(new, old, &mut errors),
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
         (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
             endpoints::validate_slice_update(new, old, &mut errors);

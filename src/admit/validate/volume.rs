@@ -190,7 +190,7 @@ fn validate_own_fields(items: &[DownwardAPIVolumeFile], path: &FieldPath, errors
     }
 }
 
-fn validate_host_path(host: &str, kind: &str, path: &FieldPath, errors: &mut ErrorList) {
+pub fn validate_host_path(host: &str, kind: &str, path: &FieldPath, errors: &mut ErrorList) {
     const KINDS: [&str; 8] = [
         "",
         "DirectoryOrCreate",

@@ -19,10 +19,12 @@ mod manifestsources;
 mod namespaces;
 mod nodes;
 mod persistentvolumeclaims;
+mod persistentvolumes;
 pub mod pods;
 mod replicasets;
 mod secrets;
 mod services;
+mod storageclasses;
 
 pub use cells::selector_text;
 
@@ -113,6 +115,8 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("", "namespaces") => &namespaces::TABLE,
         ("", "services") => &services::TABLE,
         ("", "persistentvolumeclaims") => &persistentvolumeclaims::TABLE,
+        ("", "persistentvolumes") => &persistentvolumes::TABLE,
+        ("storage.k8s.io", "storageclasses") => &storageclasses::TABLE,
         ("", "events") => &events::TABLE,
         ("", "nodes") => &nodes::TABLE,
         ("kubelocal.dev", "manifestsources") => &manifestsources::TABLE,

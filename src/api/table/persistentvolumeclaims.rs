@@ -32,7 +32,10 @@ fn row(object: &Value, now: Timestamp) -> Vec<Cell> {
     // What was asked for says nothing of what there is: size and modes show only once a volume is bound.
     let (capacity, modes) = match volume {
         "" => ("", String::new()),
-        _ => (text_at(object, "/status/capacity/storage"), access_modes(object)),
+        _ => (
+            text_at(object, "/status/capacity/storage"),
+            access_modes(object, "/status/accessModes"),
+        ),
     };
     vec![
         cells::name(object),
@@ -47,8 +50,9 @@ fn row(object: &Value, now: Timestamp) -> Vec<Cell> {
     ]
 }
 
-fn access_modes(object: &Value) -> String {
-    let modes = list(object, "/status/accessModes");
+/// Access modes in their short forms.
+pub(super) fn access_modes(object: &Value, at: &str) -> String {
+    let modes = list(object, at);
     let has = |mode: &str| modes.iter().any(|m| m == mode);
     let short = [
         ("ReadWriteOnce", "RWO"),

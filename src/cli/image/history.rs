@@ -10,7 +10,7 @@ use crate::api::table::age::age;
 use crate::cli::client::Node;
 use crate::cli::context::write;
 use crate::cli::error::Result;
-use crate::cli::print::{Layout, human_size};
+use crate::cli::print::{Layout, human_size, short_id};
 
 /// Characters of a step that are shown, unless all are wanted.
 const SHOWN: usize = 60;
@@ -67,7 +67,7 @@ fn rows(image: &Value, is_whole: bool, now: Timestamp) -> Vec<Vec<String>> {
 fn row(layer: Option<&Value>, step: &Value, is_whole: bool, now: Timestamp) -> Vec<String> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let id = text(layer.and_then(|layer| layer.get("DiffID")));
-    let id: String = id.trim_start_matches("sha256:").chars().take(12).collect();
+    let id = short_id(&id);
     let created = text(step.get("created")).parse::<Timestamp>();
     let size = layer.and_then(|layer| layer.get("Size")?.as_u64()).unwrap_or(0);
     let by = text(step.get("created_by"));

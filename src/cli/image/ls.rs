@@ -9,7 +9,7 @@ use crate::api::table::age::age;
 use crate::cli::client::Node;
 use crate::cli::context::write;
 use crate::cli::error::Result;
-use crate::cli::print::{self, Layout, human_size};
+use crate::cli::print::{self, Layout, human_size, short_id};
 
 /// Arguments of `image ls`.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ fn table(images: &[ImageInfo], with_headings: bool, now: Timestamp) -> String {
         );
     }
     for image in images {
-        let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+        let id = short_id(&image.id);
         let created = image
             .created
             .as_ref()

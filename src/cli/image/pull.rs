@@ -9,7 +9,7 @@ use crate::api::own::{LayerPhase, LayerState, PullImage, PullState, PullUpdate, 
 use crate::cli::client::Node;
 use crate::cli::context::{Failures, write};
 use crate::cli::error::{CliError, Result};
-use crate::cli::print::{bar, human_size, progress_line};
+use crate::cli::print::{bar, human_size, progress_line, short_id};
 use crate::cli::terminal;
 
 /// Arguments of `image pull`.
@@ -63,7 +63,7 @@ async fn follow(node: &Node, request: &PullImage, view: &mut View) -> Result<Str
                     return Ok(format!("{}\n", image.id));
                 }
                 let word = if was_here { "Up to date" } else { "Pulled" };
-                let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+                let id = short_id(&image.id);
                 return Ok(format!(
                     "{cleared}{word}: {} ({id}, {})\n",
                     request.name,
@@ -160,7 +160,7 @@ fn bars(verb: &str, state: &PullState, (width, height): (usize, usize)) -> Vec<S
 }
 
 fn layer_line(layer: &LayerState) -> String {
-    let id: String = layer.digest.trim_start_matches("sha256:").chars().take(12).collect();
+    let id = short_id(&layer.digest);
     format!("  {id} {}", bar(layer.received, layer.size))
 }
 

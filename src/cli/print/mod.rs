@@ -14,7 +14,7 @@ use std::path::Path;
 pub use bar::{bar, progress_line};
 pub use columns::CustomColumns;
 pub use elastic::elastic;
-pub use objects::{full_name, json, name_line, prepare};
+pub use objects::{full_name, json, name_line, prepare, short_id};
 pub use size::human_size;
 pub use table::{Layout, TableOptions, TablePrinter};
 pub use unified::unified;

@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 use crate::cli::error::{CliError, Result};
 use crate::model::{self, Kind};
 
+/// The beginning of a digest by which people tell images and layers apart, as docker and podman show it.
+#[must_use]
+pub fn short_id(digest: &str) -> String {
+    digest.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
 /// `pod/web`, `deployment.apps/web`: how kubectl names an object in messages.
 #[must_use]
 pub fn full_name(kind: &Kind, name: &str) -> String {

@@ -86,33 +86,33 @@ impl Work {
 
     /// Tries one credential after the other.
     async fn find(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Found, ImageError> {
-        let credentials = self.credentials(endpoint).await?;
-        let mut denied = None;
-        for credential in credentials {
-            let session = Session::new(endpoint.clone(), credential, Access::Pull, self.stall)?;
-            match self.ask(Arc::new(session), reference).await {
-                Err(ImageError::Registry(error @ RegistryError::Denied { .. })) => denied = Some(error),
+        let (domain, repository) = (&endpoint.domain, &endpoint.repository);
+        let given = self.request.keyrings.iter();
+        let given: Vec<&Credential> = given.flat_map(|keyring| keyring.find(domain, repository)).collect();
+        let mut refused = None;
+        for credential in given {
+            match self.ask_as(endpoint, Some(credential.clone()), reference).await {
+                Err(ImageError::Registry(error)) if hides(&error) => refused = Some(error),
                 found => return found,
             }
         }
-        Err(denied
-            .expect("there is at least one try, if without credentials")
-            .into())
+        // The user's own are looked up last: that may ask a program, which may fail, and mostly is not needed.
+        match (self.logins.find(domain, repository).await, refused) {
+            (Ok(Some(own)), _) => self.ask_as(endpoint, Some(own), reference).await,
+            (Ok(None), None) => self.ask_as(endpoint, None, reference).await,
+            (_, Some(refused)) => Err(refused.into()),
+            (Err(error), None) => Err(error.into()),
+        }
     }
 
-    async fn credentials(&self, endpoint: &Endpoint) -> Result<Vec<Option<Credential>>, ImageError> {
-        let (domain, repository) = (&endpoint.domain, &endpoint.repository);
-        let given = self
-            .request
-            .keyrings
-            .iter()
-            .flat_map(|keyring| keyring.find(domain, repository));
-        let mut found: Vec<Option<Credential>> = given.cloned().map(Some).collect();
-        found.extend(self.logins.find(domain, repository).await?.map(Some));
-        if found.is_empty() {
-            found.push(None);
-        }
-        Ok(found)
+    async fn ask_as(
+        &self,
+        endpoint: &Endpoint,
+        credential: Option<Credential>,
+        reference: &Reference,
+    ) -> Result<Found, ImageError> {
+        let session = Session::new(endpoint.clone(), credential, Access::Pull, self.stall)?;
+        self.ask(Arc::new(session), reference).await
     }
 
     async fn ask(&self, session: Arc<Session>, reference: &Reference) -> Result<Found, ImageError> {
@@ -140,6 +140,8 @@ impl Work {
         match session.look_up(tag).await {
             // Some answer only to GET.
             Err(RegistryError::Refused { status, .. }) if status.as_u16() == 405 => Ok(None),
+            // The answer to HEAD has no words; that to GET says why.
+            Err(RegistryError::Denied { .. }) => Ok(None),
             digest => Ok(digest?),
         }
     }
@@ -212,7 +214,7 @@ impl Work {
                     move || cancel.cancel()
                 });
                 let ingest = &*ingest;
-                ingest.check_space(&documents)?;
+                ingest.check_space(&documents, self.request.is_packed)?;
                 documents.take(ingest, Some(&name), |at, blob, diff_id| {
                     let transfer = Transfer {
                         session: session.clone(),
@@ -222,15 +224,14 @@ impl Work {
                         stall: self.stall,
                     };
                     let runtime = runtime.clone();
+                    let what = blob.digest.to_string();
                     WantedLayer {
-                        resumes: true,
                         needs_packed: self.request.is_packed,
                         progress: Some(progress[at].clone()),
-                        open: Box::new(move |from| {
+                        ..WantedLayer::new(what, (Some(blob), Some(diff_id)), move |from| {
                             let _runtime = runtime.enter();
                             Ok(Box::new(transfer.start(from)))
-                        }),
-                        ..WantedLayer::of_manifest(blob, diff_id)
+                        })
                     }
                 })
             })?;
@@ -238,6 +239,15 @@ impl Work {
         })
         .await?;
         Ok(Pulled { image, was_here: false })
+    }
+}
+
+/// Whether somebody else may be told more: many registries say of what is private that it is not there.
+fn hides(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Denied { .. } => true,
+        RegistryError::Refused { status, .. } => status.as_u16() == 404,
+        _ => false,
     }
 }
 

@@ -11,6 +11,8 @@ use crate::image::document::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, OCI_INDEX
 /// What is taken for a manifest. Schema 1 is not among them: a registry that has nothing else then says so, or is caught
 /// by its answer's type.
 const MANIFESTS: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+/// How many stalls' time a document may take: 4 MiB come within 2.5 minutes on any link that pulls images at all.
+const PATIENCE: u32 = 5;
 /// The header by which registries tell a manifest's digest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
@@ -87,7 +89,19 @@ impl Session {
         .await
     }
 
-    async fn read_document(&self, what: &str, mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    /// Reads a document, which is small: it has the time of a few stalls to come.
+    async fn read_document(&self, what: &str, response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let patience = self.stall() * PATIENCE;
+        let read = self.read_bounded(what, response, limit);
+        tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
+            Err(RegistryError::Stalled {
+                host: self.host().to_owned(),
+                why: format!("{what} did not come within {} s", patience.as_secs()),
+            })
+        })
+    }
+
+    async fn read_bounded(&self, what: &str, mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let too_long = || RegistryError::TooLong {
             what: what.to_owned(),
             host: self.host().to_owned(),

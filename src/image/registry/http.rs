@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::error::RegistryError;
@@ -23,16 +24,19 @@ const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
 
 /// Makes the client for an endpoint. Reads no certificates: that is done when the first one has to be verified, so that
-/// a node which only meets registries on loopback never holds them.
-pub(super) fn client(endpoint: &Endpoint, stall: Duration) -> Result<reqwest::Client, RegistryError> {
+/// a node which only meets registries on loopback never holds them. `stall` is how long an answer may make no progress,
+/// counted from the beginning of the request.
+pub(super) fn client(endpoint: &Endpoint, stall: Option<Duration>) -> Result<reqwest::Client, RegistryError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("kubelocal/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(stall)
         .http1_only()
         .tls_backend_preconfigured(tls(endpoint))
         .redirect(Policy::custom(follow))
         .referer(false);
+    if let Some(stall) = stall {
+        builder = builder.read_timeout(stall);
+    }
     if is_loopback(&endpoint.host) {
         // No proxy means the same machine as we do.
         builder = builder.no_proxy();
@@ -79,47 +83,65 @@ struct Verifier {
     /// The host that may show any certificate. Where it leads to, such as a token server, may not.
     trusts_blindly: Option<String>,
     ca: Option<PathBuf>,
-    roots: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+    roots: OnceLock<Result<Roots, String>>,
+}
+
+/// Whom the machine and the user trust.
+#[derive(Debug)]
+struct Roots {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// The user's own certificates, of which one may be the registry's itself.
+    own: Vec<CertificateDer<'static>>,
 }
 
 impl Verifier {
-    fn roots(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
+    fn roots(&self) -> Result<&Roots, rustls::Error> {
         let roots = self.roots.get_or_init(|| {
-            let roots = read_roots(self.ca.as_deref())?;
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
-                .build()
-                .map_err(|error| error.to_string())
+            let own = self
+                .ca
+                .as_deref()
+                .map(read_certificates)
+                .transpose()?
+                .unwrap_or_default();
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(all_roots(&own)?), self.provider.clone())
+                    .build()
+                    .map_err(|error| error.to_string())?;
+            Ok(Roots { verifier, own })
         });
         match roots {
-            Ok(verifier) => Ok(verifier),
+            Ok(roots) => Ok(roots),
             Err(why) => Err(rustls::Error::General(why.clone())),
         }
     }
 }
 
 /// The machine's certificate authorities and the user's.
-fn read_roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+fn all_roots(own: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // Bundles hold certificates that are no longer well-formed by today's rules; nobody misses them.
     roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca {
-        let wrong = |why: String| format!("{}: {why}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-        let mut found = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            found += 1;
-        }
-        if found == 0 {
-            return Err(wrong("there is no certificate (PEM) in it".to_owned()));
-        }
+    for certificate in own {
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| format!("a certificate of the user's: {error}"))?;
     }
     if roots.is_empty() {
         return Err("this machine has no certificate authorities (ca-certificates is not installed)".to_owned());
     }
     Ok(roots)
+}
+
+/// The certificates in a file; at least one.
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |why: String| format!("{}: {why}", path.display());
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = certificates.collect();
+    let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
+    match certificates.is_empty() {
+        true => Err(wrong("there is no certificate (PEM) in it".to_owned())),
+        false => Ok(certificates),
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -134,7 +156,14 @@ impl ServerCertVerifier for Verifier {
         if self.trusts_blindly.as_deref() == Some(&*server_name.to_str()) {
             return Ok(ServerCertVerified::assertion());
         }
-        self.roots()?
+        let roots = self.roots()?;
+        if roots.own.contains(end_entity) {
+            // Trusted by itself. What `openssl req -x509` makes says that it is an authority, which no server's may say to webpki.
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        roots
+            .verifier
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 

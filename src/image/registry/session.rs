@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::access::{self, Access};
 use super::credential::Credential;
@@ -25,10 +25,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub struct Session {
     endpoint: Endpoint,
     client: reqwest::Client,
+    /// For what is sent: how long a large body takes says nothing, so whoever sends watches over it.
+    sender: reqwest::Client,
     credential: Option<Credential>,
     access: Access,
-    /// `https://host:port`, once it is known.
-    base: OnceLock<String>,
+    stall: Duration,
+    /// `https://host:port/`, once it is known.
+    base: OnceLock<Url>,
     /// What the registry wants to see, once it was asked for.
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -44,11 +47,17 @@ impl Session {
         access: Access,
         stall: Duration,
     ) -> Result<Session, RegistryError> {
+        let reader = client(&endpoint, Some(stall))?;
         Ok(Session {
-            client: client(&endpoint, stall)?,
+            sender: match access {
+                Access::Pull => reader.clone(),
+                Access::Push => client(&endpoint, None)?,
+            },
+            client: reader,
             endpoint,
             credential,
             access,
+            stall,
             base: OnceLock::new(),
             authorization: Mutex::default(),
         })
@@ -64,8 +73,13 @@ impl Session {
         &self.endpoint.repository
     }
 
+    /// How long something may make no progress.
+    pub(super) fn stall(&self) -> Duration {
+        self.stall
+    }
+
     /// `…/v2/<repository>/<rest>`.
-    pub(super) async fn url(&self, rest: &str) -> Result<String, RegistryError> {
+    pub(super) async fn url(&self, rest: &str) -> Result<Url, RegistryError> {
         let base = match self.base.get() {
             Some(base) => base,
             None => {
@@ -73,7 +87,8 @@ impl Session {
                 self.base.get_or_init(|| base)
             }
         };
-        Ok(format!("{base}/v2/{}/{rest}", self.endpoint.repository))
+        let path = format!("v2/{}/{rest}", self.endpoint.repository);
+        base.join(&path).map_err(|_| self.nonsense(&path, "it is no URL"))
     }
 
     /// Makes a request until it is answered with success, or with what another try does not change.
@@ -84,62 +99,57 @@ impl Session {
         &self,
         what: &str,
         method: Method,
-        url: &str,
+        url: &Url,
         change: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
-        let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
-            match self.request_once(what, method.clone(), url, &change).await {
-                Err((error, asked)) if error.is_passing() && asked.is_none_or(|asked| asked <= LONGEST_WAIT) => {
-                    tokio::time::sleep(asked.unwrap_or(wait)).await;
-                    wait *= 4;
-                }
-                Err((error, _)) => return Err(error),
-                Ok(response) => return Ok(response),
-            }
-        }
-        let last = self.request_once(what, method, url, &change).await;
-        last.map_err(|(error, _)| error)
+        retried(|| self.request_once(what, method.clone(), url, &change)).await
     }
 
-    /// One try, with its second half if the registry first wants to know who asks. With an error comes how long the
-    /// registry would have us wait.
+    /// One try, with its second half if the registry first wants to know who asks. Who else answers, because the
+    /// registry led there, gets to know nothing.
     pub(super) async fn request_once(
         &self,
         what: &str,
         method: Method,
-        url: &str,
+        url: &Url,
         change: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Response, (RegistryError, Option<Duration>)> {
-        let mut response = self.send(method.clone(), url, &change).await.map_err(|e| (e, None))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let learned = self.learn(what, response.headers()).await.map_err(|e| (e, None))?;
-            if learned {
-                response = self.send(method, url, &change).await.map_err(|e| (e, None))?;
-            }
+    ) -> Result<Response, Failure> {
+        let mut response = self.send(method.clone(), url, &change).await?;
+        let is_asked = response.status() == StatusCode::UNAUTHORIZED && self.is_own(response.url());
+        if is_asked && self.learn(what, response.headers()).await? {
+            response = self.send(method, url, &change).await?;
         }
         if response.status().is_success() {
             return Ok(response);
         }
         let asked = asked_wait(response.headers());
-        Err((self.refusal(what, response).await, asked))
+        let error = self.refusal(what, response).await;
+        Err(Failure { error, asked })
+    }
+
+    /// Whether a URL is the registry's, by scheme, host and port.
+    fn is_own(&self, url: &Url) -> bool {
+        self.base.get().is_some_and(|base| base.origin() == url.origin())
     }
 
     async fn send(
         &self,
         method: Method,
-        url: &str,
+        url: &Url,
         change: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
-        let mut request = self.client.request(method, url);
-        let is_own = self.base.get().is_some_and(|base| url.starts_with(base.as_str()));
+        let client = match method {
+            Method::PUT => &self.sender,
+            _ => &self.client,
+        };
+        let mut request = client.request(method, url.clone());
         let known = self
             .authorization
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         // An upload may be sent to another host, which must not see it.
-        if let Some(value) = known.filter(|_| is_own) {
+        if let Some(value) = known.filter(|_| self.is_own(url)) {
             request = request.header(AUTHORIZATION, value);
         }
         change(request)
@@ -157,7 +167,7 @@ impl Session {
             client: &self.client,
             host: self.host(),
             repository: self.repository(),
-            may_be_plain: self.base.get().is_some_and(|base| base.starts_with("http:")),
+            may_be_plain: self.base.get().is_some_and(|base| base.scheme() == "http"),
             credential: self.credential.as_ref(),
             access: self.access,
         };
@@ -187,9 +197,13 @@ impl Session {
     }
 
     /// Which of HTTP and TLS is spoken there.
-    async fn find_base(&self) -> Result<String, RegistryError> {
+    async fn find_base(&self) -> Result<Url, RegistryError> {
         let host = self.host();
-        let (tls, plain) = (format!("https://{host}"), format!("http://{host}"));
+        let of = |scheme: &str| {
+            let text = format!("{scheme}://{host}/");
+            Url::parse(&text).map_err(|error| self.nonsense(&text, &error.to_string()))
+        };
+        let (tls, plain) = (of("https")?, of("http")?);
         match self.endpoint.transport {
             Transport::Tls => Ok(tls),
             Transport::Loopback => match self.ping(&plain).await {
@@ -207,9 +221,50 @@ impl Session {
         }
     }
 
-    async fn ping(&self, base: &str) -> Result<StatusCode, reqwest::Error> {
-        Ok(self.client.get(format!("{base}/v2/")).send().await?.status())
+    async fn ping(&self, base: &Url) -> Result<StatusCode, reqwest::Error> {
+        Ok(self.client.get(format!("{base}v2/")).send().await?.status())
     }
+}
+
+/// Why a try failed.
+pub(super) struct Failure {
+    pub(super) error: RegistryError,
+    /// How long the registry would have us wait.
+    pub(super) asked: Option<Duration>,
+}
+
+impl Failure {
+    /// Whether another try may help, and soon enough.
+    pub(super) fn is_passing(&self) -> bool {
+        self.error.is_passing() && self.asked.is_none_or(|asked| asked <= LONGEST_WAIT)
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Failure {
+        Failure { error, asked: None }
+    }
+}
+
+/// Tries until it is done, or until another try changes nothing.
+///
+/// # Errors
+/// The last try's.
+pub(super) async fn retried<T, F>(once: impl Fn() -> F) -> Result<T, RegistryError>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match once().await {
+            Err(failure) if failure.is_passing() => {
+                tokio::time::sleep(failure.asked.unwrap_or(wait)).await;
+                wait *= 4;
+            }
+            done => return done.map_err(|failure| failure.error),
+        }
+    }
+    once().await.map_err(|failure| failure.error)
 }
 
 fn has_port(host: &str) -> bool {

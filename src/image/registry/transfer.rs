@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::RegistryError;
-use super::session::Session;
+use super::session::{Failure, Session};
 use crate::image::document::Descriptor;
 use crate::image::progress::LayerProgress;
 
 /// Chunks that wait between network and unpacking. Hyper's grow to 400 KiB on a fast connection: at most 1.6 MiB.
 const QUEUED: usize = 4;
-/// How often in a row a connection may break or stall before anything new came.
+/// How often in a row a connection may break or stall before more than a trickle came.
 const TRIES: u32 = 5;
 /// The wait after the first break; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -63,39 +63,41 @@ impl Transfer {
 
     async fn run(&self, mut at: u64, sender: &mpsc::Sender<Result<Bytes, RegistryError>>) -> Result<(), RegistryError> {
         let (mut tries, mut wait) = (0, FIRST_WAIT);
+        let mut before = at;
         loop {
-            let before = at;
-            let error = match self.run_once(&mut at, sender).await {
+            let failure = match self.run_once(&mut at, sender).await {
                 Ok(()) => return Ok(()),
-                Err(error) => error,
+                Err(failure) => failure,
             };
-            if at > before {
-                (tries, wait) = (0, FIRST_WAIT);
+            // A trickle is no progress, however many connections it takes.
+            if at - before >= TRICKLE {
+                (tries, wait, before) = (0, FIRST_WAIT, at);
             }
             tries += 1;
-            if tries >= TRIES || !error.is_passing() {
-                return Err(error);
+            if tries >= TRIES || !failure.is_passing() {
+                return Err(failure.error);
             }
+            let Failure { error, asked } = failure;
             tracing::debug!(blob = %self.blob.digest, at, %error, "a download broke off; it goes on in a moment");
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(asked.unwrap_or(wait)).await;
             wait *= 2;
         }
     }
 
     /// One connection's worth. `at` moves with what was handed on.
-    async fn run_once(
-        &self,
-        at: &mut u64,
-        sender: &mpsc::Sender<Result<Bytes, RegistryError>>,
-    ) -> Result<(), RegistryError> {
+    async fn run_once(&self, at: &mut u64, sender: &mpsc::Sender<Result<Bytes, RegistryError>>) -> Result<(), Failure> {
         let what = format!("blob {}", self.blob.digest);
         let url = self.session.url(&format!("blobs/{}", self.blob.digest)).await?;
         let from = *at;
+        if from > 0 && from == self.blob.size {
+            // The last connection broke just after the last byte.
+            return Ok(());
+        }
         let range = |request: reqwest::RequestBuilder| match from {
             0 => request,
             from => request.header(RANGE, format!("bytes={from}-")),
         };
-        let mut response = self.session.request(&what, Method::GET, &url, range).await?;
+        let mut response = self.session.request_once(&what, Method::GET, &url, range).await?;
         // Who knows no ranges sends all of it again.
         let mut skip = self.plan_skip(&what, from, &response)?;
         let mut window = Window::new(self.stall);
@@ -120,10 +122,9 @@ impl Transfer {
             window.resume();
         }
         if *at < self.blob.size {
-            return Err(RegistryError::Connection {
-                host: self.session.host().to_owned(),
-                why: format!("{what} ended after {at} of {} bytes", self.blob.size),
-            });
+            let why = format!("{what} ended after {at} of {} bytes", self.blob.size);
+            let host = self.session.host().to_owned();
+            return Err(RegistryError::Connection { host, why }.into());
         }
         Ok(())
     }

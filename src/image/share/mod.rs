@@ -56,9 +56,24 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::InvalidImageName`]. That it can't be shared is no error: it is logged, and there is no image.
     pub fn adopt(&self, name: &str) -> Result<Option<Image>, ImageError> {
-        let wanted = plan_names(name, &self.reference(name)?);
+        let own = self.reference(name)?;
+        self.adopt_first(name, &own, &plan_names(name, &own))
+    }
+
+    /// The same for a name in the words of those tools: one without a registry is first of all what was built here.
+    ///
+    /// # Errors
+    /// As [`ImageStore::adopt`].
+    pub fn adopt_built(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        let own = self.reference(name)?;
+        let mut wanted = plan_names(name, &own);
+        wanted.reverse();
+        self.adopt_first(name, &own, &wanted)
+    }
+
+    fn adopt_first(&self, name: &str, own: &Reference, wanted: &[Reference]) -> Result<Option<Image>, ImageError> {
         for root in self.shared() {
-            match self.adopt_from(root, &wanted) {
+            match self.adopt_from(root, own, wanted) {
                 Ok(image) => return Ok(Some(image)),
                 Err(Unshared::Missing) => {}
                 Err(why) => {
@@ -69,7 +84,7 @@ impl ImageStore {
         Ok(None)
     }
 
-    fn adopt_from(&self, root: &Path, wanted: &[Reference]) -> Result<Image, Unshared> {
+    fn adopt_from(&self, root: &Path, own: &Reference, wanted: &[Reference]) -> Result<Image, Unshared> {
         // Locks of files are a process's: two of us at once would open each other's.
         let _claim = self.claim(&root.display().to_string());
         let storage = Storage::open(root)?;
@@ -81,12 +96,12 @@ impl ImageStore {
         };
         let found = found?;
         if let Some(here) = self
-            .resolve(&wanted[0].store_name())?
+            .resolve(&own.store_name())?
             .filter(|here| here.id == found.id.to_string())
         {
             return Ok(here);
         }
-        let lease = self.ingest(|ingest| Ok(take(ingest, &found, &wanted[0], theirs)))??;
+        let lease = self.ingest(|ingest| Ok(take(ingest, &found, own, theirs)))??;
         Ok(self.image(lease)?)
     }
 }
@@ -136,15 +151,10 @@ fn take(ingest: &mut Ingest<'_>, found: &Found, name: &Reference, theirs: &Refer
 }
 
 /// A layer that is here already, or one made of theirs. Above the lowest it counts for this stack only: how directories look
-/// that no entry describes was decided by them, for what lies below.
+/// that no entry describes was decided by them, for what lies below. A pull may be making the same one: whoever is first
+/// has made it, and nobody waits for a download with the other store locked.
 fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowest: bool) -> Result<Layer, Unshared> {
-    let _claim = ingest.claim(&stored.diff_id);
-    let known = layer::find(ingest.disk(), &chain)?;
-    let known = match known {
-        None => layer::find(ingest.disk(), &stored.diff_id)?.filter(|layer| is_lowest || !layer.info.is_dependent),
-        known => known,
-    };
-    if let Some(layer) = known {
+    if let Some(layer) = ingest.find(Some(&stored.diff_id), is_lowest, Some(&chain))? {
         return Ok(layer);
     }
     if let Some(id) = stored.unmapped(ingest.owners()) {

@@ -88,6 +88,35 @@ fn the_longest_unused_goes_first_and_what_runs_never_does() {
 }
 
 #[test]
+fn what_broke_off_goes_before_any_image() {
+    let room = ground();
+    let store = &room.store;
+    let marks = Marks {
+        high: Mark::Bytes(store.usage(&used(&[])).expect("readable").total()),
+        low: Mark::Bytes(0),
+    };
+    let broken = room.path("partial").join("0".repeat(64));
+    std::fs::write(&broken, "what came").expect("writes");
+    let collected = store.collect(marks, &used(&[])).expect("collects");
+    assert_eq!(collected, Collected::default(), "there is room without it");
+    assert!(!broken.exists());
+    assert_eq!(names(store).len(), 3);
+}
+
+#[test]
+fn what_no_image_has_is_counted_and_goes_with_any_pruning() {
+    let room = ground();
+    let store = &room.store;
+    let before = store.usage(&used(&[])).expect("readable").total();
+    let stray = room.path("blobs/sha256").join("0".repeat(64));
+    std::fs::write(&stray, "twelve bytes").expect("writes");
+    assert_eq!(store.usage(&used(&[])).expect("readable").total(), before + 12);
+    store.prune(Prune::Untagged, &used(&[])).expect("prunes");
+    assert!(!stray.exists());
+    assert_eq!(names(store).len(), 3);
+}
+
+#[test]
 fn pruning_takes_what_has_no_name_or_all_that_nothing_uses() {
     let room = ground();
     let store = &room.store;

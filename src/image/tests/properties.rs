@@ -4,9 +4,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::document::Descriptor;
-use super::super::manifest::{plan_layers, plan_next};
-use super::super::registry::Keyring;
 use super::*;
 
 /// A path as hostile archives have them, or nearly a good one.
@@ -104,34 +101,6 @@ proptest! {
         let _either = room.store.import(Cursor::new(damaged(archive, &changes, cut)), "t/x");
         prop_assert_eq!(beside(&room), before);
         prop_assert!(entries(&room.path("tmp")).expect("readable").is_empty());
-    }
-
-    #[test]
-    fn a_damaged_manifest_is_read_or_refused(
-        changes in vec((any::<Index>(), any::<u8>()), 0..6),
-        cut in any::<Option<Index>>(),
-        is_index in any::<bool>(),
-    ) {
-        let digest = Digest::of(b"x");
-        let descriptor = serde_json::json!({ "mediaType": "", "digest": digest, "size": 5, "platform": { "os": "linux", "architecture": "amd64" } });
-        let text = match is_index {
-            true => serde_json::json!({ "schemaVersion": 2, "manifests": [descriptor, descriptor] }),
-            false => serde_json::json!({ "schemaVersion": 2, "config": descriptor, "layers": [descriptor] }),
-        };
-        let bytes = damaged(text.to_string().into_bytes(), &changes, cut);
-        let own = Descriptor::new("", Digest::of(&bytes), bytes.len() as u64);
-        let _either = plan_next(&own, &bytes, &Limits::default());
-        let _either = plan_layers(&digest, Vec::new(), &digest, &bytes);
-    }
-
-    #[test]
-    fn any_bytes_are_credentials_or_none(bytes in vec(any::<u8>(), 0..200), text in "\\PC{0,100}") {
-        for bytes in [bytes, text.clone().into_bytes(), format!("{{\"auths\": {{{text:?}: {{\"auth\": {text:?}}}}}}}").into_bytes()] {
-            if let Ok(keyring) = Keyring::parse(&bytes, "x") {
-                let _found = keyring.find("a.io", "x").count();
-            }
-            let _either = Keyring::parse_legacy(&bytes, "x");
-        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::error::UnpackError;
 
-/// The largest window of a zstd stream, as a power of two: 8 MiB. RFC 8878 asks decoders for that much and encoders for
-/// no more; the default limit of 128 MiB would let a hostile layer take that much memory.
-const ZSTD_WINDOW_LOG: u32 = 23;
+/// The largest window of a zstd stream, as a power of two: 32 MiB. RFC 8878 asks decoders for 8 MiB and encoders for no more, but
+/// skopeo and buildkit write 32 at their highest levels; the default limit of 128 MiB would let a hostile layer take that much memory.
+const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

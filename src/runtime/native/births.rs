@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::external::Program;
 use super::living::Living;
 use super::record::{self, NetworkRecord, PodDir, SandboxRecord};
-use super::spawn;
+use super::spawn::{self, Process};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 
 /// Starts supervisors, and hands them to the others that live.
@@ -81,6 +81,27 @@ impl Births {
         if self.living.is_alive(&config.uid, dir).await? {
             return Ok(());
         }
+        match self.start(dir, config).await {
+            Ok(process) => {
+                self.living.watch(config.uid.clone(), dir.clone(), process);
+                Ok(())
+            }
+            Err(error) => {
+                // Gives its address back, too.
+                self.living.settle(&config.uid, dir)?;
+                if !dir.containers().exists() {
+                    // Nothing ever ran in it: nobody has to be told how it ended.
+                    record::remove_pod(dir).map_err(|source| RuntimeError::Io {
+                        path: dir.sandbox(),
+                        source,
+                    })?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, dir: &PodDir, config: &SandboxConfig) -> Result<Process, RuntimeError> {
         let record = SandboxRecord {
             config: config.clone(),
             created_at: Timestamp::now(),
@@ -93,22 +114,7 @@ impl Births {
             path: dir.sandbox(),
             source,
         })?;
-        match spawn::start(&self.living.options, dir, config).await {
-            Ok(process) => {
-                self.living.watch(config.uid.clone(), dir.clone(), process);
-                Ok(())
-            }
-            Err(text) => {
-                self.living.settle(&config.uid, dir)?;
-                if !dir.containers().exists() {
-                    // Nothing ever ran in it: nobody has to be told how it ended.
-                    record::remove_pod(dir).map_err(|source| RuntimeError::Io {
-                        path: dir.sandbox(),
-                        source,
-                    })?;
-                }
-                Err(RuntimeError::Sandbox(text))
-            }
-        }
+        let started = spawn::start(&self.living.options, dir, config).await;
+        started.map_err(RuntimeError::Sandbox)
     }
 }
