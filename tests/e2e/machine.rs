@@ -14,7 +14,7 @@ pub const OWN: &str = "203.0.113.2";
 /// A host of the internet, which is the machine's gateway.
 pub const OUTSIDE: &str = "203.0.113.1";
 
-/// Makes both, says the pid of who is in the internet, and waits. `$1` is the file that is to be the machine's resolv.conf. Loopback is
+/// Makes both, with networks that can't be reached and are forbidden beside it; says the pid of who is in the internet, and waits. `$1` is the file that is to be the machine's resolv.conf. Loopback is
 /// up first, because processes wait for no one.
 const MAKE: &str = r#"
 set -e
@@ -30,7 +30,7 @@ ip link set wan up
 nsenter --target $internet --net sh -e -c 'ip link set lo up; ip address add 203.0.113.1/24 dev cable; ip link set cable up'
 ip route add default via 203.0.113.1
 ip route add unreachable 198.51.100.0/24
-ip route add prohibit 192.0.2.0/24
+ip route add prohibit 198.18.0.0/15
 echo $internet
 wait
 "#;
