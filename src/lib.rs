@@ -8,6 +8,7 @@ pub mod cli;
 pub mod controller;
 pub mod demo;
 pub mod doctor;
+pub mod egress;
 pub mod event;
 pub mod image;
 pub mod kustomize;

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some("pod-supervisor") => kubelocal::runtime::native::supervisor::main(&args[2..]),
         Some("demo") => demo(&args[2..]),
-        _ => kubelocal::cli::main(args, |node| kubelocal::node::main(node.background)),
+        _ => kubelocal::cli::main(args, |node| kubelocal::node::main(node.background, node.no_egress)),
     }
 }
 

@@ -1,5 +1,8 @@
-//! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, and
-//! programs by name.
+//! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, what carries bytes
+//! between two of them, and programs by name.
+
+mod limits;
+mod relay;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,6 +10,9 @@ use std::path::PathBuf;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
+pub use relay::{abort, relay, tune};
 
 /// Waits on a descriptor for data to read only: a pipe's end, an inotify queue, a pidfd.
 ///

@@ -4,6 +4,8 @@
 
 #[path = "e2e/home.rs"]
 mod home;
+#[path = "e2e/machine.rs"]
+mod machine;
 #[path = "e2e/manifest.rs"]
 mod manifest;
 
@@ -18,6 +20,8 @@ mod scripted;
 mod config;
 #[path = "e2e/confinement.rs"]
 mod confinement;
+#[path = "e2e/egress.rs"]
+mod egress;
 #[path = "e2e/files.rs"]
 mod files;
 #[path = "e2e/forward.rs"]

@@ -168,7 +168,7 @@ fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, pods_dir: Pa
 fn host(pods_dir: PathBuf) -> Host {
     Host {
         node_name: "test".into(),
-        ips: vec!["127.0.0.1".into()],
+        addresses: tokio::sync::watch::channel(vec!["127.0.0.1".to_owned()]).1,
         dns: None,
         cpus: 2,
         memory: 1 << 30,

@@ -104,6 +104,9 @@ pub struct NodeArgs {
     /// Leave the terminal's session: how other commands start it
     #[arg(long, hide = true)]
     pub background: bool,
+    /// Keep pods from everything outside of their network, whatever the settings say
+    #[arg(long)]
+    pub no_egress: bool,
 }
 
 /// Runs the command line `args`. `node` is what `kubelocal node` runs: the node itself, of which this room knows nothing.

@@ -127,6 +127,35 @@ fn ask(server: IpAddr, name: &str, kind: u16) -> Result<Vec<IpAddr>, Failure> {
     Err(Failure::Failed(format!("{server} does not answer")))
 }
 
+/// Says of every name that this is its address, until it is told to end.
+pub(super) fn serve(address: &str) -> Outcome {
+    let address: Ipv4Addr = super::number("address", address)?;
+    super::process::exit_on_term();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53))?;
+    let mut question = [0; 512];
+    loop {
+        let (length, client) = socket.recv_from(&mut question)?;
+        if let Some(answer) = answer_to(&question[..length], address) {
+            socket.send_to(&answer, client)?;
+        }
+    }
+}
+
+/// The answer to a question with one name: the address if it is asked for, else nothing. `None` if it is no such question.
+fn answer_to(question: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+    let end = skip_name(question, 12)? + 4;
+    let is_address = question.get(end - 4..end)? == [0, 1, 0, 1];
+    let mut answer = question[..2].to_vec();
+    answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
+    answer.extend(&question[12..end]);
+    if is_address {
+        // The name is that of the question, for five seconds.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        answer.extend(address.octets());
+    }
+    Some(answer)
+}
+
 /// A query with recursion desired (RFC 1035 4.1); `None` if the name cannot be written.
 fn question(name: &str, kind: u16) -> Option<Vec<u8>> {
     // The id need not be a secret: the socket hears nobody but the server.
@@ -209,6 +238,17 @@ mod tests {
         }
         assert_eq!(question("a..b", TYPE_A), None);
         assert_eq!(question(&"a".repeat(64), TYPE_A), None);
+    }
+
+    #[test]
+    fn a_name_server_knows_one_address_for_every_name() {
+        let address = Ipv4Addr::new(203, 0, 113, 7);
+        for (kind, expected) in [(1, vec![IpAddr::V4(address)]), (28, vec![])] {
+            let asked = question("any.example", kind).expect("a name");
+            let answer = answer_to(&asked, address).expect("an answer");
+            assert_eq!(parse_answer(&answer, kind), Some(expected));
+        }
+        assert_eq!(answer_to(&[0; 12], address), None);
     }
 
     #[test]

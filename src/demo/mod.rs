@@ -4,6 +4,7 @@
 //! stand-ins for what tests of a pod need to see from inside. Must not know anything of kubelocal: it is a workload.
 //! Nearly only the standard library; one call of libc, because PID 1 dies of no signal that it does not handle.
 
+mod datagram;
 mod dns;
 mod files;
 mod net;
@@ -23,6 +24,11 @@ const USAGE: &str = "usage: kubelocal demo VERB
   resolve NAME                   print the addresses of a name, asked of resolv.conf's name server
   connect HOST:PORT              connect, print what the other side says, exit with 0 if it could be reached
   datagrams PORT                 send datagrams back to whoever sent them
+  ask HOST:PORT TEXT [--from PORT] [--times N]
+                                 send a datagram, print the answer, N times; exit with 0 if there was one each time
+  answer [--port 8080]           answer datagrams with the pod's name and what they say
+  name-server ADDRESS            say of every name that this is its address
+  fetch HOST:PORT                print what an HTTP server has at its root
   cat PATH [--every SECONDS]     print a file, again and again
   count [--interval MS] [--to N] print numbered lines
   spin                           use a processor
@@ -80,6 +86,10 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["resolve", name] => dns::resolve(name),
         ["connect", target] => net::connect(target),
         ["datagrams", port] => net::send_back(number("port", port)?),
+        ["ask", target, text, options @ ..] => datagram::ask(target, text, options),
+        ["answer", options @ ..] => datagram::answer(options),
+        ["name-server", address] => dns::serve(address),
+        ["fetch", target] => net::fetch(target),
         ["cat", path] => files::cat(path, None),
         ["cat", path, "--every", seconds] => files::cat(path, Some(process::seconds(seconds)?)),
         ["count", options @ ..] => output::count(options),

@@ -1,6 +1,6 @@
 //! Connecting to a port.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -14,23 +14,49 @@ const SHOWN: u64 = 4096;
 
 /// Connects to the first address of a name that answers, and prints what the other side says first, if anything.
 pub(super) fn connect(target: &str) -> Outcome {
+    let mut last = format!("{target} has no address");
+    for address in addresses(target)? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return hear(stream),
+            Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
+        }
+    }
+    Err(Failure::Failed(last))
+}
+
+/// Asks an HTTP server for its root, and prints its whole answer.
+pub(super) fn fetch(target: &str) -> Outcome {
+    let mut last = format!("{target} has no address");
+    for address in addresses(target)? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(mut stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes())?;
+                let mut heard = Vec::new();
+                stream.take(SHOWN).read_to_end(&mut heard)?;
+                return line(String::from_utf8_lossy(&heard).trim_end())
+                    .map(|()| 0)
+                    .map_err(Failure::from);
+            }
+            Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
+        }
+    }
+    Err(Failure::Failed(last))
+}
+
+/// The addresses of HOST:PORT.
+pub(super) fn addresses(target: &str) -> Result<Vec<SocketAddr>, Failure> {
     let (host, port) = target
         .rsplit_once(':')
         .ok_or_else(|| Failure::Usage(format!("{target} is no HOST:PORT")))?;
     let port: u16 = number("port", port)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses = match host.parse::<IpAddr>() {
+    let found = match host.parse::<IpAddr>() {
         Ok(address) => vec![address],
         Err(_) => dns::addresses(host)?,
     };
-    let mut last = format!("{host} has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&SocketAddr::new(address, port), PATIENCE) {
-            Ok(stream) => return hear(stream),
-            Err(error) => last = format!("{address} port {port}: {error}"),
-        }
-    }
-    Err(Failure::Failed(last))
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// Sends datagrams back until SIGTERM.

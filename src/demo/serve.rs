@@ -80,7 +80,7 @@ pub(super) fn serve(options: &Options) -> Outcome {
 }
 
 /// `$POD_NAME`, else the host's name, which is the pod's.
-fn pod_name() -> String {
+pub(super) fn pod_name() -> String {
     let hostname = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     std::env::var("POD_NAME").unwrap_or_else(|_| hostname())
 }

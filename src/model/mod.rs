@@ -17,6 +17,7 @@ mod object;
 mod paths;
 mod quantity;
 mod ranges;
+mod resolver;
 mod selector;
 mod signal;
 pub mod storage;
@@ -31,6 +32,9 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
-pub use ranges::{DNS, GATEWAY, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask};
+pub use ranges::{
+    DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask,
+};
+pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};
 pub use signal::signal_number;

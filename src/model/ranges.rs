@@ -17,6 +17,9 @@ pub const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 /// Who answers questions for names, at the address where every cluster has it.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
+/// Where pods find the host's loopback, if they may: the address that podman gives to `host.containers.internal`.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
+
 /// Whether an address is one of the pods' network: a pod's or a Service's.
 pub fn is_inside(address: IpAddr) -> bool {
     let IpAddr::V4(address) = address else { return false };

@@ -42,6 +42,11 @@ impl Addresses {
         Ok(address)
     }
 
+    /// Who has an address.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&str> {
+        self.owners.get(&address).map(String::as_str)
+    }
+
     /// Notes that `owner` has an address already: it was given by an earlier node.
     pub fn take(&mut self, owner: &str, address: Ipv4Addr) {
         self.release(owner);

@@ -1,13 +1,12 @@
 //! Services in the kernel: one table of nf_tables in the node's network, kept by transactions.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-
-use super::balance::{Balance, Edits, Frontend, HAIRPINS, MAPS, SIZES, Table};
+use super::balance::{Backend, Balance, Edits, Frontend, HAIRPINS, MAPS, Protocol, SIZES, Table};
+use super::conntrack;
+use super::netfilter::commit;
 use super::nft::{self, Expression, Hook, Message, REGISTERS, Set};
 use super::{NetError, NodeNetwork};
 use crate::model::{SERVICE_PREFIX, SERVICES, mask};
@@ -19,8 +18,6 @@ const BEFORE: i32 = -100;
 const AFTER: i32 = 100;
 /// `IPS_DST_NAT`: the connection was sent elsewhere.
 const SENT_ELSEWHERE: u32 = 1 << 5;
-/// What a transaction may be at most, if the kernel allows so much: a thousand Services are 0.8 MB.
-const BUFFER: usize = 8 << 20;
 
 /// Keeps the kernel's table like what it is told.
 pub struct Balancer {
@@ -47,7 +44,14 @@ impl Balancer {
     /// # Errors
     /// What the kernel refused; the next call begins anew.
     pub async fn apply(&mut self, changes: BTreeMap<Frontend, Balance>) -> Result<(), NetError> {
+        // What an earlier node had is not known, so all of it is looked at.
+        let mut lost = self.present.is_some().then(BTreeSet::new);
         for (frontend, balance) in &changes {
+            let old = self.wanted.get(frontend);
+            let has_lost = old.is_some_and(|old| !old.backends.is_subset(&balance.backends));
+            if let Some(lost) = lost.as_mut().filter(|_| has_lost && frontend.protocol == Protocol::Udp) {
+                lost.insert(*frontend);
+            }
             if balance.backends.is_empty() {
                 self.wanted.remove(frontend);
             } else {
@@ -69,8 +73,48 @@ impl Balancer {
             self.network.run(move || commit(&messages)).await??;
         }
         self.present = Some(table);
+        self.forget(lost).await
+    }
+
+    /// Clients whose datagrams went to an endpoint that is none any more are sent to another one from now on. `lost` are the frontends that
+    /// lost an endpoint; without it all are looked at.
+    async fn forget(&self, lost: Option<BTreeSet<Frontend>>) -> Result<(), NetError> {
+        if lost.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Ok(());
+        }
+        let udp = |(frontend, balance): (&Frontend, &Balance)| {
+            let is_asked = lost.as_ref().is_none_or(|lost| lost.contains(frontend));
+            (frontend.protocol == Protocol::Udp && is_asked).then(|| (*frontend, balance.backends.clone()))
+        };
+        let wanted: BTreeMap<Frontend, BTreeSet<Backend>> = self.wanted.iter().filter_map(udp).collect();
+        let is_stale = move |front: SocketAddrV4, back: SocketAddrV4| is_stale(&wanted, lost.as_ref(), front, back);
+        let forgotten = self.network.run(move || conntrack::forget_datagrams(is_stale)).await?;
+        // Services work without it: a client with the same port as before waits until the kernel forgets by itself.
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "datagrams may still go to endpoints that are gone");
+        }
         Ok(())
     }
+}
+
+/// Whether datagrams to a frontend must not go on to a backend: it is none of those `wanted`. `lost` limits which frontends are looked at.
+fn is_stale(
+    wanted: &BTreeMap<Frontend, BTreeSet<Backend>>,
+    lost: Option<&BTreeSet<Frontend>>,
+    front: SocketAddrV4,
+    back: SocketAddrV4,
+) -> bool {
+    let frontend = Frontend {
+        ip: *front.ip(),
+        protocol: Protocol::Udp,
+        port: front.port(),
+    };
+    let backend = Backend {
+        ip: *back.ip(),
+        port: back.port(),
+    };
+    let present = wanted.get(&frontend);
+    lost.is_none_or(|lost| lost.contains(&frontend)) && present.is_none_or(|present| !present.contains(&backend))
 }
 
 fn of_edits(edits: &Edits) -> Vec<Message> {
@@ -173,76 +217,41 @@ fn refuse() -> Vec<Expression> {
     ]
 }
 
-/// Sends messages in one transaction, or in as few as the kernel's buffer allows; in the calling thread's network namespace.
-fn commit(messages: &[Message]) -> Result<(), NetError> {
-    let refused = |source: io::Error| NetError::Refused {
-        what: "nf_tables".to_owned(),
-        source,
-    };
-    let flags = SocketFlags::CLOEXEC;
-    let netfilter = Some(rustix::net::netlink::NETFILTER);
-    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, netfilter);
-    let socket = socket.map_err(|e| refused(e.into()))?;
-    let limit = room(&socket).map_err(|e| refused(e.into()))?;
-    let mut rest = messages;
-    while !rest.is_empty() {
-        let mut length = 0;
-        let fits = rest.iter().take_while(|message| {
-            length += message.len();
-            length <= limit
-        });
-        // A message by itself fits anyway.
-        let (part, after) = rest.split_at(fits.count().max(1));
-        exchange(&socket, part).map_err(refused)?;
-        rest = after;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How long a transaction may be: an unprivileged socket's buffer is limited by `net.core.wmem_max`.
-fn room(socket: &OwnedFd) -> rustix::io::Result<usize> {
-    rustix::net::sockopt::set_socket_send_buffer_size(socket, BUFFER)?;
-    let size = rustix::net::sockopt::socket_send_buffer_size(socket)?;
-    // The kernel keeps some of it; the edges of the transaction are forty bytes.
-    Ok(size.saturating_sub(256))
-}
-
-/// The kernel has answered when the call that sends returns.
-fn exchange(socket: &OwnedFd, messages: &[Message]) -> io::Result<()> {
-    let (bytes, last) = nft::transaction(messages);
-    let kernel = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(socket, &bytes, SendFlags::empty(), &kernel)?;
-    let mut buffer = vec![0; 16 << 10];
-    let mut is_done = false;
-    loop {
-        let received = match rustix::net::recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-            Ok((_, length)) => length,
-            Err(rustix::io::Errno::AGAIN) if is_done => return Ok(()),
-            Err(error) => return Err(error.into()),
+    #[test]
+    fn datagrams_stay_with_their_endpoint_until_it_is_gone() {
+        let at = |text: &str| text.parse::<SocketAddrV4>().expect("an address");
+        let frontend = |ip: [u8; 4]| Frontend {
+            ip: ip.into(),
+            protocol: Protocol::Udp,
+            port: 53,
         };
-        for (sequence, error) in answers(&buffer[..received.min(buffer.len())]) {
-            if error != 0 {
-                return Err(io::Error::from_raw_os_error(error.wrapping_neg()));
-            }
-            is_done |= sequence == last;
+        let backend = Backend {
+            ip: [10, 244, 0, 2].into(),
+            port: 53,
+        };
+        let wanted = BTreeMap::from([(frontend([10, 96, 0, 5]), BTreeSet::from([backend]))]);
+        let (front, gone) = (at("10.96.0.5:53"), at("10.96.0.6:53"));
+        let (alive, dead) = (at("10.244.0.2:53"), at("10.244.0.3:53"));
+        let both = BTreeSet::from([frontend([10, 96, 0, 5]), frontend([10, 96, 0, 6])]);
+        let none = BTreeSet::new();
+        for (lost, front, back, expected) in [
+            (None, front, alive, false),
+            (None, front, dead, true),
+            (None, gone, alive, true),
+            (Some(&both), front, dead, true),
+            (Some(&both), gone, alive, true),
+            (Some(&both), front, alive, false),
+            (Some(&none), front, dead, false),
+        ] {
+            assert_eq!(
+                is_stale(&wanted, lost, front, back),
+                expected,
+                "{lost:?} {front} {back}"
+            );
         }
     }
-}
-
-/// Sequence numbers and error codes of the acknowledgements in an answer (`netlink(7)`, `struct nlmsgerr`).
-fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
-    let mut found = Vec::new();
-    let mut rest = bytes;
-    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    while let (Some(length), Some(kind), Some(sequence)) = (word(rest, 0), word(rest, 4), word(rest, 8)) {
-        // NLMSG_ERROR.
-        if kind & 0xffff == 2
-            && let Some(error) = word(rest, 16)
-        {
-            found.push((sequence, error.cast_signed()));
-        }
-        let length = usize::try_from(length).unwrap_or(usize::MAX).max(16);
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    found
 }

@@ -9,6 +9,7 @@ use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, Li
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -25,6 +26,12 @@ const POD_LINK: &str = "eth0";
 const POD_LINK_INDEX: u32 = 2;
 /// A host's whole address.
 const WHOLE: u8 = 32;
+/// Loopback is the first interface of every namespace.
+pub(super) const LOOPBACK: u32 = 1;
+/// The table in which marked packets are looked up, and its rule's turn: before the main table's, which is 32766. Both are the network
+/// namespace's own.
+const MARKED_TABLE: u8 = 100;
+const MARKED_PRIORITY: u32 = 100;
 
 /// Puts a cable from the calling thread's network namespace, a pod's, into the node's, and gives the pod its address (routed point to
 /// point: no network but the gateway is on the link). The thread is back in its own namespace when this returns well.
@@ -177,6 +184,25 @@ impl Netlink {
             .attributes
             .push(RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)));
         self.put_route("default route", route)
+    }
+
+    /// What has a mark goes to sockets here, whoever it is for (a rule, and a table with one route).
+    pub(super) fn route_marked_to_sockets(&mut self, mark: u32) -> Result<(), NetError> {
+        let mut route = route(LOOPBACK, RouteScope::Host);
+        route.header.table = MARKED_TABLE;
+        route.header.kind = RouteType::Local;
+        self.put_route("local route", route)?;
+        let mut rule = RuleMessage::default();
+        rule.header.family = AddressFamily::Inet;
+        rule.header.table = MARKED_TABLE;
+        rule.header.action = RuleAction::ToTable;
+        rule.attributes = vec![RuleAttribute::FwMark(mark), RuleAttribute::Priority(MARKED_PRIORITY)];
+        let request = RouteNetlinkMessage::NewRule(rule);
+        match self.ask("routing rule", request, NLM_F_CREATE | NLM_F_EXCL) {
+            // An earlier node made it.
+            Err(error) if error.is_already_there() => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {

@@ -18,18 +18,25 @@
 //! whoever serves Services hands over frontends and backends.
 
 mod addresses;
+mod attributes;
 mod balance;
 mod balancer;
+mod conntrack;
 mod link;
+mod moves;
 mod namespace;
+mod netfilter;
 mod netlink;
 mod nft;
+mod outside;
 
 pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
 pub use balancer::Balancer;
 pub use link::wire_pod;
+pub use moves::Moves;
 pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket, udp_socket};
+pub use outside::{Heard, Knock, Outside, Refusal};
 
 /// Why the network could not be had.
 #[derive(Debug, thiserror::Error)]

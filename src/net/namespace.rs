@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use super::addresses::Addresses;
+use super::link::LOOPBACK;
 use super::netlink::Netlink;
 use super::{NetError, link};
 use crate::model::{DNS, GATEWAY, SERVICE_PREFIX, SERVICES};
@@ -20,14 +21,13 @@ use crate::model::{DNS, GATEWAY, SERVICE_PREFIX, SERVICES};
 /// Netlink messages are built on it, and nothing deep.
 const STACK: usize = 256 << 10;
 
-/// Loopback is the first interface of every namespace.
-const LOOPBACK: u32 = 1;
-
 /// Packets go from pod to pod through the namespace: without this there is no network.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// What makes it better, where the kernel has it.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
+    // A pod that speaks for another one's address is not heard: who may leave is told by the address.
+    ("net/ipv4/conf/all/rp_filter", "1"),
     // A pod's only neighbour is the gateway: a redirect would send it astray.
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),

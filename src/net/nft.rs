@@ -1,15 +1,18 @@
-//! The part of nf_tables' netlink language that Services need, as bytes (`linux/netfilter/nf_tables.h`). Pure: what is built here is
-//! sent by [`super::balancer`].
+//! The part of nf_tables' netlink language that Services and ways out need, as bytes (`linux/netfilter/nf_tables.h`). Pure: what is built here is
+//! sent by [`super::netfilter`].
 //!
 //! By hand, because no crate would do: those that speak netlink lack maps and numgen, bind C libraries or have another licence, and the
 //! `nft` program takes 20 ms where the kernel takes a tenth of one, and fails at a thousand Services.
+
+mod steps;
+
+use super::attributes::Attributes;
+pub(super) use steps::*;
 
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_IPV4`; also the family of tables named `ip`.
 const IPV4: u8 = 2;
-/// Set in the type of an attribute that holds attributes.
-const NESTED: u16 = 0x8000;
 /// `NLMSG_HDRLEN` and the `nfgenmsg` behind it.
 const HEAD: usize = 20;
 
@@ -309,33 +312,6 @@ pub(super) fn compare(register: u32, is_equal: bool, value: &[u8]) -> Expression
     Expression("cmp", fields)
 }
 
-/// Attributes in a row, numbers in network order.
-#[derive(Debug, Default)]
-struct Attributes(Vec<u8>);
-
-impl Attributes {
-    fn bytes(mut self, kind: u16, value: &[u8]) -> Attributes {
-        let length = u16::try_from(value.len() + 4).expect("lists are cut into parts that fit");
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
-    }
-
-    fn number(self, kind: u16, value: u32) -> Attributes {
-        self.bytes(kind, &value.to_be_bytes())
-    }
-
-    fn text(self, kind: u16, value: &str) -> Attributes {
-        self.bytes(kind, &[value.as_bytes(), &[0]].concat())
-    }
-
-    fn nested(self, kind: u16, inner: Attributes) -> Attributes {
-        self.bytes(kind | NESTED, &inner.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,17 +321,6 @@ mod tests {
         key: &[TYPE_ADDRESS, TYPE_PORT],
         value: &[TYPE_ADDRESS],
     };
-
-    #[test]
-    fn attributes_are_padded_and_say_their_own_length() {
-        let attributes = Attributes::default().text(1, "ab").number(2, 1).bytes(3, &[7]);
-        assert_eq!(attributes.0.len(), 8 + 8 + 8);
-        // The length is without the padding, which is zeros.
-        assert_eq!(attributes.0[..2], 7_u16.to_ne_bytes());
-        assert_eq!(attributes.0[4..8], *b"ab\0\0");
-        assert_eq!(attributes.0[12..16], [0, 0, 0, 1]);
-        assert_eq!(attributes.0[20..24], [7, 0, 0, 0]);
-    }
 
     #[test]
     fn a_transaction_is_enclosed_and_its_last_message_is_acknowledged() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::os::find_program;
 use crate::source::Overlays;
@@ -29,6 +30,18 @@ pub struct Config {
     pub api_port: Option<u16>,
     /// How much of the disk images may take.
     pub images: ImageSettings,
+    /// What pods reach outside of their network.
+    pub egress: EgressSettings,
+}
+
+/// What pods reach outside of their network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct EgressSettings {
+    /// Whether they reach anything; yes if nothing is said.
+    pub enabled: Option<bool>,
+    /// Whether `host.containers.internal` and `host.docker.internal` lead to the host's loopback.
+    pub host_loopback: bool,
 }
 
 /// How much of the disk images may take: `25%` of the file system, or `30Gi`.
@@ -79,6 +92,15 @@ impl Config {
         config.registry_settings().check().map_err(invalid)?;
         config.images.marks().map_err(invalid)?;
         Ok(config)
+    }
+
+    /// What pods reach outside; `api_port` is the port of the node's own API on loopback.
+    pub fn egress(&self, is_forbidden: bool, api_port: u16) -> egress::Settings {
+        egress::Settings {
+            is_on: !is_forbidden && self.egress.enabled.unwrap_or(true),
+            host_loopback: self.egress.host_loopback,
+            api_port,
+        }
     }
 
     /// How much images may take.
@@ -214,6 +236,29 @@ mod tests {
             .expect_err("no host")
             .to_string();
         assert!(error.contains("http://x") && error.contains("config.yaml"), "{error}");
+    }
+
+    #[test]
+    fn pods_reach_the_outside_unless_a_flag_or_the_file_says_no_and_never_the_loopback_by_default() {
+        for (text, is_forbidden, is_on, host_loopback) in [
+            ("", false, true, false),
+            ("", true, false, false),
+            ("egress: {enabled: false}", false, false, false),
+            ("egress: {enabled: true}", true, false, false),
+            ("egress: {hostLoopback: true}", false, true, true),
+        ] {
+            let expected = egress::Settings {
+                is_on,
+                host_loopback,
+                api_port: 6443,
+            };
+            assert_eq!(
+                read(text).expect("reads").egress(is_forbidden, 6443),
+                expected,
+                "{text}"
+            );
+        }
+        assert!(read("egress: off").is_err(), "it has parts");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
 
+mod addresses;
 mod config;
 mod listen;
 mod lock;
 mod namespaces;
 mod report;
 mod rest;
+mod ways_out;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -20,23 +22,25 @@ use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, NodeFacts};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
-use crate::model::{Clock, Object, Paths, SystemClock};
+use crate::model::{Clock, HOST, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
-use crate::runtime::native::{NativeRuntime, find_supervisor, raise_open_files};
+use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller, service, volume};
+use crate::{applier, controller, egress, service, volume};
 
 use config::Config;
 use listen::Loopback;
 use lock::LockError;
 use namespaces::Mode;
+use ways_out::WaysOut;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,10 +49,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const WORKERS: usize = 2;
 
 /// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread. In the background it
-/// yields to a node that runs already: several commands may have started one at the same moment.
-pub fn main(is_background: bool) -> ExitCode {
+/// yields to a node that runs already: several commands may have started one at the same moment. With `no_egress` pods reach nothing outside.
+pub fn main(is_background: bool, no_egress: bool) -> ExitCode {
     namespaces::set_name("kubelocal-node");
-    match prepare().and_then(start) {
+    match prepare(no_egress).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_background && matches!(error.downcast_ref(), Some(LockError::Held(_))) => ExitCode::SUCCESS,
         Err(error) => {
@@ -67,11 +71,13 @@ struct Prepared {
     network: Option<OwnedFd>,
     /// Who started it, in the ids of the machine.
     user: (u32, u32),
+    /// Whether pods are kept from the outside whatever the settings say.
+    no_egress: bool,
     /// Held for as long as the node runs.
     lock: File,
 }
 
-fn prepare() -> Result<Prepared, Failure> {
+fn prepare(no_egress: bool) -> Result<Prepared, Failure> {
     let paths = Paths::discover()?;
     paths.ensure_run_dir()?;
     for dir in [&paths.home, &paths.manifests, &paths.pods, &paths.state, &paths.volumes] {
@@ -90,6 +96,7 @@ fn prepare() -> Result<Prepared, Failure> {
         mode,
         network: supervisor.and_then(node_network_of),
         user,
+        no_egress,
         lock,
     })
 }
@@ -103,7 +110,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_ansi(false)
         .init();
     rest::be_frugal();
-    raise_open_files();
+    crate::os::allow_descriptors();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
         .worker_threads(WORKERS)
@@ -120,6 +127,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         mode,
         network,
         user,
+        no_egress,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -127,11 +135,18 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let oci_runtime = config.oci_runtime(&paths.config)?;
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
     let network = open_network(network, &mut facts.warnings);
+    let loopback = listen::loopback(&paths, config.api_port, clock.now()).await?;
+    let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
+    let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
     let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
     let runtime = Arc::new(runtime);
-    let host = report::host(paths.pods.clone(), network.is_some());
+    let (newest, addresses) = watch::channel(addresses::present());
+    let host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
     controller::create_initial(&store, &paths.volumes)?;
-    report_node(&store, &report::node_object(&host, clock.now()))?;
+    report_node(
+        &store,
+        &report::node_object(&host, &ways_out.readiness(egress), clock.now()),
+    )?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let rooms = Rooms {
@@ -145,22 +160,18 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     };
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
-    let services = network
-        .clone()
-        .map(|network| tokio::spawn(service::run(store.clone(), network, ends.stop.clone())));
-    let loopback = listen::loopback(&paths, config.api_port, rooms.clock.now()).await?;
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
+    let on_network = network
+        .clone()
+        .map(|network| spawn_on_network(&store, network, ways_out, egress, addresses, &ends.stop));
+    let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
-    tasks.extend(services);
+    tasks.extend(on_network.into_iter().flatten());
+    tasks.push(tokio::spawn(moves));
     // Last, so that the API has the port that it had before.
     tasks.extend(network.map(|network| {
-        tokio::spawn(publish::run(
-            store.clone(),
-            recorder,
-            network,
-            published,
-            ends.stop.clone(),
-        ))
+        let ways_in = publish::run(store.clone(), recorder, network, published, ends.stop.clone());
+        tokio::spawn(ways_in)
     }));
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
@@ -196,6 +207,25 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
             None
         }
     }
+}
+
+/// Starts what pods find on their network: Services, names, and ways out.
+fn spawn_on_network(
+    store: &Store,
+    network: Arc<NodeNetwork>,
+    ways_out: WaysOut,
+    egress: egress::Settings,
+    addresses: watch::Receiver<Vec<String>>,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let host = (egress.is_on && egress.host_loopback).then_some(HOST);
+    let services = service::run(store.clone(), network.clone(), host, stop.clone());
+    let mut tasks = vec![tokio::spawn(services)];
+    if let WaysOut::Open(outside) = ways_out {
+        let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
+        tasks.push(tokio::spawn(ways));
+    }
+    tasks
 }
 
 /// A variable of the environment that names a path.

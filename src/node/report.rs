@@ -1,12 +1,13 @@
 //! The machine: what pods see of it, and the `Node` object that tells clients.
 
 use std::fs;
-use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
+use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::model::{DNS, Object};
 use crate::pod::Host;
@@ -15,10 +16,10 @@ use crate::pod::Host;
 const MOST_PODS: u32 = 1000;
 
 /// Looks at the machine.
-pub fn host(pods_dir: PathBuf, has_network: bool) -> Host {
+pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec<String>>) -> Host {
     Host {
         node_name: node_name(),
-        ips: vec![main_address()],
+        addresses,
         dns: has_network.then_some(DNS.into()),
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
@@ -39,13 +40,6 @@ fn node_name() -> String {
     }
 }
 
-/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
-fn main_address() -> String {
-    // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
-    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
-    asked.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
-}
-
 /// Bytes of memory (`proc_meminfo(5)`).
 fn memory() -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -61,7 +55,7 @@ fn memory() -> i64 {
 }
 
 /// The node's object.
-pub fn node_object(host: &Host, now: Timestamp) -> Object {
+pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let labels = json!({
         "kubernetes.io/hostname": host.node_name,
@@ -75,10 +69,10 @@ pub fn node_object(host: &Host, now: Timestamp) -> Object {
         "metadata": {"name": host.node_name, "labels": labels},
         "spec": {},
         "status": {
-            "addresses": addresses(host),
+            "addresses": addresses(&host.node_name, &host.ips()),
             "capacity": resources(host),
             "allocatable": resources(host),
-            "conditions": [condition(&time)],
+            "conditions": conditions(ways_out, &time),
             "nodeInfo": info(),
         },
     });
@@ -93,10 +87,11 @@ fn architecture() -> &'static str {
     }
 }
 
-fn addresses(host: &Host) -> Value {
-    let internal = host.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+/// The node's addresses as its status has them.
+pub fn addresses(node_name: &str, ips: &[String]) -> Value {
+    let internal = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
     internal
-        .chain([json!({"type": "Hostname", "address": host.node_name})])
+        .chain([json!({"type": "Hostname", "address": node_name})])
         .collect()
 }
 
@@ -108,15 +103,21 @@ fn resources(host: &Host) -> Value {
     })
 }
 
-fn condition(time: &str) -> Value {
-    json!({
-        "type": "Ready",
-        "status": "True",
-        "reason": "KubeletReady",
-        "message": "kubelocal is looking after pods",
-        "lastHeartbeatTime": time,
-        "lastTransitionTime": time,
-    })
+fn conditions(ways_out: &Readiness, time: &str) -> Value {
+    let condition = |kind: &str, is_true: bool, reason: &str, message: &str| {
+        json!({
+            "type": kind,
+            "status": if is_true { "True" } else { "False" },
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": time,
+            "lastTransitionTime": time,
+        })
+    };
+    json!([
+        condition("Ready", true, "KubeletReady", "kubelocal is looking after pods"),
+        condition("EgressReady", ways_out.is_ready, ways_out.reason, &ways_out.message),
+    ])
 }
 
 fn info() -> Value {

@@ -1,10 +1,10 @@
 //! What a pod is called and whom it asks for names: its files below `/etc` (kubelet `pkg/kubelet/network/dns`, `kubelet_pods.go`). Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec};
 
-use crate::model::CLUSTER_DOMAIN;
+use crate::model::{CLUSTER_DOMAIN, Resolver};
 
 /// The longest name that the kernel takes (`uname(2)`).
 const MAX_KERNEL_NAME: usize = 64;
@@ -102,33 +102,9 @@ fn own_hosts(name: &PodName, ips: &[IpAddr]) -> String {
     text
 }
 
-/// `/etc/resolv.conf` as a value (`resolv.conf(5)`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Resolver {
-    servers: Vec<String>,
-    searches: Vec<String>,
-    options: Vec<String>,
-}
-
 impl Resolver {
-    /// Reads a resolver's file; what it does not know it leaves out.
-    pub fn read(text: &str) -> Resolver {
-        let mut resolver = Resolver::default();
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
-                // The last one counts.
-                Some("search" | "domain") => resolver.searches = words.map(without_dot).collect(),
-                Some("options") => resolver.options.extend(words.map(str::to_owned)),
-                _ => {}
-            }
-        }
-        resolver
-    }
-
     /// A pod's resolver (`GetPodDNS`): `host` is the host's, `cluster` who knows the cluster's names; without the latter every policy is
-    /// `Default`.
+    /// `Default`. Name servers of the host that only the host reaches are asked by way of the latter.
     pub fn of(pod: &Pod, host: &str, cluster: Option<IpAddr>) -> Resolver {
         let spec = pod.spec.clone().unwrap_or_default();
         let host = Resolver::read(host);
@@ -138,6 +114,7 @@ impl Resolver {
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
                 Resolver::of_cluster(namespace, ip, host.searches)
             }
+            (Source::Host, Some(ip)) if !spec.host_network.unwrap_or(false) => host.for_pods(ip),
             (Source::Cluster, None) | (Source::Host, _) => host,
         };
         if let Some(config) = &spec.dns_config {
@@ -154,6 +131,19 @@ impl Resolver {
             searches: distinct(searches.chain(host_searches)),
             options: vec!["ndots:5".to_owned()],
         }
+    }
+
+    /// As pods may use it: what is on the host's loopback (as systemd-resolved is) or link, or has an address of a kind that pods have not, is
+    /// asked by `own`, which stands for the host's resolvers as a whole.
+    fn for_pods(mut self, own: IpAddr) -> Resolver {
+        let is_reached = |server: &String| {
+            let address = server.parse::<Ipv4Addr>();
+            address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified() && !ip.is_link_local())
+        };
+        if !self.servers.iter().all(is_reached) {
+            self.servers = vec![own.to_string()];
+        }
+        self
     }
 
     fn append(&mut self, config: &PodDNSConfig) {
@@ -182,21 +172,6 @@ impl Resolver {
         }
         self
     }
-
-    /// The file, in the order of containerd.
-    pub fn to_text(&self) -> String {
-        let mut text = String::new();
-        if !self.searches.is_empty() {
-            text.push_str(&format!("search {}\n", self.searches.join(" ")));
-        }
-        for server in &self.servers {
-            text.push_str(&format!("nameserver {server}\n"));
-        }
-        if !self.options.is_empty() {
-            text.push_str(&format!("options {}\n", self.options.join(" ")));
-        }
-        text
-    }
 }
 
 /// Who answers a pod's questions.
@@ -213,13 +188,6 @@ fn source(spec: &PodSpec) -> Source {
         "ClusterFirst" if !spec.host_network.unwrap_or(false) => Source::Cluster,
         _ => Source::Host,
     }
-}
-
-fn without_dot(name: &str) -> String {
-    name.strip_suffix('.')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(name)
-        .to_owned()
 }
 
 fn distinct(words: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -279,6 +247,28 @@ mod tests {
         }
         let without = Resolver::of(&with_containers(json!({})), HOST, None);
         assert_eq!(without.to_text(), host, "nobody knows the cluster's names");
+    }
+
+    #[test]
+    fn name_servers_that_only_the_host_reaches_are_asked_by_way_of_the_nodes_own() {
+        let dns = Some(IpAddr::from([10, 96, 0, 10]));
+        let default = json!({"dnsPolicy": "Default"});
+        for (file, expected) in [
+            (
+                "nameserver 127.0.0.53\nsearch lab\n",
+                "search lab\nnameserver 10.96.0.10\n",
+            ),
+            ("nameserver 192.0.2.53\nnameserver ::1\n", "nameserver 10.96.0.10\n"),
+            ("nameserver 169.254.169.253\n", "nameserver 10.96.0.10\n"),
+            ("nameserver 192.0.2.53\n", "nameserver 192.0.2.53\n"),
+            ("", ""),
+        ] {
+            let resolver = Resolver::of(&with_containers(default.clone()), file, dns);
+            assert_eq!(resolver.to_text(), expected, "{file:?}");
+        }
+        let on_host = with_containers(json!({"dnsPolicy": "Default", "hostNetwork": true}));
+        let resolver = Resolver::of(&on_host, "nameserver 127.0.0.53\n", dns);
+        assert_eq!(resolver.to_text(), "nameserver 127.0.0.53\n");
     }
 
     #[test]

@@ -11,14 +11,14 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
-use super::etc::{self, Resolver};
+use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::PULL_FAILURE;
 use super::{Rooms, init_containers, message};
 use crate::event::EventKind;
 use crate::image::Image;
-use crate::model::{Lookup, Object};
+use crate::model::{Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
@@ -252,7 +252,7 @@ impl Execution<'_> {
         ask(&Lookup {
             find: &find,
             node_name: &host.node_name,
-            host_ips: &host.ips,
+            host_ips: &host.ips(),
             pod_ips,
             links,
             allocatable: &allocatable,

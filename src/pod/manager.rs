@@ -107,6 +107,7 @@ impl Manager {
         let mut safety = tokio::time::interval_at(tokio::time::Instant::now() + SAFETY_PASS, SAFETY_PASS);
         let Ends { drain, stop } = self.ends.clone();
         let mut is_draining = false;
+        let mut addresses = self.rooms.host.addresses.clone();
         while !(is_draining && self.workers.is_empty()) {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -120,6 +121,8 @@ impl Manager {
                 },
                 Some(uid) = hints.recv() => self.ring(&uid),
                 Some(()) = images_changed.recv() => self.entries.values().for_each(|entry| entry.bell.ring_inputs()),
+                // Statuses tell them.
+                Ok(()) = addresses.changed() => self.entries.values().for_each(|entry| entry.bell.ring()),
                 Some(ended) = self.workers.join_next() => self.reap(ended),
                 _ = safety.tick() => self.entries.values().for_each(|entry| entry.bell.ring()),
             }

@@ -39,6 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
 
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
@@ -84,8 +85,8 @@ pub struct Rooms {
 pub struct Host {
     /// The node's name.
     pub node_name: String,
-    /// Its addresses, the main one first.
-    pub ips: Vec<String>,
+    /// Its addresses, the main one first, whatever they are by now.
+    pub addresses: watch::Receiver<Vec<String>>,
     /// Who answers pods' questions for names of the cluster; `None` if nobody does.
     pub dns: Option<IpAddr>,
     /// How many CPUs it has.
@@ -106,10 +107,15 @@ impl Host {
         }
     }
 
+    /// Its addresses now, the main one first.
+    pub fn ips(&self) -> Vec<String> {
+        self.addresses.borrow().clone()
+    }
+
     /// The addresses of a pod, the main one first: on the host's network those of the host.
     pub fn ips_of(&self, sandbox: &SandboxStatus) -> Vec<String> {
         if sandbox.config.host_network {
-            return self.ips.clone();
+            return self.ips();
         }
         sandbox.ips.iter().map(IpAddr::to_string).collect()
     }

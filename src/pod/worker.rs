@@ -324,7 +324,7 @@ impl Worker {
             observed,
             failures: &self.memory.failures,
             health: &self.memory.health,
-            host_ips: &self.rooms.host.ips,
+            host_ips: &self.rooms.host.ips(),
             now,
         })
     }

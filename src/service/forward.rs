@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::model::Resolver;
+
 /// How long a resolver may take: clients ask again after five seconds (resolv.conf(5)).
 const PATIENCE: Duration = Duration::from_secs(2);
 /// As many as resolvers take of the file (`MAXNS`).
@@ -41,14 +43,9 @@ pub(super) async fn ask(question: &[u8], transport: Transport) -> Option<Vec<u8>
 }
 
 fn servers(file: &str) -> Vec<SocketAddr> {
-    let named = file.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver"))
-            .then(|| words.next())??
-            .parse()
-            .ok()
-    });
-    named.take(MOST).map(|ip: IpAddr| SocketAddr::new(ip, PORT)).collect()
+    let servers = Resolver::read(file);
+    let first = servers.addresses().take(MOST);
+    first.map(|ip| SocketAddr::new(ip, PORT)).collect()
 }
 
 async fn by_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {

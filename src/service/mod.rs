@@ -16,6 +16,7 @@ mod server;
 mod view;
 mod zone;
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, RwLock};
 
 use tokio_util::sync::CancellationToken;
@@ -30,9 +31,9 @@ use zone::Zone;
 /// The names that the loop writes and the server reads; held for a look-up or an entry, never across an await.
 type SharedZone = Arc<RwLock<Zone>>;
 
-/// Serves Services and names on the pods' network until `stop`.
-pub async fn run(store: Store, network: Arc<NodeNetwork>, stop: CancellationToken) {
-    let zone = SharedZone::default();
+/// Serves Services and names on the pods' network until `stop`. `host` is where pods find the host's loopback, if they do.
+pub async fn run(store: Store, network: Arc<NodeNetwork>, host: Option<Ipv4Addr>, stop: CancellationToken) {
+    let zone = SharedZone::new(RwLock::new(Zone::new(host)));
     let mut proxy = proxy::Proxy::new(store, network.clone(), zone.clone());
     tokio::select! {
         () = stop.cancelled() => {}

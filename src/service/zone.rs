@@ -1,7 +1,7 @@
 //! The names of the cluster (Kubernetes DNS specification 1.1.0): what there is, and what is found under a name. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::view::{NamedEndpoint, NamedPort, Names};
 use crate::model::CLUSTER_DOMAIN;
@@ -19,7 +19,12 @@ pub struct Zone {
     reverse: HashMap<IpAddr, BTreeSet<String>>,
     /// How many names each namespace has: one that has any exists for whoever asks.
     namespaces: BTreeMap<String, usize>,
+    /// The address of [`HOST_NAMES`], if they have one.
+    host: Option<Ipv4Addr>,
 }
+
+/// What podman and docker call the machine that containers run on. Nobody else is asked for them, whether they have an address or not.
+const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
 /// What is found under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,14 @@ pub struct Port {
 const VERSION: &str = "1.1.0";
 
 impl Zone {
+    /// A zone without Services and pods; `host` is where pods find the host's loopback, if they do.
+    pub fn new(host: Option<Ipv4Addr>) -> Zone {
+        Zone {
+            host,
+            ..Zone::default()
+        }
+    }
+
     /// Enters a Service, or takes it out.
     pub fn set_service(&mut self, namespace: &str, name: &str, names: Option<Names>) {
         let place = (namespace.to_owned(), name.to_owned());
@@ -105,10 +118,14 @@ impl Zone {
         }
     }
 
-    /// What is under a name, which is given in small letters and without the last dot; `None` if it is not a name of the cluster.
+    /// What is under a name, which is given in small letters and without the last dot; `None` if it is for others to know.
     pub fn find(&self, name: &str) -> Option<Found> {
         if name == CLUSTER_DOMAIN {
             return Some(Found::Empty);
+        }
+        if HOST_NAMES.contains(&name) {
+            let found = self.host.map(|host| Found::Addresses(vec![host.into()]));
+            return Some(found.unwrap_or(Found::Nothing));
         }
         let inner = name.strip_suffix(CLUSTER_DOMAIN)?.strip_suffix('.')?;
         let mut labels: Vec<&str> = inner.split('.').collect();

@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreape
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::machine::Machine;
+
 /// Most of what is waited for happens in a second; a machine that builds beside the tests needs the rest.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
@@ -28,6 +30,8 @@ pub struct Home {
     run_dir: TempDir,
     /// What was started in the background; ended before the rest.
     children: Mutex<Vec<u32>>,
+    /// Where everything runs, if not on this machine; goes after all that.
+    machine: Option<Machine>,
 }
 
 /// What a call of the program said.
@@ -88,7 +92,20 @@ impl Home {
             dir: dir.expect("a directory below /var/tmp").keep(),
             run_dir: run_dir.expect("a directory below /tmp"),
             children: Mutex::default(),
+            machine: None,
         }
+    }
+
+    /// A fresh home on another machine.
+    pub fn on(machine: Machine) -> Home {
+        let mut home = Home::new();
+        home.machine = Some(machine);
+        home
+    }
+
+    /// That machine.
+    pub fn machine(&self) -> &Machine {
+        self.machine.as_ref().expect("it was made with one")
     }
 
     /// A path in the home.
@@ -132,7 +149,11 @@ impl Home {
 
     /// The program, with this home.
     pub fn command(&self, args: impl Words) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubelocal"));
+        let program = env!("CARGO_BIN_EXE_kubelocal");
+        let mut command = match &self.machine {
+            Some(machine) => machine.command(program),
+            None => Command::new(program),
+        };
         command
             .args(args.words())
             .env("KUBELOCAL_HOME", self.dir.join("home"))

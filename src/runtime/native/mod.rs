@@ -26,7 +26,6 @@ mod client;
 mod cri_log;
 mod door;
 mod external;
-mod files;
 mod living;
 mod node;
 mod oci;
@@ -40,6 +39,5 @@ mod sys;
 mod users;
 mod wire;
 
-pub use files::raise_open_files;
 pub use node::NativeRuntime;
 pub use record::find_supervisor;

@@ -15,12 +15,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
 use super::client::SocketPath;
-use super::files;
 use super::record::{PodDir, SupervisorRecord, read_json};
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
 /// What earlier supervisors of the pod said is kept up to this size; one of them says less.
 const MAX_LOG: u64 = 128 << 10;
+
+/// The variable that tells a supervisor how many descriptors it and its pod may have: the node has taken more for itself, and takes nothing
+/// back before it starts a program, for that would keep the standard library from posix_spawn.
+pub(super) const DESCRIPTORS: &str = "KUBELOCAL_DESCRIPTORS";
 
 /// A supervisor's process, this node's child or not.
 pub(super) struct Process {
@@ -114,15 +117,14 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
     let (birth, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // Without pre-exec hooks, and without a directory either, which the supervisor changes itself: so the standard library uses
     // posix_spawn. Forking a large process is slow.
-    let limit = files::of_user().map(|limit| (files::VARIABLE, limit.to_string()));
     let first = Command::new(&options.supervisor_exe)
         .arg0("kubelocal")
         .arg("pod-supervisor")
         .arg(format!("{}/{}", config.namespace, config.name))
         .arg(dir.path())
         .env_clear()
+        .envs(crate::os::ordinary_descriptors().map(|most| (DESCRIPTORS, most.to_string())))
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs(limit)
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::from(tell))
         .stderr(Stdio::from(log))

@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::files;
 use super::record::{PodDir, SandboxRecord};
+use super::spawn::DESCRIPTORS;
 use super::spec::Place;
 use super::sys;
 use crate::runtime::ContainerId;
@@ -50,11 +50,13 @@ const MAX_NOTES: usize = 64 << 10;
 /// Runs a supervisor with the arguments after `pod-supervisor`: a name for people who look at `ps`, and the pod's directory.
 /// Started by [`super::NativeRuntime`] only.
 pub fn main(args: &[OsString]) -> ! {
-    files::restore();
     let (Some(dir), Ok((listener, birth))) = (args.get(1), sys::take_standard_streams()) else {
         note("usage: kubelocal pod-supervisor NAME DIRECTORY, with a socket as standard input");
         std::process::exit(2);
     };
+    if let Some(most) = std::env::var(DESCRIPTORS).ok().and_then(|most| most.parse().ok()) {
+        crate::os::limit_descriptors(Some(most));
+    }
     let born = birth::begin(PodDir::at(PathBuf::from(dir)), &birth);
     match born.and_then(|born| Supervisor::new(born, listener)) {
         Ok(supervisor) => {

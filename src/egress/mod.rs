@@ -1,0 +1,97 @@
+//! Ways out for pods: whatever they want that is neither a pod nor a Service, the node asks for with sockets of the host, where it is itself.
+//!
+//! ```text
+//!  store ─ Pods, Namespaces ─► passes ── who may leave
+//!                                │
+//!  net::Outside ── knock ──► connections ── connects ──► the outside, by the host's routes of that moment
+//!               ── datagram ─► flows ───────────────────►
+//! ```
+//!
+//! So there is nothing that goes stale when the machine changes networks, VPN or addresses, and nothing to configure. A pod is connected only
+//! once the other side is: what refuses or can't be reached looks to the pod as it does to the host. Only TCP and UDP leave.
+//!
+//! **What pods do not reach.** Services on the host's loopback have chosen not to be reached from elsewhere, and pods are elsewhere: there is
+//! one address for them ([`HOST`](crate::model::HOST)), which leads there only if the settings say so, and never to the node's API. The host's
+//! other addresses are reached like any machine's, as with podman (pasta, bridges) and in clusters: what listens there may be asked by
+//! every neighbour anyway. Link-local addresses are refused: clouds hand out the machine's credentials there.
+//!
+//! Packets of pods wait while no node runs: the pods' network itself has no route to anywhere.
+
+mod connections;
+mod flows;
+mod passes;
+mod plan;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::net::{NodeNetwork, Outside};
+use crate::os::descriptors;
+use crate::store::Store;
+
+use connections::Connections;
+use flows::Flows;
+use passes::Passes;
+pub use plan::Settings;
+use plan::{plan_room, plan_room_of_one};
+
+/// After an error of the system: trying at once would only turn in a circle.
+const BREATH: Duration = Duration::from_millis(100);
+/// How often it is told that there is no room.
+const TELLING: Duration = Duration::from_secs(60);
+
+/// Lets pods out until `stop`; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
+pub async fn run(
+    store: Store,
+    network: Arc<NodeNetwork>,
+    outside: Outside,
+    settings: Settings,
+    addresses: watch::Receiver<Vec<String>>,
+    stop: CancellationToken,
+) {
+    let (outside, room) = (Arc::new(outside), plan_room(descriptors()));
+    let passes = Arc::new(Passes::new(network, settings, plan_room_of_one(room)));
+    passes.take_all(&store);
+    let tasks = TaskTracker::new();
+    let connections = Connections::new(outside.clone(), passes.clone(), room.connections, tasks.clone());
+    let connections = Arc::new(connections);
+    let flows = Arc::new(Flows::new(outside, passes.clone(), addresses, room.flows, tasks));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = passes.follow(&store) => {}
+        () = connections.clone().hear() => {}
+        () = connections.accept() => {}
+        () = flows.hear() => {}
+    }
+}
+
+/// Tells, and not for each packet, that there is no room for more.
+struct Full {
+    what: &'static str,
+    // Held to look at it and to set it.
+    told_at: Mutex<Option<Instant>>,
+}
+
+impl Full {
+    fn new(what: &'static str) -> Full {
+        Full {
+            what,
+            told_at: Mutex::default(),
+        }
+    }
+
+    fn tell(&self) {
+        let mut told_at = self.told_at.lock().expect("nothing panics while it holds a time");
+        if told_at.is_none_or(|at| at.elapsed() >= TELLING) {
+            *told_at = Some(Instant::now());
+            tracing::warn!(
+                what = self.what,
+                "pods have as many to the outside as the node has room for; others wait"
+            );
+        }
+    }
+}

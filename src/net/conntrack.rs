@@ -1,0 +1,119 @@
+//! Connections that the kernel remembers (ctnetlink, `linux/netfilter/nfnetlink_conntrack.h`). Datagrams of a client follow what is
+//! remembered of it, whatever Services say by now: when an endpoint goes, its entries have to go with it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::attributes::{Attributes, attribute};
+use super::{NetError, netfilter};
+
+/// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = 1;
+const DELETE: u16 = 2;
+/// `NFPROTO_IPV4`.
+const IPV4: u8 = 2;
+/// `IPPROTO_UDP`.
+const UDP: u8 = 17;
+/// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`.
+const ORIGINAL: u16 = 1;
+const REPLY: u16 = 2;
+
+/// A client's datagrams as the kernel remembers them.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Where the client sends.
+    frontend: SocketAddrV4,
+    /// Who answers.
+    backend: SocketAddrV4,
+    /// What names it to the kernel.
+    name: Vec<u8>,
+}
+
+/// Forgets who answers datagrams where `is_stale(frontend, backend)`, in the calling thread's network namespace. Those that no Service
+/// sent elsewhere are not looked at. Returns how many were forgotten.
+///
+/// # Errors
+/// What the kernel refused.
+pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddrV4, SocketAddrV4) -> bool) -> Result<usize, NetError> {
+    let refused = |source: io::Error| NetError::Refused {
+        what: "connection tracking".to_owned(),
+        source,
+    };
+    let socket = netfilter::open().map_err(refused)?;
+    let mut stale = Vec::new();
+    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, IPV4, 0, &Attributes::default());
+    let took = netfilter::ask(&socket, &list, |message| {
+        let entry = message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(read);
+        stale.extend(entry.filter(|e| e.frontend != e.backend && is_stale(e.frontend, e.backend)));
+    });
+    took.map_err(refused)?;
+    for entry in &stale {
+        let name = Attributes::default().nested_bytes(ORIGINAL, &entry.name);
+        let delete = netfilter::request(SUBSYSTEM, DELETE, netfilter::ACK, IPV4, 0, &name);
+        match netfilter::ask(&socket, &delete, |_| {}) {
+            // It went by itself meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            other => other.map_err(refused)?,
+        }
+    }
+    Ok(stale.len())
+}
+
+/// An entry of datagrams; none if it is of something else.
+fn read(attributes: &[u8]) -> Option<Entry> {
+    let original = attribute(attributes, ORIGINAL)?;
+    let (_, frontend) = tuple(original)?;
+    let (backend, _) = tuple(attribute(attributes, REPLY)?)?;
+    Some(Entry {
+        frontend,
+        backend,
+        name: original.to_vec(),
+    })
+}
+
+/// Source and destination (`CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`).
+fn tuple(attributes: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4)> {
+    let (addresses, protocol) = (attribute(attributes, 1)?, attribute(attributes, 2)?);
+    if attribute(protocol, 1)? != [UDP] {
+        return None;
+    }
+    let end = |address: u16, port: u16| {
+        let address: &[u8; 4] = attribute(addresses, address)?.first_chunk()?;
+        let port = attribute(protocol, port)?.first_chunk()?;
+        Some(SocketAddrV4::new(Ipv4Addr::from(*address), u16::from_be_bytes(*port)))
+    };
+    Some((end(1, 2)?, end(2, 3)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(protocol: u8, source: SocketAddrV4, destination: SocketAddrV4) -> Attributes {
+        let addresses = Attributes::default()
+            .bytes(1, &source.ip().octets())
+            .bytes(2, &destination.ip().octets());
+        let protocol = Attributes::default()
+            .bytes(1, &[protocol])
+            .bytes(2, &source.port().to_be_bytes())
+            .bytes(3, &destination.port().to_be_bytes());
+        Attributes::default().nested(1, addresses).nested(2, protocol)
+    }
+
+    #[test]
+    fn an_entry_says_where_the_client_sends_and_who_answers() {
+        let at = |text: &str| text.parse::<SocketAddrV4>().expect("an address");
+        let (client, frontend, backend) = (at("10.244.0.9:4000"), at("10.96.0.5:53"), at("10.244.0.3:5353"));
+        for (protocol, is_ours) in [(UDP, true), (6, false)] {
+            let entry = Attributes::default()
+                .nested(ORIGINAL, written(protocol, client, frontend))
+                .nested(REPLY, written(protocol, backend, client));
+            let found = read(&entry.0).map(|entry| (entry.frontend, entry.backend));
+            assert_eq!(found, is_ours.then_some((frontend, backend)));
+            for length in 0..entry.0.len() {
+                assert_eq!(read(&entry.0[..length]), None, "{length}");
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Steps of rules that do something with a packet itself: mark it, drop it, show it to the node, hand it to a socket.
+
+use super::{Attributes, Expression, IPV4, data};
+
+/// `NFT_META_MARK`.
+const MARK: u32 = 3;
+/// The register in which a verdict stands (`NFT_REG_VERDICT`).
+const VERDICT: u32 = 0;
+
+/// These bytes into a register.
+pub(in crate::net) fn load(value: &[u8], to: u32) -> Expression {
+    Expression("immediate", Attributes::default().number(1, to).nested(2, data(value)))
+}
+
+/// The packet's mark into a register.
+pub(in crate::net) fn mark_of_packet(to: u32) -> Expression {
+    Expression("meta", Attributes::default().number(1, to).number(2, MARK))
+}
+
+/// Gives the packet the mark in a register.
+pub(in crate::net) fn set_mark(from: u32) -> Expression {
+    Expression("meta", Attributes::default().number(2, MARK).number(3, from))
+}
+
+/// The packet goes on; no rule of this chain sees it any more.
+pub(in crate::net) fn accept() -> Expression {
+    verdict(1)
+}
+
+/// The packet goes nowhere.
+pub(in crate::net) fn drop() -> Expression {
+    verdict(0)
+}
+
+fn verdict(code: u32) -> Expression {
+    let inner = Attributes::default().nested(2, Attributes::default().number(1, code));
+    Expression("immediate", Attributes::default().number(1, VERDICT).nested(2, inner))
+}
+
+/// Shows the packet to whoever listens to this group (nfnetlink_log), at once.
+pub(in crate::net) fn show(group: u16) -> Expression {
+    let data = Attributes::default()
+        .bytes(1, &group.to_be_bytes())
+        .bytes(4, &1_u16.to_be_bytes());
+    Expression("log", data)
+}
+
+/// Hands the packet to the socket of its connection, or else to one that listens at the address and port in these registers; goes on only
+/// if there is one.
+pub(in crate::net) fn to_socket(address: u32, port: u32) -> Expression {
+    let data = Attributes::default()
+        .number(1, u32::from(IPV4))
+        .number(2, address)
+        .number(3, port);
+    Expression("tproxy", data)
+}

@@ -1,0 +1,131 @@
+//! Which packets of pods leave the pods' network, and what becomes of them there. Pure.
+//!
+//! After Services have sent connections where they lead, what is still for somewhere else is handed to sockets of the node, whoever it is
+//! for. The first packet of a connection by TCP is shown to the node and dropped; it comes again, marked, when the node has
+//! reached the other side, so that pods are answered only by who is there.
+
+use crate::model::{POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, mask};
+use crate::net::nft::{self, Expression, Hook, Message, REGISTERS};
+use std::net::Ipv4Addr;
+
+/// The table's name: what people see who list the rules.
+const TABLE: &str = "kubelocal-egress";
+const CHAIN: &str = "leaving";
+/// Behind `NF_IP_PRI_NAT_DST` (-100): a Service may lead outside.
+const AFTER_SERVICES: i32 = -90;
+/// To whom first packets are shown. Groups are the network namespace's own, so any number is free.
+pub(super) const GROUP: u16 = 1;
+/// What marks packets for the node's sockets. Marks are the network namespace's own too.
+pub(super) const MARK: u32 = 0x6b6c;
+/// Where the sockets are bound: no pod can send to it by itself.
+pub(super) const SOCKETS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+const VALUE: u32 = REGISTERS;
+const ADDRESS: u32 = REGISTERS + 1;
+const PORT: u32 = REGISTERS + 2;
+
+/// Where addresses are in an IPv4 header, and flags in that of TCP.
+const SOURCE_AT: u32 = 12;
+const DESTINATION_AT: u32 = 16;
+const FLAGS_AT: u32 = 13;
+/// FIN, SYN, RST and ACK; and SYN.
+const FLAGS: u8 = 0x17;
+const FIRST: u8 = 0x02;
+/// `IPS_DST_NAT`: a Service sent the connection here. What comes again would not be known as its beginning.
+const BY_SERVICE: u32 = 1 << 5;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// The table, instead of whatever an earlier node left. The ports are those of the sockets for connections and for datagrams.
+pub(super) fn rules(tcp: u16, udp: u16) -> Vec<Message> {
+    let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
+    messages.push(nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, AFTER_SERVICES));
+    let rules = [
+        outside(SOURCE_AT, PODS, POD_PREFIX, false),
+        outside(DESTINATION_AT, PODS, POD_PREFIX, true),
+        outside(DESTINATION_AT, SERVICES, SERVICE_PREFIX, true),
+        first_packet(),
+        to_socket(TCP, tcp),
+        to_socket(UDP, udp),
+    ];
+    messages.extend(rules.into_iter().map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
+    messages
+}
+
+/// Leaves alone what has an address in a range, or with `is_inside` false what has none there.
+fn outside(at: u32, range: Ipv4Addr, prefix: u8, is_inside: bool) -> Vec<Expression> {
+    vec![
+        nft::payload(1, at, 4, VALUE),
+        nft::mask(VALUE, mask(prefix).octets()),
+        nft::compare(VALUE, is_inside, &range.octets()),
+        nft::accept(),
+    ]
+}
+
+/// Shows the first packet of a connection and drops it.
+fn first_packet() -> Vec<Expression> {
+    vec![
+        nft::protocol(VALUE),
+        nft::compare(VALUE, true, &[TCP]),
+        nft::payload(2, FLAGS_AT, 1, VALUE),
+        nft::mask(VALUE, [FLAGS, 0, 0, 0]),
+        nft::compare(VALUE, true, &[FIRST, 0, 0, 0]),
+        nft::mark_of_packet(VALUE),
+        nft::compare(VALUE, false, &MARK.to_ne_bytes()),
+        nft::connection_status(VALUE),
+        nft::mask(VALUE, BY_SERVICE.to_ne_bytes()),
+        nft::compare(VALUE, true, &[0; 4]),
+        nft::show(GROUP),
+        nft::drop(),
+    ]
+}
+
+/// Hands what is of a protocol to the socket of its connection, or else to the one at a port; routing then finds it by its mark.
+fn to_socket(protocol: u8, port: u16) -> Vec<Expression> {
+    vec![
+        nft::protocol(VALUE),
+        nft::compare(VALUE, true, &[protocol]),
+        nft::load(&SOCKETS.octets(), ADDRESS),
+        nft::load(&port.to_be_bytes(), PORT),
+        nft::to_socket(ADDRESS, PORT),
+        nft::load(&MARK.to_ne_bytes(), VALUE),
+        nft::set_mark(VALUE),
+        nft::accept(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contains(message: &Message, part: &[u8]) -> bool {
+        format!("{message:?}").contains(format!("{part:?}").trim_matches(['[', ']']))
+    }
+
+    #[test]
+    fn the_table_is_replaced_and_its_rules_stand_in_the_order_in_which_they_decide() {
+        let messages = rules(0x1234, 0x5678);
+        assert_eq!(messages.len(), 4 + 6);
+        assert_eq!(
+            messages[..3],
+            [nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)]
+        );
+        // What stays inside is left alone before anything is shown or handed over.
+        let parts: [&[u8]; 6] = [
+            &PODS.octets(),
+            &PODS.octets(),
+            &SERVICES.octets(),
+            b"log",
+            &[0x12, 0x34],
+            &[0x56, 0x78],
+        ];
+        for (message, part) in messages[4..].iter().zip(parts) {
+            assert!(contains(message, part), "{part:?}");
+        }
+        let shown: Vec<bool> = messages[4..].iter().map(|rule| contains(rule, b"log")).collect();
+        assert_eq!(shown, [false, false, false, true, false, false]);
+        let handed: Vec<bool> = messages[4..].iter().map(|rule| contains(rule, b"tproxy")).collect();
+        assert_eq!(handed, [false, false, false, false, true, true]);
+    }
+}

@@ -1,0 +1,63 @@
+//! The machine's addresses, which change while the node runs.
+
+use std::net::UdpSocket;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::report;
+use crate::model::{Key, kind};
+use crate::net::Moves;
+use crate::store::Store;
+
+/// What the machine's addresses are now, the main one first.
+pub(super) fn present() -> Vec<String> {
+    vec![main_address()]
+}
+
+/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
+fn main_address() -> String {
+    // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
+    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
+    asked.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
+}
+
+/// Follows them until `stop`: tells whoever looks, and the node's object.
+pub(super) async fn follow(
+    store: Store,
+    node_name: String,
+    newest: watch::Sender<Vec<String>>,
+    stop: CancellationToken,
+) {
+    let followed = async {
+        let moves = Moves::listen()?;
+        loop {
+            // Also at first: they may have changed since they were looked at.
+            let now = present();
+            let has_changed = newest.send_if_modified(|known| {
+                let has_changed = *known != now;
+                known.clone_from(&now);
+                has_changed
+            });
+            if has_changed {
+                tracing::info!(addresses = ?now, "the machine has moved");
+                tell(&store, &node_name, &now);
+            }
+            moves.next().await?;
+        }
+    };
+    let followed: Option<Result<std::convert::Infallible, std::io::Error>> = stop.run_until_cancelled(followed).await;
+    if let Some(Err(error)) = followed {
+        tracing::warn!(%error, "the machine's addresses are not followed");
+    }
+}
+
+fn tell(store: &Store, node_name: &str, addresses: &[String]) {
+    let key = Key::new(kind("v1", "Node").expect("in the table"), "", node_name);
+    let told = store.update_status(&key, |node| {
+        node.value_mut()["status"]["addresses"] = report::addresses(node_name, addresses);
+    });
+    if let Err(error) = told {
+        tracing::warn!(%error, "the node's addresses are not told");
+    }
+}
