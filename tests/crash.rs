@@ -6,6 +6,9 @@
 #[path = "e2e/home.rs"]
 #[allow(dead_code, reason = "what only the other tests need of it")]
 mod home;
+#[path = "e2e/machine.rs"]
+#[allow(dead_code, reason = "what only the other tests need of it")]
+mod machine;
 #[path = "e2e/manifest.rs"]
 #[allow(dead_code, reason = "what only the other tests need of it")]
 mod manifest;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::home::{Home, Output};
@@ -231,7 +231,7 @@ fn the_hosts_loopback_is_reached_by_its_names_if_the_settings_allow_it() {
 fn a_node_without_egress_refuses_at_once_and_says_so() {
     let home = Home::on(Machine::new());
     let mut node = home.command("node --no-egress");
-    let mut running = home.spawn(node.stdout(Stdio::null()).stderr(Stdio::null()));
+    let mut node = home.spawn(node.stdout(Stdio::null()).stderr(Stdio::null()));
     home.until("it answers", || home.run("status").code == 0);
     home.start(pod("client", "serve"));
     for words in [format!("connect {OUTSIDE}:80"), format!("ask {OUTSIDE}:5353 hello")] {
@@ -248,8 +248,8 @@ fn a_node_without_egress_refuses_at_once_and_says_so() {
         (&condition["status"], &condition["reason"]),
         (&json!("False"), &json!("EgressDisabled"))
     );
-    home.must("stop --pods");
-    assert!(running.wait().expect("it ends").success());
+    kill_process(Pid::from_child(&node), Signal::TERM).expect("it runs");
+    assert!(node.wait().expect("it ends").success());
 }
 
 #[test]
