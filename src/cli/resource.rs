@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused_in_kubectls_words() {
         for (line, message) in [
-            ("ingress", "error: the server doesn't have a resource type \"ingress\""),
+            ("gateway", "error: the server doesn't have a resource type \"gateway\""),
             (
                 "pod/",
                 "error: arguments in resource/name form must have a single resource and name: \"pod/\"",
