@@ -193,7 +193,7 @@ const ROLLOUT: Entries = &[
 ];
 
 const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
-const NO_ACCOUNT: Say = Warn("not honoured yet: there are no service accounts and no tokens");
+const NO_ACCOUNT: Say = Warn("not honoured yet: pods get no tokens of service accounts");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
 const NOT_ENFORCED: Say = Warn("not enforced yet");
