@@ -7,7 +7,7 @@ use super::output::line;
 use super::{Failure, Outcome, net, number, process, serve};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest datagram.
 const LARGEST: usize = 65_535;
 
