@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -131,7 +131,7 @@ impl Flows {
             let idle = plan_idle(is_answered, begun.elapsed());
             let something = async {
                 tokio::select! {
-                    Some(datagram) = first.recv() => lossy(outer.try_send(&datagram)),
+                    Some(datagram) = first.recv() => lossy(send(&outer, &datagram)),
                     ready = inner.readable() => {
                         ready?;
                         pass_on(&inner, &outer).map(drop)
@@ -166,7 +166,7 @@ fn pass_on(inner: &UdpSocket, outer: &UdpSocket) -> io::Result<()> {
     let mut buffer = [0; LARGEST];
     for _ in 0..BURST {
         match inner.try_recv(&mut buffer) {
-            Ok(length) => lossy(outer.try_send(&buffer[..length]))?,
+            Ok(length) => lossy(send(outer, &buffer[..length]))?,
             Err(_) => break,
         }
     }
@@ -181,14 +181,21 @@ fn answer(outer: &UdpSocket, inner: &UdpSocket) -> io::Result<bool> {
         match receive(outer, &mut buffer) {
             Ok(length) => {
                 is_answered = true;
+                // An error is about an earlier answer, that the pod did not wait for; this one may find it.
+                let sent = send(inner, &buffer[..length]).or_else(|_| send(inner, &buffer[..length]));
                 // A pod that has gone needs no answer.
-                let _ = inner.try_send(&buffer[..length]);
+                drop(sent);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
     Ok(is_answered)
+}
+
+/// Sends at once or not at all. Not `try_send`, which sends nothing before the runtime has looked at a new socket once.
+fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, datagram, SendFlags::DONTWAIT)?)
 }
 
 /// The next answer, or what was reported. Each is looked for by itself: the runtime forgets one kind of readiness at a time.
@@ -219,6 +226,21 @@ mod tests {
 
     async fn socket() -> UdpSocket {
         UdpSocket::bind("127.0.0.1:0").await.expect("binds")
+    }
+
+    #[tokio::test]
+    async fn the_first_datagram_of_a_new_socket_is_not_lost() {
+        let (other, mut buffer) = (socket().await, [0; 64]);
+        for number in 0..50_u8 {
+            let outer = socket().await;
+            outer
+                .connect(other.local_addr().expect("is bound"))
+                .await
+                .expect("connects");
+            send(&outer, &[number]).expect("sends");
+            assert_eq!(other.recv(&mut buffer).await.expect("hears"), 1);
+            assert_eq!(buffer[0], number);
+        }
     }
 
     #[tokio::test]
