@@ -27,7 +27,7 @@ impl Addresses {
     /// The address of `owner`: the one that it has, or the next that is free.
     ///
     /// # Errors
-    /// [`Exhausted`].
+    /// When none is left.
     pub fn lease(&mut self, owner: &str) -> Result<Ipv4Addr, Exhausted> {
         if let Some(address) = self.by_owner.get(owner) {
             return Ok(*address);
