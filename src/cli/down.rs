@@ -128,7 +128,7 @@ fn check_whole(source: &Value, given: &[PathBuf]) -> Result {
 /// What the file names and is there; asked to go.
 async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec<Doomed>> {
     let mut doomed = Vec::new();
-    for (resource, _) in Files::of_path(path).read_refs(context.namespace())? {
+    for (resource, _) in Files::of_path(path, false).read_refs(context.namespace())? {
         let options = json!({"propagationPolicy": "Background"});
         match node.delete(&resource, &options).await {
             Err(error) if error.kind == ErrorKind::NotFound => {}
