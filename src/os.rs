@@ -1,13 +1,23 @@
 //! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, what carries bytes
-//! between two of them, and programs by name.
+//! between two of them, regular files and nothing else, programs by name, and programs that may not run for ever.
 
 mod limits;
 mod relay;
 
-use std::io;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -32,13 +42,172 @@ pub fn watch_both(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE | Interest::WRITABLE) }?)
 }
 
+/// Opens a file to read, if it is a regular one. Opening a pipe waits for someone to write, and opening a device may do
+/// anything: the name is looked at first, and then, as it may be another's by now, what was opened without waiting.
+///
+/// # Errors
+/// When it can't be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let check = |metadata: Metadata| match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file")),
+    };
+    check(fs::metadata(path)?)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)?;
+    let metadata = check(file.metadata()?)?;
+    Ok((file, metadata))
+}
+
 /// A program by name, on the PATH or where distributions keep those for administrators, which are not always on a user's.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    find_program_on(&std::env::var_os("PATH").unwrap_or_default(), name)
+}
+
+/// As [`find_program`], on another PATH than our own.
+#[must_use]
+pub fn find_program_on(path: &OsStr, name: &str) -> Option<PathBuf> {
     let known = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
+    std::env::split_paths(path)
         .chain(known)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// How much a program may print: more than any build, rendered chart or message. What it prints is held in memory.
+const MAX_PRINTED: u64 = 128 << 20;
+
+/// How long a program that was asked to end may take to end what it started: git does, helpers of its own included.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs a program to its end, with nothing on its standard input. One that takes longer than `limit` is ended.
+///
+/// # Errors
+/// When it can't be started; with the kind `TimedOut` when it was ended, and `FileTooLarge` when it printed too much.
+pub fn run_bounded(command: &mut Command, limit: Duration) -> io::Result<Output> {
+    let piped = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn()?;
+    let ended = wait_bounded(&mut child, limit);
+    if ended.is_err() {
+        end(&mut child);
+    }
+    ended
+}
+
+fn wait_bounded(child: &mut Child, limit: Duration) -> io::Result<Output> {
+    let stdout = drain(child.stdout.take().expect("standard output is piped"));
+    let stderr = drain(child.stderr.take().expect("standard error is piped"));
+    let began = Instant::now();
+    let left = || limit.saturating_sub(began.elapsed());
+    if !has_ended(child, limit)? {
+        return Err(too_long(limit));
+    }
+    // Whoever it started may hold the pipes longer than it lived.
+    let stdout = stdout.recv_timeout(left()).map_err(|_| too_long(limit))??;
+    let stderr = stderr.recv_timeout(left()).map_err(|_| too_long(limit))??;
+    Ok(Output {
+        status: child.wait()?,
+        stdout,
+        stderr,
+    })
+}
+
+fn too_long(limit: Duration) -> io::Error {
+    let why = format!("took longer than {} s and was ended", limit.as_secs_f32());
+    io::Error::new(io::ErrorKind::TimedOut, why)
+}
+
+/// Reads to the end in a thread of its own, which ends with the pipe.
+fn drain(pipe: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = pipe.take(MAX_PRINTED + 1).read_to_end(&mut bytes);
+        let is_whole = bytes.len() as u64 <= MAX_PRINTED;
+        let whole = read.and_then(|_| match is_whole {
+            true => Ok(bytes),
+            false => Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("printed more than {MAX_PRINTED} bytes"),
+            )),
+        });
+        // Nobody is there to be told once the waiting was given up.
+        let _ = sender.send(whole);
+    });
+    receiver
+}
+
+/// Whether a child ends within a time.
+fn has_ended(child: &Child, limit: Duration) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let began = Instant::now();
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return Ok(polled? > 0),
+        }
+    }
+}
+
+/// Ends a child: asked first, then not. What can't be ended has ended.
+fn end(child: &mut Child) {
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    if !has_ended(child, GRACE).unwrap_or(false) {
+        let _ = child.kill();
+    }
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> io::Result<Output> {
+        run_bounded(Command::new("sh").args(["-c", script]), limit)
+    }
+
+    #[test]
+    fn a_program_is_heard_and_one_that_does_not_end_is_ended() {
+        let output = shell("echo out; echo err >&2; exit 3", Duration::from_secs(60)).expect("ran");
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
+        for script in ["exec sleep 1000", "trap '' TERM; exec sleep 1000"] {
+            let error = shell(script, Duration::from_millis(100)).expect_err("does not end");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_prints_without_end_is_ended() {
+        let error = shell("exec yes", Duration::from_secs(600)).expect_err("does not end");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let pipe = root.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("made");
+        for path in [pipe.as_path(), Path::new("/dev/zero"), root.path()] {
+            let error = open_regular(path).expect_err("no regular file");
+            assert_eq!(error.to_string(), "no regular file", "{}", path.display());
+        }
+        fs::write(root.path().join("file"), "text").expect("written");
+        let (mut file, metadata) = open_regular(&root.path().join("file")).expect("regular");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read");
+        assert_eq!((text.as_str(), metadata.len()), ("text", 4));
+    }
 }

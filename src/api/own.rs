@@ -125,6 +125,9 @@ pub struct SourceRequest {
     /// Overlays are built by an installed kustomize or kubectl, for what is not run in-process.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
+    /// The caller's PATH, on which that program, and what it runs, is looked for; the node's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
     /// The source, and all it made, goes when its owner goes.
     #[serde(default)]
     pub ephemeral: bool,

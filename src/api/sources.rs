@@ -116,6 +116,7 @@ fn spec(request: SourceRequest, requested_at: String) -> Result<serde_json::Valu
         documents: request.documents,
         namespace: request.namespace.unwrap_or_default(),
         external: request.external,
+        search_path: request.search_path,
         ephemeral: request.ephemeral,
         requested_at: Some(requested_at),
         owner_pid: request.owner_pid,

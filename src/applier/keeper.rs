@@ -1,6 +1,7 @@
 //! Keeps the store like one source: applies what it names, prunes what left it, and when it goes removes all it made.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use super::retry::Retry;
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
 use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
-use crate::source::{self, Applied, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank};
+use crate::source::{
+    self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
+};
 use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
 
 /// One source's keeper.
@@ -99,12 +102,20 @@ impl Keeper {
         SourceId(self.key.name.clone())
     }
 
+    fn external(&self) -> External {
+        let asked = self.spec.search_path.as_ref().map(OsString::from);
+        External {
+            search_path: asked.or_else(|| std::env::var_os("PATH")).unwrap_or_default(),
+            helm: self.overlays.helm.clone(),
+        }
+    }
+
     fn spawn(&self) -> Vec<RunningSource> {
         let at = |spec: source::SourceSpec| {
             let namespace = Some(self.spec.namespace.clone()).filter(|n| !n.is_empty());
             let namespace = namespace.unwrap_or_else(|| crate::admit::DEFAULT_NAMESPACE.to_owned());
             let overlays = Overlays {
-                external: self.spec.external,
+                external: self.spec.external.then(|| self.external()),
                 ..self.overlays.clone()
             };
             let spec = source::SourceSpec {

@@ -128,7 +128,7 @@ fn check_whole(source: &Value, given: &[PathBuf]) -> Result {
 /// What the file names and is there; asked to go.
 async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec<Doomed>> {
     let mut doomed = Vec::new();
-    for (resource, _) in Files::of_path(path).read_refs(context.namespace())? {
+    for (resource, _) in Files::of_path(path, false).read_refs(context.namespace())? {
         let (namespace, name) = (resource.namespace.as_deref(), resource.name.as_deref());
         if storage::holds_data(&Key::new(
             resource.kind,

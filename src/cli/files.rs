@@ -12,7 +12,7 @@ use super::error::{CliError, ErrorKind, Result};
 use crate::admit::{AdmittedObject, FieldPath, Problem, Severity, SourceText, SpanTree, admit_file_in};
 use crate::kustomize::{self, Build};
 use crate::model::KINDS;
-use crate::source::move_problem;
+use crate::source::{Builder, External, NO_BUILDER, move_problem};
 
 /// Which manifests.
 #[derive(Debug, Clone, Default, Args)]
@@ -26,7 +26,7 @@ pub struct Files {
     /// A directory with a kustomization.yaml
     #[arg(short = 'k', long = "kustomize", value_name = "DIR", conflicts_with = "filenames")]
     kustomize: Option<String>,
-    /// Have an installed kustomize or kubectl build overlays, for functions and programs in them
+    /// Have an installed kustomize or kubectl build overlays and run the functions and programs that they name
     #[arg(long)]
     external: bool,
 }
@@ -88,10 +88,11 @@ impl Manifest {
 impl Files {
     /// One path, as if it had been given with `-f`, directories with all below them.
     #[must_use]
-    pub fn of_path(path: &Path) -> Self {
+    pub fn of_path(path: &Path, external: bool) -> Self {
         Self {
             filenames: vec![path.to_string_lossy().into_owned()],
             recursive: true,
+            external,
             ..Self::default()
         }
     }
@@ -264,29 +265,21 @@ fn built(directory: &Path) -> Result<Text> {
 
 /// An overlay's documents, from whichever program is installed.
 fn handed_over(directory: &Path) -> Result<Text> {
-    for (program, verb) in [("kustomize", "build"), ("kubectl", "kustomize")] {
-        let output = match std::process::Command::new(program).arg(verb).arg(directory).output() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            output => output?,
-        };
-        if !output.status.success() {
-            return Err(CliError::local(
-                String::from_utf8_lossy(&output.stderr)
-                    .trim()
-                    .trim_start_matches("error: "),
-            ));
-        }
-        return Ok(Text {
-            name: directory.to_owned(),
-            content: output.stdout,
-            built: None,
-        });
+    let external = External {
+        search_path: std::env::var_os("PATH").unwrap_or_default(),
+        helm: None,
+    };
+    let at_directory = |why: &str| CliError::local(format_args!("{}: {why}", directory.display()));
+    let builder = Builder::find(&external)
+        .ok_or_else(|| at_directory(NO_BUILDER).with_hint("install `kustomize` or `kubectl`"))?;
+    if let Some(caveat) = builder.caveat() {
+        eprintln!("# Warning: {caveat}");
     }
-    Err(CliError::local(format_args!(
-        "{}: no program is there to hand the overlay over to",
-        directory.display()
-    ))
-    .with_hint("install `kustomize` or `kubectl`"))
+    Ok(Text {
+        name: directory.to_owned(),
+        content: builder.build(directory).map_err(|why| at_directory(&why))?,
+        built: None,
+    })
 }
 
 #[cfg(test)]

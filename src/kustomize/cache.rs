@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::error::Result;
 use super::graph::{Fragment, Graph, Id};
 use super::replay::Record;
 use super::resource::Resource;
@@ -45,14 +46,19 @@ impl Cache {
     }
 
     /// Adds a file's objects to a graph, if they are known.
-    pub(super) fn reuse(&mut self, graph: &mut Graph, name: &str, file: &File) -> Option<Vec<Resource>> {
-        let kept = self.files.get_mut(name)?;
+    ///
+    /// # Errors
+    /// If the build becomes too large.
+    pub(super) fn reuse(&mut self, graph: &mut Graph, name: &str, file: &File) -> Result<Option<Vec<Resource>>> {
+        let Some(kept) = self.files.get_mut(name) else {
+            return Ok(None);
+        };
         if !Arc::ptr_eq(&kept.bytes, &file.bytes) && kept.bytes != file.bytes {
-            return None;
+            return Ok(None);
         }
         kept.round = self.round;
-        let roots = graph.insert(&kept.objects, file.id);
-        Some(roots.into_iter().map(Resource::new).collect())
+        let roots = graph.insert(&kept.objects, file.id)?;
+        Ok(Some(roots.into_iter().map(Resource::new).collect()))
     }
 
     /// What was last kept of a file.
@@ -75,12 +81,12 @@ impl Cache {
     ///
     /// # Errors
     /// Those of `print`.
-    pub(super) fn print<E>(
+    pub(super) fn print(
         &mut self,
         graph: &Graph,
         root: Id,
-        print: impl FnOnce() -> Result<Arc<str>, E>,
-    ) -> Result<Arc<str>, E> {
+        print: impl FnOnce() -> Result<Arc<str>>,
+    ) -> Result<Arc<str>> {
         let mut key = Vec::new();
         write_key(graph, root, &mut key);
         let text = match self.printed.get(&key) {

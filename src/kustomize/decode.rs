@@ -3,11 +3,11 @@
 //! Follows what Go's JSON decoder does after the legacy YAML reader: names of fields are compared without regard to case,
 //! unknown ones are errors, null leaves a field as it is, and a bare `yes` or `5` is no string.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Error, Result};
 use super::graph::{Graph, Id};
-use super::yaml::{Dialect, Form, Kind, Pos, Scalar, Tag, resolve};
+use super::yaml::{Dialect, Form, Kind, Pos, Problem, Scalar, Tag, float_as_legacy_key, float_in_yaml, resolve};
 
 /// A value in a document, with what it is called for errors.
 #[derive(Clone, Copy)]
@@ -78,6 +78,29 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The same, accepting no other strings than those that are: what the reference embeds in other records is not
+    /// converted.
+    pub fn strictly(self) -> Self {
+        Self { coerces: false, ..self }
+    }
+
+    /// Fails if a mapping in it has a key twice.
+    ///
+    /// # Errors
+    /// If one has, at the second.
+    pub fn check_keys(&self) -> Result<()> {
+        let graph = self.graph;
+        let mut seen = BTreeSet::new();
+        for (key, _) in graph.fields(self.id) {
+            let name = key_text(graph, key);
+            if !seen.insert(name.clone()) {
+                return Err(Error::yaml(format!("key {name:?} already set in map")).at(graph.pos(key)));
+            }
+        }
+        let mut children = graph.content(self.id).iter();
+        children.try_for_each(|id| Self { id: *id, ..*self }.check_keys())
+    }
+
     /// Where it stands.
     pub fn pos(&self) -> Pos {
         self.graph.pos(self.id)
@@ -124,7 +147,7 @@ impl<'a> At<'a> {
             Scalar::Bool(value) if self.coerces => Ok(value.to_string()),
             Scalar::Int(value) if self.coerces => Ok(value.to_string()),
             Scalar::Uint(value) if self.coerces => Ok(value.to_string()),
-            Scalar::Float(value) if self.coerces => Ok(value.to_string()),
+            Scalar::Float(value) if self.coerces => Ok(float_in_yaml(value)),
             Scalar::Bool(_) | Scalar::Int(_) | Scalar::Uint(_) | Scalar::Float(_) => Err(self.wrong("string")),
         }
     }
@@ -222,11 +245,34 @@ impl<'a> At<'a> {
         if !self.graph.is_mapping(self.id) {
             return Err(self.wrong(wanted));
         }
-        let entry = |(key, id)| {
+        let mut entries = Vec::new();
+        self.collect_entries(&mut entries)?;
+        Ok(entries)
+    }
+
+    /// Entries in order; merged ones stand where they are merged, and the last one of a name counts.
+    fn collect_entries(&self, entries: &mut Vec<(String, At<'a>)>) -> Result<()> {
+        let no_mapping = |id: Id| Error::from(Problem::MergeOfNonMapping.at(self.graph.pos(id)));
+        for (key, id) in self.graph.fields(self.id) {
             let name = self.graph.text(key);
-            (key_text(self.graph, key), Self { id, name, ..*self })
-        };
-        Ok(self.graph.fields(self.id).map(entry).collect())
+            let value = Self { id, name, ..*self };
+            if self.graph.cell(key).tag != Tag::Merge {
+                entries.push((key_text(self.graph, key), value));
+                continue;
+            }
+            let merged = match self.graph.kind(id) {
+                Kind::Mapping => &[id][..],
+                Kind::Sequence => self.graph.content(id),
+                Kind::Scalar | Kind::Alias => return Err(no_mapping(id)),
+            };
+            for id in merged.iter().rev() {
+                if !self.graph.is_mapping(*id) {
+                    return Err(no_mapping(*id));
+                }
+                Self { id: *id, ..value }.collect_entries(entries)?;
+            }
+        }
+        Ok(())
     }
 
     /// The fields of a record, in the order of their names, each under the name that it is known by. A field that is written
@@ -257,7 +303,7 @@ impl<'a> At<'a> {
         let (mut fields, mut unknown) = (Vec::new(), Vec::new());
         for (name, value) in entries {
             let exact = known.iter().find(|known| **known == name);
-            match exact.or_else(|| known.iter().find(|known| known.eq_ignore_ascii_case(&name))) {
+            match exact.or_else(|| known.iter().find(|known| is_folded(&name, known))) {
                 Some(known) => fields.push((*known, value)),
                 None => unknown.push((name, value)),
             }
@@ -271,13 +317,24 @@ impl<'a> At<'a> {
     }
 }
 
+/// Whether Go takes a name for a field's: letters are compared without regard to case, and two of its small ones are also
+/// letters outside of ASCII (the long s and the sign of Kelvin).
+fn is_folded(name: &str, known: &str) -> bool {
+    let fold = |c: char| match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).eq(known.chars().map(fold))
+}
+
 /// A key as JSON has it: numbers and booleans in their shortest form.
 fn key_text(graph: &Graph, key: Id) -> String {
     match scalar(graph, key) {
         Scalar::Bool(value) => value.to_string(),
         Scalar::Int(value) => value.to_string(),
         Scalar::Uint(value) => value.to_string(),
-        Scalar::Float(value) => value.to_string(),
+        Scalar::Float(value) => float_as_legacy_key(value),
         Scalar::Null | Scalar::Timestamp(_) | Scalar::Str => graph.text(key).to_owned(),
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::fs::{FileSystem, Resolved};
+use crate::os::open_regular;
 
 /// The largest file that an overlay may name. What is bigger could not become part of any object: the API takes three
 /// megabytes, and bundles of definitions stay below ten.
@@ -119,11 +120,7 @@ fn stamp_of(metadata: &fs::Metadata) -> Stamp {
 
 fn read_file(path: &str) -> Result<(Arc<[u8]>, fs::Metadata), String> {
     let failed = |error: &std::io::Error| format!("open {path}: {}", words(error));
-    let file = fs::File::open(path).map_err(|error| failed(&error))?;
-    let metadata = file.metadata().map_err(|error| failed(&error))?;
-    if !metadata.is_file() {
-        return Err(format!("{path} is no regular file"));
-    }
+    let (file, metadata) = open_regular(Path::new(path)).map_err(|error| failed(&error))?;
     if metadata.len() > MAX_FILE {
         return Err(format!(
             "{path} has {} bytes; overlays take at most {MAX_FILE}",

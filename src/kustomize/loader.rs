@@ -6,6 +6,9 @@ use super::paths;
 use super::remote::{self, RepoSpec};
 use super::world::{File, World};
 
+/// How many levels of bases there may be. Overlays have three or four; a build recurses into each.
+const MAX_BASES: usize = 64;
+
 /// The view of one kustomization.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -16,6 +19,8 @@ pub struct Loader {
     repository: Option<String>,
     /// URLs that led here.
     urls: Vec<String>,
+    /// How many kustomizations led here.
+    depth: usize,
 }
 
 impl Loader {
@@ -32,6 +37,7 @@ impl Loader {
             visited: Vec::new(),
             repository: None,
             urls: Vec::new(),
+            depth: 0,
         })
     }
 
@@ -47,6 +53,11 @@ impl Loader {
     pub fn below(&self, world: &mut World<'_>, path: &str) -> Result<Self> {
         if path.is_empty() {
             return Err(Error::load("new root cannot be empty"));
+        }
+        if self.depth == MAX_BASES {
+            return Err(Error::limit(format!(
+                "more than {MAX_BASES} levels of bases that name bases"
+            )));
         }
         if let Some(spec) = RepoSpec::parse(path) {
             if let Some(url) = self.urls.iter().find(|url| url.starts_with(path)) {
@@ -82,6 +93,7 @@ impl Loader {
             visited,
             repository: self.repository.clone(),
             urls: self.urls.clone(),
+            depth: self.depth + 1,
         })
     }
 
@@ -100,6 +112,7 @@ impl Loader {
             visited: Vec::new(),
             repository: Some(repository),
             urls,
+            depth: from.map_or(0, |from| from.depth + 1),
         })
     }
 

@@ -160,7 +160,7 @@ fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
         }
     }
     resolve_vars(world, &mut map, &vars, &config.var_reference)?;
-    drop_local(world, &mut map);
+    drop_local(world, &mut map)?;
     let order = target
         .kustomization
         .sort_options
@@ -180,8 +180,8 @@ fn accumulate(world: &mut World<'_>, directory: &str) -> Result<ResMap> {
     Ok(map)
 }
 
-/// Drops objects that are there for the build only.
-fn drop_local(world: &World<'_>, map: &mut ResMap) {
+/// Drops objects that are there for the build only. What is left may have become one object twice on its way.
+fn drop_local(world: &World<'_>, map: &mut ResMap) -> Result<()> {
     let graph = &world.graph;
     map.list_mut().retain(|resource| {
         let is_local = |root| {
@@ -192,6 +192,8 @@ fn drop_local(world: &World<'_>, map: &mut ResMap) {
             .root
             .is_some_and(|root| !graph.is_hollow(root) && !is_local(root))
     });
+    let left = std::mem::take(map);
+    map.append_all(graph, left.list().to_vec())
 }
 
 /// Removes what was noted on the way. Annotations are strings in order afterwards, and gone if there are none.

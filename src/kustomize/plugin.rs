@@ -133,7 +133,11 @@ impl Config {
     fn set(&mut self, kind: &str, name: &str, value: At<'_>) -> Result<()> {
         match (kind, name) {
             ("LabelTransformer", "labels") | ("AnnotationsTransformer", "annotations") => self.texts = value.texts()?,
-            (_, "fieldSpecs") if !value.is_null() => self.specs = Some(value.list()?),
+            (_, "fieldSpecs") if value.is_null() => {}
+            ("PrefixTransformer" | "SuffixTransformer" | "PrefixSuffixTransformer", "fieldSpecs") => {
+                self.specs = Some(FieldSpec::list_of_names(value)?);
+            }
+            (_, "fieldSpecs") => self.specs = Some(value.list()?),
             (_, "prefix") => self.prefix = value.text()?,
             (_, "suffix") => self.suffix = value.text()?,
             ("NamespaceTransformer", "metadata") if !value.is_null() => {

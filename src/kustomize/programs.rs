@@ -4,16 +4,21 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 
 use super::remote::RepoSpec;
 use super::tools::{HelmRun, Tools};
+use crate::os::run_bounded;
 
 /// Tells files that are written at the same time apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// How long one run of helm may take. It pulls charts over the network; one that hangs must not stop its source for ever.
+const HELM_LIMIT: Duration = Duration::from_secs(120);
 
 /// The programs that are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +60,7 @@ impl Tools for Programs {
             .env("HELM_CONFIG_HOME", &home)
             .env("HELM_CACHE_HOME", home.join(".cache"))
             .env("HELM_DATA_HOME", home.join(".data"));
-        let output = run_program(command, helm)?;
+        let output = run_program(command, helm, HELM_LIMIT)?;
         String::from_utf8(output.stdout).map_err(|_| "helm printed what is no text".to_owned())
     }
 
@@ -108,7 +113,7 @@ fn fetch(repository: &RepoSpec, url: &str, directory: &Path, place: &Path) -> Re
             .current_dir(&half.0)
             .args(arguments)
             .env("GIT_TERMINAL_PROMPT", "0");
-        run_program(command, Path::new("git")).map(|_| ())
+        run_program(command, Path::new("git"), repository.timeout).map(|_| ())
     };
     git(&["init", "--quiet"])?;
     git(&["remote", "add", "origin", "--", url])?;
@@ -124,15 +129,13 @@ fn fetch(repository: &RepoSpec, url: &str, directory: &Path, place: &Path) -> Re
     }
 }
 
-fn run_program(mut command: Command, program: &Path) -> Result<Output, String> {
+fn run_program(mut command: Command, program: &Path, limit: Duration) -> Result<Output, String> {
     let name = program.display();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("{name} is not installed"),
-            _ => format!("{name}: {error}"),
-        })?;
+    let output = run_bounded(&mut command, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("{name} is not installed"),
+        io::ErrorKind::TimedOut => format!("{name} {error}"),
+        _ => format!("{name}: {error}"),
+    })?;
     if output.status.success() {
         return Ok(output);
     }
@@ -162,6 +165,8 @@ impl Drop for Scratch {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     fn git(directory: &Path, arguments: &[&str]) -> bool {
@@ -205,5 +210,14 @@ mod tests {
             "one"
         );
         assert!(Programs::default().repository(&spec).is_err());
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_and_named() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new("sleep");
+        command.arg("1000").current_dir(root.path());
+        let error = run_program(command, Path::new("helm"), Duration::from_millis(50)).expect_err("hangs");
+        assert_eq!(error, "helm took longer than 0.05 s and was ended");
     }
 }

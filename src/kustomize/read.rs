@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde_json::Value;
+
 use super::error::{Context, Error, Result};
 use super::graph::{Graph, Id};
 use super::resource::Resource;
@@ -114,13 +116,13 @@ fn with_lists_apart(graph: &mut Graph, roots: Vec<Id>) -> Result<Vec<Id>> {
             let why = format!("expected array in {kind}/items, but found another type");
             return Err(Error::yaml(why).at(graph.pos(items)));
         }
+        let whole = graph.to_json(root);
+        let whole = whole.within(|| format!("trouble expanding list of {kind}"))?;
+        let values = whole.get("items").and_then(Value::as_array).into_iter().flatten();
         let mut inner = Vec::new();
-        for item in graph.content(items).to_vec() {
+        for (item, value) in graph.content(items).to_vec().into_iter().zip(values) {
             let pos = graph.pos(item);
-            let value = graph
-                .to_json(item)
-                .within(|| format!("trouble expanding list of {kind}"))?;
-            inner.extend(graph.add_json_text(&value, pos)?);
+            inner.extend(graph.add_json_text(value, pos)?);
         }
         queue.extend(check_all(graph, inner)?);
     }

@@ -1,5 +1,9 @@
 //! URLs of repositories and files in lists of resources: what they name, decided by their text alone.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
 use super::paths;
 
 /// A directory in a repository.
@@ -15,7 +19,15 @@ pub struct RepoSpec {
     pub reference: String,
     /// Whether submodules are fetched, too.
     pub submodules: bool,
+    /// How long each command of git may take.
+    pub timeout: Duration,
 }
+
+/// How long a command of git may take if the URL says nothing else: what the reference waits.
+const GIT_LIMIT: Duration = Duration::from_secs(27);
+
+/// The longest time that a URL may ask for: a source waits for it.
+const MAX_GIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The schemes, in the order in which they are tried.
 const SCHEMES: [&str; 4] = ["ssh://", "https://", "http://", "file://"];
@@ -52,6 +64,10 @@ impl RepoSpec {
             directory: directory.to_owned(),
             reference: value("ref").or(value("version")).unwrap_or_default().to_owned(),
             submodules: !matches!(value("submodules"), Some("false" | "0" | "f" | "F" | "False" | "FALSE")),
+            timeout: value("timeout")
+                .and_then(duration)
+                .unwrap_or(GIT_LIMIT)
+                .min(MAX_GIT_LIMIT),
         })
     }
 
@@ -59,6 +75,13 @@ impl RepoSpec {
     pub fn clone_url(&self) -> String {
         format!("{}{}", self.host, self.repo_path)
     }
+}
+
+/// A number of seconds, or a time with its unit. What is neither, or not more than nothing, says nothing.
+fn duration(text: &str) -> Option<Duration> {
+    let seconds = text.parse().ok().map(SignedDuration::from_secs);
+    let time: SignedDuration = seconds.or_else(|| text.parse().ok())?;
+    Duration::try_from(time).ok().filter(|time| !time.is_zero())
 }
 
 fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -167,6 +190,23 @@ mod tests {
             assert_eq!(spec.clone_url(), clone, "{url}");
             assert_eq!(spec.directory, directory.trim_start_matches('/'), "{url}");
             assert_eq!(spec.reference, reference, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_says_how_long_git_may_take() {
+        for (query, seconds) in [
+            ("", 27.0),
+            ("?timeout=61", 61.0),
+            ("?timeout=1m30s&ref=v1", 90.0),
+            ("?timeout=500ms", 0.5),
+            ("?timeout=0", 27.0),
+            ("?timeout=-5", 27.0),
+            ("?timeout=soon", 27.0),
+            ("?timeout=999999999999", 3600.0),
+        ] {
+            let spec = RepoSpec::parse(&format!("github.com/owner/repo{query}")).expect("a repository");
+            assert_eq!(spec.timeout, Duration::from_secs_f64(seconds), "{query}");
         }
     }
 

@@ -22,7 +22,8 @@ use super::world::{File, World};
 use super::yaml::FileId;
 use super::{Options, drop_local, remove_notes};
 
-/// How many times the nodes of a whole build may be there before one is due: those of objects that were replaced stay.
+/// How many times the nodes and the text of a whole build may be there before one is due: those of objects that were
+/// replaced stay.
 const MAX_GROWTH: usize = 2;
 
 /// What a build notes on its way.
@@ -115,8 +116,9 @@ pub struct Record {
     whole: Whole,
     schema: Arc<Schema>,
     build: Build,
-    /// How many nodes it had before anything was worked in.
+    /// How many nodes, and how many bytes of text, it had before anything was worked in.
     nodes: usize,
+    bytes: usize,
 }
 
 impl Record {
@@ -137,6 +139,7 @@ impl Record {
             schema,
             build: build.clone(),
             nodes: build.graph().count(),
+            bytes: build.graph().bytes(),
         })
     }
 
@@ -179,7 +182,7 @@ impl Record {
         candidates
             .fix(&mut world.graph, &replaced, &config.name_reference)
             .ok()?;
-        drop_local(world, &mut map);
+        drop_local(world, &mut map).ok()?;
         remove_notes(world, &map, false, false).ok()?;
         let mut left = self
             .build
@@ -249,7 +252,8 @@ pub fn replay(
         record.note(changed);
     }
     let build = record.build.clone();
-    if build.graph().count() <= record.nodes * MAX_GROWTH {
+    let graph = build.graph();
+    if graph.count() <= record.nodes * MAX_GROWTH && graph.bytes() <= record.bytes * MAX_GROWTH {
         cache.record = Some(record);
     }
     Some(build)

@@ -207,6 +207,7 @@ pub(super) fn print(world: &mut World<'_>, map: &ResMap) -> Result<Vec<Built>> {
 
 /// The text of one object.
 pub(super) fn print_one(graph: &Graph, root: Id) -> Result<Arc<str>> {
+    graph.check_printable(root)?;
     let value = graph.to_json(root)?;
     let text = print_value(&value).map_err(Error::from);
     text.map(Arc::from).map_err(|error| error.at(graph.pos(root)))

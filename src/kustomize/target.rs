@@ -50,6 +50,7 @@ impl Target {
     /// # Errors
     /// If there is none or more than one, or what it says can't be.
     pub fn load(world: &mut World<'_>, loader: Loader) -> Result<Self> {
+        world.count_kustomization()?;
         let mut found = None;
         for name in FILE_NAMES {
             if let Ok(file) = loader.load(world, name) {
@@ -141,6 +142,7 @@ impl Target {
             yaml::expand_aliases(&mut document.root)?;
             let root = world.graph.import(document.root)?;
             let at = At::root(&world.graph, root).coercing();
+            at.check_keys()?;
             let config = if at.is_null() {
                 TransformerConfig::default()
             } else {
@@ -239,6 +241,7 @@ impl Target {
             true => (Accumulator::default(), sub.accumulate(world, acc).within(recursed)?),
             false => (acc, sub.accumulate(world, Accumulator::default()).within(recursed)?),
         };
+        world.count_handed_up(added.map.list().len())?;
         merge(world, &mut acc, added).within(|| format!("recursed merging from path '{root}'"))?;
         Ok(acc)
     }

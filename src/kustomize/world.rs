@@ -28,6 +28,13 @@ pub struct File {
     pub bytes: Arc<[u8]>,
 }
 
+/// How many kustomizations one build may read, those that are read again counted again: bases that name two others each
+/// multiply with every level. The largest overlays known have hundreds.
+const MAX_KUSTOMIZATIONS: usize = 4_000;
+
+/// How many objects kustomizations may hand to those that name them, over all levels.
+const MAX_HANDED_UP: usize = 1_000_000;
+
 /// The state of one build.
 pub struct World<'a> {
     /// Its objects.
@@ -53,6 +60,10 @@ pub struct World<'a> {
     pub cache: Option<&'a mut Cache>,
     /// What is noted for the builds after.
     pub trace: Option<Trace>,
+    /// How many kustomizations were read.
+    kustomizations: usize,
+    /// How many objects they handed up.
+    handed_up: usize,
 }
 
 impl<'a> World<'a> {
@@ -77,6 +88,36 @@ impl<'a> World<'a> {
             listed: BTreeSet::new(),
             cache,
             trace: None,
+            kustomizations: 0,
+            handed_up: 0,
+        }
+    }
+
+    /// Counts a kustomization.
+    ///
+    /// # Errors
+    /// If there were too many.
+    pub fn count_kustomization(&mut self) -> Result<()> {
+        self.kustomizations += 1;
+        match self.kustomizations > MAX_KUSTOMIZATIONS {
+            true => Err(Error::limit(format!(
+                "more than {MAX_KUSTOMIZATIONS} kustomizations in one build, counting each as often as it is named"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts objects that a kustomization hands to the one that names it.
+    ///
+    /// # Errors
+    /// If there were too many.
+    pub fn count_handed_up(&mut self, objects: usize) -> Result<()> {
+        self.handed_up += objects;
+        match self.handed_up > MAX_HANDED_UP {
+            true => Err(Error::limit(format!(
+                "kustomizations hand up more than {MAX_HANDED_UP} objects in one build"
+            ))),
+            false => Ok(()),
         }
     }
 
@@ -89,10 +130,10 @@ impl<'a> World<'a> {
         if let Some(trace) = &mut self.trace {
             trace.read_objects(name);
         }
-        let known = self
-            .cache
-            .as_mut()
-            .and_then(|cache| cache.reuse(&mut self.graph, name, file));
+        let known = match &mut self.cache {
+            Some(cache) => cache.reuse(&mut self.graph, name, file)?,
+            None => None,
+        };
         let mut objects = match known {
             Some(known) => known,
             None => self.parse_objects(file)?,

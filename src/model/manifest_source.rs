@@ -25,6 +25,9 @@ pub struct SourceSpec {
     /// Overlays are built by an installed kustomize or kubectl.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
+    /// The PATH on which that program, and what it runs, is looked for; the node's own if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
     /// The source goes with whoever registered it.
     pub ephemeral: bool,
     /// When it was last registered: each time it is read anew, whatever was noticed.

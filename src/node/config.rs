@@ -129,7 +129,7 @@ impl Config {
     pub fn overlays(&self, home: &Path) -> Overlays {
         let helm = || find_program("helm").unwrap_or_else(|| PathBuf::from("helm"));
         Overlays {
-            external: false,
+            external: None,
             helm: self.helm.then(helm),
             repositories: self.remote_bases.then(|| home.join("cache/repositories")),
         }

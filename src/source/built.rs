@@ -4,21 +4,21 @@
 //! they were are not admitted again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admit::{Admitted, Location, Place, Problem, Severity, admit_file_in};
 use crate::kustomize::{self, Build, Cache, Contents, Disk, Failure, Options, Programs};
 
-use super::reader::hash_of;
+use super::overlay::External;
+use super::reader::{hash_of, read_regular};
 use super::tree::Dependencies;
 
 /// What overlays may do here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlays {
-    /// Whether an installed program builds them.
-    pub external: bool,
+    /// Where an installed program is found that builds them, if one is to.
+    pub external: Option<External>,
     /// Helm, if charts may be rendered.
     pub helm: Option<PathBuf>,
     /// Where repositories are kept, if they may be fetched.
@@ -132,7 +132,8 @@ fn move_to(location: &mut Location, place: &kustomize::Place) {
 
 /// A line of a file, for people to see; nothing if it can't be read any more.
 fn line_of(file: &Path, line: u32) -> String {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = read_regular(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let at = usize::try_from(line).unwrap_or_default().saturating_sub(1);
     text.lines().nth(at).unwrap_or_default().to_owned()
 }
@@ -181,6 +182,8 @@ fn admit_document(directory: &Path, built: &Build, at: usize, namespace: &str) -
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

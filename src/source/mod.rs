@@ -30,6 +30,7 @@ use crate::admit::{Location, Problem};
 use crate::model::{Key, Object};
 
 pub use built::{Overlays, move_problem};
+pub use overlay::{Builder, External, NO_BUILDER};
 pub use plan::{Applied, SourcePlan, plan_source, rank};
 pub use run::{RunningSource, read_once, read_stdin, spawn};
 

@@ -1,22 +1,24 @@
 //! Overlays that are handed over (`--external`): built by the kustomize or kubectl that is installed, for what is not run
-//! in-process: functions and programs.
+//! in-process: functions and programs. Both are told to run them, since that is what they were asked for.
 //!
 //! Holds which files such an overlay depends on, as far as that can be told from outside, and how the tool is run; what it
 //! prints is read like any file.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
 
+use super::reader::read_regular;
 use super::tree::{Tree, walk_reference};
 use crate::admit::yaml_values;
 use crate::kustomize::FILE_NAMES;
-use crate::os::find_program;
+use crate::os::{find_program_on, run_bounded};
 
 /// How long a build may take. Overlays with remote bases clone repositories; one that hangs must not stop its source for ever.
 const BUILD_LIMIT: Duration = Duration::from_secs(120);
@@ -24,44 +26,63 @@ const BUILD_LIMIT: Duration = Duration::from_secs(120);
 /// How many directories the references of one overlay are followed through.
 const MAX_REFERENCES: usize = 500;
 
+/// Where and how overlays are handed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct External {
+    /// The PATH on which tools are looked for, and what they run in turn: that of whoever asked, which the node's own may
+    /// know nothing of.
+    pub search_path: OsString,
+    /// Helm, if charts may be rendered.
+    pub helm: Option<PathBuf>,
+}
+
 /// A tool that builds overlays.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Builder {
     program: PathBuf,
-    verb: &'static str,
+    arguments: &'static [&'static str],
+    external: External,
 }
 
+const KUBECTL_VERB: &str = "kustomize";
+
+/// The tools in the order in which they are looked for, and how they are told to run functions, for which they are called.
+/// Only kustomize runs those that are programs; kubectl has no such option.
+const KNOWN: [(&str, &[&str]); 2] = [
+    ("kustomize", &["build", "--enable-alpha-plugins", "--enable-exec"]),
+    ("kubectl", &[KUBECTL_VERB, "--enable-alpha-plugins"]),
+];
+
 impl Builder {
-    /// The tool on the path, kustomize before kubectl.
-    pub fn find() -> Option<Self> {
-        let known = [("kustomize", "build"), ("kubectl", "kustomize")];
-        known.into_iter().find_map(|(name, verb)| {
-            let program = find_program(name)?;
-            Some(Self { program, verb })
+    /// The tool that is installed.
+    pub fn find(external: &External) -> Option<Self> {
+        KNOWN.into_iter().find_map(|(name, arguments)| {
+            Some(Self {
+                program: find_program_on(&external.search_path, name)?,
+                arguments,
+                external: external.clone(),
+            })
         })
     }
 
-    /// Builds an overlay and returns what it prints.
+    /// Builds an overlay and returns what it prints. Blocks.
     ///
     /// # Errors
     /// Why it can't be built, in the tool's words.
-    pub async fn build(&self, overlay: &Path) -> Result<Vec<u8>, String> {
+    pub fn build(&self, overlay: &Path) -> Result<Vec<u8>, String> {
         let mut command = Command::new(&self.program);
         command
-            .arg(self.verb)
+            .args(self.arguments)
             .arg(overlay)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = match tokio::time::timeout(BUILD_LIMIT, command.output()).await {
-            Ok(output) => output.map_err(|error| format!("{}: {error}", self.program.display()))?,
-            Err(_) => {
-                return Err(format!(
-                    "{} took longer than {} s",
-                    self.program.display(),
-                    BUILD_LIMIT.as_secs()
-                ));
-            }
-        };
+            .env("PATH", &self.external.search_path);
+        if let Some(helm) = &self.external.helm {
+            command.arg("--enable-helm").arg("--helm-command").arg(helm);
+        }
+        let program = self.program.display();
+        let output = run_bounded(&mut command, BUILD_LIMIT).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => format!("{program} {error}"),
+            _ => format!("{program}: {error}"),
+        })?;
         if output.status.success() {
             return Ok(output.stdout);
         }
@@ -72,6 +93,14 @@ impl Builder {
         } else {
             words.to_owned()
         })
+    }
+
+    /// What the tool does not do and does not say.
+    pub fn caveat(&self) -> Option<&'static str> {
+        (self.arguments.first() == Some(&KUBECTL_VERB)).then_some(
+            "built by kubectl, which passes over functions that are programs without a word; an installed `kustomize` \
+             runs them",
+        )
     }
 }
 
@@ -106,7 +135,10 @@ pub fn follow_references(tree: &mut Tree) {
 }
 
 fn references_of(directory: &Path) -> Vec<PathBuf> {
-    let Some(text) = FILE_NAMES.iter().find_map(|name| fs::read(directory.join(name)).ok()) else {
+    let Some(text) = FILE_NAMES
+        .iter()
+        .find_map(|name| read_regular(&directory.join(name)).ok())
+    else {
         return Vec::new();
     };
     let mut words = Vec::new();
@@ -148,8 +180,50 @@ fn normal(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::source::tree::walk;
+
+    /// An installed tool that prints how it was called.
+    fn install(directory: &Path, name: &str, script: &str) {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made executable");
+    }
+
+    #[test]
+    fn the_tool_on_the_callers_path_is_told_to_run_functions() {
+        let (root, overlay) = (tempfile::tempdir().expect("made"), Path::new("/overlay"));
+        let external = External {
+            search_path: format!("{}:/usr/bin:/bin", root.path().display()).into(),
+            helm: None,
+        };
+        let built = |external: &External| {
+            let builder = Builder::find(external).expect("installed");
+            let bytes = builder.build(overlay)?;
+            Ok::<_, String>(String::from_utf8(bytes).expect("text"))
+        };
+        install(root.path(), "kubectl", "echo \"$@\"");
+        let by_kubectl = "kustomize --enable-alpha-plugins /overlay\n";
+        assert_eq!(built(&external).as_deref(), Ok(by_kubectl));
+        assert!(Builder::find(&external).expect("installed").caveat().is_some());
+        install(root.path(), "kustomize", "echo \"$@\"; echo \"${PATH%%:*}\"");
+        let search_path = root.path().display();
+        let by_kustomize = format!("build --enable-alpha-plugins --enable-exec /overlay\n{search_path}\n");
+        assert_eq!(built(&external), Ok(by_kustomize));
+        let with_helm = External {
+            helm: Some("/x/helm".into()),
+            ..external.clone()
+        };
+        let said = built(&with_helm).expect("built");
+        assert!(
+            said.contains("/overlay --enable-helm --helm-command /x/helm\n"),
+            "{said}"
+        );
+        install(root.path(), "kustomize", "echo 'Error: no such function' >&2; exit 1");
+        assert_eq!(built(&external), Err("no such function".to_owned()));
+    }
 
     #[test]
     fn an_overlay_depends_on_all_that_it_refers_to() {

@@ -4,7 +4,6 @@
 //! run where that is allowed. The time is an argument.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 
 use super::built::{self, BuiltOverlay, Memory, Overlays};
 use super::overlay::{Builder, NO_BUILDER, follow_references};
@@ -21,6 +19,7 @@ use super::tree::{Dependencies, Directories, Seen, Stamp, Tree, depend_on, neare
 use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
 use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
 use crate::model::Key;
+use crate::os::open_regular;
 
 /// Time stamps of files advance in steps of up to a jiffy (10 ms at HZ=100): a file that was written again within its
 /// step looks unchanged. Files younger than twice that are read again.
@@ -86,7 +85,7 @@ impl Reader {
         }
     }
 
-    /// Looks at everything and reads what changed. Needs a runtime around it for overlays that are handed over.
+    /// Looks at everything and reads what changed.
     pub fn read(&mut self, now: Timestamp) -> Reading {
         let mut tree = match walk(&self.root) {
             Ok(tree) => tree,
@@ -103,8 +102,8 @@ impl Reader {
             }
         }
         is_young |= match self.overlays.external {
-            true => self.hand_over(&tree, now),
-            false => self.build_overlays(&mut tree, now),
+            Some(_) => self.hand_over(&tree, now),
+            None => self.build_overlays(&mut tree, now),
         };
         self.miss(&tree, now);
         self.settle(now);
@@ -148,7 +147,7 @@ impl Reader {
 
     /// Adds to each overlay what it depends on: what its last build looked at, or what can be guessed of an external one.
     fn depend(&self, tree: &mut Tree) {
-        if self.overlays.external {
+        if self.overlays.external.is_some() {
             return follow_references(tree);
         }
         for overlay in tree.overlays.keys().cloned().collect::<Vec<_>>() {
@@ -202,7 +201,7 @@ impl Reader {
     /// Has an installed program build the overlays whose files changed.
     fn hand_over(&mut self, tree: &Tree, now: Timestamp) -> bool {
         let mut is_young = false;
-        let builder = Builder::find();
+        let builder = self.overlays.external.as_ref().and_then(Builder::find);
         for (path, files) in &tree.overlays {
             let seen = hash_of(&(files, &builder));
             if self.parts.get(path).is_some_and(|part| part.seen == Some(seen)) {
@@ -210,11 +209,17 @@ impl Reader {
             }
             let built = match &builder {
                 None => Err(NO_BUILDER.to_owned()),
-                Some(builder) => Handle::current().block_on(builder.build(path)),
+                Some(builder) => builder.build(path),
             };
             let shown = PathBuf::from(format!("{} (built)", path.display()));
             let content = built.as_ref().ok().map(hash_of);
-            let found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
+            let mut found = built.map(|bytes| admit_file_in(&shown, &bytes, &self.namespace));
+            if let (Ok(found), Some(caveat)) = (&mut found, builder.as_ref().and_then(Builder::caveat)) {
+                found.problems.push(Problem {
+                    severity: Severity::Warning,
+                    ..problem_of(path, caveat)
+                });
+            }
             // A file that was written while the tool ran may or may not be in what it built.
             let is_racy = files.values().filter_map(Seen::stamp).any(|stamp| is_racy(stamp, now));
             self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
@@ -225,7 +230,7 @@ impl Reader {
     }
 
     fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
-        let read = read_bytes(path);
+        let read = read_regular(path);
         let content = read.as_ref().ok().map(hash_of);
         let is_known = self
             .parts
@@ -417,10 +422,14 @@ pub fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+/// The bytes of a regular file, and one more than is taken of one that is too large, so that the gate says so.
+///
+/// # Errors
+/// If it can't be read, or is something else.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte more than is taken, so that the gate says that the file is too large.
-    File::open(path)?
+    open_regular(path)?
+        .0
         .take(MAX_FILE_BYTES as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)

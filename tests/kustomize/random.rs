@@ -236,6 +236,7 @@ pub fn overlay() -> impl Strategy<Value = Case> {
                     file("over/own.yaml", own.join("---\n")),
                 ],
                 recorded: None,
+                ours: None,
             }
         },
     )

@@ -48,7 +48,7 @@ pub struct WatchArgs {
     /// Remove all of it on exit
     #[arg(long)]
     rm: bool,
-    /// Have an installed kustomize or kubectl build overlays, for functions and programs in them
+    /// Have an installed kustomize or kubectl build overlays and run the functions and programs that they name
     #[arg(long)]
     external: bool,
     /// First build the images that are directories with a Containerfile beside the manifests
@@ -133,7 +133,7 @@ fn is_input(args: &WatchArgs) -> bool {
 async fn build(node: &Node, args: &WatchArgs, context: &Context) -> Result {
     let mut manifests = Vec::new();
     for path in &args.paths {
-        manifests.extend(Files::of_path(path).read(context.namespace())?);
+        manifests.extend(Files::of_path(path, args.external).read(context.namespace())?);
     }
     build_beside(node, &manifests).await
 }
@@ -155,6 +155,7 @@ fn request(args: &WatchArgs, context: &Context) -> Result<SourceRequest> {
     let mut request = SourceRequest {
         namespace: context.namespace.clone(),
         external: args.external,
+        search_path: args.external.then(|| std::env::var("PATH").ok()).flatten(),
         ephemeral: args.rm,
         owner_pid: args.rm.then(std::process::id),
         ..SourceRequest::default()

@@ -56,6 +56,7 @@ pub fn visit_path<F>(graph: &mut Graph, root: Id, spec: &FieldSpec, create: Opti
 where
     F: FnMut(&mut Graph, Id) -> Result<()>,
 {
+    graph.check_room().at(graph.pos(root))?;
     let mut walk = Walk {
         create,
         may_create: spec.create && create.is_some(),

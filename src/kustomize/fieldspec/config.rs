@@ -222,9 +222,9 @@ impl Decode for BackReferences {
         let mut references = Self::default();
         for (name, value) in at.record(&["group", "version", "kind", "fieldSpecs"])? {
             match name {
-                "group" => references.target.group = value.text()?,
-                "version" => references.target.version = value.text()?,
-                "kind" => references.target.kind = value.text()?,
+                "group" => references.target.group = value.strictly().text()?,
+                "version" => references.target.version = value.strictly().text()?,
+                "kind" => references.target.kind = value.strictly().text()?,
                 _ => references.referrers = value.list()?,
             }
         }

@@ -8,8 +8,8 @@ mod tables;
 pub use self::apply::{Create, visit, visit_path};
 pub use self::config::{BackReferences, TransformerConfig};
 use super::decode::{At, Decode};
-use super::error::{Error, Result};
-use super::graph::split_escaped;
+use super::error::{Context, Error, Result};
+use super::graph::{check_path, split_escaped};
 use super::resid::Gvk;
 
 /// A field of some kinds.
@@ -47,19 +47,45 @@ impl FieldSpec {
     }
 }
 
-impl Decode for FieldSpec {
-    fn decode(at: At<'_>) -> Result<Self> {
+impl FieldSpec {
+    /// Decodes a spec. Its kinds are strings even where other numbers are accepted as such, unless all of it `coerces`.
+    fn read(at: At<'_>, coerces: bool) -> Result<Self> {
         let (mut gvk, mut path, mut create) = (Gvk::default(), String::new(), false);
         for (name, value) in at.record(&["group", "version", "kind", "path", "create"])? {
+            let of_type = if coerces { value } else { value.strictly() };
             match name {
-                "group" => gvk.group = value.text()?,
-                "version" => gvk.version = value.text()?,
-                "kind" => gvk.kind = value.text()?,
-                "path" => path = value.text()?,
+                "group" => gvk.group = of_type.text()?,
+                "version" => gvk.version = of_type.text()?,
+                "kind" => gvk.kind = of_type.text()?,
+                "path" => {
+                    path = value.text()?;
+                    check_path(&split_escaped(&path, '/')).at(value.pos())?;
+                }
                 _ => create = value.boolean()?,
             }
         }
         Ok(Self::new(gvk, &path, create))
+    }
+
+    /// The specs of a transformer of names, whose kinds may be numbers, too.
+    ///
+    /// # Errors
+    /// If it is no list of specs.
+    pub fn list_of_names(at: At<'_>) -> Result<Vec<Self>> {
+        let read = |item: At<'_>| {
+            if item.is_null() {
+                Ok(Self::default())
+            } else {
+                Self::read(item, true)
+            }
+        };
+        at.items()?.into_iter().map(read).collect()
+    }
+}
+
+impl Decode for FieldSpec {
+    fn decode(at: At<'_>) -> Result<Self> {
+        Self::read(at, false)
     }
 }
 

@@ -179,7 +179,9 @@ pub fn merge_data(graph: &mut Graph, root: Id, below: Id, field: &str) -> Result
     for from in [below, root] {
         let Some(map) = graph.find(from, field)? else { continue };
         graph.expect_kind(map, Kind::Mapping)?;
-        for (key, value) in graph.fields(map) {
+        // Of a key that stands there twice the first one counts: it is inserted last.
+        let fields: Vec<_> = graph.fields(map).collect();
+        for (key, value) in fields.into_iter().rev() {
             let text = graph.value_text(value).to_owned();
             all.insert(graph.value_text(key).to_owned(), (text, graph.pos(value)));
         }

@@ -1,7 +1,7 @@
 //! Setting and clearing fields as the reference does, styles and all.
 
 use super::{Cell, Graph, Id};
-use crate::kustomize::error::{Error, Result};
+use crate::kustomize::error::{Context, Error, Result};
 use crate::kustomize::yaml::{Dialect, Form, Kind, Scalar, Style, Tag, resolve};
 
 /// What may be said about how a field is set.
@@ -79,8 +79,9 @@ impl Graph {
     /// Setting null removes the field.
     ///
     /// # Errors
-    /// If the node is neither a mapping nor null.
+    /// If the node is neither a mapping nor null, or the build becomes too large.
     pub fn set_field(&mut self, map: Id, name: &str, value: Option<Id>, put: Put) -> Result<()> {
+        self.check_room().at(self.pos(map))?;
         if let Some(value) = value {
             self.guard(value);
         }

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Cell, Graph, Id};
-use crate::kustomize::error::{Error, Result};
+use crate::kustomize::error::{Context, Error, Result};
 use crate::kustomize::yaml::{self, Data, Entry, FileId, Kind, Node, Pos};
-
-/// How many nodes one build may have. A real overlay of 500 resources has 50,000.
-const MAX_NODES: usize = 4_000_000;
 
 impl Graph {
     /// Adds a document's value, in which aliases are expanded.
@@ -17,9 +14,7 @@ impl Graph {
     /// # Errors
     /// If the build becomes too large.
     pub fn import(&mut self, node: Node) -> Result<Id> {
-        if self.count() > MAX_NODES {
-            return Err(Error::limit(format!("more than {MAX_NODES} YAML nodes in one build")).at(node.pos));
-        }
+        self.check_room().at(node.pos)?;
         let comments = node.comments().cloned().map(Box::new);
         let mut cell = Cell {
             tag: node.tag,

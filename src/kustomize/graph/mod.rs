@@ -12,6 +12,7 @@ mod import;
 mod meta;
 mod path;
 mod query;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub use self::edit::Put;
 pub use self::elements::ElementKeys;
 pub use self::path::{smart_split, split_escaped};
+pub use self::room::{MAX_DEPTH, MAX_PATH, check_path};
+use super::error::Result;
 use super::resid::Gvk;
 use super::yaml::{Comments, FileId, Kind, Pos, Style, Tag};
 
@@ -78,6 +81,8 @@ impl Cell {
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     cells: Vec<Cell>,
+    /// How many bytes of text were made for them.
+    bytes: usize,
     /// Whether types have namespaces, where a schema of the user's tells of it.
     scopes: HashMap<(String, String), bool>,
 }
@@ -139,16 +144,21 @@ impl Graph {
     }
 
     /// Adds nodes, read from a file that has this number here. Returns their roots.
-    pub fn insert(&mut self, fragment: &Fragment, file: FileId) -> Vec<Id> {
+    ///
+    /// # Errors
+    /// If the build becomes too large.
+    pub fn insert(&mut self, fragment: &Fragment, file: FileId) -> Result<Vec<Id>> {
+        self.check_room()?;
         let offset = u32::try_from(self.cells.len()).expect("limits keep graphs far below 2^32 nodes");
         self.cells.reserve(fragment.cells.len());
         for cell in &fragment.cells {
             let mut cell = cell.clone();
             cell.content.iter_mut().for_each(|child| child.0 += offset);
             cell.pos.file = file;
+            self.bytes += cell.text.len();
             self.cells.push(cell);
         }
-        fragment.roots.iter().map(|root| Id(root.0 + offset)).collect()
+        Ok(fragment.roots.iter().map(|root| Id(root.0 + offset)).collect())
     }
 
     /// An empty graph.
@@ -175,6 +185,7 @@ impl Graph {
     /// Makes a node.
     pub fn add(&mut self, cell: Cell) -> Id {
         let id = u32::try_from(self.cells.len()).expect("limits keep graphs far below 2^32 nodes");
+        self.bytes += cell.text.len();
         self.cells.push(cell);
         Id(id)
     }
@@ -255,12 +266,16 @@ impl Graph {
     }
 
     /// A deep copy, in which nothing is shared.
-    pub fn copy(&mut self, id: Id) -> Id {
+    ///
+    /// # Errors
+    /// If the build becomes too large.
+    pub fn copy(&mut self, id: Id) -> Result<Id> {
+        self.check_room()?;
         let mut cell = self.cell(id).clone();
         for child in &mut cell.content {
-            *child = self.copy(*child);
+            *child = self.copy(*child)?;
         }
-        self.add(cell)
+        Ok(self.add(cell))
     }
 
     /// Overwrites a node with another one's fields: `*to = *from`. Their content is shared afterwards.

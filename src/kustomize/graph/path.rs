@@ -1,6 +1,6 @@
 //! Paths through a graph: splitting their texts and walking them, creating what is missing where asked.
 
-use super::{Cell, Graph, Id};
+use super::{Cell, Graph, Id, check_path};
 use crate::kustomize::error::{Error, Result};
 use crate::kustomize::yaml::{Kind, Tag};
 
@@ -89,8 +89,9 @@ impl Graph {
     /// The node at the end of a path, which is created with everything on the way if it is missing.
     ///
     /// # Errors
-    /// If something on the way has another kind than the path needs.
+    /// If something on the way has another kind than the path needs, or the path is longer than any real one.
     pub fn lookup_create<S: AsRef<str>>(&mut self, root: Id, path: &[S], kind: Kind) -> Result<Option<Id>> {
+        check_path(path)?;
         self.walk(root, path, Some(kind))
     }
 

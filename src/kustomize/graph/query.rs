@@ -1,7 +1,7 @@
 //! Paths that may lead to many places at once: `containers.*.env.[name=A.*].value`, as replacements use them.
 
 use super::path::{index_of, is_list_index, kind_before, split_selector};
-use super::{Cell, Graph, Id, Put};
+use super::{Cell, Graph, Id, Put, check_path};
 use crate::kustomize::error::{Error, Result};
 use crate::kustomize::gopattern::Pattern;
 use crate::kustomize::yaml::{Kind, Tag};
@@ -14,8 +14,14 @@ impl Graph {
     /// All nodes that a path leads to. With `create`, what is missing on the way is made, of this kind at the end.
     ///
     /// # Errors
-    /// If something on the way has another kind than the path needs, an index is out of range, or a pattern is none.
+    /// If something on the way has another kind than the path needs, an index is out of range, or a pattern is none; if
+    /// the path is longer than any real one.
     pub fn query<S: AsRef<str>>(&mut self, root: Id, path: &[S], create: Option<Kind>) -> Result<Matches> {
+        check_path(path)?;
+        self.query_rest(root, path, create)
+    }
+
+    fn query_rest<S: AsRef<str>>(&mut self, root: Id, path: &[S], create: Option<Kind>) -> Result<Matches> {
         let Some(part) = path.first().map(AsRef::as_ref) else {
             return Ok(Some(vec![root]));
         };
@@ -35,7 +41,7 @@ impl Graph {
         self.expect_kind(root, Kind::Sequence)?;
         let mut found = None;
         for item in self.content(root).to_vec() {
-            if let Some(more) = self.query(item, &path[1..], create)? {
+            if let Some(more) = self.query_rest(item, &path[1..], create)? {
                 found.get_or_insert_with(Vec::new).extend(more);
             }
         }
@@ -57,7 +63,7 @@ impl Graph {
         if self.is_scalar(field) && path.len() > 1 {
             return self.query_in_text(field, &path[1..], create);
         }
-        self.query(field, &path[1..], create)
+        self.query_rest(field, &path[1..], create)
     }
 
     /// A path that goes on below a scalar is looked for in the document that the scalar's text is. What is found is in
@@ -66,7 +72,7 @@ impl Graph {
         let text = self.cell(field).text.clone();
         let inner = self.parse_inner(&text)?;
         match inner {
-            Some(inner) => self.query(inner, path, create),
+            Some(inner) => self.query_rest(inner, path, create),
             None => Err(Error::object("no document in the text of a field").at(self.pos(field))),
         }
     }
@@ -89,7 +95,7 @@ impl Graph {
             let why = format!("index {index} specified but only {} elements found", items.len());
             return Err(Error::object(why).at(self.pos(root)));
         };
-        self.query(item, &path[1..], create)
+        self.query_rest(item, &path[1..], create)
     }
 
     fn query_items<S: AsRef<str>>(&mut self, root: Id, path: &[S], create: Option<Kind>) -> Result<Matches> {
@@ -147,7 +153,7 @@ impl Graph {
             }
             let more = match name {
                 "" => Some(vec![item]),
-                _ => self.query(item, rest, create)?,
+                _ => self.query_rest(item, rest, create)?,
             };
             if let Some(more) = more {
                 found.get_or_insert_with(Vec::new).extend(more);

@@ -135,7 +135,8 @@ impl GeneratorSpec {
         let (mut name, mut namespace) = (String::new(), String::new());
         let [a, b, c, d, e, f, g, h, i] = SPEC_FIELDS;
         let (fields, _) = at.open_record(&[a, b, c, d, e, f, g, h, i, "metadata"])?;
-        for (field, value) in fields {
+        // `env` is moved to `envs` in kustomizations only.
+        for (field, value) in fields.into_iter().filter(|(field, _)| *field != "env") {
             if spec.set(field, value)? || value.is_null() {
                 continue;
             }

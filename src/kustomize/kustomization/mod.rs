@@ -173,7 +173,7 @@ impl Kustomization {
                 read.places.insert(name, value.pos());
             }
             match name {
-                "bases" => bases = value.list()?,
+                "bases" => bases = entries(value)?,
                 "imageTags" => image_tags = value.list()?,
                 "helmChartInflationGenerator" => old_charts = value.list::<HelmChart>()?,
                 _ => read.set(name, value).within(|| "invalid Kustomization".to_owned())?,
@@ -212,7 +212,7 @@ impl Kustomization {
             "commonLabels" => self.common_labels = value.texts()?,
             "labels" => self.labels = value.list()?,
             "commonAnnotations" => self.common_annotations = value.texts()?,
-            "patchesStrategicMerge" => self.patches_strategic_merge = value.list()?,
+            "patchesStrategicMerge" => self.patches_strategic_merge = entries(value)?,
             "patchesJson6902" => self.patches_json6902 = value.list()?,
             "patches" => self.patches = value.list()?,
             "images" => self.images = value.list()?,
@@ -227,18 +227,18 @@ impl Kustomization {
 
     fn set_operand(&mut self, name: &str, value: At<'_>) -> Result<()> {
         match name {
-            "resources" => self.resources = value.list()?,
-            "components" => self.components = value.list()?,
-            "crds" => self.crds = value.list()?,
+            "resources" => self.resources = entries(value)?,
+            "components" => self.components = entries(value)?,
+            "crds" => self.crds = entries(value)?,
             "configMapGenerator" => self.config_map_generator = value.list()?,
             "secretGenerator" => self.secret_generator = value.list()?,
             "generatorOptions" => self.generator_options = value.optional()?,
             "helmGlobals" => self.helm_globals = value.or_default()?,
             "helmCharts" => self.helm_charts = value.list()?,
-            "configurations" => self.configurations = value.list()?,
-            "generators" => self.generators = value.list()?,
-            "transformers" => self.transformers = value.list()?,
-            "validators" => self.validators = value.list()?,
+            "configurations" => self.configurations = entries(value)?,
+            "generators" => self.generators = entries(value)?,
+            "transformers" => self.transformers = entries(value)?,
+            "validators" => self.validators = entries(value)?,
             "buildMetadata" => self.build_metadata = value.list()?,
             "metadata" if !value.is_null() => check_metadata(value)?,
             _ => {}
@@ -311,6 +311,11 @@ impl Kustomization {
     pub fn place(&self, name: &str) -> Pos {
         self.places.get(name).copied().unwrap_or_default()
     }
+}
+
+/// Texts and where they stand; null is an empty one.
+fn entries(at: At<'_>) -> Result<Vec<Entry>> {
+    at.items()?.into_iter().map(Entry::decode).collect()
 }
 
 fn required_version(kind: &str) -> &'static str {

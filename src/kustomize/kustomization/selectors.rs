@@ -21,7 +21,7 @@ pub struct Selector {
 const ID_FIELDS: [&str; 5] = ["group", "version", "kind", "name", "namespace"];
 
 fn set_id(id: &mut ResId, name: &str, value: At<'_>) -> Result<()> {
-    let text = value.text()?;
+    let text = value.strictly().text()?;
     match name {
         "group" => id.gvk.group = text,
         "version" => id.gvk.version = text,

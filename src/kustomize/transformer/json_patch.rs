@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::kustomize::error::{Error, Result};
+use crate::kustomize::graph::MAX_DEPTH;
 
 /// Operations in order.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,42 +41,100 @@ impl JsonPatch {
     /// # Errors
     /// If one of them does not apply; the value is then half changed.
     pub fn apply(&self, value: &mut Value) -> Result<()> {
-        self.0.iter().try_for_each(|operation| apply(operation, value))
+        let mut room = Room(MAX_COPIED);
+        self.0
+            .iter()
+            .try_for_each(|operation| apply(operation, value, &mut room))
     }
 }
 
-fn apply(operation: &Map<String, Value>, value: &mut Value) -> Result<()> {
+/// How much may be copied while one patch is applied to one object: what is larger than five times what the API takes of an
+/// object can't be applied anywhere, and a few dozen copies of a value into itself would outgrow any memory.
+const MAX_COPIED: usize = 16 << 20;
+
+/// What a value costs beside its text.
+const VALUE: usize = 16;
+
+/// What is left of what may be copied.
+struct Room(usize);
+
+impl Room {
+    /// Fails unless a value may be put at a path: there is room for it, and it does not nest too deep there.
+    fn take(&mut self, value: &Value, path: &str) -> Result<()> {
+        let depth = path.matches('/').count();
+        let left = MAX_DEPTH
+            .checked_sub(depth)
+            .ok_or_else(|| Error::limit(format!("a path of {depth} fields exceeds the limit of {MAX_DEPTH}")))?;
+        self.0 = take_from(self.0, value, left)?;
+        Ok(())
+    }
+}
+
+/// What is left of a budget after a value was copied that may nest so deep.
+fn take_from(budget: usize, value: &Value, levels: usize) -> Result<usize> {
+    let levels_below = || {
+        let left = levels.checked_sub(1);
+        left.ok_or_else(|| Error::limit(format!("objects nest deeper than {MAX_DEPTH}")))
+    };
+    let own = |text: usize| {
+        let left = budget.checked_sub(VALUE + text);
+        left.ok_or_else(|| Error::limit(format!("a JSON patch copies more than {MAX_COPIED} bytes")))
+    };
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => own(0),
+        Value::String(text) => own(text.len()),
+        Value::Array(items) => {
+            let levels = levels_below()?;
+            items
+                .iter()
+                .try_fold(own(0)?, |budget, item| take_from(budget, item, levels))
+        }
+        Value::Object(fields) => {
+            let levels = levels_below()?;
+            fields.iter().try_fold(own(0)?, |budget, (name, value)| {
+                take_from(budget.saturating_sub(name.len()), value, levels)
+            })
+        }
+    }
+}
+
+fn apply(operation: &Map<String, Value>, value: &mut Value, room: &mut Room) -> Result<()> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
     let kind = text("op").unwrap_or("unknown");
     let path =
         || text("path").ok_or_else(|| Error::object(format!("{kind} operation failed to decode path: missing value")));
     let from =
         || text("from").ok_or_else(|| Error::object(format!("{kind} operation failed to decode from: missing value")));
-    let new = || operation.get("value").cloned().unwrap_or(Value::Null);
+    let given = operation.get("value").unwrap_or(&Value::Null);
+    let mut new = |path: &str| {
+        room.take(given, path).map(|()| given.clone())
+    };
     match kind {
-        "add" => place(value, path()?, kind)?.add(new()),
+        "add" => place(value, path()?, kind)?.add(new(path()?)?),
         "remove" => place(value, path()?, kind)?.remove().map(|_| ()),
         "replace" if path()?.is_empty() => {
-            *value = new();
+            *value = new("")?;
             Ok(())
         }
-        "replace" => place(value, path()?, kind)?.set(new()),
+        "replace" => place(value, path()?, kind)?.set(new(path()?)?),
         "move" => {
             let moved = place(value, from()?, kind)?.remove()?;
+            room.take(&moved, path()?)?;
             place(value, path()?, kind)?.add(moved)
         }
         "copy" => {
-            let copied = place(value, from()?, kind)?.get()?.cloned().unwrap_or(Value::Null);
+            let copied = match place(value, from()?, kind)?.get()? {
+                Some(copied) => {
+                    room.take(copied, path()?)?;
+                    copied.clone()
+                }
+                None => Value::Null,
+            };
             place(value, path()?, kind)?.add(copied)
         }
         "test" => {
-            let found = place(value, path()?, kind)?
-                .get()
-                .ok()
-                .flatten()
-                .cloned()
-                .unwrap_or(Value::Null);
-            match found == new() {
+            let found = place(value, path()?, kind)?.get().ok().flatten();
+            match found.as_deref().unwrap_or(&Value::Null) == given {
                 true => Ok(()),
                 false => Err(Error::object(format!("testing value {} failed: test failed", path()?))),
             }

@@ -295,7 +295,7 @@ impl PatchTransformer {
             .within(|| format!("no resource matches strategic merge patch \"{id}\""));
         let at = found.at(world.graph.pos(patch)).at(self.pos)?;
         let root = map.list()[at].root.expect("hollow objects are not found by their ids");
-        let copy = world.graph.copy(patch);
+        let copy = world.graph.copy(patch).at(self.pos)?;
         let is_left = merge_one(world, root, copy)?;
         let resource = &mut map.list_mut()[at];
         resource.root = resource.root.filter(|_| is_left);
@@ -349,7 +349,7 @@ fn merge_into(world: &mut World<'_>, map: &mut ResMap, selected: &[usize], patch
 
 /// A copy of a patch for one object: of its apiVersion, and with labels and annotations that are all strings.
 fn adapted(graph: &mut Graph, patch: Id, object: Id) -> Result<Id> {
-    let copy = graph.copy(patch);
+    let copy = graph.copy(patch)?;
     for field in ["labels", "annotations"] {
         let texts = graph.meta_texts(patch, field);
         graph.set_meta_texts(copy, field, &texts)?;

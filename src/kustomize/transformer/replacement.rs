@@ -147,8 +147,9 @@ fn part_of(graph: &mut Graph, node: Id, options: &FieldOptions) -> Result<Id> {
         let why = format!("options.index {} is out of bounds for value {text}", options.index);
         return Err(Error::object(why).at(graph.pos(node)));
     };
-    let copy = graph.copy(node);
-    graph.cell_mut(copy).text = part.into();
+    let part = part.to_owned();
+    let copy = graph.copy(node)?;
+    graph.set_text(copy, part);
     Ok(copy)
 }
 
@@ -197,25 +198,30 @@ fn copy_to(graph: &mut Graph, root: Id, value: Id, target: &ReplacementTarget) -
         for at in found {
             set(graph, at, value, &target.options)?;
         }
+        if create.is_some() || !graph.is_scalar(value) {
+            graph.check_depth(root)?;
+        }
     }
     Ok(())
 }
 
 fn set(graph: &mut Graph, at: Id, value: Id, options: &FieldOptions) -> Result<()> {
-    let value = graph.copy(value);
+    let value = graph.copy(value)?;
     if !options.delimiter.is_empty() {
         if !graph.is_scalar(at) {
             return Err(Error::object("delimiter option can only be used with scalar nodes").at(graph.pos(at)));
         }
         let own = graph.value_text(value).to_owned();
         let text = graph.text(at).to_owned();
+        graph.check_room_for(text.len() + own.len() + options.delimiter.len())?;
         let mut parts: Vec<&str> = text.split(options.delimiter.as_str()).collect();
         match usize::try_from(options.index) {
             Err(_) => parts.insert(0, &own),
             Ok(index) if index >= parts.len() => parts.push(&own),
             Ok(index) => parts[index] = &own,
         }
-        graph.cell_mut(value).text = parts.join(&options.delimiter).into();
+        let joined = parts.join(&options.delimiter);
+        graph.set_text(value, joined);
     }
     put(graph, at, value);
     Ok(())
@@ -225,10 +231,9 @@ fn set(graph: &mut Graph, at: Id, value: Id, options: &FieldOptions) -> Result<(
 fn put(graph: &mut Graph, at: Id, value: Id) {
     if graph.is_scalar(at) {
         let (text, pos) = (graph.cell(value).text.clone(), graph.pos(value));
-        let cell = graph.cell_mut(at);
-        cell.text = text;
+        graph.set_text(at, text);
         if pos.is_known() {
-            cell.pos = pos;
+            graph.cell_mut(at).pos = pos;
         }
     } else {
         graph.assign(at, value);
@@ -262,7 +267,8 @@ fn copy_into_text(graph: &mut Graph, root: Id, value: Id, parts: &[String], crea
         put(graph, at, value);
     }
     let written = write_text(graph, inner, comments, &text)?;
-    graph.cell_mut(node).text = written.into();
+    graph.check_room_for(written.len())?;
+    graph.set_text(node, written);
     Ok(())
 }
 

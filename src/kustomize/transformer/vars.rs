@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kustomize::error::{Error, Result};
+use crate::kustomize::error::{Context, Error, Result};
 use crate::kustomize::fieldspec::{FieldSpec, visit};
 use crate::kustomize::graph::{Graph, Id, smart_split};
 use crate::kustomize::kustomization::Var;
@@ -154,18 +154,30 @@ fn replace_scalar(
     if !graph.is_string(at) {
         return Ok(());
     }
-    let (text, tag) = match expand(graph.text(at), known, used) {
+    let text = graph.text(at);
+    graph.check_room_for(expanded_length(text, known)).at(graph.pos(at))?;
+    let (text, tag) = match expand(text, known, used) {
         Known::Text(text) => (text, Tag::Str),
         Known::Int(value) => (value.to_string(), Tag::Int),
         Known::Bool(value) => (value.to_string(), Tag::Bool),
         Known::Float(value) => (value.to_string(), Tag::Float),
         Known::Structure => return Ok(()),
     };
+    graph.set_text(at, text);
     let cell = graph.cell_mut(at);
-    cell.text = text.into();
     cell.tag = tag;
     cell.style = Style::default();
     Ok(())
+}
+
+/// At least about how long a text with its variables replaced is: numbers are as short as their names.
+fn expanded_length(text: &str, known: &BTreeMap<String, Known>) -> usize {
+    let uses = text.split("$(").skip(1).filter_map(|rest| rest.split_once(')'));
+    let lengths = uses.map(|(name, _)| match known.get(name) {
+        Some(Known::Text(value)) => value.len(),
+        Some(Known::Int(_) | Known::Float(_) | Known::Bool(_) | Known::Structure) | None => 0,
+    });
+    lengths.fold(text.len(), usize::saturating_add)
 }
 
 /// A text with its variables replaced. A text that is one variable and nothing else gets the value's own type.

@@ -35,6 +35,7 @@ pub use gojson::{Html, go_json, go_json_pretty};
 pub use json::{document_to_json, from_json, to_json};
 pub use legacy::{is_legacy_non_string, legacy_to_json};
 pub use node::{Comments, Data, Document, Entry, FileId, Form, Kind, Node, Pos, Style, Tag};
+pub use number::{as_legacy_key as float_as_legacy_key, in_yaml as float_in_yaml};
 pub use print::{print_document, print_node, print_value};
 pub use reader::{decode, parse_document, parse_documents};
 pub use resolve::{Dialect, Scalar, resolve};

@@ -1,6 +1,8 @@
 //! Label selectors, from both of their forms: `metav1.LabelSelector` in objects and text on command lines and in queries
 //! (`k8s.io/apimachinery/pkg/labels`).
 
+mod parse;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -16,6 +18,10 @@ pub enum Requirement {
     Exists(String),
     /// The label is not there.
     Absent(String),
+    /// The label is there and a larger number.
+    Greater(String, i64),
+    /// The label is there and a smaller number.
+    Less(String, i64),
 }
 
 /// Conditions that must all hold; none at all matches everything.
@@ -24,7 +30,7 @@ pub struct LabelSelector(Vec<Requirement>);
 
 /// A selector that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
+#[error("{0}")]
 pub struct SelectorError(String);
 
 impl LabelSelector {
@@ -60,16 +66,12 @@ impl LabelSelector {
         Self(labels.iter().map(equal).collect())
     }
 
-    /// The text form: `app=web,tier in (a, b),!old,new,env!=prod`.
+    /// The text form: `app=web,tier in (a, b),!old,new,env!=prod,size>3`.
     ///
     /// # Errors
     /// On text that is not a selector.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        split_outside_parentheses(text)
-            .into_iter()
-            .map(parse_requirement)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        parse::parse(text).map(Self).map_err(SelectorError)
     }
 
     /// Whether the labels fulfil every condition.
@@ -85,11 +87,14 @@ impl LabelSelector {
 
 impl Requirement {
     fn matches(&self, labels: &BTreeMap<&str, &str>) -> bool {
+        let number = |label: &String| labels.get(label.as_str())?.parse::<i64>().ok();
         match self {
             Self::In(label, values) => labels.get(label.as_str()).is_some_and(|v| values.contains(*v)),
             Self::NotIn(label, values) => labels.get(label.as_str()).is_none_or(|v| !values.contains(*v)),
             Self::Exists(label) => labels.contains_key(label.as_str()),
             Self::Absent(label) => !labels.contains_key(label.as_str()),
+            Self::Greater(label, than) => number(label).is_some_and(|number| number > *than),
+            Self::Less(label, than) => number(label).is_some_and(|number| number < *than),
         }
     }
 
@@ -109,70 +114,10 @@ impl Requirement {
             "Exists" => Ok(Self::Exists(text("key"))),
             "DoesNotExist" => Ok(Self::Absent(text("key"))),
             other => Err(SelectorError(format!(
-                "{other:?} is not a valid label selector operator"
+                "unable to parse requirement: {other:?} is not a valid label selector operator"
             ))),
         }
     }
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let mut depth = 0_usize;
-    let pieces = text.split(|c| {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ',' && depth == 0
-    });
-    pieces.map(str::trim).filter(|piece| !piece.is_empty()).collect()
-}
-
-fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
-    if let Some(label) = text.strip_prefix('!') {
-        return Ok(Requirement::Absent(label_key(label)?));
-    }
-    for operator in ["!=", "==", "="] {
-        if let Some((label, value)) = text.split_once(operator) {
-            let values = BTreeSet::from([label_value(value)?]);
-            let label = label_key(label)?;
-            return Ok(if operator == "!=" {
-                Requirement::NotIn(label, values)
-            } else {
-                Requirement::In(label, values)
-            });
-        }
-    }
-    let Some((head, list)) = text.split_once('(') else {
-        return Ok(Requirement::Exists(label_key(text)?));
-    };
-    let list = list
-        .strip_suffix(')')
-        .ok_or_else(|| SelectorError(format!("missing ')' in {text:?}")))?;
-    let values = list.split(',').map(label_value).collect::<Result<_, _>>()?;
-    match head.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [label, "in"] => Ok(Requirement::In(label_key(label)?, values)),
-        [label, "notin"] => Ok(Requirement::NotIn(label_key(label)?, values)),
-        _ => Err(SelectorError(format!("{text:?}: expected `in` or `notin`"))),
-    }
-}
-
-fn label_value(text: &str) -> Result<String, SelectorError> {
-    let value = text.trim();
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if value.len() > 63 || !value.chars().all(fits) {
-        return Err(SelectorError(format!("{value:?} is not a label value")));
-    }
-    Ok(value.to_owned())
-}
-
-fn label_key(text: &str) -> Result<String, SelectorError> {
-    let key = text.trim();
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if key.is_empty() || !key.chars().all(fits) {
-        return Err(SelectorError(format!("{key:?} is not a label key")));
-    }
-    Ok(key.to_owned())
 }
 
 #[cfg(test)]
@@ -181,41 +126,82 @@ mod tests {
 
     #[test]
     fn text_selectors_select_as_kubectl_does() {
-        let labels = BTreeMap::from([("app", "web"), ("tier", "front")]);
-        let cases = [
+        let labels = BTreeMap::from([
+            ("app", "web"),
+            ("tier", "front"),
+            ("n", "7"),
+            ("empty", ""),
+            ("in", "x"),
+        ]);
+        for (text, expected) in [
             ("app=web", true),
             ("app==web,tier=front", true),
             ("app!=web", false),
             ("other!=x", true),
             ("app in (web, api)", true),
+            ("app in (api,)", false),
+            ("empty in (api,)", true),
+            ("empty in ()", true),
+            ("empty in (,)", true),
             ("app notin (web)", false),
             ("app", true),
             ("!app", false),
+            ("! old", true),
             ("!old,tier in (front)", true),
             ("", true),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(
-                LabelSelector::parse(text).expect(text).matches(&labels),
-                expected,
-                "{text}"
-            );
+            ("  ", true),
+            ("empty=", true),
+            ("empty=,app=web", true),
+            ("app=", false),
+            ("n>5", true),
+            ("n > 7", false),
+            ("n < 10 , n", true),
+            ("app>1", false),
+            ("other<1", false),
+            ("in=x", true),
+            ("in in (in, x)", true),
+            ("app=notin", false),
+            ("example.org/a!=b", true),
+        ] {
+            let selector = LabelSelector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(selector.matches(&labels), expected, "{text}");
         }
     }
 
     #[test]
-    fn broken_selectors_are_refused() {
-        for text in [
-            "app in web)",
-            "app within (a)",
-            "a b",
-            "=x",
-            "app in (a",
-            "a=b=c",
-            "a=b c",
-            "a in (b,c d)",
+    fn broken_selectors_are_refused_in_upstreams_words() {
+        let (long, key) = ("a".repeat(64), "is no label key");
+        for (text, reason) in [
+            ("app in web)", "found 'web' expected: '('"),
+            (
+                "app within (a)",
+                "found 'within', expected: in, notin, =, ==, !=, gt, lt",
+            ),
+            ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            ("=x", "found '=', expected: !, identifier, or 'end of string'"),
+            ("app in (a", "found '', expected: ',' or ')'"),
+            ("app in (a b)", "found 'b', expected: ',' or ')'"),
+            ("app in (=)", "found '=', expected: ',', ')' or identifier"),
+            ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+            ("a=b c", "found 'c', expected: ',' or 'end of string'"),
+            ("a=b,", "found '', expected: identifier after ','"),
+            (",a", "found ',', expected: !, identifier, or 'end of string'"),
+            ("!a=b", "found '=', expected: ',' or 'end of string'"),
+            ("a=(b)", "found '(', expected: identifier"),
+            ("n>x", "for 'Gt', 'Lt' operators, the value must be an integer"),
+            ("n>", "for 'Gt', 'Lt' operators, the value must be an integer"),
+            ("n=-a", "\"-a\" is no label value"),
+            ("n in (a, b/c)", "\"b/c\" is no label value"),
+            ("A_/b", key),
+            ("/b", key),
+            ("a/b/c", key),
+            ("-a", key),
+            ("é=b", key),
+            (&long, key),
+            (&format!("a={long}"), "is no label value"),
         ] {
-            assert!(LabelSelector::parse(text).is_err(), "{text}");
+            let error = LabelSelector::parse(text).expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
         }
     }
 }
