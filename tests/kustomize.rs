@@ -258,7 +258,8 @@ fn theirs(program: &Path, case: &Case) -> Outcome {
 
 /// Where and why an overlay is refused here, as it is recorded.
 fn refusal(outcome: &Outcome, place: Option<&String>) -> String {
-    format!("{}\n{}", place.map_or("no place", String::as_str), outcome.said)
+    let said = outcome.said.trim_end();
+    format!("{}\n{said}\n", place.map_or("no place", String::as_str))
 }
 
 /// What was said of deprecated fields before an overlay was refused, by us or by the reference.

@@ -1,7 +1,6 @@
 //! Datagrams: asking, and answering.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::output::line;
@@ -27,7 +26,6 @@ pub(super) fn ask(target: &str, text: &str, options: &[&str]) -> Outcome {
         .first()
         .ok_or_else(|| Failure::Failed(format!("{target} has no address")))?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))?;
-    hear_errors(&socket)?;
     socket.connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; LARGEST];
@@ -37,26 +35,6 @@ pub(super) fn ask(target: &str, text: &str, options: &[&str]) -> Outcome {
         line(&String::from_utf8_lossy(&buffer[..length]))?;
     }
     Ok(0)
-}
-
-/// Has the kernel tell of every error that is reported, as that there is no way, and not only of ports that refuse (ip(7), IP_RECVERR).
-fn hear_errors(socket: &UdpSocket) -> std::io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is short");
-    // SAFETY: the descriptor is open, and the option is read as the `int` that it is.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_RECVERR,
-            (&raw const on).cast(),
-            length,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
 }
 
 /// Answers every datagram with the pod's name and what it says, until it is told to end.

@@ -207,6 +207,9 @@ impl Home {
     pub fn start(&self, documents: impl ToString) {
         let applied = self.run_with(documents.to_string(), "apply -f -");
         assert_eq!(applied.code, 0, "{}", applied.stderr);
+        self.until("there are pods", || {
+            !self.get("pods")["items"].as_array().is_none_or(Vec::is_empty)
+        });
         self.must("wait --for=condition=Ready pod --all --timeout=60s");
     }
 

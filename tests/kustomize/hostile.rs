@@ -133,7 +133,12 @@ fn hostile() -> Vec<Hostile> {
     vars[1].1 = vars[1].1.replace("{a: b}", &format!("{{a: {}}}", "b".repeat(100_000)));
     vars.push(file("c.yaml", "varReference: [{path: metadata/annotations}]"));
     vec![
-        case("an alias that grows", with_data(&alias_bomb()), "excessive aliasing", "a.yaml:"),
+        case(
+            "an alias that grows",
+            with_data(&alias_bomb()),
+            "excessive aliasing",
+            "a.yaml:",
+        ),
         case(
             "a deep list",
             with_data(&format!("  a: {}1{}", "[".repeat(100_000), "]".repeat(100_000))),

@@ -255,7 +255,7 @@ fn without_doubles(flags: &str) -> String {
             result.push(flag);
         }
     }
-    for (at, flag) in off.chars().enumerate() {
+    for (at, flag) in off.char_indices() {
         if at == 0 {
             result.push('-');
         }

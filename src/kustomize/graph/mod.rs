@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use self::edit::Put;
 pub use self::elements::ElementKeys;
 pub use self::path::{smart_split, split_escaped};
-pub use self::room::{MAX_DEPTH, MAX_PATH, check_path};
+pub use self::room::{MAX_DEPTH, check_path};
 use super::error::Result;
 use super::resid::Gvk;
 use super::yaml::{Comments, FileId, Kind, Pos, Style, Tag};

@@ -15,7 +15,7 @@ const MAX_NODES: usize = 4_000_000;
 const MAX_BYTES: usize = 128 << 20;
 
 /// How many parts a path of fields may have. What has more leads deeper than any text that can be read.
-pub const MAX_PATH: usize = yaml::MAX_DEPTH;
+const MAX_PATH: usize = yaml::MAX_DEPTH;
 
 /// How deep objects may nest: as deep as what can be read, below a path as long as can be given. Walks through objects
 /// recurse, on threads with stacks of two megabytes.
@@ -70,7 +70,7 @@ impl Graph {
     pub fn check_depth(&self, root: Id) -> Result<()> {
         match self.is_within(root, MAX_DEPTH) {
             true => Ok(()),
-            false => Err(Error::limit(format!("objects nest deeper than {MAX_DEPTH}")).at(self.pos(root))),
+            false => Err(Error::limit(format!("objects nest deeper than {MAX_DEPTH}"))),
         }
     }
 

@@ -106,9 +106,7 @@ fn apply(operation: &Map<String, Value>, value: &mut Value, room: &mut Room) -> 
     let from =
         || text("from").ok_or_else(|| Error::object(format!("{kind} operation failed to decode from: missing value")));
     let given = operation.get("value").unwrap_or(&Value::Null);
-    let mut new = |path: &str| {
-        room.take(given, path).map(|()| given.clone())
-    };
+    let mut new = |path: &str| room.take(given, path).map(|()| given.clone());
     match kind {
         "add" => place(value, path()?, kind)?.add(new(path()?)?),
         "remove" => place(value, path()?, kind)?.remove().map(|_| ()),

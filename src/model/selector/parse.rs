@@ -102,7 +102,7 @@ impl<'a> Parser<'a> {
         };
         self.next();
         if !is_key(key) {
-            return Err(format!("{key:?} is no label key"));
+            return Err(format!("invalid label key {key:?}"));
         }
         let key = key.to_owned();
         if is_absent {
@@ -180,7 +180,7 @@ const MAX_DOMAIN: usize = 253;
 fn checked(value: &str) -> Result<String, String> {
     match value.is_empty() || is_name(value) {
         true => Ok(value.to_owned()),
-        false => Err(format!("{value:?} is no label value")),
+        false => Err(format!("invalid label value: {value:?}")),
     }
 }
 
