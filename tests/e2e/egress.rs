@@ -85,8 +85,7 @@ fn pods_follow_the_machine_to_another_network_and_another_node() {
     assert_eq!(host_ip(), OWN);
     until_outside_serves(&home);
     let machine = home.machine();
-    // In this order: with an address go those that were added to its network later, unless the kernel is told otherwise.
-    machine.ip("address del 203.0.113.2/24 dev wan");
+    machine.ip("address flush dev wan");
     machine.ip("address add 203.0.113.9/24 dev wan");
     machine.ip("route replace default via 203.0.113.1");
     home.until("the pod on the host's network has the host's new address", || {

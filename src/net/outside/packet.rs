@@ -111,7 +111,7 @@ pub(super) fn refused_datagram(source: SocketAddrV4, destination: SocketAddrV4, 
     quoted.extend(source.port().to_be_bytes());
     quoted.extend(destination.port().to_be_bytes());
     quoted.extend([0, 8, 0, 0]);
-    unreachable(*source.ip(), code(refusal), &quoted)
+    unreachable(*source.ip(), code_for_datagrams(refusal), &quoted)
 }
 
 /// The code of "destination unreachable" (RFC 792, RFC 1812).
@@ -121,6 +121,16 @@ fn code(refusal: Refusal) -> u8 {
         Refusal::Host => 1,
         Refusal::Refused => 3,
         Refusal::Prohibited => 13,
+    }
+}
+
+/// The same for who sends datagrams. To it the kernel passes on only what it takes to be for good (`icmp_err_convert`): so the
+/// network is unknown, and the host forbidden, which are the same errors to the program.
+fn code_for_datagrams(refusal: Refusal) -> u8 {
+    match refusal {
+        Refusal::Network => 6,
+        Refusal::Host => 10,
+        Refusal::Refused | Refusal::Prohibited => code(refusal),
     }
 }
 
@@ -246,6 +256,9 @@ mod tests {
     #[test]
     fn a_refused_datagram_is_named_by_its_ports() {
         let (pod, far) = (SocketAddrV4::new(POD, 5000), SocketAddrV4::new(FAR, 53));
+        let codes = [Refusal::Network, Refusal::Host, Refusal::Prohibited]
+            .map(|refusal| refused_datagram(pod, far, refusal)[21]);
+        assert_eq!(codes, [6, 10, 13]);
         let error = refused_datagram(pod, far, Refusal::Refused);
         assert_eq!((error[20], error[21]), (3, 3));
         assert_eq!(error[40..48], [POD.octets(), FAR.octets()].concat());
