@@ -88,7 +88,7 @@ impl Dialer {
             tcp_socket(address)?
         };
         let stream = connect_from(socket, address).await?;
-        super::port::tune(&stream);
+        crate::os::tune(&stream);
         Ok(stream)
     }
 

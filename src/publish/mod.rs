@@ -22,7 +22,6 @@ mod foreign;
 mod keeper;
 mod plan;
 mod port;
-mod relay;
 mod tcp;
 mod trouble;
 mod udp;

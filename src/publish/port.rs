@@ -3,10 +3,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, sockopt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::plan::Place;
 use crate::net::Protocol;
@@ -14,10 +13,6 @@ use crate::net::Protocol;
 /// How many clients may wait to be accepted. A node that starts again is flooded by those that tried meanwhile; the kernel cuts it to
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// A peer that was silent for so long is asked whether it is there,
-const SILENCE: Duration = Duration::from_secs(60);
-/// so often, every ten seconds: its host may have vanished, with nobody left to end the connection.
-const QUESTIONS: u32 = 6;
 
 /// A bound port.
 pub(super) enum Bound {
@@ -89,22 +84,11 @@ impl Door {
     }
 }
 
-/// What both sides of a connection are set to: small messages go at once, and peers that vanished are noticed.
-pub(super) fn tune(stream: &TcpStream) {
-    let set = || -> rustix::io::Result<()> {
-        sockopt::set_tcp_nodelay(stream, true)?;
-        sockopt::set_socket_keepalive(stream, true)?;
-        sockopt::set_tcp_keepidle(stream, SILENCE)?;
-        sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
-        sockopt::set_tcp_keepcnt(stream, QUESTIONS)
-    };
-    // A connection that is gone already says so when it is used.
-    let _ = set();
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use tokio::net::TcpStream;
 
     use super::*;
 

@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::dial::Dialer;
 use super::plan::Target;
-use super::port::{Door, tune};
-use super::relay::{abort, relay};
+use super::port::Door;
+use crate::os::{abort, relay, tune};
 
 /// What all ports share.
 #[derive(Clone)]
