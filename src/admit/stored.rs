@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
 use super::path::{FieldPath, Step};
-use super::strict::{Mismatch, Unknown, decode};
+use super::strict::{Mismatch, Unknown, decode, type_of};
 use super::suggest::nearest;
 use crate::schema::{Field, Message, Shape};
 
@@ -136,14 +136,7 @@ impl Walk {
     }
 
     fn mismatch(&self, value: &Value, wanted: &str) -> Mismatch {
-        let found = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
+        let found = type_of(value);
         Mismatch {
             path: Some(self.path.clone()),
             message: format!("cannot unmarshal {found} into a field of type {wanted}"),

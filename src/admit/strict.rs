@@ -74,16 +74,21 @@ struct Node<'a> {
     stringly: bool,
 }
 
+/// What JSON calls a value, in the words of Go's decoder.
+pub(super) fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 impl Node<'_> {
     fn mismatch(&self, wanted: &str) -> Mismatch {
-        let found = match self.value {
-            Value::Null => "null",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
+        let found = type_of(self.value);
         let hint = match self.value {
             Value::Bool(_) | Value::Number(_) if wanted == "string" => format!(" (quote it: \"{}\")", self.value),
             Value::String(text) if wanted != "string" && is_scalar_of(text, wanted) => {

@@ -85,10 +85,8 @@ impl Api {
             name: o.name,
             uid: o.uid,
         });
-        let (kept, objects) = objects.partition(|o: &ObjectRef| {
-            let kind = model::kind(&o.api_version, &o.kind);
-            kind.is_some_and(|kind| storage::holds_data(&Key::new(kind, &o.namespace, &o.name)))
-        });
+        let (kept, objects) =
+            objects.partition(|o: &ObjectRef| model::kind(&o.api_version, &o.kind).is_some_and(storage::holds_data));
         let answer = SourceRemoved {
             name: key.name.clone(),
             objects,

@@ -331,7 +331,7 @@ impl Keeper {
         let Some(live) = self.store.get(key).filter(|live| !live.is_deleting()) else {
             return;
         };
-        if storage::holds_data(key) {
+        if storage::holds_data(key.kind()) {
             return self.let_go(key);
         }
         match self.store.delete(live.key(), &DeleteOptions::default()) {
@@ -359,15 +359,7 @@ impl Keeper {
         let mut keys: Vec<_> = self.marked().into_iter().map(|object| object.key().clone()).collect();
         keys.sort_by_key(rank);
         keys.iter().for_each(|key| self.prune(key));
-        let release = |source: &mut Object| {
-            let finalizers = source
-                .metadata_mut()
-                .get_mut("finalizers")
-                .and_then(Value::as_array_mut);
-            finalizers
-                .into_iter()
-                .for_each(|list| list.retain(|f| f != PRUNE_FINALIZER));
-        };
+        let release = |source: &mut Object| source.remove_finalizer(PRUNE_FINALIZER);
         // It may be gone: then there is nothing to release.
         let _ = self.store.update(&self.key, release);
     }

@@ -15,7 +15,7 @@ use super::follow::{self, Doomed};
 use super::pods::{name_of, pod_kind};
 use super::{node, print};
 use crate::api::own::{ObjectRef, SourceRemoved, path};
-use crate::model::{Key, Kind, MANIFESTS_SOURCE, kind, storage};
+use crate::model::{Kind, MANIFESTS_SOURCE, kind, storage};
 
 /// Stop watching paths and remove what they made.
 #[derive(Debug, Args)]
@@ -129,12 +129,7 @@ fn check_whole(source: &Value, given: &[PathBuf]) -> Result {
 async fn applied_from(node: &Node, path: &Path, context: &Context) -> Result<Vec<Doomed>> {
     let mut doomed = Vec::new();
     for (resource, _) in Files::of_path(path, false).read_refs(context.namespace())? {
-        let (namespace, name) = (resource.namespace.as_deref(), resource.name.as_deref());
-        if storage::holds_data(&Key::new(
-            resource.kind,
-            namespace.unwrap_or_default(),
-            name.unwrap_or_default(),
-        )) {
+        if storage::holds_data(resource.kind) {
             tell_kept(&resource)?;
             continue;
         }

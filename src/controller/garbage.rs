@@ -86,14 +86,14 @@ enum Owner {
 fn plan_garbage(object: &Object, owners: &[Owner], dependents: &[Arc<Object>]) -> Plan {
     if is_waiting(object, ORPHAN) {
         let mut writes: Vec<_> = dependents.iter().map(|d| Write::Update(released(d, object))).collect();
-        writes.push(Write::Update(without_finalizer(object, ORPHAN)));
+        writes.push(Write::release(object, ORPHAN));
         return writes.into();
     }
     if is_waiting(object, FOREGROUND) {
         let is_blocked = dependents.iter().any(|d| is_blocking(d, object));
         return match is_blocked {
             true => plan_unblocking(object, owners, dependents),
-            false => vec![Write::Update(without_finalizer(object, FOREGROUND))].into(),
+            false => vec![Write::release(object, FOREGROUND)].into(),
         };
     }
     if object.is_deleting() || owners.is_empty() {
@@ -209,16 +209,4 @@ fn without_owners(object: &Object, lost: &[String]) -> Object {
         owners.retain(|owner| !lost.iter().any(|uid| owner["uid"] == uid.as_str()));
     }
     kept
-}
-
-fn without_finalizer(object: &Object, finalizer: &str) -> Object {
-    let mut freed = object.clone();
-    let metadata = freed.metadata_mut();
-    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-        finalizers.retain(|present| present != finalizer);
-        if finalizers.is_empty() {
-            metadata.remove("finalizers");
-        }
-    }
-    freed
 }

@@ -27,6 +27,20 @@ pub(super) enum Write {
 }
 
 impl Write {
+    /// Has `object` held by a finalizer.
+    pub(super) fn hold(object: &Object, finalizer: &str) -> Self {
+        let mut held = object.clone();
+        held.add_finalizer(finalizer);
+        Self::Update(held)
+    }
+
+    /// Lets `object` go as far as a finalizer is concerned.
+    pub(super) fn release(object: &Object, finalizer: &str) -> Self {
+        let mut freed = object.clone();
+        freed.remove_finalizer(finalizer);
+        Self::Update(freed)
+    }
+
     /// Deletes `object`; its dependents follow it.
     pub(super) fn delete(object: &Object) -> Self {
         Self::delete_with(object, Propagation::Background)

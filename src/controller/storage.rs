@@ -15,7 +15,7 @@ pub(super) use volumes::Volumes;
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::model::Object;
 use crate::model::storage::{DEFAULT_CLASS, PROVISIONER};
@@ -41,24 +41,4 @@ pub(super) fn create_class(store: &Store, directory: &Path) -> Result<(), StoreE
         Ok(_) | Err(StoreError::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn with_finalizer(object: &Object, finalizer: &str) -> Object {
-    let mut wanted = object.clone();
-    let finalizers = wanted.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
-    let list = finalizers.as_array_mut().into_iter();
-    list.for_each(|list| list.push(finalizer.into()));
-    wanted
-}
-
-fn without_finalizer(object: &Object, finalizer: &str) -> Object {
-    let mut wanted = object.clone();
-    let finalizers = wanted
-        .metadata_mut()
-        .get_mut("finalizers")
-        .and_then(Value::as_array_mut);
-    finalizers
-        .into_iter()
-        .for_each(|list| list.retain(|held| held != finalizer));
-    wanted
 }

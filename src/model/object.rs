@@ -189,6 +189,28 @@ impl Object {
             .collect()
     }
 
+    /// Has it held by a finalizer.
+    pub fn add_finalizer(&mut self, finalizer: &str) {
+        let list = self
+            .metadata_mut()
+            .entry("finalizers")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Some(list) = list.as_array_mut() {
+            list.push(finalizer.into());
+        }
+    }
+
+    /// Lets it go as far as this finalizer is concerned.
+    pub fn remove_finalizer(&mut self, finalizer: &str) {
+        let metadata = self.metadata_mut();
+        if let Some(list) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+            list.retain(|present| present != finalizer);
+            if list.is_empty() {
+                metadata.remove("finalizers");
+            }
+        }
+    }
+
     /// `metadata.labels`.
     pub fn labels(&self) -> BTreeMap<&str, &str> {
         text_map(self.at("/metadata/labels"))

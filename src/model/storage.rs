@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Key, Kind, Object, kind, list_at, text_at};
+use super::{Kind, Object, kind, list_at, text_at};
 
 /// Who makes the volumes of the node's own class.
 pub const PROVISIONER: &str = "kubelocal.dev/local";
@@ -35,10 +35,10 @@ pub fn kind_of_classes() -> &'static Kind {
     kind("storage.k8s.io/v1", "StorageClass").expect("in the table")
 }
 
-/// Whether an object holds what people can't get back from files: it stays when the files go.
+/// Whether objects of a kind hold what people can't get back from files: they stay when the files go.
 #[must_use]
-pub fn holds_data(key: &Key) -> bool {
-    key.kind() == kind_of_claims()
+pub fn holds_data(kind: &Kind) -> bool {
+    kind == kind_of_claims()
 }
 
 /// The name of the claim that is made for a pod's volume.

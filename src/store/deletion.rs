@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::state::State;
 use super::verbs::{DeleteOptions, Precondition, Propagation, StoreError, keeps_generation};
@@ -49,11 +49,7 @@ pub(super) fn plan_deletion(old: &Object, options: &DeleteOptions, now: Timestam
     };
     let mut marked = Object::clone(old);
     if let Some(finalizer) = finalizer.filter(|f| !old.is_deleting() && !old.finalizers().contains(f)) {
-        let finalizers = marked.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
-        finalizers
-            .as_array_mut()
-            .into_iter()
-            .for_each(|list| list.push(finalizer.into()));
+        marked.add_finalizer(finalizer);
     }
     if grace == 0 && !is_held(&marked) {
         return None;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::Object;
@@ -26,15 +27,18 @@ pub async fn reclaim(store: Store, stop: CancellationToken) {
 async fn follow(store: &Store, stop: &CancellationToken) -> Result<(), Expired> {
     let present = store.list(kind_of_volumes(), None);
     let mut changes = store.watch(present.resource_version)?;
-    let mut has_failed = false;
+    // Set by the first failure, so that changes of others do not put it off.
+    let mut retry_at = None;
     for volume in present.items {
-        has_failed |= !settle(store, &volume).await;
+        if !settle(store, &volume).await {
+            retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        }
     }
     loop {
         let retry = async {
-            match has_failed {
-                true => tokio::time::sleep(RETRY).await,
-                false => std::future::pending().await,
+            match retry_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -42,8 +46,8 @@ async fn follow(store: &Store, stop: &CancellationToken) -> Result<(), Expired> 
             () = retry => return Ok(()),
             change = changes.next() => {
                 let object = change?.object;
-                if object.kind() == kind_of_volumes() {
-                    has_failed |= !settle(store, &object).await;
+                if object.kind() == kind_of_volumes() && !settle(store, &object).await {
+                    retry_at.get_or_insert_with(|| Instant::now() + RETRY);
                 }
             }
         }
@@ -63,13 +67,8 @@ async fn settle(store: &Store, volume: &Arc<Object>) -> bool {
             return false;
         }
     }
-    let release = |present: &mut Object| {
-        let finalizers = present.metadata_mut().get_mut("finalizers");
-        let list = finalizers.and_then(serde_json::Value::as_array_mut).into_iter();
-        list.for_each(|list| list.retain(|held| held != DATA_FINALIZER));
-    };
     // One that is gone needs no release.
-    let _ = store.update(volume.key(), release);
+    let _ = store.update(volume.key(), |present| present.remove_finalizer(DATA_FINALIZER));
     true
 }
 

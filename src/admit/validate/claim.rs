@@ -1,6 +1,7 @@
 //! PersistentVolumeClaims (V66).
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as TypedQuantity;
 
 use super::super::path::FieldPath;
 use super::container::one_of;
@@ -30,10 +31,15 @@ pub fn validate_claim(claim: &PersistentVolumeClaim, path: &FieldPath, errors: &
         .as_ref()
         .and_then(|resources| resources.requests.as_ref());
     let at = path.field("resources").key("storage");
-    match requests.and_then(|requests| requests.get("storage")) {
-        None => errors.push(FieldError::required(&at, "")),
+    validate_size(requests.and_then(|requests| requests.get("storage")), &at, errors);
+}
+
+/// Checks that there is a size, and that it is one.
+pub fn validate_size(size: Option<&TypedQuantity>, path: &FieldPath, errors: &mut ErrorList) {
+    match size {
+        None => errors.push(FieldError::required(path, "")),
         Some(size) if Quantity::parse(&size.0).is_none_or(|size| size <= Quantity::ZERO) => {
-            errors.push(FieldError::invalid(&at, &size.0, "must be greater than zero"));
+            errors.push(FieldError::invalid(path, &size.0, "must be greater than zero"));
         }
         Some(_) => {}
     }

@@ -4,11 +4,10 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::super::path::FieldPath;
-use super::claim::validate_modes;
+use super::claim::{validate_modes, validate_size};
 use super::container::one_of;
 use super::errors::{ErrorList, FieldError};
 use super::volume::validate_host_path;
-use crate::model::Quantity;
 
 /// Checks a volume.
 pub fn validate_volume(volume: &PersistentVolume, path: &FieldPath, errors: &mut ErrorList) {
@@ -19,13 +18,8 @@ pub fn validate_volume(volume: &PersistentVolume, path: &FieldPath, errors: &mut
     }
     validate_modes(modes, path, errors);
     let at = path.field("capacity").key("storage");
-    match spec.capacity.as_ref().and_then(|capacity| capacity.get("storage")) {
-        None => errors.push(FieldError::required(&at, "")),
-        Some(size) if Quantity::parse(&size.0).is_none_or(|size| size <= Quantity::ZERO) => {
-            errors.push(FieldError::invalid(&at, &size.0, "must be greater than zero"));
-        }
-        Some(_) => {}
-    }
+    let size = spec.capacity.as_ref().and_then(|capacity| capacity.get("storage"));
+    validate_size(size, &at, errors);
     let policies = ["Delete", "Recycle", "Retain"];
     let policy = path.field("persistentVolumeReclaimPolicy");
     one_of(&spec.persistent_volume_reclaim_policy, &policies, &policy, errors);

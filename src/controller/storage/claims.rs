@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::IS_DEFAULT;
 use super::volumes::claim_of;
-use super::{IS_DEFAULT, with_finalizer, without_finalizer};
 use crate::controller::Controller;
 use crate::controller::plan::{Plan, Write};
 use crate::controller::pods::{is_terminal, kind_of_pods};
@@ -121,12 +121,12 @@ pub(super) fn plan_claim(claim: &Object, around: &Around) -> Plan {
     let is_protected = claim.finalizers().contains(&PROTECTION);
     if claim.is_deleting() {
         return match is_protected && !around.is_used {
-            true => vec![Write::Update(without_finalizer(claim, PROTECTION))].into(),
+            true => vec![Write::release(claim, PROTECTION)].into(),
             false => Plan::default(),
         };
     }
     if !is_protected {
-        return vec![Write::Update(with_finalizer(claim, PROTECTION))].into();
+        return vec![Write::hold(claim, PROTECTION)].into();
     }
     match claim.text("/spec/volumeName") {
         "" => plan_unbound(claim, around),

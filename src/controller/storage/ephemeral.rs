@@ -1,5 +1,7 @@
 //! Claims of a pod's own: one for each volume that asks for it, which goes with the pod (`pkg/controller/volume/ephemeral`).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -35,10 +37,7 @@ impl Controller for Ephemeral {
             return Plan::default();
         };
         plan_own_claims(&pod, |name| {
-            store
-                .get(&Key::new(kind_of_claims(), &key.namespace, name))
-                .as_deref()
-                .cloned()
+            store.get(&Key::new(kind_of_claims(), &key.namespace, name))
         })
     }
 }
@@ -54,7 +53,7 @@ fn wanted_of(pod: &Object) -> Vec<(String, &Value)> {
 }
 
 /// Makes the claims that are missing. One that is somebody else's is told: the pod can't use it.
-pub(super) fn plan_own_claims(pod: &Object, find: impl Fn(&str) -> Option<Object>) -> Plan {
+pub(super) fn plan_own_claims(pod: &Object, find: impl Fn(&str) -> Option<Arc<Object>>) -> Plan {
     let mut plan = Plan::default();
     if pod.is_deleting() || is_terminal(pod) {
         return plan;

@@ -295,9 +295,9 @@ fn a_pod_gets_the_claims_that_its_volumes_describe() {
         ("web-scratch", Some(&"b"))
     );
     assert_eq!(made.controller().map(|owner| owner.uid).as_deref(), Some("p1"));
-    assert_eq!(plan_own_claims(&pod, |_| Some(made.clone())), Plan::default());
+    assert_eq!(plan_own_claims(&pod, |_| Some(Arc::new(made.clone()))), Plan::default());
     assert_eq!(
-        words(plan_own_claims(&pod, |_| Some(claim(json!({}))))),
+        words(plan_own_claims(&pod, |_| Some(Arc::new(claim(json!({})))))),
         ["EphemeralVolumeFailed"]
     );
 }

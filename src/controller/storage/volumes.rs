@@ -1,7 +1,6 @@
 //! A volume's phase and its end: it is there for anybody, somebody's, or what became of it once its claim went
 //! (`syncVolume`, `reclaimVolume`).
 
-use super::{with_finalizer, without_finalizer};
 use crate::controller::Controller;
 use crate::controller::plan::{Plan, Write};
 use crate::event::EventKind;
@@ -89,12 +88,12 @@ pub(super) fn plan_volume(volume: &Object, claim: Option<&Object>, now: Timestam
     let is_protected = volume.finalizers().contains(&VOLUME_PROTECTION);
     if volume.is_deleting() {
         return match is_protected && !matches!(standing, Standing::Taken | Standing::Promised) {
-            true => vec![Write::Update(without_finalizer(volume, VOLUME_PROTECTION))].into(),
+            true => vec![Write::release(volume, VOLUME_PROTECTION)].into(),
             false => Plan::default(),
         };
     }
     if !is_protected {
-        return vec![Write::Update(with_finalizer(volume, VOLUME_PROTECTION))].into();
+        return vec![Write::hold(volume, VOLUME_PROTECTION)].into();
     }
     let is_removed = volume.text("/spec/persistentVolumeReclaimPolicy") == "Delete";
     let mut plan = Plan::default();
