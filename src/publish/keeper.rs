@@ -392,10 +392,7 @@ fn plan_ingress<'a>(
 
 /// How many connections there may be: each takes two descriptors, and the node needs others.
 fn room() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = limit
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(usize::MAX);
+    let limit = usize::try_from(crate::os::descriptors()).unwrap_or(usize::MAX);
     (limit / 4).clamp(64, MOST)
 }
 
