@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub(super) use crate::model::is_terminal;
 use crate::model::{Kind, Object, kind};
 use crate::store::{Change, ChangeKind};
 
@@ -13,11 +14,6 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 pub(super) fn kind_of_pods() -> &'static Kind {
     kind("v1", "Pod").expect("in the table")
-}
-
-/// Whether it has ended for good.
-pub(super) fn is_terminal(pod: &Object) -> bool {
-    matches!(pod.text("/status/phase"), "Succeeded" | "Failed")
 }
 
 /// Whether it counts as a replica (`controller.IsPodActive`).

@@ -29,7 +29,7 @@ pub use lookup::Lookup;
 pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus,
 };
-pub use object::{Key, Object, OwnerRef, list_at, number_at, text_at, value_at};
+pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use ranges::{

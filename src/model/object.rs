@@ -239,6 +239,12 @@ impl Object {
     }
 }
 
+/// Whether a pod has ended for good (`IsPodTerminal`).
+#[must_use]
+pub fn is_terminal(pod: &Object) -> bool {
+    matches!(pod.text("/status/phase"), "Succeeded" | "Failed")
+}
+
 /// The value at a JSON pointer such as `/spec/replicas`, without escapes: fields of types have names that need none.
 /// `Value::pointer` allocates twice for every step, and this is asked of every pod at every turn.
 #[must_use]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{HostPort, Object, host_ports, rollout_of};
+use crate::model::{HostPort, Object, host_ports, is_terminal, rollout_of};
 use crate::store::{Change, ChangeKind};
 
 /// What `canAdmitPod` says, and who is in the way.
@@ -43,7 +43,7 @@ fn is_before(other: &Object, pod: &Object) -> bool {
         let has_begun = !pod.text("/status/podIP").is_empty();
         (!has_begun, pod.creation_timestamp(), pod.uid().to_owned())
     };
-    let has_ended = matches!(other.text("/status/phase"), "Succeeded" | "Failed") || other.is_deleting();
+    let has_ended = is_terminal(other) || other.is_deleting();
     other.uid() != pod.uid() && !has_ended && rank(other) < rank(pod)
 }
 
@@ -57,9 +57,7 @@ fn replaces(pod: &Object, other: &Object) -> bool {
 /// Whether a change of a pod may leave ports of the host to others.
 pub(super) fn frees_ports(change: &Change) -> bool {
     let pod = &change.object;
-    let is_over = change.kind == ChangeKind::Deleted
-        || pod.is_deleting()
-        || matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
+    let is_over = change.kind == ChangeKind::Deleted || pod.is_deleting() || is_terminal(pod);
     is_over && !host_ports(pod).is_empty()
 }
 

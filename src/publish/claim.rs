@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::plan::{Claim, Field, Place, Standing, Target};
-use crate::model::{Object, host_ports, list_at, rollout_of};
+use crate::model::{Object, host_ports, is_terminal, list_at, rollout_of};
 use crate::net::Protocol;
 use crate::service::{backends, number, protocol};
 
@@ -53,8 +53,7 @@ impl Claimant<'_> {
 /// A pod's host ports. A pod on the host's network opens its ports itself, and one that has ended has none.
 pub(super) fn claims_of_pod(pod: &Object) -> Vec<Claim> {
     let is_on_host = pod.at("/spec/hostNetwork").is_some_and(|value| value == true);
-    let has_ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
-    if is_on_host || has_ended {
+    if is_on_host || is_terminal(pod) {
         return Vec::new();
     }
     let ip: Option<IpAddr> = pod.text("/status/podIP").parse().ok();

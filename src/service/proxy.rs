@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::SharedZone;
 use super::view::{Names, View, view};
 use super::zone::Zone;
-use crate::model::{Key, Kind, Object, SERVICE_NAME, kind};
+use crate::model::{Key, Kind, Object, SERVICE_NAME, is_terminal, kind};
 use crate::net::{Balance, Balancer, Frontend, NodeNetwork};
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
@@ -180,9 +180,8 @@ impl Proxy {
 }
 
 fn enter_pod(zone: &mut Zone, pod: &Object, is_gone: bool) {
-    let has_ended = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
     let ip = pod.text("/status/podIP").parse().ok();
-    let ip = ip.filter(|_| !is_gone && !has_ended);
+    let ip = ip.filter(|_| !is_gone && !is_terminal(pod));
     zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
 }
 
