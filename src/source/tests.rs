@@ -301,6 +301,49 @@ async fn a_symlinks_target_is_watched_and_so_is_its_swap() {
 }
 
 #[tokio::test]
+async fn a_linked_directory_whose_target_is_away_keeps_what_it_named_and_is_read_when_it_is_back() {
+    let mut bench = Bench::of(&[("own.yaml", map("own", "1"))]);
+    let (app, away) = (bench.root.path().join("app"), bench.root.path().join("away"));
+    fs::create_dir(&app).expect("made");
+    fs::write(app.join("a.yaml"), map("a", "1")).expect("written");
+    symlink(&app, bench.path("linked")).expect("linked");
+    bench.until_named(&["a", "own"]).await;
+    symlink("/nowhere/at/all", bench.path("never-led-anywhere")).expect("linked");
+    fs::rename(&app, &away).expect("moved");
+    let link = bench.path("linked");
+    let lost = bench.until("it is lost", |listing| !listing.problems.is_empty()).await;
+    let places: Vec<_> = lost
+        .problems
+        .iter()
+        .map(|problem| problem.location.file.as_ref())
+        .collect();
+    assert_eq!(places, [link.as_path()], "{:?}", lost.problems);
+    assert!(lost.unsettled.contains(&link), "nothing of it is pruned");
+    fs::write(away.join("a.yaml"), map("a", "2")).expect("written");
+    fs::rename(&away, &app).expect("moved back");
+    bench.until("it is back", |listing| value_of(listing, "a") == "2").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_and_back_at_once_is_watched_on() {
+    let overlay = "resources: [../base/a.yaml]\n".to_owned();
+    let mut bench = Bench::of(&[("o/kustomization.yaml", overlay), ("base/a.yaml", map("a", "1"))]);
+    bench.until("built", |listing| value_of(listing, "a") == "1").await;
+    let (base, away) = (bench.path("base"), bench.path("away"));
+    for value in ["2", "3"] {
+        fs::rename(&base, &away).expect("moved");
+        fs::rename(&away, &base).expect("moved back");
+        // What was moved is looked at before what is in it changes, or else the walk after the move would find it.
+        fs::write(bench.path("seen.yaml"), map("seen", value)).expect("written");
+        bench
+            .until("it was looked at", |listing| value_of(listing, "seen") == value)
+            .await;
+        fs::write(base.join("a.yaml"), map("a", value)).expect("written");
+        bench.until("the edit", |listing| value_of(listing, "a") == value).await;
+    }
+}
+
+#[tokio::test]
 async fn an_object_named_twice_stays_where_it_was_and_the_other_is_refused() {
     let mut bench = Bench::of(&[("m.yaml", map("a", "1"))]);
     bench.until_named(&["a"]).await;
