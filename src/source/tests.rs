@@ -506,6 +506,32 @@ async fn what_is_wrong_in_what_was_built_is_told_where_it_was_written() {
 }
 
 #[tokio::test]
+async fn what_a_kustomization_makes_is_told_at_its_own_lines() {
+    let kustomization = "namePrefix: Up_\nlabels:\n- pairs: {a: b}\n  fields: [{path: spec/nope, create: true}]\n\
+        resources: [d.yaml]\npatches:\n- target: {kind: Deployment}\n  patch: |-\n    - op: add\n      path: /spec/x1\n      \
+        value: 1\n    - {op: add, path: /spec/x2, value: 1}\n";
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  selector: {matchLabels: {app: web}}\n  \
+        template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: c, image: i:1}]}\n";
+    let root = tempfile::tempdir().expect("a temporary directory");
+    fs::write(root.path().join("kustomization.yaml"), kustomization).expect("written");
+    fs::write(root.path().join("d.yaml"), deployment).expect("written");
+    let listing = read_once(SourceSpec::at("test", root.path()), Arc::new(SystemClock)).await;
+    let told = |what: &str| {
+        let problem = listing.problems.iter().find(|problem| problem.message.contains(what));
+        // Columns of text within text count from the text's own margin.
+        problem.map(|problem| {
+            (
+                problem.location.file.ends_with("kustomization.yaml"),
+                problem.location.at.line,
+            )
+        })
+    };
+    assert_eq!(told("spec.x1"), Some((true, 9)), "{:#?}", listing.problems);
+    assert_eq!(told("spec.x2"), Some((true, 12)));
+    assert_eq!(told("spec.nope"), Some((true, 3)));
+}
+
+#[tokio::test]
 async fn an_overlay_depends_only_on_what_its_build_looked_at() {
     let mut bench = Bench::at(
         &[
