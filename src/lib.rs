@@ -17,6 +17,7 @@ pub mod net;
 pub mod node;
 pub mod os;
 pub mod pod;
+pub mod policy;
 pub mod probe;
 pub mod publish;
 pub mod runtime;

@@ -38,6 +38,8 @@ mod life;
 mod network;
 #[path = "e2e/node.rs"]
 mod node;
+#[path = "e2e/policies.rs"]
+mod policies;
 #[path = "e2e/ports.rs"]
 mod ports;
 #[path = "e2e/registry.rs"]

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -44,6 +45,8 @@ pub enum Typed {
     PersistentVolume(Box<PersistentVolume>),
     /// A StorageClass.
     StorageClass(Box<StorageClass>),
+    /// A NetworkPolicy.
+    NetworkPolicy(Box<NetworkPolicy>),
     /// Any kind on which nothing here acts.
     Stored(Box<Stored>),
 }
@@ -64,6 +67,7 @@ macro_rules! for_each_kind {
             Typed::PersistentVolumeClaim($object) => $body,
             Typed::PersistentVolume($object) => $body,
             Typed::StorageClass($object) => $body,
+            Typed::NetworkPolicy($object) => $body,
             Typed::Stored($object) => $body,
         }
     };
@@ -95,6 +99,7 @@ impl Typed {
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
             ("", "PersistentVolume") => read(value, Self::PersistentVolume),
             ("storage.k8s.io", "StorageClass") => read(value, Self::StorageClass),
+            ("networking.k8s.io", "NetworkPolicy") => read(value, Self::NetworkPolicy),
             _ if kind.honoured == Honoured::Reported => return None,
             _ => {
                 let decoded = Stored::decode(Message::of(kind)?, value);

@@ -210,13 +210,12 @@ pub static KINDS: &[Kind] = &[
     ),
     Kind {
         has_status: false,
-        ..stored(
+        ..namespaced(
             "networking.k8s.io",
             "NetworkPolicy",
             "networkpolicies",
             "networkpolicy",
             &["netpol"],
-            "stored, without effect here: pods reach each other whatever it says",
         )
     },
     stored(

@@ -34,7 +34,7 @@ use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller, egress, service, volume};
+use crate::{applier, controller, egress, policy, service, volume};
 
 use config::Config;
 use listen::Loopback;
@@ -163,7 +163,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
     let on_network = network
         .clone()
-        .map(|network| spawn_on_network(&store, network, ways_out, egress, addresses, &ends.stop));
+        .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
     let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
     tasks.extend(on_network.into_iter().flatten());
@@ -209,9 +209,10 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
     }
 }
 
-/// Starts what pods find on their network: Services, names, and ways out.
+/// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
     store: &Store,
+    recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
     ways_out: WaysOut,
     egress: egress::Settings,
@@ -220,7 +221,13 @@ fn spawn_on_network(
 ) -> Vec<JoinHandle<()>> {
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let services = service::run(store.clone(), network.clone(), host, stop.clone());
-    let mut tasks = vec![tokio::spawn(services)];
+    let policies = policy::run(
+        store.clone(),
+        recorder.component("network-policy"),
+        network.clone(),
+        stop.clone(),
+    );
+    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
     if let WaysOut::Open(outside) = ways_out {
         let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
         tasks.push(tokio::spawn(ways));

@@ -11,6 +11,7 @@ mod env;
 mod errors;
 mod meta;
 mod names;
+mod network_policy;
 mod pod;
 mod pod_update;
 mod probe;
@@ -48,6 +49,7 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::PersistentVolumeClaim(claim) => claim::validate_claim(claim, &spec, &mut errors),
         Typed::PersistentVolume(volume) => storage::validate_volume(volume, &spec, &mut errors),
         Typed::StorageClass(class) => storage::validate_class(class, &mut errors),
+        Typed::NetworkPolicy(policy) => network_policy::validate_policy(policy, &spec, &mut errors),
     }
     errors
 }
@@ -98,6 +100,7 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         }
         (Typed::Namespace(_), Typed::Namespace(_))
         | (Typed::Endpoints(_), Typed::Endpoints(_))
+        | (Typed::NetworkPolicy(_), Typed::NetworkPolicy(_))
         | (Typed::Stored(_), Typed::Stored(_)) => {}
         _ => errors.push(FieldError::invalid(
             &FieldPath::of(&["kind"]),

@@ -17,6 +17,7 @@ mod events;
 mod generic;
 mod manifestsources;
 mod namespaces;
+mod networkpolicies;
 mod nodes;
 mod persistentvolumeclaims;
 mod persistentvolumes;
@@ -122,6 +123,7 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("kubelocal.dev", "manifestsources") => &manifestsources::TABLE,
         ("", "endpoints") => &endpoints::TABLE,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICES,
+        ("networking.k8s.io", "networkpolicies") => &networkpolicies::TABLE,
         _ => &generic::TABLE,
     }
 }
