@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod egress;
 pub mod event;
 pub mod image;
+pub mod ingress;
 pub mod kustomize;
 pub mod model;
 pub mod net;

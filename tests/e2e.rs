@@ -30,6 +30,8 @@ mod forward;
 mod health;
 #[path = "e2e/images.rs"]
 mod images;
+#[path = "e2e/ingress.rs"]
+mod ingress;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/life.rs"]

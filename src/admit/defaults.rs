@@ -41,7 +41,7 @@ pub fn set_defaults(object: &mut Typed) {
             text(&mut class.volume_binding_mode, "Immediate");
         }
         Typed::NetworkPolicy(policy) => networking::default_policy(policy),
-        Typed::ConfigMap(_) | Typed::Stored(_) => {}
+        Typed::ConfigMap(_) | Typed::Ingress(_) | Typed::IngressClass(_) | Typed::Stored(_) => {}
     }
 }
 

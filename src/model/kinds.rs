@@ -200,14 +200,7 @@ pub static KINDS: &[Kind] = &[
             "stored, without effect here: nothing scales by it",
         )
     },
-    stored(
-        "networking.k8s.io",
-        "Ingress",
-        "ingresses",
-        "ingress",
-        &["ing"],
-        "stored, without effect here: nothing routes by it",
-    ),
+    namespaced("networking.k8s.io", "Ingress", "ingresses", "ingress", &["ing"]),
     Kind {
         has_status: false,
         ..namespaced(
@@ -290,13 +283,12 @@ pub static KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
         has_status: false,
-        ..stored(
+        ..namespaced(
             "networking.k8s.io",
             "IngressClass",
             "ingressclasses",
             "ingressclass",
             &[],
-            "stored, without effect here: nothing routes by it",
         )
     },
     Kind {

@@ -82,7 +82,7 @@ fn a_pod_that_a_policy_isolates_is_reached_by_those_that_it_names_and_by_the_nod
     assert!(!reaches(&home, "stranger", &direct) && !reaches(&home, "stranger", "web:80"));
     // It reaches others as before, and itself through its Service.
     assert!(reaches(&home, "web", &format!("{}:8080", address(&home, "stranger"))));
-    assert!(reaches(&home, "web", "web:80"));
+    assert!(reaches(&home, "web", "web.default.svc:80"));
     assert_eq!(home.field("pod web", "/status/containerStatuses/0/ready"), json!(true));
     home.must("delete networkpolicy closed friends");
     until(&home, "stranger", &direct, true);
@@ -99,7 +99,8 @@ fn a_pod_is_isolated_before_its_first_packet_and_after_its_node_was_killed() {
         .with("/metadata/labels", json!({"app": "sealed"}))
         .with("/spec/restartPolicy", json!("Never"));
     let open = pod("open", &format!("connect {target} --within 5000")).with("/spec/restartPolicy", json!("Never"));
-    home.start(documents([sealed, open]));
+    apply(&home, sealed);
+    apply(&home, open);
     home.until_phase("sealed", "Failed");
     home.until_phase("open", "Succeeded");
     home.start(labelled("still", "sealed"));
@@ -125,7 +126,7 @@ fn what_leaves_is_held_back_from_pods_names_and_the_outside_but_for_what_is_name
         until(&home, "client", target, false);
     }
     let asked = format!("exec client -- /kubelocal demo ask {OUTSIDE}:5353 hello");
-    assert_ne!(home.run(&asked).code, 0, "datagrams do not leave either");
+    assert_ne!(home.run(asked.as_str()).code, 0, "datagrams do not leave either");
     // Who calls it is answered.
     assert!(reaches(&home, "web", &format!("{}:8080", address(&home, "client"))));
     let names = json!({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -137,7 +138,7 @@ fn what_leaves_is_held_back_from_pods_names_and_the_outside_but_for_what_is_name
     let block = json!({"to": [{"ipBlock": {"cidr": "203.0.113.0/24", "except": ["203.0.113.2/32"]}}]});
     apply(&home, policy("egress", spec(json!([block]))));
     until(&home, "client", &outside, true);
-    home.until("datagrams leave", || home.run(&asked).code == 0);
+    home.until("datagrams leave", || home.run(asked.as_str()).code == 0);
     assert!(!reaches(&home, "client", &web_at));
     // What the block takes out would be refused at once if it were asked.
     let own = home.run("exec client -- /kubelocal demo connect 203.0.113.2:81 --within 700");
@@ -154,7 +155,7 @@ fn namespaces_are_told_apart_by_their_labels_and_policies_follow_them() {
     ]));
     let target = format!("{}:8080", address(&home, "web"));
     let words = format!("exec -n team other -- /kubelocal demo connect {target} --within 700");
-    let reaches_now = || home.run(&words).code == 0;
+    let reaches_now = || home.run(words.as_str()).code == 0;
     let from = json!([{"namespaceSelector": {"matchLabels": {"team": "a"}}}]);
     apply(
         &home,

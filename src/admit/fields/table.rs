@@ -61,6 +61,12 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("spec", CLAIM)]),
     ("", "PersistentVolume", &[("", OBJECT), ("spec", PERSISTENT_VOLUME)]),
     ("storage.k8s.io", "StorageClass", &[("", OBJECT), ("", STORAGE_CLASS)]),
+    ("networking.k8s.io", "Ingress", &[("", OBJECT), ("spec", INGRESS)]),
+    (
+        "networking.k8s.io",
+        "IngressClass",
+        &[("", OBJECT), ("spec", INGRESS_CLASS)],
+    ),
     (
         "networking.k8s.io",
         "NetworkPolicy",
@@ -182,6 +188,25 @@ const NETWORK_POLICY: Entries = &[
     ("policyTypes", Honoured),
     ("ingress", Honoured),
     ("egress", Honoured),
+];
+
+const NO_RESOURCE: Say = Warn("not honoured: only Services can be backends here");
+
+const INGRESS: Entries = &[
+    ("ingressClassName", Honoured),
+    ("defaultBackend", Honoured),
+    ("defaultBackend.resource", NO_RESOURCE),
+    ("rules", Honoured),
+    ("rules[].http.paths[].backend.resource", NO_RESOURCE),
+    ("tls", Honoured),
+];
+
+const INGRESS_CLASS: Entries = &[
+    ("controller", Honoured),
+    (
+        "parameters",
+        Warn("not honoured: the controller of this node takes none"),
+    ),
 ];
 
 const ENDPOINTS: Entries = &[
