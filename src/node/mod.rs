@@ -162,18 +162,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
-    let serving = network.clone().map(|network| {
-        let served = ingress::run(
-            store.clone(),
-            recorder.component("ingress"),
-            network,
-            loopback.authority.clone(),
-            config.ingress(),
-            facts.ingress.clone(),
-            ends.stop.clone(),
-        );
-        tokio::spawn(served)
-    });
+    let serving = spawn_ingress(&rooms, network.as_ref(), &loopback, &config, &facts, &ends.stop);
     let on_network = network
         .clone()
         .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
@@ -246,6 +235,27 @@ fn spawn_on_network(
         tasks.push(tokio::spawn(ways));
     }
     tasks
+}
+
+/// Serves Ingresses, if pods have a network.
+fn spawn_ingress(
+    rooms: &Rooms,
+    network: Option<&Arc<NodeNetwork>>,
+    loopback: &Loopback,
+    config: &Config,
+    facts: &NodeFacts,
+    stop: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let served = ingress::run(
+        rooms.store.clone(),
+        rooms.recorder.component("ingress"),
+        network?.clone(),
+        loopback.authority.clone(),
+        config.ingress(),
+        facts.ingress.clone(),
+        stop.clone(),
+    );
+    Some(tokio::spawn(served))
 }
 
 /// A variable of the environment that names a path.

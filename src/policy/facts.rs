@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::rule::{Policy, protocol_number};
+use super::rule::{Direction, Policy, protocol_number};
 use crate::model::{DNS, Object, is_terminal, list_at};
 use crate::net::PortName;
 
@@ -80,6 +80,30 @@ impl Pod {
 }
 
 impl Facts {
+    /// Reads pods with their addresses, namespaces and policies, all of them.
+    pub fn read<'a, O: AsRef<Object> + 'a>(
+        pods: impl Iterator<Item = (&'a Object, Option<Ipv4Addr>)>,
+        namespaces: &[O],
+        policies: &[O],
+    ) -> Facts {
+        let pod = |(pod, address): (&Object, _)| Some((pod.uid().to_owned(), Pod::read(pod, address)?));
+        let namespaces = namespaces.iter().map(AsRef::as_ref);
+        let labels = |namespace: &Object| (namespace.key().name.clone(), owned(&namespace.labels()));
+        let policies = policies.iter().map(AsRef::as_ref);
+        Facts {
+            pods: pods.filter_map(pod).collect(),
+            namespaces: namespaces.map(labels).collect(),
+            policies: policies.filter_map(Policy::read).collect(),
+        }
+    }
+
+    /// The policies (`namespace/name`) that isolate a pod in a direction.
+    pub fn isolating(&self, pod: &Pod, direction: Direction) -> Vec<String> {
+        let selecting = self.policies.iter().filter(|policy| policy.selects(pod));
+        let saying = selecting.filter(|policy| policy.rules(direction).is_some());
+        saying.map(Policy::full_name).collect()
+    }
+
     /// Everyone whom rules may mean: the pods, and the name server.
     pub(super) fn peers(&self) -> impl Iterator<Item = std::borrow::Cow<'_, Pod>> {
         let pods = self.pods.values().map(std::borrow::Cow::Borrowed);
@@ -94,7 +118,7 @@ impl Facts {
 }
 
 /// Labels that are kept.
-pub(super) fn owned(labels: &BTreeMap<&str, &str>) -> Labels {
+fn owned(labels: &BTreeMap<&str, &str>) -> Labels {
     let pairs = labels.iter();
     pairs
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::facts::{Facts, Pod};
-use super::rule::{Direction, Policy, Rule, RulePeer};
+use super::rule::{Direction, Rule, RulePeer};
 use crate::net::Ports;
 
 /// What policies say about one direction of a connection.
@@ -37,9 +37,9 @@ pub fn judge(
     for policy in facts.policies.iter().filter(|policy| policy.selects(pod)) {
         let Some(rules) = policy.rules(direction) else { continue };
         if rules.iter().any(is_allowed) {
-            return Judgement::Allowed(name(policy));
+            return Judgement::Allowed(policy.full_name());
         }
-        isolating.push(name(policy));
+        isolating.push(policy.full_name());
     }
     match isolating.is_empty() {
         true => Judgement::NotIsolated,
@@ -66,10 +66,6 @@ fn is_port(ports: &Ports, destination: Option<&Pod>, protocol: u8, port: u16) ->
             name.0 == protocol && destination.is_some_and(|pod| pod.ports.iter().any(named))
         }
     }
-}
-
-fn name(policy: &Policy) -> String {
-    format!("{}/{}", policy.namespace, policy.name)
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::facts::{Facts, Pod, owned};
+use super::facts::Facts;
 use super::plan::plan_isolation;
-use super::rule::Policy;
 use crate::event::{EventKind, EventRecorder};
 use crate::model::{Kind, kind};
 use crate::net::{Isolation, Isolator, NodeNetwork};
@@ -114,18 +113,10 @@ impl Keeper {
             return Facts::default();
         }
         let pods = self.store.list(core("Pod"), None).items;
-        let addresses = self.network.addresses();
-        let pods = pods.iter().filter_map(|pod| {
-            let read = Pod::read(pod, addresses.address(pod.uid()))?;
-            Some((pod.uid().to_owned(), read))
-        });
         let namespaces = self.store.list(core("Namespace"), None).items;
-        let labels = |namespace: &Arc<crate::model::Object>| (namespace.key().name.clone(), owned(&namespace.labels()));
-        Facts {
-            pods: pods.collect(),
-            namespaces: namespaces.iter().map(labels).collect(),
-            policies: policies.iter().filter_map(|policy| Policy::read(policy)).collect(),
-        }
+        let addresses = self.network.addresses();
+        let pods = pods.iter().map(|pod| (pod.as_ref(), addresses.address(pod.uid())));
+        Facts::read(pods, &namespaces, &policies)
     }
 }
 

@@ -94,6 +94,11 @@ impl Policy {
         })
     }
 
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// Whether it is for a pod.
     pub fn selects(&self, pod: &Pod) -> bool {
         pod.namespace == self.namespace && self.selector.matches(&by_reference(&pod.labels))

@@ -80,6 +80,19 @@ fn a_pod_that_a_policy_isolates_is_reached_by_those_that_it_names_and_by_the_nod
     until(&home, "friend", "web:80", true);
     assert!(reaches(&home, "friend", &direct));
     assert!(!reaches(&home, "stranger", &direct) && !reaches(&home, "stranger", "web:80"));
+    // What the node says of it is what happens.
+    let wiring = home.must("net");
+    assert!(wiring.contains("default/closed,default/friends"), "{wiring}");
+    home.must("net trace friend web:80");
+    let traced = home.run("net trace stranger web:80");
+    assert!(
+        traced.code == 1
+            && traced
+                .stdout
+                .contains("dropped: isolated by default/closed, default/friends"),
+        "{}",
+        traced.stdout
+    );
     // It reaches others as before, and itself through its Service.
     assert!(reaches(&home, "web", &format!("{}:8080", address(&home, "stranger"))));
     assert!(reaches(&home, "web", "web.default.svc:80"));
