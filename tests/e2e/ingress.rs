@@ -132,6 +132,8 @@ fn a_service_answers_by_its_own_name_without_an_ingress() {
     });
     assert!(get(&home, "none.default.localhost", "/").starts_with("HTTP/1.1 404"));
     home.kill_node();
+    // The next node starts with the command.
+    home.must("get pods");
     home.until("the next node answers", || {
         get(&home, "shop.default.localhost", "/").ends_with("shop\n")
     });

@@ -116,7 +116,8 @@ fn a_pod_is_isolated_before_its_first_packet_and_after_its_node_was_killed() {
     apply(&home, open);
     home.until_phase("sealed", "Failed");
     home.until_phase("open", "Succeeded");
-    home.start(labelled("still", "sealed"));
+    apply(&home, labelled("still", "sealed"));
+    home.until_ready("still");
     assert!(!reaches(&home, "still", &target));
     home.kill_node();
     // The next node starts with the command.
