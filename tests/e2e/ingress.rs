@@ -20,8 +20,8 @@ fn door(home: &Home, scheme: &str) -> u16 {
         .expect("is served")
         .iter()
         .filter_map(Value::as_str);
-    let ports = urls.filter_map(|url| url.strip_prefix(&format!("{scheme}://localhost:"))?.parse().ok());
-    ports.last().expect("has a port that needs no rights")
+    let mut ports = urls.filter_map(|url| url.strip_prefix(&format!("{scheme}://localhost:"))?.parse().ok());
+    ports.next_back().expect("has a port that needs no rights")
 }
 
 fn ask(mut stream: impl Read + Write, host: &str, path: &str) -> String {
