@@ -30,6 +30,8 @@ mod forward;
 mod health;
 #[path = "e2e/images.rs"]
 mod images;
+#[path = "e2e/ingress.rs"]
+mod ingress;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/life.rs"]
@@ -38,6 +40,8 @@ mod life;
 mod network;
 #[path = "e2e/node.rs"]
 mod node;
+#[path = "e2e/policies.rs"]
+mod policies;
 #[path = "e2e/ports.rs"]
 mod ports;
 #[path = "e2e/registry.rs"]

@@ -189,6 +189,7 @@ fn facts(home: PathBuf) -> NodeFacts {
         started_at: Timestamp::now(),
         warnings: Vec::new(),
         published: kubelocal::publish::Published::default(),
+        ingress: kubelocal::ingress::OpenDoors::default(),
     }
 }
 

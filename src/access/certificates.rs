@@ -19,7 +19,7 @@ use super::AccessError;
 const AUTHORITY: SignedDuration = SignedDuration::from_hours(24 * 3650);
 
 /// How long a certificate holds: a year, as kubeadm's.
-const LEAF: SignedDuration = SignedDuration::from_hours(24 * 365);
+pub(super) const LEAF: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// So long before its end a certificate is made anew: a laptop may sleep for weeks.
 const EARLY: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -156,7 +156,7 @@ impl Certificates {
 }
 
 /// The authority's own words, but for when it holds: the same every time, so that what is signed later names the same issuer.
-fn authority_params() -> CertificateParams {
+pub(super) fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "kubelocal-ca");
@@ -166,7 +166,7 @@ fn authority_params() -> CertificateParams {
 }
 
 /// From yesterday, because clocks differ.
-fn set_validity(params: &mut CertificateParams, now: Timestamp, ends: Timestamp) {
+pub(super) fn set_validity(params: &mut CertificateParams, now: Timestamp, ends: Timestamp) {
     let date = |time: Timestamp| {
         let date = time.to_zoned(TimeZone::UTC).date();
         let part = |number: i8| u8::try_from(number).expect("months and days are small and positive");

@@ -4,6 +4,7 @@
 //! What is kept is one file of the owner's. It is made when it is missing or can't be used, and renewed before it expires. Whoever can
 //! read it is the owner, as with the unix socket. Requests and answers are the API's.
 
+mod authority;
 mod certificates;
 pub mod kubeconfig;
 
@@ -17,6 +18,7 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Paths;
+pub use authority::Authority;
 use certificates::{Certificates, Renewal};
 
 /// Why there is no access.

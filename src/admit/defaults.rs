@@ -5,6 +5,7 @@
 //! nothing that needs state (addresses, node ports).
 
 mod endpoints;
+mod networking;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ pub fn set_defaults(object: &mut Typed) {
             text(&mut class.reclaim_policy, "Delete");
             text(&mut class.volume_binding_mode, "Immediate");
         }
-        Typed::ConfigMap(_) | Typed::Stored(_) => {}
+        Typed::NetworkPolicy(policy) => networking::default_policy(policy),
+        Typed::ConfigMap(_) | Typed::Ingress(_) | Typed::IngressClass(_) | Typed::Stored(_) => {}
     }
 }
 

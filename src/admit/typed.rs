@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -44,6 +45,12 @@ pub enum Typed {
     PersistentVolume(Box<PersistentVolume>),
     /// A StorageClass.
     StorageClass(Box<StorageClass>),
+    /// A NetworkPolicy.
+    NetworkPolicy(Box<NetworkPolicy>),
+    /// An Ingress.
+    Ingress(Box<Ingress>),
+    /// An IngressClass.
+    IngressClass(Box<IngressClass>),
     /// Any kind on which nothing here acts.
     Stored(Box<Stored>),
 }
@@ -64,6 +71,9 @@ macro_rules! for_each_kind {
             Typed::PersistentVolumeClaim($object) => $body,
             Typed::PersistentVolume($object) => $body,
             Typed::StorageClass($object) => $body,
+            Typed::NetworkPolicy($object) => $body,
+            Typed::Ingress($object) => $body,
+            Typed::IngressClass($object) => $body,
             Typed::Stored($object) => $body,
         }
     };
@@ -95,6 +105,9 @@ impl Typed {
             ("", "PersistentVolumeClaim") => read(value, Self::PersistentVolumeClaim),
             ("", "PersistentVolume") => read(value, Self::PersistentVolume),
             ("storage.k8s.io", "StorageClass") => read(value, Self::StorageClass),
+            ("networking.k8s.io", "NetworkPolicy") => read(value, Self::NetworkPolicy),
+            ("networking.k8s.io", "Ingress") => read(value, Self::Ingress),
+            ("networking.k8s.io", "IngressClass") => read(value, Self::IngressClass),
             _ if kind.honoured == Honoured::Reported => return None,
             _ => {
                 let decoded = Stored::decode(Message::of(kind)?, value);

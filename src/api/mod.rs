@@ -35,6 +35,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use crate::image::{ImageStore, Puller};
+use crate::ingress::OpenDoors;
 use crate::model::Clock;
 use crate::pod::Bells;
 use crate::publish::Published;
@@ -89,6 +90,8 @@ pub struct NodeFacts {
     pub warnings: Vec<String>,
     /// The ports of the host that lead to pods.
     pub published: Published,
+    /// Where Ingresses are served at this moment.
+    pub ingress: OpenDoors,
 }
 
 impl Api {

@@ -28,6 +28,7 @@ impl Api {
             running_pods,
             memory_bytes: proportional_set_size(),
             ports: self.facts.published.list(),
+            ingress: self.facts.ingress.list(),
             warnings: self.facts.warnings.clone(),
         };
         serde_json::to_value(status).expect("field names are text")

@@ -96,6 +96,9 @@ pub struct NodeStatus {
     /// The ports of the host that lead to pods, and those that should.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PublishedPort>,
+    /// Where Ingresses and Services by their names are served: `http://localhost:10080`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<String>,
     /// What cannot work on this host, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

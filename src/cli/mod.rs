@@ -2,7 +2,7 @@
 //!
 //! It is a client like any other: it speaks HTTP to the node's unix socket and shows what comes back, in kubectl's words and
 //! forms. It must not reach into the node: no store, no runtime, no controller. What it shares with the node is the table
-//! of kinds, the paths on disk and the words of our own endpoints ([`crate::api::own`]). Printing is pure ([`mod@print`]).
+//! of kinds, the paths on disk, the words of our own endpoints ([`crate::api::own`]) and what network policies mean ([`crate::policy::judge`]). Printing is pure ([`mod@print`]).
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,6 +34,7 @@ pub mod jsonpath;
 mod kubeconfig;
 mod kustomize;
 mod logs;
+mod net;
 mod node;
 mod pods;
 mod port_forward;
@@ -93,6 +94,7 @@ enum Verb {
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Build(build::BuildArgs),
     Df(df::DfArgs),
+    Net(net::NetArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Stop(stop::StopArgs),
@@ -172,6 +174,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Kubeconfig(args) => kubeconfig::run(args).await,
         Verb::Build(args) => build::run(args).await,
         Verb::Df(args) => df::run(args).await,
+        Verb::Net(args) => net::run(args, context).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),
         Verb::Stop(args) => stop::run(args).await,

@@ -22,7 +22,8 @@ const USAGE: &str = "usage: kubelocal demo VERB
   env                            print the environment
   id                             print uid, gid and groups
   resolve NAME                   print the addresses of a name, asked of resolv.conf's name server
-  connect HOST:PORT              connect, print what the other side says, exit with 0 if it could be reached
+  connect HOST:PORT [--within MS]
+                                 connect, print what the other side says, exit with 0 if it could be reached
   datagrams PORT                 send datagrams back to whoever sent them
   ask HOST:PORT TEXT [--from PORT] [--times N]
                                  send a datagram, print the answer, N times; exit with 0 if there was one each time
@@ -84,7 +85,8 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["id"] => process::id(),
         ["spin"] => process::spin(),
         ["resolve", name] => dns::resolve(name),
-        ["connect", target] => net::connect(target),
+        ["connect", target] => net::connect(target, None),
+        ["connect", target, "--within", time] => net::connect(target, Some(number("milliseconds", time)?)),
         ["datagrams", port] => net::send_back(number("port", port)?),
         ["ask", target, text, options @ ..] => datagram::ask(target, text, options),
         ["answer", options @ ..] => datagram::answer(options),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::output::line;
@@ -12,8 +13,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is printed at most of what the other side says.
 const SHOWN: u64 = 4096;
 
-/// Connects to the first address of a name that answers, and prints what the other side says first, if anything.
-pub(super) fn connect(target: &str) -> Outcome {
+/// Connects to the first address of a name that answers, and prints what the other side says first, if anything. `within` is how many
+/// milliseconds all of it may take, the search for the name included.
+pub(super) fn connect(target: &str, within: Option<u64>) -> Outcome {
+    let Some(within) = within else {
+        return connect_to(target);
+    };
+    let (tell, told) = mpsc::channel();
+    let owned = target.to_owned();
+    // It ends with the process, if not before.
+    std::thread::spawn(move || tell.send(connect_to(&owned)));
+    told.recv_timeout(Duration::from_millis(within))
+        .unwrap_or_else(|_| Err(Failure::Failed(format!("{target}: no answer within {within} ms"))))
+}
+
+fn connect_to(target: &str) -> Outcome {
     let mut last = format!("{target} has no address");
     for address in addresses(target)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {

@@ -200,23 +200,15 @@ pub static KINDS: &[Kind] = &[
             "stored, without effect here: nothing scales by it",
         )
     },
-    stored(
-        "networking.k8s.io",
-        "Ingress",
-        "ingresses",
-        "ingress",
-        &["ing"],
-        "stored, without effect here: nothing routes by it",
-    ),
+    namespaced("networking.k8s.io", "Ingress", "ingresses", "ingress", &["ing"]),
     Kind {
         has_status: false,
-        ..stored(
+        ..namespaced(
             "networking.k8s.io",
             "NetworkPolicy",
             "networkpolicies",
             "networkpolicy",
             &["netpol"],
-            "stored, without effect here: pods reach each other whatever it says",
         )
     },
     stored(
@@ -291,13 +283,12 @@ pub static KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
         has_status: false,
-        ..stored(
+        ..namespaced(
             "networking.k8s.io",
             "IngressClass",
             "ingressclasses",
             "ingressclass",
             &[],
-            "stored, without effect here: nothing routes by it",
         )
     },
     Kind {

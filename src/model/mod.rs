@@ -33,7 +33,7 @@ pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use ranges::{
-    DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, mask,
+    DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, link_name, mask,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -70,6 +70,12 @@ pub struct Object {
     value: Value,
 }
 
+impl AsRef<Object> for Object {
+    fn as_ref(&self) -> &Object {
+        self
+    }
+}
+
 /// An entry of `metadata.ownerReferences`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnerRef {

@@ -20,6 +20,12 @@ pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// Where pods find the host's loopback, if they may: the address that podman gives to `host.containers.internal`.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
 
+/// The node's end of a pod's cable, by which people find it.
+pub fn link_name(address: Ipv4Addr) -> String {
+    let [.., third, fourth] = address.octets();
+    format!("pod-{third}-{fourth}")
+}
+
 /// Whether an address is one of the pods' network: a pod's or a Service's.
 pub fn is_inside(address: IpAddr) -> bool {
     let IpAddr::V4(address) = address else { return false };

@@ -1,7 +1,9 @@
-//! Which addresses pods have. Pure: a table of who has what, and whose turn it is.
+//! Which addresses pods have. A table of who has what, and whose turn it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+
+use tokio::sync::watch;
 
 use crate::model::{POD_PREFIX, PODS, mask};
 
@@ -21,6 +23,8 @@ pub struct Addresses {
     owners: BTreeMap<Ipv4Addr, String>,
     by_owner: HashMap<String, Ipv4Addr>,
     last: Option<Ipv4Addr>,
+    /// Rings when someone gets an address or gives one back.
+    bell: watch::Sender<()>,
 }
 
 impl Addresses {
@@ -42,6 +46,16 @@ impl Addresses {
         Ok(address)
     }
 
+    /// The address of `owner`, if it has one.
+    pub fn address(&self, owner: &str) -> Option<Ipv4Addr> {
+        self.by_owner.get(owner).copied()
+    }
+
+    /// Tells from now on when someone gets an address or gives one back.
+    pub fn follow(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
     /// Who has an address.
     pub fn owner(&self, address: Ipv4Addr) -> Option<&str> {
         self.owners.get(&address).map(String::as_str)
@@ -53,6 +67,7 @@ impl Addresses {
         self.owners.insert(address, owner.to_owned());
         self.by_owner.insert(owner.to_owned(), address);
         self.last = Some(address);
+        self.bell.send_replace(());
     }
 
     /// `owner` needs its address no more.
@@ -61,6 +76,7 @@ impl Addresses {
             && self.owners.get(&address).is_some_and(|has| has == owner)
         {
             self.owners.remove(&address);
+            self.bell.send_replace(());
         }
     }
 }

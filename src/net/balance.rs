@@ -65,12 +65,12 @@ const KEY: &[u8] = &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT, TYPE_NUMBER];
 const VALUE: &[u8] = &[TYPE_ADDRESS, TYPE_PORT];
 
 /// The maps: for each size one where the kernel draws and one where it hashes.
-pub(super) const MAPS: [[Set; 2]; 2] = [
+pub(super) const MAPS: [[Set<'static>; 2]; 2] = [
     [map("random-16"), map("sticky-16")],
     [map("random-256"), map("sticky-256")],
 ];
 
-const fn map(name: &'static str) -> Set {
+const fn map(name: &'static str) -> Set<'static> {
     Set {
         name,
         key: KEY,
@@ -79,7 +79,7 @@ const fn map(name: &'static str) -> Set {
 }
 
 /// Connections from an endpoint to itself: they must seem to come from the node, or their answers would not come back through it.
-pub(super) const HAIRPINS: Set = Set {
+pub(super) const HAIRPINS: Set<'static> = Set {
     name: "hairpins",
     key: &[TYPE_ADDRESS, TYPE_ADDRESS],
     value: &[],
@@ -88,8 +88,8 @@ pub(super) const HAIRPINS: Set = Set {
 /// A change of the kernel's elements.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    pub(super) gone: Vec<(Set, Vec<Element>)>,
-    pub(super) new: Vec<(Set, Vec<Element>)>,
+    pub(super) gone: Vec<(Set<'static>, Vec<Element>)>,
+    pub(super) new: Vec<(Set<'static>, Vec<Element>)>,
 }
 
 /// What the kernel has.
@@ -264,7 +264,7 @@ mod tests {
         shares.into_iter().collect()
     }
 
-    fn count(edits: &[(Set, Vec<Element>)]) -> Vec<(&'static str, usize)> {
+    fn count(edits: &[(Set<'static>, Vec<Element>)]) -> Vec<(&'static str, usize)> {
         edits.iter().map(|(set, elements)| (set.name, elements.len())).collect()
     }
 

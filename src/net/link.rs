@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::NetError;
 use super::netlink::Netlink;
-use crate::model::GATEWAY;
+use crate::model::{GATEWAY, link_name};
 
 /// Of every cable. What leaves the machine is sent by the host's own sockets, so the host's path does not matter; larger packets
 /// made no connection between pods faster.
@@ -73,12 +73,6 @@ pub fn wire_pod(node: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetError>
 /// Moves the calling thread into a network namespace.
 pub(super) fn enter(namespace: BorrowedFd<'_>) -> Result<(), NetError> {
     move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(|e| NetError::Namespace(e.into()))
-}
-
-/// The node's end of a pod's cable, by which people find it.
-fn link_name(address: Ipv4Addr) -> String {
-    let [.., third, fourth] = address.octets();
-    format!("pod-{third}-{fourth}")
 }
 
 /// A pair of interfaces, the first of them up: the second can't be before it has the first. `peer` says more about it.

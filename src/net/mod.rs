@@ -14,6 +14,8 @@
 //! Services are elements of maps under one rule for each size of map, written in transactions ([`Balancer`]): what a packet costs does not
 //! depend on how many there are.
 //!
+//! What keeps pods apart are chains that maps of pods' addresses lead to ([`Isolator`]).
+//!
 //! The room does not know the store, nor what pods and Services are: whoever wires a pod hands over an address and a descriptor, and
 //! whoever serves Services hands over frontends and backends.
 
@@ -22,6 +24,7 @@ mod attributes;
 mod balance;
 mod balancer;
 mod conntrack;
+mod isolation;
 mod link;
 mod moves;
 mod namespace;
@@ -33,6 +36,7 @@ mod outside;
 pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
 pub use balancer::Balancer;
+pub use isolation::{Block, Isolation, Isolator, Pass, Passes, Peer, PortName, Ports};
 pub use link::wire_pod;
 pub use moves::Moves;
 pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket, udp_socket};

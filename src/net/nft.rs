@@ -1,4 +1,4 @@
-//! The part of nf_tables' netlink language that Services and ways out need, as bytes (`linux/netfilter/nf_tables.h`). Pure: what is built here is
+//! The part of nf_tables' netlink language that Services, ways out and policies need, as bytes (`linux/netfilter/nf_tables.h`). Pure: what is built here is
 //! sent by [`super::netfilter`].
 //!
 //! By hand, because no crate would do: those that speak netlink lack maps and numgen, bind C libraries or have another licence, and the
@@ -32,8 +32,10 @@ enum Verb {
     NewTable = 0,
     DeleteTable = 2,
     NewChain = 3,
+    DeleteChain = 5,
     NewRule = 6,
     NewSet = 9,
+    DeleteSet = 11,
     NewElements = 12,
     DeleteElements = 14,
     Begin = 0x10,
@@ -51,8 +53,8 @@ pub(super) enum Hook {
 
 /// A set, or a map if its elements have values. Keys and values are sequences of fields, each padded to four bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Set {
-    pub(super) name: &'static str,
+pub(super) struct Set<'a> {
+    pub(super) name: &'a str,
     /// Types of the key's fields, for whoever lists the rules (`enum nft_datatypes` of the `nft` program).
     pub(super) key: &'static [u8],
     /// Types of the value's fields; none for a set.
@@ -65,6 +67,11 @@ pub(super) const TYPE_PROTOCOL: u8 = 12;
 pub(super) const TYPE_PORT: u8 = 13;
 /// A plain number is called a mark: with `integer` the `nft` program ends in an assertion when it lists the map.
 pub(super) const TYPE_NUMBER: u8 = 19;
+
+/// The value of a map that says what becomes of a packet.
+pub(super) const VERDICT: &[u8] = &[u8::MAX];
+/// `NFT_DATA_VERDICT`.
+const VERDICTS: u32 = 0xffff_ff00;
 
 /// The 32-bit registers begin with this number (`NFT_REG32_00`).
 pub(super) const REGISTERS: u32 = 8;
@@ -151,6 +158,18 @@ pub(super) fn new_chain(table: &str, chain: &str, kind: &str, hook: Hook, priori
     Message::new(Verb::NewChain, CREATE, body)
 }
 
+/// A chain to which rules send packets.
+pub(super) fn new_side_chain(table: &str, chain: &str) -> Message {
+    let body = Attributes::default().text(1, table).text(3, chain);
+    Message::new(Verb::NewChain, CREATE, body)
+}
+
+/// A chain and its rules; nothing may send packets there any more.
+pub(super) fn delete_chain(table: &str, chain: &str) -> Message {
+    let body = Attributes::default().text(1, table).text(3, chain);
+    Message::new(Verb::DeleteChain, 0, body)
+}
+
 pub(super) fn new_rule(table: &str, chain: &str, expressions: Vec<Expression>) -> Message {
     let mut list = Attributes::default();
     for Expression(name, data) in expressions {
@@ -170,10 +189,18 @@ pub(super) fn new_set(table: &str, set: &Set, id: u32) -> Message {
         .number(3, flags)
         .number(4, joined(set.key))
         .number(5, width(set.key));
-    if !set.value.is_empty() {
+    if set.value == VERDICT {
+        body = body.number(6, VERDICTS);
+    } else if !set.value.is_empty() {
         body = body.number(6, joined(set.value)).number(7, width(set.value));
     }
     Message::new(Verb::NewSet, CREATE, body.number(10, id))
+}
+
+/// A set and its elements; no rule may look into it any more.
+pub(super) fn delete_set(table: &str, set: &Set) -> Message {
+    let body = Attributes::default().text(1, table).text(2, set.name);
+    Message::new(Verb::DeleteSet, 0, body)
 }
 
 /// The type of several fields, six bits each.
@@ -188,6 +215,9 @@ fn width(fields: &[u8]) -> u32 {
 /// An element: its key, and its value in a map.
 pub(super) type Element = (Vec<u8>, Option<Vec<u8>>);
 
+/// An element of a map of verdicts: its key, and the chain at which the packet goes on; it is let through without one.
+pub(super) type Junction = (Vec<u8>, Option<String>);
+
 /// So many elements go into one message: their list is one attribute, and an attribute has 64 kilobytes at most.
 const ELEMENTS: usize = 500;
 
@@ -200,16 +230,42 @@ pub(super) fn delete_elements(table: &str, set: &Set, elements: &[Element]) -> V
     of_elements(Verb::DeleteElements, 0, table, set, elements)
 }
 
+/// Elements of a map of verdicts.
+pub(super) fn new_junctions(table: &str, set: &Set, junctions: &[Junction]) -> Vec<Message> {
+    let element = |(key, chain): &Junction| {
+        let verdict = match chain {
+            Some(chain) => Attributes::default().number(1, GOTO).text(2, chain),
+            None => Attributes::default().number(1, ACCEPT),
+        };
+        let value = Attributes::default().nested(2, verdict);
+        Attributes::default().nested(1, data(key)).nested(2, value)
+    };
+    in_parts(Verb::NewElements, CREATE, table, set, junctions, element)
+}
+
 fn of_elements(verb: Verb, flags: u16, table: &str, set: &Set, elements: &[Element]) -> Vec<Message> {
-    let message = |part: &[Element]| {
-        let mut list = Attributes::default();
-        for (key, value) in part {
-            let mut element = Attributes::default().nested(1, data(key));
-            if let Some(value) = value {
-                element = element.nested(2, data(value));
-            }
-            list = list.nested(1, element);
+    let element = |(key, value): &Element| {
+        let element = Attributes::default().nested(1, data(key));
+        match value {
+            Some(value) => element.nested(2, data(value)),
+            None => element,
         }
+    };
+    in_parts(verb, flags, table, set, elements, element)
+}
+
+fn in_parts<T>(
+    verb: Verb,
+    flags: u16,
+    table: &str,
+    set: &Set,
+    elements: &[T],
+    element: impl Fn(&T) -> Attributes,
+) -> Vec<Message> {
+    let message = |part: &[T]| {
+        let list = part
+            .iter()
+            .fold(Attributes::default(), |list, one| list.nested(1, element(one)));
         let body = Attributes::default().text(1, table).text(2, set.name).nested(3, list);
         Message::new(verb, flags, body)
     };
@@ -287,6 +343,11 @@ pub(super) fn reject() -> Expression {
     Expression("reject", Attributes::default().number(1, 0).bytes(2, &[3]))
 }
 
+/// The bit of the connection's state (`NFT_CT_STATE`).
+pub(super) fn connection_state(to: u32) -> Expression {
+    Expression("ct", Attributes::default().number(1, to).number(2, 0))
+}
+
 /// The connection's `status` bits (`NFT_CT_STATUS`).
 pub(super) fn connection_status(to: u32) -> Expression {
     Expression("ct", Attributes::default().number(1, to).number(2, 2))
@@ -305,9 +366,22 @@ pub(super) fn mask(register: u32, mask: [u8; 4]) -> Expression {
 
 /// Goes on if the register holds these bytes, or with `is_equal` false if it does not.
 pub(super) fn compare(register: u32, is_equal: bool, value: &[u8]) -> Expression {
+    by_order(register, u32::from(!is_equal), value)
+}
+
+/// Goes on if the number in the register is no less than this one, and no more than the other.
+pub(super) fn between(register: u32, first: u16, last: u16) -> [Expression; 2] {
+    // NFT_CMP_GTE and NFT_CMP_LTE.
+    [
+        by_order(register, 5, &first.to_be_bytes()),
+        by_order(register, 3, &last.to_be_bytes()),
+    ]
+}
+
+fn by_order(register: u32, operator: u32, value: &[u8]) -> Expression {
     let fields = Attributes::default()
         .number(1, register)
-        .number(2, u32::from(!is_equal))
+        .number(2, operator)
         .nested(3, data(value));
     Expression("cmp", fields)
 }
@@ -316,7 +390,7 @@ pub(super) fn compare(register: u32, is_equal: bool, value: &[u8]) -> Expression
 mod tests {
     use super::*;
 
-    const MAP: Set = Set {
+    const MAP: Set<'static> = Set {
         name: "m",
         key: &[TYPE_ADDRESS, TYPE_PORT],
         value: &[TYPE_ADDRESS],

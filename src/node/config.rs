@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
+use crate::ingress;
 use crate::os::find_program;
 use crate::source::Overlays;
 
@@ -32,6 +34,20 @@ pub struct Config {
     pub images: ImageSettings,
     /// What pods reach outside of their network.
     pub egress: EgressSettings,
+    /// Where Ingresses are served.
+    pub ingress: IngressSettings,
+}
+
+/// Where Ingresses are served.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct IngressSettings {
+    /// At which address of the host; at loopback if nothing is said.
+    pub address: Option<IpAddr>,
+    /// The port for HTTP; 10080, and 80 where that is allowed, if nothing is said.
+    pub http_port: Option<u16>,
+    /// The port for HTTPS; 10443, and 443 where that is allowed, if nothing is said.
+    pub https_port: Option<u16>,
 }
 
 /// What pods reach outside of their network.
@@ -100,6 +116,15 @@ impl Config {
             is_on: !is_forbidden && self.egress.enabled.unwrap_or(true),
             host_loopback: self.egress.host_loopback,
             api_port,
+        }
+    }
+
+    /// Where Ingresses are served.
+    pub fn ingress(&self) -> ingress::Settings {
+        ingress::Settings {
+            address: self.ingress.address,
+            http: self.ingress.http_port,
+            https: self.ingress.https_port,
         }
     }
 

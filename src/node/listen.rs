@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::access::Access;
+use crate::access::{Access, Authority};
 use crate::model::{Clock, Paths};
 
 /// How often certificates are looked at. They are renewed a month early, so a day more or less does not matter.
@@ -32,11 +32,13 @@ pub(super) struct Loopback {
     pub listener: TcpListener,
     pub tls: watch::Receiver<Arc<ServerConfig>>,
     pub keeper: Keeper,
+    /// Who signed their certificates, to sign others.
+    pub authority: Authority,
 }
 
 /// Listens on loopback: on the port that the settings name, else on that of the last time, else on any.
-pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, now: Timestamp) -> Result<Loopback, Failure> {
-    let mut access = Access::open(paths, now)?;
+pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, clock: Arc<dyn Clock>) -> Result<Loopback, Failure> {
+    let mut access = Access::open(paths, clock.now())?;
     let listener = match wanted {
         Some(port) => bind(port)
             .await
@@ -50,6 +52,7 @@ pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, now: Timestamp)
     access.settle(listener.local_addr()?.port())?;
     let (newest, tls) = watch::channel(access.server_config()?);
     Ok(Loopback {
+        authority: access.authority(clock),
         listener,
         tls,
         keeper: Keeper { access, newest },

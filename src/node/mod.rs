@@ -34,7 +34,7 @@ use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
 use crate::store::{Store, StoreError};
-use crate::{applier, controller, egress, service, volume};
+use crate::{applier, controller, egress, ingress, policy, service, volume};
 
 use config::Config;
 use listen::Loopback;
@@ -135,7 +135,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let oci_runtime = config.oci_runtime(&paths.config)?;
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
     let network = open_network(network, &mut facts.warnings);
-    let loopback = listen::loopback(&paths, config.api_port, clock.now()).await?;
+    let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
     let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
@@ -143,6 +143,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (newest, addresses) = watch::channel(addresses::present());
     let host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
     controller::create_initial(&store, &paths.volumes)?;
+    ingress::create_class(&store)?;
     report_node(
         &store,
         &report::node_object(&host, &ways_out.readiness(egress), clock.now()),
@@ -161,12 +162,13 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
+    let serving = spawn_ingress(&rooms, network.as_ref(), &loopback, &config, &facts, &ends.stop);
     let on_network = network
         .clone()
-        .map(|network| spawn_on_network(&store, network, ways_out, egress, addresses, &ends.stop));
+        .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
     let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
-    tasks.extend(on_network.into_iter().flatten());
+    tasks.extend(on_network.into_iter().flatten().chain(serving));
     tasks.push(tokio::spawn(moves));
     // Last, so that the API has the port that it had before.
     tasks.extend(network.map(|network| {
@@ -209,9 +211,10 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
     }
 }
 
-/// Starts what pods find on their network: Services, names, and ways out.
+/// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
     store: &Store,
+    recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
     ways_out: WaysOut,
     egress: egress::Settings,
@@ -220,12 +223,39 @@ fn spawn_on_network(
 ) -> Vec<JoinHandle<()>> {
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let services = service::run(store.clone(), network.clone(), host, stop.clone());
-    let mut tasks = vec![tokio::spawn(services)];
+    let policies = policy::run(
+        store.clone(),
+        recorder.component("network-policy"),
+        network.clone(),
+        stop.clone(),
+    );
+    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
     if let WaysOut::Open(outside) = ways_out {
         let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
         tasks.push(tokio::spawn(ways));
     }
     tasks
+}
+
+/// Serves Ingresses, if pods have a network.
+fn spawn_ingress(
+    rooms: &Rooms,
+    network: Option<&Arc<NodeNetwork>>,
+    loopback: &Loopback,
+    config: &Config,
+    facts: &NodeFacts,
+    stop: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let served = ingress::run(
+        rooms.store.clone(),
+        rooms.recorder.component("ingress"),
+        network?.clone(),
+        loopback.authority.clone(),
+        config.ingress(),
+        facts.ingress.clone(),
+        stop.clone(),
+    );
+    Some(tokio::spawn(served))
 }
 
 /// A variable of the environment that names a path.
@@ -244,6 +274,7 @@ fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Time
         started_at,
         warnings: mode.warning().into_iter().map(str::to_owned).collect(),
         published: Published::default(),
+        ingress: ingress::OpenDoors::default(),
     }
 }
 

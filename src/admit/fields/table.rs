@@ -61,6 +61,17 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("spec", CLAIM)]),
     ("", "PersistentVolume", &[("", OBJECT), ("spec", PERSISTENT_VOLUME)]),
     ("storage.k8s.io", "StorageClass", &[("", OBJECT), ("", STORAGE_CLASS)]),
+    ("networking.k8s.io", "Ingress", &[("", OBJECT), ("spec", INGRESS)]),
+    (
+        "networking.k8s.io",
+        "IngressClass",
+        &[("", OBJECT), ("spec", INGRESS_CLASS)],
+    ),
+    (
+        "networking.k8s.io",
+        "NetworkPolicy",
+        &[("", OBJECT), ("spec", NETWORK_POLICY)],
+    ),
     // Whoever holds one acts on it.
     ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
     // For the others one warning says that nothing acts on the kind.
@@ -169,6 +180,33 @@ const SERVICE: Entries = &[
     ("internalTrafficPolicy", Moot),
     ("externalTrafficPolicy", Moot),
     ("trafficDistribution", Moot),
+];
+
+/// Blocks of the other family are kept and have nobody in them: pods have IPv4 addresses.
+const NETWORK_POLICY: Entries = &[
+    ("podSelector", Honoured),
+    ("policyTypes", Honoured),
+    ("ingress", Honoured),
+    ("egress", Honoured),
+];
+
+const NO_RESOURCE: Say = Warn("not honoured: only Services can be backends here");
+
+const INGRESS: Entries = &[
+    ("ingressClassName", Honoured),
+    ("defaultBackend", Honoured),
+    ("defaultBackend.resource", NO_RESOURCE),
+    ("rules", Honoured),
+    ("rules[].http.paths[].backend.resource", NO_RESOURCE),
+    ("tls", Honoured),
+];
+
+const INGRESS_CLASS: Entries = &[
+    ("controller", Honoured),
+    (
+        "parameters",
+        Warn("not honoured: the controller of this node takes none"),
+    ),
 ];
 
 const ENDPOINTS: Entries = &[

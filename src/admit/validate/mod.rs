@@ -9,8 +9,10 @@ mod container;
 mod endpoints;
 mod env;
 mod errors;
+mod ingress;
 mod meta;
 mod names;
+mod network_policy;
 mod pod;
 mod pod_update;
 mod probe;
@@ -48,6 +50,9 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::PersistentVolumeClaim(claim) => claim::validate_claim(claim, &spec, &mut errors),
         Typed::PersistentVolume(volume) => storage::validate_volume(volume, &spec, &mut errors),
         Typed::StorageClass(class) => storage::validate_class(class, &mut errors),
+        Typed::Ingress(ingress) => ingress::validate_ingress(ingress, &spec, &mut errors),
+        Typed::IngressClass(class) => ingress::validate_class(class, &spec, &mut errors),
+        Typed::NetworkPolicy(policy) => network_policy::validate_policy(policy, &spec, &mut errors),
     }
     errors
 }
@@ -92,12 +97,15 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
             storage::validate_volume_update(new, old, &mut errors);
         }
         (Typed::StorageClass(new), Typed::StorageClass(old)) => storage::validate_class_update(new, old, &mut errors),
+        (Typed::IngressClass(new), Typed::IngressClass(old)) => ingress::validate_class_update(new, old, &mut errors),
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
         (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
             endpoints::validate_slice_update(new, old, &mut errors);
         }
         (Typed::Namespace(_), Typed::Namespace(_))
         | (Typed::Endpoints(_), Typed::Endpoints(_))
+        | (Typed::NetworkPolicy(_), Typed::NetworkPolicy(_))
+        | (Typed::Ingress(_), Typed::Ingress(_))
         | (Typed::Stored(_), Typed::Stored(_)) => {}
         _ => errors.push(FieldError::invalid(
             &FieldPath::of(&["kind"]),

@@ -15,8 +15,10 @@ mod deployments;
 mod endpoints;
 mod events;
 mod generic;
+mod ingresses;
 mod manifestsources;
 mod namespaces;
+mod networkpolicies;
 mod nodes;
 mod persistentvolumeclaims;
 mod persistentvolumes;
@@ -122,6 +124,9 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("kubelocal.dev", "manifestsources") => &manifestsources::TABLE,
         ("", "endpoints") => &endpoints::TABLE,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICES,
+        ("networking.k8s.io", "ingresses") => &ingresses::TABLE,
+        ("networking.k8s.io", "ingressclasses") => &ingresses::CLASSES,
+        ("networking.k8s.io", "networkpolicies") => &networkpolicies::TABLE,
         _ => &generic::TABLE,
     }
 }

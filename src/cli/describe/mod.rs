@@ -14,6 +14,8 @@ use super::{node, print};
 use crate::api::table::age::age_of;
 use crate::model;
 
+mod ingress;
+mod network_policy;
 mod pod;
 mod rest;
 mod service;
@@ -89,6 +91,8 @@ fn describe(object: &Value, slices: &[Value]) -> Sheet {
         "Deployment" | "ReplicaSet" => workload::describe(object, &mut sheet),
         "ManifestSource" => source::describe(object, &mut sheet),
         "Service" => service::describe(object, slices, &mut sheet),
+        "Ingress" => ingress::describe(object, &mut sheet),
+        "NetworkPolicy" => network_policy::describe(object, &mut sheet),
         "Secret" => rest::describe_secret(object, &mut sheet),
         "ConfigMap" => rest::describe_config_map(object, &mut sheet),
         _ => rest::describe(object, &mut sheet),

@@ -5,7 +5,11 @@ use super::{Attributes, Expression, IPV4, data};
 /// `NFT_META_MARK`.
 const MARK: u32 = 3;
 /// The register in which a verdict stands (`NFT_REG_VERDICT`).
-const VERDICT: u32 = 0;
+pub(in crate::net) const VERDICT_REGISTER: u32 = 0;
+/// `NF_ACCEPT`, `NF_DROP` and `NFT_GOTO`.
+pub(super) const ACCEPT: u32 = 1;
+const DROP: u32 = 0;
+pub(super) const GOTO: u32 = -4_i32 as u32;
 
 /// These bytes into a register.
 pub(in crate::net) fn load(value: &[u8], to: u32) -> Expression {
@@ -24,17 +28,20 @@ pub(in crate::net) fn set_mark(from: u32) -> Expression {
 
 /// The packet goes on; no rule of this chain sees it any more.
 pub(in crate::net) fn accept() -> Expression {
-    verdict(1)
+    verdict(ACCEPT)
 }
 
 /// The packet goes nowhere.
 pub(in crate::net) fn drop() -> Expression {
-    verdict(0)
+    verdict(DROP)
 }
 
 fn verdict(code: u32) -> Expression {
     let inner = Attributes::default().nested(2, Attributes::default().number(1, code));
-    Expression("immediate", Attributes::default().number(1, VERDICT).nested(2, inner))
+    Expression(
+        "immediate",
+        Attributes::default().number(1, VERDICT_REGISTER).nested(2, inner),
+    )
 }
 
 /// Shows the packet to whoever listens to this group (nfnetlink_log), at once.

@@ -1,0 +1,136 @@
+//! `net`: how the node's network is wired, and why one thing in it reaches another or does not.
+//!
+//! Both are read from the API's objects, of which the node makes its rules: what is shown here is pure.
+
+#[cfg(test)]
+mod tests;
+mod trace;
+mod wiring;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::client::{Node, Resource, items_of};
+use super::context::{Context, write};
+use super::error::{CliError, ErrorKind, Result};
+use super::node;
+use crate::api::own::{NodeStatus, path};
+use crate::model::{Object, kind};
+use crate::policy::Facts;
+
+/// Show the pods' network: addresses, Services, ports, policies, and ways out.
+#[derive(Debug, Args)]
+pub struct NetArgs {
+    #[command(subcommand)]
+    verb: Option<NetVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum NetVerb {
+    Trace(TraceArgs),
+}
+
+/// Say why a pod reaches something, or does not: names, Services, policies, ways out.
+#[derive(Debug, Args)]
+struct TraceArgs {
+    /// The pod that connects: [NAMESPACE/]POD
+    from: String,
+    /// What it connects to: a pod, a Service or their names as in DNS (svc/web, pod/web, web.shop), or an address; with its port
+    #[arg(value_name = "TO[:PORT]")]
+    to: String,
+    /// Datagrams instead of a connection
+    #[arg(long)]
+    udp: bool,
+}
+
+/// Everything that there is to look at.
+#[derive(Debug, Default)]
+struct World {
+    pods: Vec<Object>,
+    namespaces: Vec<Object>,
+    services: Vec<Object>,
+    slices: Vec<Object>,
+    policies: Vec<Object>,
+    ingresses: Vec<Object>,
+    nodes: Vec<Object>,
+}
+
+/// Runs `net`.
+///
+/// # Errors
+/// When the node refuses, or what is traced is not there. What can't connect is exit code 1.
+pub async fn run(args: &NetArgs, context: &Context) -> Result {
+    let node = node::connect().await?;
+    let world = World::read(&node).await?;
+    match &args.verb {
+        None => {
+            let status: NodeStatus = node.own(Method::GET, path::STATUS, &[], None::<&()>).await?;
+            write(&wiring::show(&world, &status))
+        }
+        Some(NetVerb::Trace(args)) => {
+            let asked = trace::Asked {
+                from: &args.from,
+                to: &args.to,
+                is_udp: args.udp,
+                namespace: context.namespace(),
+            };
+            let traced = trace::trace(&world, &asked).map_err(|why| CliError::new(ErrorKind::Usage, why))?;
+            write(&traced.text())?;
+            match traced.connects {
+                true => Ok(()),
+                false => Err(CliError::silent(ErrorKind::NotReached)),
+            }
+        }
+    }
+}
+
+impl World {
+    async fn read(node: &Node) -> Result<World> {
+        let networking = "networking.k8s.io/v1";
+        Ok(World {
+            pods: list(node, "v1", "Pod").await?,
+            namespaces: list(node, "v1", "Namespace").await?,
+            services: list(node, "v1", "Service").await?,
+            slices: list(node, "discovery.k8s.io/v1", "EndpointSlice").await?,
+            policies: list(node, networking, "NetworkPolicy").await?,
+            ingresses: list(node, networking, "Ingress").await?,
+            nodes: list(node, "v1", "Node").await?,
+        })
+    }
+
+    /// What policies decide by.
+    fn facts(&self) -> Facts {
+        let pods = self.pods.iter().map(|pod| (pod, address_of(pod)));
+        Facts::read(pods, &self.namespaces, &self.policies)
+    }
+
+    /// What the node says of ways out: whether there are any, and in words.
+    fn ways_out(&self) -> (bool, &str) {
+        let conditions = self
+            .nodes
+            .iter()
+            .flat_map(|node| crate::model::list_at(node.value(), "/status/conditions"));
+        let mut ways_out = conditions.filter(|condition| condition["type"] == "EgressReady");
+        ways_out.next().map_or((false, "the node does not say"), |condition| {
+            (
+                condition["status"] == "True",
+                condition["message"].as_str().unwrap_or_default(),
+            )
+        })
+    }
+}
+
+async fn list(node: &Node, api_version: &str, name: &str) -> Result<Vec<Object>> {
+    let kind = kind(api_version, name).expect("in the table");
+    let items = items_of(node.get(&Resource::collection(kind, None), &[]).await?, kind);
+    Ok(items.into_iter().filter_map(Object::new).collect())
+}
+
+/// A pod's address in the pods' network.
+fn address_of(pod: &Object) -> Option<std::net::Ipv4Addr> {
+    let is_on_host = pod
+        .at("/spec/hostNetwork")
+        .is_some_and(|value| *value == Value::Bool(true));
+    pod.text("/status/podIP").parse().ok().filter(|_| !is_on_host)
+}

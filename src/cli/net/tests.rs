@@ -1,0 +1,134 @@
+//! Connections, followed over objects as the API has them.
+
+use serde_json::{Value, json};
+
+use super::World;
+use super::trace::{Asked, trace};
+use crate::model::Object;
+
+fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Object {
+    let mut value = json!({"apiVersion": api_version, "kind": kind,
+        "metadata": {"name": name, "namespace": "default", "uid": name, "labels": {"app": name}}});
+    for (field, part) in rest.as_object().expect("fields") {
+        value[field] = part.clone();
+    }
+    Object::new(value).expect("of the table")
+}
+
+/// Pods `web` and `client`, the Service `web`, and these policies.
+fn world(policies: &[(&str, Value)]) -> World {
+    let pod = |name: &str, ip: &str| {
+        let ports = json!([{"name": "http", "containerPort": 8080}]);
+        let spec = json!({"containers": [{"name": "c", "ports": ports}]});
+        object("v1", "Pod", name, json!({"spec": spec, "status": {"podIP": ip}}))
+    };
+    let mut slice = object(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        "web-1",
+        json!({"addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080}], "endpoints": [{"addresses": ["10.244.0.2"], "conditions": {"ready": true}}]}),
+    );
+    slice.value_mut()["metadata"]["labels"] = json!({crate::model::SERVICE_NAME: "web"});
+    let condition = json!({"type": "EgressReady", "status": "True", "message": "pods reach the outside"});
+    let policy =
+        |(name, spec): &(&str, Value)| object("networking.k8s.io/v1", "NetworkPolicy", name, json!({"spec": spec}));
+    World {
+        pods: vec![pod("web", "10.244.0.2"), pod("client", "10.244.0.3")],
+        services: vec![object(
+            "v1",
+            "Service",
+            "web",
+            json!({"spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}}),
+        )],
+        slices: vec![slice],
+        policies: policies.iter().map(policy).collect(),
+        nodes: vec![object(
+            "v1",
+            "Node",
+            "node",
+            json!({"status": {"conditions": [condition]}}),
+        )],
+        ..World::default()
+    }
+}
+
+fn traced(world: &World, to: &str) -> (bool, String) {
+    let asked = Asked {
+        from: "client",
+        to,
+        is_udp: false,
+        namespace: "default",
+    };
+    let traced = trace(world, &asked).expect("is understood");
+    (traced.connects, traced.text())
+}
+
+#[test]
+fn a_connection_is_followed_through_its_service_and_policies() {
+    let closed = json!({"podSelector": {"matchLabels": {"app": "web"}}});
+    let friends =
+        json!({"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}]});
+    for (policies, to, connects, said) in [
+        (
+            vec![],
+            "web:80",
+            true,
+            "default/web (10.96.0.7) port 80 leads to 10.244.0.2:8080",
+        ),
+        (vec![], "svc/web", true, "no policy is about it"),
+        (vec![], "10.96.0.7:80", true, "leads to 10.244.0.2:8080"),
+        (
+            vec![],
+            "web.default.svc.cluster.local:81",
+            false,
+            "has no port 81 for TCP",
+        ),
+        (
+            vec![("closed", closed.clone())],
+            "pod/web:8080",
+            false,
+            "dropped: isolated by default/closed",
+        ),
+        (
+            vec![("closed", closed), ("friends", friends)],
+            "web:80",
+            true,
+            "let through by the policy default/friends",
+        ),
+        (vec![], "10.244.0.9:80", false, "no pod has 10.244.0.9"),
+        (vec![], "192.0.2.1:443", true, "the host's own routes decide"),
+    ] {
+        let (works, text) = traced(&world(&policies), to);
+        assert!(works == connects && text.contains(said), "{to}: {text}");
+    }
+}
+
+#[test]
+fn who_may_not_leave_can_not_even_ask_for_names() {
+    let sealed = json!({"podSelector": {}, "policyTypes": ["Egress"]});
+    let (connects, text) = traced(&world(&[("sealed", sealed)]), "web:80");
+    assert!(
+        !connects && text.contains("names     can't be asked for: dropped"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let ask = |from, to| {
+        trace(
+            &world(&[]),
+            &Asked {
+                from,
+                to,
+                is_udp: false,
+                namespace: "default",
+            },
+        )
+    };
+    assert_eq!(ask("none", "web:80"), Err("there is no pod default/none".to_owned()));
+    assert_eq!(ask("client", "web:x"), Err("\"x\" is no port".to_owned()));
+    assert!(ask("client", "example.org:80").is_err_and(|why| why.contains("neither a Service nor a pod")));
+    assert_eq!(ask("client", "pod/web"), Err("which port? TO:PORT".to_owned()));
+}

@@ -1,0 +1,191 @@
+//! What is where: addresses, cables, Services, ports, policies, ways out. Pure.
+
+use super::World;
+use super::address_of;
+use crate::api::own::NodeStatus;
+use crate::api::table::selector_text;
+use crate::cli::print::Layout;
+use crate::model::{
+    DNS, GATEWAY, Object, POD_PREFIX, PODS, SERVICE_NAME, SERVICE_PREFIX, SERVICES, link_name, list_at, text_at,
+};
+use crate::policy::{Direction, Facts};
+
+/// All of it, for people.
+pub(super) fn show(world: &World, status: &NodeStatus) -> String {
+    let facts = world.facts();
+    let (is_open, why) = world.ways_out();
+    let heads = [
+        ("Pods", format!("{PODS}/{POD_PREFIX}, the node is {GATEWAY}")),
+        (
+            "Services",
+            format!("{SERVICES}/{SERVICE_PREFIX}, names are asked of {DNS}"),
+        ),
+        ("Outside", format!("{}: {why}", if is_open { "open" } else { "closed" })),
+        ("Ingress", status.ingress.join(" ")),
+    ];
+    let heads = heads.iter().filter(|(_, text)| !text.is_empty());
+    let mut text: String = heads
+        .map(|(word, text)| format!("{:<10}{text}\n", format!("{word}:")))
+        .collect();
+    let ports = status.ports.iter().map(|port| {
+        let state = port.problem.clone().unwrap_or_else(|| "open".to_owned());
+        vec![port.address.clone(), port.namespace.clone(), port.name.clone(), state]
+    });
+    let tables = [
+        (
+            &["NAMESPACE", "POD", "ADDRESS", "LINK", "INGRESS", "EGRESS"][..],
+            world.pods.iter().map(|pod| pod_row(pod, &facts)).collect(),
+        ),
+        (
+            &["NAMESPACE", "SERVICE", "ADDRESS", "PORT", "ENDPOINTS"][..],
+            world
+                .services
+                .iter()
+                .flat_map(|service| service_rows(service, &world.slices))
+                .collect(),
+        ),
+        (
+            &["PORT OF THIS MACHINE", "NAMESPACE", "FOR", "STATE"][..],
+            ports.collect::<Vec<_>>(),
+        ),
+        (
+            &["NAMESPACE", "POLICY", "PODS", "TYPES", "SELECTED"][..],
+            world.policies.iter().map(|policy| policy_row(policy, &facts)).collect(),
+        ),
+        (
+            &["NAMESPACE", "INGRESS", "HOSTS", "CLASS"][..],
+            world.ingresses.iter().map(ingress_row).collect(),
+        ),
+    ];
+    for (heading, rows) in tables
+        .into_iter()
+        .filter(|(_, rows): &(_, Vec<Vec<String>>)| !rows.is_empty())
+    {
+        let heading = heading.iter().map(|word| (*word).to_owned()).collect();
+        text.push('\n');
+        text.push_str(&Layout::default().lay_out(&[vec![heading], rows].concat()));
+    }
+    text
+}
+
+fn pod_row(pod: &Object, facts: &Facts) -> Vec<String> {
+    let address = address_of(pod);
+    let is_on_host = pod.at("/spec/hostNetwork").is_some_and(|value| *value == true);
+    let isolated = |direction: Direction| {
+        let policies = facts
+            .pods
+            .get(pod.uid())
+            .map(|known| facts.isolating(known, direction))
+            .unwrap_or_default();
+        match policies.is_empty() {
+            true => "open".to_owned(),
+            false => policies.join(","),
+        }
+    };
+    vec![
+        pod.key().namespace.clone(),
+        pod.key().name.clone(),
+        address.map_or_else(
+            || if is_on_host { "the host's" } else { "<none>" }.to_owned(),
+            |ip| ip.to_string(),
+        ),
+        address.map_or_else(|| "-".to_owned(), link_name),
+        isolated(Direction::Ingress),
+        isolated(Direction::Egress),
+    ]
+}
+
+fn service_rows(service: &Object, slices: &[Object]) -> Vec<Vec<String>> {
+    let row = |port: String, endpoints: String| {
+        let address = match (service.text("/spec/type"), service.text("/spec/clusterIP")) {
+            ("ExternalName", _) => service.text("/spec/externalName"),
+            (_, "") => "<none>",
+            (_, ip) => ip,
+        };
+        vec![
+            service.key().namespace.clone(),
+            service.key().name.clone(),
+            address.to_owned(),
+            port,
+            endpoints,
+        ]
+    };
+    let ports = list_at(service.value(), "/spec/ports");
+    if ports.is_empty() {
+        return vec![row("-".to_owned(), "-".to_owned())];
+    }
+    let of_port = |port: &serde_json::Value| {
+        let endpoints = endpoints(service, text_at(port, "/name"), slices);
+        let shown = match endpoints.is_empty() {
+            true => "none is ready".to_owned(),
+            false => endpoints.join(","),
+        };
+        let (number, protocol) = (&port["port"], port["protocol"].as_str().unwrap_or("TCP"));
+        row(format!("{number}/{protocol}"), shown)
+    };
+    ports.iter().map(of_port).collect()
+}
+
+/// The ready endpoints of a Service's port.
+pub(super) fn endpoints(service: &Object, port: &str, slices: &[Object]) -> Vec<String> {
+    let own = slices.iter().filter(|slice| {
+        slice.key().namespace == service.key().namespace
+            && slice.labels().get(SERVICE_NAME) == Some(&service.key().name.as_str())
+    });
+    let mut found = Vec::new();
+    for slice in own {
+        let ports = list_at(slice.value(), "/ports")
+            .iter()
+            .filter(|one| text_at(one, "/name") == port);
+        for number in ports.filter_map(|port| port["port"].as_u64()) {
+            let ready = list_at(slice.value(), "/endpoints").iter();
+            let ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+            found.extend(ready.map(|endpoint| format!("{}:{number}", text_at(endpoint, "/addresses/0"))));
+        }
+    }
+    found
+}
+
+fn policy_row(policy: &Object, facts: &Facts) -> Vec<String> {
+    let key = policy.key();
+    let types: Vec<&str> = list_at(policy.value(), "/spec/policyTypes")
+        .iter()
+        .filter_map(|kind| kind.as_str())
+        .collect();
+    let selector = policy.at("/spec/podSelector").map(selector_text).unwrap_or_default();
+    let read = facts
+        .policies
+        .iter()
+        .find(|one| one.namespace == key.namespace && one.name == key.name);
+    let selected = read.map_or(0, |read| facts.pods.values().filter(|pod| read.selects(pod)).count());
+    vec![
+        key.namespace.clone(),
+        key.name.clone(),
+        if selector.is_empty() {
+            "all".to_owned()
+        } else {
+            selector
+        },
+        types.join(","),
+        selected.to_string(),
+    ]
+}
+
+fn ingress_row(ingress: &Object) -> Vec<String> {
+    let hosts = list_at(ingress.value(), "/spec/rules")
+        .iter()
+        .map(|rule| match text_at(rule, "/host") {
+            "" => "*",
+            host => host,
+        });
+    let class = match ingress.text("/spec/ingressClassName") {
+        "" => "<none>",
+        class => class,
+    };
+    vec![
+        ingress.key().namespace.clone(),
+        ingress.key().name.clone(),
+        hosts.collect::<Vec<_>>().join(","),
+        class.to_owned(),
+    ]
+}

@@ -1,0 +1,76 @@
+//! Ingresses at work: HTTP on the host's loopback to Services, by the rules of Ingresses and by the Services' own names.
+//!
+//! ```text
+//!  store ─ Ingresses, classes, Services, slices, Secrets ─► keeper ─ plan_routes ─► Routes ─┐
+//!                                                             └─► events, status            │
+//!  client ══ a door on loopback ══ TLS by name ══ HTTP/1 or 2 ══ proxy ─ find ──────────────┘
+//!                                                                  └─ endpoint, in the node's network
+//! ```
+//!
+//! What a request leads to is pure (`routes`, `plan`); the proxy asks it once for each request, so that a change holds for the next one. A request
+//! goes to an endpoint that is ready, and to another one if that can't be connected, for as long as nothing of its body was sent.
+//!
+//! Ingresses of the class `kubelocal`, which is the default, are served here, and those of any class whose controller is
+//! [`CONTROLLER`]; others are another controller's, which is said and not done. `http://<service>.<namespace>.localhost` needs no Ingress.
+
+mod class;
+mod doors;
+mod keeper;
+mod plan;
+mod proxy;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upstream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Authority;
+use crate::event::EventRecorder;
+use crate::net::NodeNetwork;
+use crate::store::Store;
+
+pub use class::{CLASS, CONTROLLER, create_class};
+use doors::Doors;
+pub use doors::OpenDoors;
+use proxy::Proxy;
+use routes::Routes;
+
+/// What the user's settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where they are; loopback of both families if nothing is said.
+    pub address: Option<IpAddr>,
+    /// The ports, if they are to be these and no others.
+    pub http: Option<u16>,
+    /// The same for TLS.
+    pub https: Option<u16>,
+}
+
+/// Serves Ingresses until `stop`; `open` always holds where. Connections end with it, as the process that carries them does.
+pub async fn run(
+    store: Store,
+    recorder: EventRecorder,
+    network: Arc<NodeNetwork>,
+    authority: Authority,
+    settings: Settings,
+    open: OpenDoors,
+    stop: CancellationToken,
+) {
+    let (newest, routes) = watch::channel(Arc::new(Routes::default()));
+    let proxy = Arc::new(Proxy::new(routes.clone(), Some(network)));
+    let doors = Doors::new(
+        settings,
+        proxy,
+        tls::config(routes, authority),
+        open.clone(),
+        stop.clone(),
+    );
+    let keeper = keeper::Keeper::new(store, recorder, newest, doors, open);
+    stop.run_until_cancelled(keeper.run()).await;
+}
