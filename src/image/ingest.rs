@@ -111,7 +111,7 @@ pub(super) struct Ingest<'i> {
 enum Taken {
     InPlace(Layer),
     /// Unpacked, but some of its directories have to take their attributes from the layers below.
-    Unfinished(Temporary, LayerInfo, Vec<Vec<u8>>),
+    Unfinished(Temporary, LayerInfo),
 }
 
 impl<'i> Ingest<'i> {
@@ -187,7 +187,7 @@ impl<'i> Ingest<'i> {
         for (taken, chain) in taken.into_iter().zip(plan_chain_ids(&diff_ids)) {
             let layer = match taken {
                 Taken::InPlace(layer) => layer,
-                Taken::Unfinished(temporary, info, implied) => match layer::find(self.disk(), &chain)? {
+                Taken::Unfinished(temporary, info) => match layer::find(self.disk(), &chain)? {
                     Some(layer) => layer,
                     None => {
                         let below: Vec<PathBuf> = layers
@@ -195,7 +195,7 @@ impl<'i> Ingest<'i> {
                             .rev()
                             .map(|below| layer::tree_path(self.disk(), &below.short))
                             .collect();
-                        inherit::inherit(&temporary.path().join("fs"), &implied, &below)?;
+                        inherit::inherit(temporary.path(), &below)?;
                         layer::commit(self.disk(), temporary, LayerInfo { key: chain, ..info })?
                     }
                 },
@@ -294,7 +294,8 @@ impl<'i> Ingest<'i> {
         if is_lowest || tree.implied.is_empty() {
             return layer::commit(self.disk(), temporary, info).map(Taken::InPlace);
         }
-        Ok(Taken::Unfinished(temporary, info, tree.implied))
+        inherit::note(temporary.path(), tree.implied)?;
+        Ok(Taken::Unfinished(temporary, info))
     }
 
     /// A layer that is here already. One whose directories took their attributes from what lies below counts for its stack
@@ -337,7 +338,7 @@ impl Taken {
     fn info(&self) -> &LayerInfo {
         match self {
             Taken::InPlace(layer) => &layer.info,
-            Taken::Unfinished(_, info, _) => info,
+            Taken::Unfinished(_, info) => info,
         }
     }
 }

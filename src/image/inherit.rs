@@ -4,6 +4,8 @@
 //! mode from the highest layer that has it, so that a made-up `tmp` would hide the true one's 1777.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,23 +17,48 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::ImageError;
-use super::unpack::{is_opaque, open_root};
+use super::unpack::{Implied, is_opaque, open_root};
 
-/// Gives each of these directories the attributes that it has in the highest layer below that shows it.
+/// The list of such directories, beside the tree until the layers below are there: in memory those of a few hundred hostile
+/// layers would be gigabytes.
+const LIST: &str = "implied";
+
+/// Writes the list beside the tree of a layer in the making.
+pub(super) fn note(layer: &Path, implied: Implied) -> Result<(), ImageError> {
+    let path = layer.join(LIST);
+    let write = || {
+        let mut list = BufWriter::new(File::create(&path)?);
+        implied.write_to(&mut list)?;
+        list.flush()
+    };
+    write().map_err(ImageError::io(&path))
+}
+
+/// Gives each directory of the list the attributes that it has in the highest layer below that shows it. The list goes.
 ///
 /// `below` is ordered from the highest.
-pub(super) fn inherit(tree: &Path, implied: &[Vec<u8>], below: &[PathBuf]) -> Result<(), ImageError> {
-    for path in implied {
-        let path = Path::new(OsStr::from_bytes(path));
-        for lower in below {
-            match look(lower, path).map_err(ImageError::errno(&lower.join(path)))? {
-                Seen::Directory(dir) => {
-                    copy_attributes(&dir, tree, path).map_err(ImageError::errno(&tree.join(path)))?;
-                    break;
-                }
-                Seen::Nothing => {}
-                Seen::End => break,
+pub(super) fn inherit(layer: &Path, below: &[PathBuf]) -> Result<(), ImageError> {
+    let (tree, list) = (layer.join("fs"), layer.join(LIST));
+    let file = File::open(&list).map_err(ImageError::io(&list))?;
+    for path in BufReader::new(file).split(0) {
+        let path = path.map_err(ImageError::io(&list))?;
+        inherit_one(&tree, Path::new(OsStr::from_bytes(&path)), below)?;
+    }
+    fs::remove_file(&list).map_err(ImageError::io(&list))
+}
+
+fn inherit_one(tree: &Path, path: &Path, below: &[PathBuf]) -> Result<(), ImageError> {
+    for lower in below {
+        match look(lower, path).map_err(ImageError::errno(&lower.join(path)))? {
+            Seen::Directory(dir) => {
+                return match copy_attributes(&dir, tree, path) {
+                    // A later entry of the layer put something else in its place.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                    copied => copied.map_err(ImageError::errno(&tree.join(path))),
+                };
             }
+            Seen::Nothing => {}
+            Seen::End => break,
         }
     }
     Ok(())

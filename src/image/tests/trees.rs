@@ -176,6 +176,35 @@ fn directories_without_an_entry_look_as_in_the_layers_below() {
 }
 
 #[test]
+fn a_directory_without_an_entry_may_become_something_else() {
+    let room = Room::new();
+    let base = Tar::new().dir("a/", 0o711).dir("a/b/", 0o711).dir("c/", 0o711).bytes();
+    let top = Tar::new()
+        .file("a/b/f", "x")
+        .file("a/b", "a file by now")
+        .file("c/f", "x")
+        .symlink("c", "a")
+        .file("d/f", "x")
+        .file("d", "a file")
+        .dir("d/", 0o700)
+        .bytes();
+    let layers = [(&base[..], plain as Pack), (&top[..], gzip as Pack)];
+    let image = room
+        .load(Layout::default().image("a:1", &layers).archive())
+        .expect("an image")
+        .remove(0);
+    let root = &image.layers[1];
+    assert_eq!(fs::read_to_string(root.join("a/b")).expect("there"), "a file by now");
+    assert_eq!(fs::metadata(root.join("a")).expect("there").mode() & 0o7777, 0o711);
+    assert_eq!(fs::metadata(root.join("d")).expect("there").mode() & 0o7777, 0o700);
+    assert_eq!(
+        entries(root.parent().expect("a layer")).expect("readable").len(),
+        2,
+        "no list is left"
+    );
+}
+
+#[test]
 fn sparse_files_have_their_data_where_it_belongs() {
     let room = Room::new();
     let map = b"2\n4096\n3\n10000\n2\n";

@@ -10,6 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::UnpackError;
+use super::implied::Implied;
 use super::notes::{Note, Notes};
 use super::owner::{Owner, Owners};
 use super::path::TreePath;
@@ -26,14 +27,12 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 
 /// What became of an archive.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Unpacked {
-    /// Its entries.
-    pub entries: u64,
     /// Bytes of its files, holes included.
     pub bytes: u64,
-    /// Directories that exist only because something lies in them, parents first.
-    pub implied: Vec<Vec<u8>>,
+    /// Directories that exist only because something lies in them.
+    pub implied: Implied,
     /// What could not be unpacked as the archive wanted it.
     pub notes: Vec<Note>,
     /// Whether the archive was closed by its end mark.
@@ -52,7 +51,7 @@ pub fn extract(
 ) -> Result<Unpacked, UnpackError> {
     let times = DirTimes::new(root.as_fd())?;
     let place = root.try_clone()?;
-    let tree = Tree::new(root, limits);
+    let tree = Tree::new(root, limits)?;
     let mut extractor = Extractor {
         tree,
         space: Space::of(place.as_fd())?,
@@ -71,20 +70,13 @@ pub fn extract(
         mut tree,
         notes,
         times,
-        entries,
         bytes,
         ..
     } = extractor;
     times.apply(&mut tree)?;
-    let implied = tree
-        .into_implied()
-        .iter()
-        .map(|path| path.as_bytes().to_vec())
-        .collect();
     Ok(Unpacked {
-        entries,
         bytes,
-        implied,
+        implied: tree.into_implied(),
         notes: notes.finish(),
         has_end_mark: tarball.has_end_mark(),
     })

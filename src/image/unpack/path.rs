@@ -69,13 +69,6 @@ impl TreePath {
             false => TreePath([self.as_bytes(), b"/", name].concat()),
         }
     }
-
-    /// Whether it is the other path or lies below it.
-    pub(super) fn is_below(&self, other: &TreePath) -> bool {
-        self.0
-            .strip_prefix(other.as_bytes())
-            .is_some_and(|rest| rest.is_empty() || other.is_root() || rest[0] == b'/')
-    }
 }
 
 impl fmt::Display for TreePath {
@@ -132,12 +125,5 @@ mod tests {
                 .map(|path| path.to_string());
             assert_eq!(found.as_deref(), clean, "{raw:?}");
         }
-    }
-
-    #[test]
-    fn below_is_by_components() {
-        let path = |text: &str| TreePath::from_clean(text.as_bytes());
-        assert!(path("a/b").is_below(&path("a")) && path("a").is_below(&path("a")) && path("a").is_below(&path("")));
-        assert!(!path("ab").is_below(&path("a")) && !path("a").is_below(&path("a/b")));
     }
 }

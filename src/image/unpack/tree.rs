@@ -4,7 +4,6 @@
 //! resolves symbolic links of the image as if that root were `/` (`RESOLVE_IN_ROOT`, what a chroot would do), and the
 //! last component is never followed. Nothing an archive says can reach a file outside.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::UnpackError;
+use super::implied::Implied;
 use super::path::{TreePath, printable};
 use crate::image::limits::Limits;
 
@@ -37,22 +37,23 @@ pub(super) struct Tree<'l> {
     root: Dir,
     limits: &'l Limits,
     recent: Vec<(TreePath, Dir)>,
-    implied: BTreeSet<TreePath>,
+    implied: Implied,
 }
 
 impl<'l> Tree<'l> {
-    pub(super) fn new(root: OwnedFd, limits: &'l Limits) -> Tree<'l> {
-        Tree {
+    /// A tree in this directory, which is empty.
+    pub(super) fn new(root: OwnedFd, limits: &'l Limits) -> Result<Tree<'l>, UnpackError> {
+        Ok(Tree {
+            implied: Implied::new(root.as_fd())?,
             root: Rc::new(root),
             limits,
             recent: Vec::new(),
-            implied: BTreeSet::new(),
-        }
+        })
     }
 
     /// Directories that exist only because something lies in them; no entry said what they are like.
-    pub(super) fn into_implied(self) -> Vec<TreePath> {
-        self.implied.into_iter().collect()
+    pub(super) fn into_implied(self) -> Implied {
+        self.implied
     }
 
     /// An open directory of the tree; it and those above it are made if no entry has made them.
@@ -94,7 +95,7 @@ impl<'l> Tree<'l> {
 
     /// Makes a directory, or keeps the one that is there.
     pub(super) fn make_dir(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
-        self.implied.remove(path);
+        self.implied.forget(path);
         match mkdirat(parent, name, Mode::RWXU) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => match self.stat(parent, name, path)? {
@@ -204,12 +205,6 @@ impl<'l> Tree<'l> {
     }
 
     fn make_implied(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<OwnedFd, UnpackError> {
-        if self.implied.len() >= self.limits.implied_dirs {
-            return Err(UnpackError::OverLimit {
-                what: "the number of directories without an entry".to_owned(),
-                limit: self.limits.implied_dirs.to_string(),
-            });
-        }
         if let Err(errno) = mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
             let is_hidden = errno == Errno::EXIST && is_whiteout(&self.stat(parent, name, path)?);
             if !is_hidden {
@@ -221,11 +216,11 @@ impl<'l> Tree<'l> {
             }
             self.make_dir(parent, path, name)?;
         }
+        self.implied.note(path, self.limits)?;
         let dir = self.open_dir(parent, name, path)?;
         // The process's umask may have taken bits away.
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))
             .map_err(|errno| failed("changing mode of", path, errno))?;
-        self.implied.insert(path.clone());
         Ok(dir)
     }
 
@@ -285,9 +280,8 @@ impl<'l> Tree<'l> {
         let removed = match is_dir {
             false => unlinkat(parent, name, AtFlags::empty()),
             true => {
-                // Open directories, and what is known of them, may be those that go.
+                // Open directories may be those that go.
                 self.recent.clear();
-                self.implied.retain(|implied| !implied.is_below(path));
                 remove_tree(parent.as_fd(), name)
             }
         };
