@@ -136,6 +136,33 @@ fn a_later_entry_replaces_an_earlier_one_of_its_name() {
 }
 
 #[test]
+fn what_comes_below_a_replaced_link_lies_where_the_new_one_leads() {
+    let room = Room::new();
+    let tar = Tar::new()
+        .dir("x/", 0o755)
+        .dir("y/", 0o755)
+        .symlink("a", "x")
+        .file("a/f", "")
+        .dir("a/", 0o755)
+        .file("a/g", "")
+        .symlink("b", "x")
+        .file("b/h", "")
+        .symlink("b", "y")
+        .file("b/i", "")
+        .bytes();
+    let root = room.import(tar);
+    let names = |dir: &str| {
+        let mut names = entries(&root.join(dir)).expect("readable");
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names("a"), names("x"), names("y")),
+        (vec!["g".into()], vec!["f".into(), "h".into()], vec!["i".into()])
+    );
+}
+
+#[test]
 fn directories_without_an_entry_look_as_in_the_layers_below() {
     let room = Room::new();
     let base = Tar::new()

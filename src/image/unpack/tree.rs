@@ -276,14 +276,14 @@ impl<'l> Tree<'l> {
 
     /// Removes what an earlier entry of the same archive made.
     fn remove(&mut self, parent: &Dir, name: &[u8], path: &TreePath) -> Result<(), UnpackError> {
-        let is_dir = file_type(&self.stat(parent, name, path)?) == FileType::Directory;
-        let removed = match is_dir {
-            false => unlinkat(parent, name, AtFlags::empty()),
-            true => {
-                // Open directories may be those that go.
-                self.recent.clear();
-                remove_tree(parent.as_fd(), name)
-            }
+        let kind = file_type(&self.stat(parent, name, path)?);
+        // Open directories may be those that go, or were reached by a link that leads elsewhere from now on.
+        if matches!(kind, FileType::Directory | FileType::Symlink) {
+            self.recent.clear();
+        }
+        let removed = match kind {
+            FileType::Directory => remove_tree(parent.as_fd(), name),
+            _ => unlinkat(parent, name, AtFlags::empty()),
         };
         removed.map_err(|errno| failed("replacing", path, errno))
     }
