@@ -7,7 +7,7 @@ use super::document::Descriptor;
 use super::limits::Limits;
 use super::manifest::{plan_layers, plan_next};
 use super::registry::Keyring;
-use super::unpack::{Owners, Source, extract, open_root, stream};
+use super::unpack::{Memory, Need, Owners, Source, Windows, extract, open_root, stream};
 
 /// Limits that a run of thousands per second stays within.
 fn limits() -> Limits {
@@ -36,7 +36,15 @@ pub fn archive(bytes: &[u8]) {
         keep: None,
     };
     let limits = limits();
-    let _either = stream(source, &limits, |data| extract(data, root, &Owners::here(), &limits));
+    let windows = Windows::default();
+    let memory = Memory {
+        windows: &windows,
+        need: Need::Large,
+        is_given_up: &|| false,
+    };
+    let _either = stream(source, &memory, &limits, |data| {
+        extract(data, root, &Owners::here(), &limits)
+    });
     let canary = std::fs::read_to_string(dir.join("beside/canary")).expect("nobody may remove it");
     assert_eq!(canary, "canary");
     assert_eq!(std::fs::read_dir(dir.join("beside")).expect("is there").count(), 2);

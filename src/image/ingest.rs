@@ -22,10 +22,10 @@ use super::limits::Limits;
 use super::manifest::Documents;
 use super::progress::LayerProgress;
 use super::record::{self, Name, Record, RecordLayer};
-use super::unpack::{Owners, merge};
+use super::unpack::{Owners, Windows, merge};
 
-/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues and mostly up to 8 MiB of a
-/// zstd window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
+/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues beside its decoder's window;
+/// more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
 /// Layers that come from registries at once: four images' worth, so that a registry that is slow keeps nobody from the others.
 const DOWNLOADS: usize = 4 * PARALLEL;
@@ -38,6 +38,7 @@ pub(super) struct Intake {
     pub owners: Owners,
     pub claims: Claims,
     pub leases: Arc<Leases>,
+    windows: Windows,
     places: Places,
     downloads: Places,
 }
@@ -50,6 +51,7 @@ impl Intake {
             owners: Owners::here(),
             claims: Claims::default(),
             leases: Arc::default(),
+            windows: Windows::default(),
             places: Places::new(PARALLEL),
             downloads: Places::new(DOWNLOADS),
         }
@@ -102,6 +104,8 @@ pub(super) struct Ingest<'i> {
     intake: &'i Intake,
     /// Told when a layer fails, so that those on their way are given up.
     pub on_failure: Box<dyn Fn() + Sync>,
+    /// Whether nobody wants it any more: ends every wait for others.
+    pub is_given_up: Box<dyn Fn() -> bool + Sync>,
     /// Whether the names that it gets are a registry's.
     pub is_pulled: bool,
     _work: Lock,
@@ -119,6 +123,7 @@ impl<'i> Ingest<'i> {
         Ok(Ingest {
             intake,
             on_failure: Box::new(|| {}),
+            is_given_up: Box::new(|| false),
             is_pulled: false,
             _work: intake.disk.work()?,
         })
@@ -126,6 +131,10 @@ impl<'i> Ingest<'i> {
 
     pub(super) fn limits(&self) -> &'i Limits {
         &self.intake.limits
+    }
+
+    pub(super) fn windows(&self) -> &'i Windows {
+        &self.intake.windows
     }
 
     pub(super) fn owners(&self) -> &'i Owners {

@@ -213,6 +213,10 @@ impl Work {
                     let cancel = cancel.clone();
                     move || cancel.cancel()
                 });
+                ingest.is_given_up = Box::new({
+                    let cancel = cancel.clone();
+                    move || cancel.is_cancelled()
+                });
                 let ingest = &*ingest;
                 ingest.check_space(&documents, self.request.is_packed)?;
                 documents.take(ingest, Some(&name), |at, blob, diff_id| {

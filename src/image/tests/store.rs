@@ -6,6 +6,43 @@ use std::thread;
 use super::*;
 
 #[test]
+fn layers_with_large_windows_are_unpacked_though_no_decoder_begins_with_one() {
+    let room = Room::new();
+    // What looks back further than 8 MiB: a long match over noise.
+    let noise: Vec<u8> = (0..9u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let large_window = |tar: &[u8]| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+        encoder.window_log(25).expect("a window");
+        encoder.long_distance_matching(true).expect("a long one");
+        encoder.write_all(tar).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    let tars: Vec<Vec<u8>> = (0..3)
+        .map(|n| {
+            Tar::new()
+                .file("first", &n.to_string())
+                .entry("noise", tar::EntryType::Regular, &noise, |_| {})
+                .entry("again", tar::EntryType::Regular, &noise, |_| {})
+                .bytes()
+        })
+        .collect();
+    let layers: Vec<(&[u8], Pack)> = tars.iter().map(|tar| (&tar[..], large_window as Pack)).collect();
+    let image = room
+        .load(Layout::default().image("a:1", &layers).archive())
+        .expect("an image")
+        .remove(0);
+    for (at, layer) in image.layers.iter().enumerate() {
+        assert_eq!(fs::read_to_string(layer.join("first")).expect("there"), at.to_string());
+        assert_eq!(fs::read(layer.join("again")).expect("there"), noise);
+    }
+    // One that can be read once, from a pipe.
+    let packed = Cursor::new(large_window(&tars[0]));
+    assert!(room.store.import(packed, "localhost/piped").is_ok());
+}
+
+#[test]
 fn an_image_is_loaded_and_found_by_every_name_it_has() {
     let room = Room::new();
     let base = Tar::new()

@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::window::Need;
+
 /// An archive is damaged, hostile, or could not be written to disk.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -35,6 +37,9 @@ pub enum UnpackError {
         /// The limit, with its unit.
         limit: String,
     },
+    /// Its decoder needs memory that it may not have now. What was to be kept is kept, so that it can be unpacked later.
+    #[error("its decompression needs more memory than there is at this moment")]
+    Postponed(Need),
     /// The file system refused.
     #[error("{step} {path:?}: {errno}")]
     File {

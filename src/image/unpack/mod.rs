@@ -17,6 +17,7 @@ mod stream;
 mod tarball;
 mod times;
 mod tree;
+mod window;
 
 pub(super) use compression::Compression;
 pub use error::UnpackError;
@@ -25,5 +26,6 @@ pub(super) use implied::Implied;
 pub(super) use index::{IndexedEntry, index, spool};
 pub(super) use notes::{Note, merge};
 pub(super) use owner::Owners;
-pub(super) use stream::{Keep, Measured, Source, Streamed, stream};
+pub(super) use stream::{Keep, Measured, Memory, Source, Streamed, stream};
 pub(super) use tree::{is_opaque, open_root};
+pub(super) use window::{Need, Windows};
