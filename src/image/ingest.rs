@@ -22,13 +22,15 @@ use super::limits::Limits;
 use super::manifest::Documents;
 use super::progress::LayerProgress;
 use super::record::{self, Name, Record, RecordLayer};
+use super::registry::RegistryError;
 use super::unpack::{Owners, Windows, merge};
 
 /// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues beside its decoder's window;
 /// more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
-/// Layers that come from registries at once: four images' worth, so that a registry that is slow keeps nobody from the others.
-const DOWNLOADS: usize = 4 * PARALLEL;
+/// Layers that come from one registry at once: two images' worth, which fills any connection. What waits for its registry takes
+/// next to no memory, so that there may be any number of registries.
+const DOWNLOADS: usize = 2 * PARALLEL;
 
 /// What a store needs to take images in.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct WantedLayer<'s> {
     pub needs_packed: bool,
     /// Where is told how far it is, if it comes from far; what came is then kept if it breaks off.
     pub progress: Option<Arc<LayerProgress>>,
+    /// The registry that it comes from; empty if it is near.
+    pub host: String,
     /// Reads it; from its beginning, if it does not come from far.
     pub open: Box<Open<'s>>,
 }
@@ -94,6 +98,7 @@ impl<'s> WantedLayer<'s> {
             keeps_blob: true,
             needs_packed: true,
             progress: None,
+            host: String::new(),
             open: Box::new(open),
         }
     }
@@ -274,11 +279,16 @@ impl<'i> Ingest<'i> {
     }
 
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {
-        let key = wanted
-            .diff_id
-            .as_ref()
-            .or(wanted.blob.as_ref().map(|blob| &blob.digest));
-        let _claim = key.map(|key| self.intake.claims.wait_for(key.hex()));
+        let given_up = || ImageError::from(RegistryError::Cancelled);
+        // What the same registry is sending already is waited for. Another's word that it sends the same layer is worth nothing:
+        // it could say so of anybody's, and send it for ever.
+        let key = match (&wanted.blob, &wanted.diff_id) {
+            (Some(blob), _) if wanted.progress.is_some() => Some(&blob.digest),
+            (blob, diff_id) => diff_id.as_ref().or(blob.as_ref().map(|blob| &blob.digest)),
+        };
+        let key = key.map(|key| format!("{} {}", wanted.host, key.hex()));
+        let claim = key.map(|key| self.intake.claims.wait_for(&key, &*self.is_given_up));
+        let _claim = claim.map(|claim| claim.ok_or_else(given_up)).transpose()?;
         if let Some(layer) = self.find(wanted.diff_id.as_ref(), is_lowest, stack)?
             && let Some(layer) = self.with_blob(layer, wanted)?
         {
@@ -289,7 +299,8 @@ impl<'i> Ingest<'i> {
             Some(_) => &self.intake.downloads,
             None => &self.intake.places,
         };
-        let _place = places.wait();
+        let place = places.wait(&wanted.host, &*self.is_given_up);
+        let _place = place.ok_or_else(given_up)?;
         let (temporary, (blob, unpacked)) = self.unpack_anew(wanted)?;
         let (measured, tree) = unpacked;
         let info = LayerInfo {

@@ -348,8 +348,8 @@ impl ImageStore {
     }
 
     /// The right to do something that is done once at a time.
-    pub(super) fn claim(&self, key: &str) -> Claim<'_> {
-        self.inner.intake.claims.wait_for(key)
+    pub(super) fn claim(&self, key: &str) -> Option<Claim<'_>> {
+        self.inner.intake.claims.wait_for(key, &|| false)
     }
 
     /// Keeps an image by id, whoever wants it gone: for containers that run from it since before this node did. `None` if that

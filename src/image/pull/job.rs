@@ -232,6 +232,7 @@ impl Work {
                     WantedLayer {
                         needs_packed: self.request.is_packed,
                         progress: Some(progress[at].clone()),
+                        host: session.host().to_owned(),
                         ..WantedLayer::new(what, (Some(blob), Some(diff_id)), move |from| {
                             let _runtime = runtime.enter();
                             Ok(Box::new(transfer.start(from)))
