@@ -309,6 +309,7 @@ impl<'i> Ingest<'i> {
             blob,
             is_dependent: !tree.implied.is_empty(),
             size: tree.bytes,
+            disk: Some(tree.disk),
             notes: tree.notes,
         };
         if is_lowest || tree.implied.is_empty() {

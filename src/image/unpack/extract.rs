@@ -4,8 +4,8 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fsetxattr, ftruncate,
-    futimens, utimensat,
+    AtFlags, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fsetxattr, fstat,
+    ftruncate, futimens, utimensat,
 };
 use rustix::io::Errno;
 
@@ -18,7 +18,7 @@ use super::space::Space;
 use super::sparse::Segment;
 use super::tarball::{Entry, Kind, Tarball, Time};
 use super::times::DirTimes;
-use super::tree::{Dir, Tree, failed};
+use super::tree::{Dir, Tree, disk_bytes, failed};
 use crate::image::limits::Limits;
 
 /// What an archive's name of a whiteout begins with.
@@ -31,6 +31,8 @@ const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 pub struct Unpacked {
     /// Bytes of its files, holes included.
     pub bytes: u64,
+    /// Bytes that its files take of the disk, as far as the file system tells before it writes them there.
+    pub disk: u64,
     /// Directories that exist only because something lies in them.
     pub implied: Implied,
     /// What could not be unpacked as the archive wanted it.
@@ -61,6 +63,7 @@ pub fn extract(
         times,
         entries: 0,
         bytes: 0,
+        disk: 0,
     };
     let mut tarball = Tarball::new(archive, limits);
     while let Some(entry) = tarball.next_entry()? {
@@ -71,11 +74,13 @@ pub fn extract(
         notes,
         times,
         bytes,
+        disk,
         ..
     } = extractor;
     times.apply(&mut tree)?;
     Ok(Unpacked {
         bytes,
+        disk: disk.saturating_sub(tree.given_back()),
         implied: tree.into_implied(),
         notes: notes.finish(),
         has_end_mark: tarball.has_end_mark(),
@@ -91,6 +96,7 @@ struct Extractor<'l> {
     times: DirTimes,
     entries: u64,
     bytes: u64,
+    disk: u64,
 }
 
 impl Extractor<'_> {
@@ -219,6 +225,8 @@ impl Extractor<'_> {
                 ftruncate(&file, entry.size).map_err(writing)?;
             }
         }
+        let stat = fstat(&file).map_err(|errno| failed("looking at", path, errno))?;
+        self.disk += disk_bytes(&stat);
         self.attributes(file.as_fd(), path, entry)?;
         futimens(&file, &timestamps(entry.mtime)).map_err(|errno| failed("setting times of", path, errno))
     }

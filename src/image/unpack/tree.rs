@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
@@ -29,6 +30,9 @@ const OPAQUE: &str = "user.overlay.opaque";
 /// Overlay's mark of an empty file that stands for a whiteout, in a directory that is marked opaque=x.
 const WHITEOUT: &str = "user.overlay.whiteout";
 
+/// The unit of a file's blocks, whatever its file system's are (stat(3type)).
+const BLOCK: u64 = 512;
+
 /// A directory that stays open for as long as someone needs it.
 pub(super) type Dir = Rc<OwnedFd>;
 
@@ -38,6 +42,7 @@ pub(super) struct Tree<'l> {
     limits: &'l Limits,
     recent: Vec<(TreePath, Dir)>,
     implied: Implied,
+    given_back: u64,
 }
 
 impl<'l> Tree<'l> {
@@ -48,12 +53,18 @@ impl<'l> Tree<'l> {
             root: Rc::new(root),
             limits,
             recent: Vec::new(),
+            given_back: 0,
         })
     }
 
     /// Directories that exist only because something lies in them; no entry said what they are like.
     pub(super) fn into_implied(self) -> Implied {
         self.implied
+    }
+
+    /// Bytes of the disk that files took which gave way to later entries.
+    pub(super) fn given_back(&self) -> u64 {
+        self.given_back
     }
 
     /// An open directory of the tree; it and those above it are made if no entry has made them.
@@ -276,14 +287,22 @@ impl<'l> Tree<'l> {
 
     /// Removes what an earlier entry of the same archive made.
     fn remove(&mut self, parent: &Dir, name: &[u8], path: &TreePath) -> Result<(), UnpackError> {
-        let kind = file_type(&self.stat(parent, name, path)?);
+        let stat = self.stat(parent, name, path)?;
+        let kind = file_type(&stat);
         // Open directories may be those that go, or were reached by a link that leads elsewhere from now on.
         if matches!(kind, FileType::Directory | FileType::Symlink) {
             self.recent.clear();
         }
         let removed = match kind {
-            FileType::Directory => remove_tree(parent.as_fd(), name),
-            _ => unlinkat(parent, name, AtFlags::empty()),
+            FileType::Directory => {
+                let dir = path_of(parent.as_fd(), name);
+                self.given_back += disk_below(&dir).map_err(|errno| failed("looking at", path, errno))?;
+                remove_tree(&dir)
+            }
+            _ => {
+                self.given_back += if stat.st_nlink == 1 { disk_bytes(&stat) } else { 0 };
+                unlinkat(parent, name, AtFlags::empty())
+            }
         };
         removed.map_err(|errno| failed("replacing", path, errno))
     }
@@ -293,10 +312,38 @@ impl<'l> Tree<'l> {
     }
 }
 
-fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+/// What std calls an entry of an open directory.
+fn path_of(parent: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(printable::os_str(name))
+}
+
+fn remove_tree(dir: &Path) -> Result<(), Errno> {
     // std's removal works by descriptors below its argument and follows no links.
-    let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(printable::os_str(name));
-    fs::remove_dir_all(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    fs::remove_dir_all(dir).map_err(errno_of)
+}
+
+/// Bytes of the disk that goes with a directory; what has another name may stay.
+fn disk_below(dir: &Path) -> Result<u64, Errno> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).map_err(errno_of)? {
+        let entry = entry.map_err(errno_of)?;
+        let meta = entry.metadata().map_err(errno_of)?;
+        bytes += match meta.is_dir() {
+            true => disk_below(&entry.path())?,
+            false if meta.nlink() == 1 => meta.blocks() * BLOCK,
+            false => 0,
+        };
+    }
+    Ok(bytes)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Bytes of the disk that a file takes.
+pub(super) fn disk_bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default() * BLOCK
 }
 
 /// Opens a directory by the path that this process uses for it: the root of a tree to be made.
