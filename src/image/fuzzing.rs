@@ -7,7 +7,7 @@ use super::document::Descriptor;
 use super::limits::Limits;
 use super::manifest::{plan_layers, plan_next};
 use super::registry::Keyring;
-use super::unpack::{Memory, Need, Owners, Source, Windows, extract, open_root, stream};
+use super::unpack::{Memory, Need, Owners, Source, SpaceAccount, Windows, extract, open_root, stream};
 
 /// Limits that a run of thousands per second stays within.
 fn limits() -> Limits {
@@ -43,7 +43,7 @@ pub fn archive(bytes: &[u8]) {
         is_given_up: &|| false,
     };
     let _either = stream(source, &memory, &limits, |data| {
-        extract(data, root, &Owners::here(), &limits)
+        extract(data, root, (&Owners::here(), &SpaceAccount::default()), &limits)
     });
     let canary = std::fs::read_to_string(dir.join("beside/canary")).expect("nobody may remove it");
     assert_eq!(canary, "canary");

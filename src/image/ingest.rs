@@ -23,7 +23,7 @@ use super::manifest::Documents;
 use super::progress::LayerProgress;
 use super::record::{self, Name, Record, RecordLayer};
 use super::registry::RegistryError;
-use super::unpack::{Owners, Windows, merge};
+use super::unpack::{Owners, SpaceAccount, Windows, merge};
 
 /// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues beside its decoder's window;
 /// more would only wait for the disk or the network.
@@ -41,6 +41,7 @@ pub(super) struct Intake {
     pub claims: Claims,
     pub leases: Arc<Leases>,
     windows: Windows,
+    space: SpaceAccount,
     places: Places,
     downloads: Places,
 }
@@ -54,6 +55,7 @@ impl Intake {
             claims: Claims::default(),
             leases: Arc::default(),
             windows: Windows::default(),
+            space: SpaceAccount::default(),
             places: Places::new(PARALLEL),
             downloads: Places::new(DOWNLOADS),
         }
@@ -140,6 +142,10 @@ impl<'i> Ingest<'i> {
 
     pub(super) fn windows(&self) -> &'i Windows {
         &self.intake.windows
+    }
+
+    pub(super) fn space(&self) -> &'i SpaceAccount {
+        &self.intake.space
     }
 
     pub(super) fn owners(&self) -> &'i Owners {

@@ -102,7 +102,7 @@ impl Ingest<'_> {
         let root = open_root(&tree).map_err(ImageError::errno(&tree))?;
         rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755)).map_err(ImageError::errno(&tree))?;
         let streamed = stream(source, &memory, self.limits(), |data| {
-            extract(data, root, self.owners(), self.limits())
+            extract(data, root, (self.owners(), self.space()), self.limits())
         });
         let streamed = match streamed {
             Ok(streamed) => streamed,

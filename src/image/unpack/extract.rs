@@ -14,7 +14,7 @@ use super::implied::Implied;
 use super::notes::{Note, Notes};
 use super::owner::{Owner, Owners};
 use super::path::TreePath;
-use super::space::Space;
+use super::space::{Space, SpaceAccount};
 use super::sparse::Segment;
 use super::tarball::{Entry, Kind, Tarball, Time};
 use super::times::DirTimes;
@@ -48,7 +48,7 @@ pub struct Unpacked {
 pub fn extract(
     archive: &mut dyn BufRead,
     root: OwnedFd,
-    owners: &Owners,
+    (owners, space): (&Owners, &SpaceAccount),
     limits: &Limits,
 ) -> Result<Unpacked, UnpackError> {
     let times = DirTimes::new(root.as_fd())?;
@@ -56,7 +56,7 @@ pub fn extract(
     let tree = Tree::new(root, limits)?;
     let mut extractor = Extractor {
         tree,
-        space: Space::of(place.as_fd())?,
+        space: Space::of(space, place.as_fd()),
         owners,
         limits,
         notes: Notes::default(),
@@ -216,11 +216,11 @@ impl Extractor<'_> {
         let file = self.tree.make_file(parent, path, name)?;
         let writing = |errno| failed("writing", path, errno);
         match &entry.segments {
-            None => copy(tarball, file.as_fd(), path, entry.size)?,
+            None => self.copy(tarball, file.as_fd(), path, entry.size)?,
             Some(segments) => {
                 for segment in segments {
                     rustix::fs::seek(&file, SeekFrom::Start(segment.offset)).map_err(writing)?;
-                    copy(tarball, file.as_fd(), path, segment.length)?;
+                    self.copy(tarball, file.as_fd(), path, segment.length)?;
                 }
                 ftruncate(&file, entry.size).map_err(writing)?;
             }
@@ -229,6 +229,27 @@ impl Extractor<'_> {
         self.disk += disk_bytes(&stat);
         self.attributes(file.as_fd(), path, entry)?;
         futimens(&file, &timestamps(entry.mtime)).map_err(|errno| failed("setting times of", path, errno))
+    }
+
+    fn copy<R: BufRead>(
+        &mut self,
+        tarball: &mut Tarball<'_, R>,
+        file: BorrowedFd<'_>,
+        path: &TreePath,
+        mut left: u64,
+    ) -> Result<(), UnpackError> {
+        while left > 0 {
+            let data = tarball.data()?;
+            let wanted = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+            if wanted == 0 {
+                return Err(UnpackError::Truncated);
+            }
+            let written = rustix::io::write(file, &data[..wanted]).map_err(|errno| failed("writing", path, errno))?;
+            tarball.consume(written);
+            left -= written as u64;
+            self.space.wrote(written as u64);
+        }
+        Ok(())
     }
 
     fn owner(&mut self, entry: &Entry) -> Owner {
@@ -303,25 +324,6 @@ impl Extractor<'_> {
         utimensat(&**parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| failed("setting times of", path, errno))
     }
-}
-
-fn copy<R: BufRead>(
-    tarball: &mut Tarball<'_, R>,
-    file: BorrowedFd<'_>,
-    path: &TreePath,
-    mut left: u64,
-) -> Result<(), UnpackError> {
-    while left > 0 {
-        let data = tarball.data()?;
-        let wanted = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
-        if wanted == 0 {
-            return Err(UnpackError::Truncated);
-        }
-        let written = rustix::io::write(file, &data[..wanted]).map_err(|errno| failed("writing", path, errno))?;
-        tarball.consume(written);
-        left -= written as u64;
-    }
-    Ok(())
 }
 
 pub(super) fn timestamps(time: Time) -> Timestamps {

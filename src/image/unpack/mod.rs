@@ -26,6 +26,7 @@ pub(super) use implied::Implied;
 pub(super) use index::{IndexedEntry, index, spool};
 pub(super) use notes::{Note, merge};
 pub(super) use owner::Owners;
+pub(super) use space::SpaceAccount;
 pub(super) use stream::{Keep, Measured, Memory, Source, Streamed, stream};
 pub(super) use tree::{is_opaque, open_root};
 pub(super) use window::{Need, Windows};
