@@ -82,13 +82,12 @@ pub(super) mod printable {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    /// The beginning of a path: hostile ones are long.
+    /// The beginning of a path: hostile ones are long, or meant for a terminal.
     pub(in super::super) fn text(bytes: &[u8]) -> String {
         const SHOWN: usize = 200;
-        match bytes.get(..SHOWN) {
-            Some(start) => format!("{}…", String::from_utf8_lossy(start)),
-            None => String::from_utf8_lossy(bytes).into_owned(),
-        }
+        let (start, more) = bytes.get(..SHOWN).map_or((bytes, ""), |start| (start, "…"));
+        let shown = String::from_utf8_lossy(start).replace(char::is_control, "\u{fffd}");
+        shown + more
     }
 
     pub(in super::super) fn os_str(bytes: &[u8]) -> &OsStr {
@@ -99,6 +98,12 @@ pub(super) mod printable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_obey_no_terminal() {
+        assert_eq!(printable::text(b"a\x1b[2J\n\xff"), "a\u{fffd}[2J\u{fffd}\u{fffd}");
+        assert!(printable::text(&[b'x'; 300]).len() < 210);
+    }
 
     #[test]
     fn paths_are_cleaned_and_never_lead_out() {
