@@ -99,6 +99,8 @@ fn whiteouts_become_what_overlayfs_understands() {
     assert!(!root.join("a/.wh..wh.plnk").exists() && !root.join("a/.wh.gone").exists());
     assert_eq!(xattr(&root.join("b"), "user.overlay.opaque"), Some(b"y".to_vec()));
     assert!(root.join("b/new").exists());
+    // Else overlay would list the whiteouts of a directory that it doesn't merge.
+    assert_eq!(xattr(&root.join("a"), "user.overlay.origin"), Some(Vec::new()));
     // A whiteout speaks of lower layers only; what this layer has at the same place stays.
     for dir in ["replaced", "kept"] {
         assert!(root.join(dir).is_dir());

@@ -33,6 +33,9 @@ const WHITEOUT: &str = "user.overlay.whiteout";
 /// The unit of a file's blocks, whatever its file system's are (stat(3type)).
 const BLOCK: u64 = 512;
 
+/// Overlay's mark of a directory that came from a layer below; empty, it does not say from which.
+const ORIGIN: &str = "user.overlay.origin";
+
 /// A directory that stays open for as long as someone needs it.
 pub(super) type Dir = Rc<OwnedFd>;
 
@@ -186,7 +189,7 @@ impl<'l> Tree<'l> {
     /// OCI specification lets whiteouts touch lower layers alone.
     pub(super) fn make_whiteout(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0) {
-            Ok(()) => Ok(()),
+            Ok(()) => self.mark_whiteouts(parent, path),
             Err(Errno::EXIST) => match file_type(&self.stat(parent, name, path)?) {
                 FileType::Directory => self.set_opaque(parent, name, path),
                 _ => Ok(()),
@@ -200,6 +203,16 @@ impl<'l> Tree<'l> {
     pub(super) fn set_opaque(&self, parent: &Dir, name: &[u8], path: &TreePath) -> Result<(), UnpackError> {
         let dir = self.open_dir(parent, name, path)?;
         fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty()).map_err(|errno| failed("marking opaque", path, errno))
+    }
+
+    /// Has overlay look for whiteouts when it lists this directory. It does so by itself only where it merges several; in one that
+    /// is opaque or new they would be names of nothing.
+    fn mark_whiteouts(&self, parent: &Dir, path: &TreePath) -> Result<(), UnpackError> {
+        let dir = self.open_dir(parent, b".", path)?;
+        match fsetxattr(&dir, ORIGIN, b"", XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(failed("marking whiteouts of", path, errno)),
+        }
     }
 
     /// The form of whiteout for where the device 0:0 is refused (seccomp, old kernels). In a directory that is opaque
