@@ -114,6 +114,14 @@ fn whiteouts_become_what_overlayfs_understands() {
 }
 
 #[test]
+fn a_layer_that_hides_all_below_it_is_noted() {
+    let room = Room::new();
+    let tar = Tar::new().file(".wh..wh..opq", "").file("a", "x").bytes();
+    let image = room.store.import(Cursor::new(tar), "localhost/test").expect("an image");
+    assert_eq!(image.notes, ["layers that hide all below them do not: 1 (first: /)"]);
+}
+
+#[test]
 fn a_later_entry_replaces_an_earlier_one_of_its_name() {
     let room = Room::new();
     let tar = Tar::new()

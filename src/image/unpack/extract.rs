@@ -168,6 +168,10 @@ impl Extractor<'_> {
     }
 
     fn whiteout(&mut self, dir: &Dir, dir_path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
+        if name == OPAQUE_MARK && dir_path.is_root() {
+            self.notes.opaque_root();
+            return Ok(());
+        }
         if name == OPAQUE_MARK {
             return self.tree.set_opaque(dir, b".", dir_path);
         }
