@@ -17,13 +17,12 @@ use super::document::Descriptor;
 use super::error::ImageError;
 use super::inherit;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
-use super::lease::{Lease, Leases};
+use super::lease::Leases;
 use super::limits::Limits;
 use super::manifest::Documents;
 use super::progress::LayerProgress;
-use super::record::{self, Name, Record, RecordLayer};
 use super::registry::RegistryError;
-use super::unpack::{Owners, SpaceAccount, Windows, merge};
+use super::unpack::{Owners, SpaceAccount, Windows};
 
 /// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues beside its decoder's window;
 /// more would only wait for the disk or the network.
@@ -140,6 +139,10 @@ impl<'i> Ingest<'i> {
         &self.intake.limits
     }
 
+    pub(super) fn leases(&self) -> &'i Arc<Leases> {
+        &self.intake.leases
+    }
+
     pub(super) fn windows(&self) -> &'i Windows {
         &self.intake.windows
     }
@@ -223,65 +226,6 @@ impl<'i> Ingest<'i> {
             layers.push(layer);
         }
         Ok(layers)
-    }
-
-    /// Makes the image known: everything to disk, then its record, then its names. The built-in image, whose layer has
-    /// no blob, is not waited for: it is checked before use, and made again if a power cut took it.
-    ///
-    /// It is held before it can be seen, so that nobody takes it away from whoever brought it.
-    pub(super) fn commit(
-        &self,
-        id: Digest,
-        manifest: Descriptor,
-        layers: &[Layer],
-        names: &[String],
-    ) -> Result<Lease, ImageError> {
-        let lease = self.intake.leases.take(id.clone());
-        let notes = merge(layers.iter().flat_map(|layer| layer.info.notes.clone()));
-        let record_layers = layers
-            .iter()
-            .map(|l| RecordLayer {
-                short: l.short.clone(),
-                blob: l.info.blob.clone(),
-            })
-            .collect();
-        let size = layers.iter().map(|layer| layer.info.size).sum();
-        let record = Record {
-            id,
-            manifest,
-            layers: record_layers,
-            size,
-            notes,
-        };
-        if layers.iter().any(|layer| layer.info.blob.is_some()) {
-            self.disk().sync()?;
-        }
-        let edit = self.disk().edit()?;
-        // The same image under another manifest, as after another compression: what can be pushed and saved stays what it is.
-        let known = record::read(self.disk(), &record.id)?;
-        let record = match known {
-            Some(known) if self.is_whole(&known) && !self.is_whole(&record) => known,
-            _ => record,
-        };
-        record::write(self.disk(), &record, &edit)?;
-        for name in names {
-            let name = Name {
-                name: name.clone(),
-                id: record.id.clone(),
-                is_pulled: self.is_pulled,
-            };
-            record::point(self.disk(), &name, &edit)?;
-        }
-        Ok(lease)
-    }
-
-    /// Whether all packed layers are here.
-    fn is_whole(&self, record: &Record) -> bool {
-        let is_here = |layer: &RecordLayer| {
-            let blob = layer.blob.as_ref();
-            blob.is_none_or(|blob| self.disk().blob(&blob.digest).exists())
-        };
-        record.layers.iter().all(is_here)
     }
 
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {

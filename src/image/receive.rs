@@ -70,6 +70,8 @@ impl Ingest<'_> {
             },
         )?;
         let place = self.disk().blob(&blob.digest);
+        // A record may name it already, so that no commit waits for it.
+        file.sync_data().map_err(ImageError::io(temporary.path()))?;
         temporary.move_to(&place).map_err(ImageError::io(&place))
     }
 
