@@ -60,11 +60,13 @@ impl Ground {
         names
     }
 
-    /// Nothing of a pull is left: no layers, no blobs, nothing half made.
+    /// Nothing of a pull is left: no layers, no blobs, nothing half made. Only what came of a download that broke off may be.
     pub fn assert_empty(&self) {
         assert_eq!(self.entries("tmp"), [""; 0]);
         assert_eq!(self.entries("layers"), ["empty"]);
         assert_eq!(self.entries("records"), [""; 0]);
+        assert_eq!(self.entries("names"), [""; 0]);
+        assert_eq!(self.entries("blobs/sha256"), [""; 0]);
     }
 }
 
