@@ -25,7 +25,7 @@ use super::partial::KEPT;
 use super::record::{self, Name, Record};
 use super::reference::{Reference, is_lower_hex};
 use super::registry::RegistrySettings;
-use super::save::{Saved, read_blob_json, save};
+use super::save::{read_blob_json, save};
 use super::source::Files;
 use super::sweep::sweep;
 use super::{BUILTIN_IMAGE, Image, ImageSummary, LoadSource, Removed, builtin};
@@ -281,35 +281,23 @@ impl ImageStore {
         self.image_of(lease, record)
     }
 
-    /// Writes images as an OCI archive that podman, skopeo and docker load. An image that is asked for by name is saved
-    /// under that name, by id under all its names.
+    /// Writes an image as an OCI archive that podman, skopeo and docker load: under the name that it is asked for by, or, by id,
+    /// under all its names.
     ///
     /// # Errors
-    /// [`ImageError::NotFound`] if one is not there; else it cannot be read or written.
-    pub fn save(&self, references: &[&str], out: impl Write) -> Result<(), ImageError> {
+    /// [`ImageError::NotFound`] if it is not there; else it cannot be read or written.
+    pub fn save(&self, reference: &str, out: impl Write) -> Result<(), ImageError> {
         // Held so that no sweep takes away what is being read.
         let _work = self.disk().work()?;
-        let mut images: Vec<Saved> = Vec::new();
-        for reference in references {
-            let (_held, record) = self.require(reference)?;
-            let asked = self.reference(reference).ok().map(|reference| reference.store_name());
-            let tags = names_of(&record::names(self.disk())?, &record.id).1;
-            let own = tags
-                .iter()
-                .filter(|tag| Some(*tag) == asked.as_ref())
-                .cloned()
-                .collect::<Vec<_>>();
-            let wanted = if own.is_empty() { tags } else { own };
-            match images.iter_mut().find(|saved| saved.record.id == record.id) {
-                Some(saved) => saved.names.extend(wanted),
-                None => images.push(Saved { record, names: wanted }),
-            }
-        }
-        for image in &mut images {
-            image.names.sort();
-            image.names.dedup();
-        }
-        save(self.disk(), &images, out)
+        let (_held, record) = self.require(reference)?;
+        let asked = self.reference(reference).ok().map(|reference| reference.store_name());
+        let mut names = names_of(&record::names(self.disk())?, &record.id).1;
+        names.sort();
+        let names = match asked.filter(|asked| names.contains(asked)) {
+            Some(asked) => vec![asked],
+            None => names,
+        };
+        save(self.disk(), &record, &names, out)
     }
 
     /// The directory that holds all layers. Relative to it, an image's layers have names short enough for overlay's

@@ -237,8 +237,13 @@ mod tests {
         assert_eq!(config.registries["docker.io"].mirrors, ["mirror.corp"]);
         let ca = config.registries["mirror.corp"].ca.clone().expect("is set");
         assert!(ca.is_absolute() && ca.ends_with("corp.pem"), "{ca:?}");
-        let error = read("registries: {a.io: {ca: missing.pem}}\n").expect_err("no such file").to_string();
-        assert!(error.contains("a.io: ca: ") && error.contains("missing.pem: No such file"), "{error}");
+        let error = read("registries: {a.io: {ca: missing.pem}}\n")
+            .expect_err("no such file")
+            .to_string();
+        assert!(
+            error.contains("a.io: ca: ") && error.contains("missing.pem: No such file"),
+            "{error}"
+        );
         let error = read("registries: {docker.io: {mirrors: [\"http://x\"]}}\n")
             .expect_err("no host")
             .to_string();

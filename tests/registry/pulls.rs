@@ -92,7 +92,7 @@ async fn an_image_that_can_be_saved_stays_so_when_it_comes_again_packed_otherwis
     }
     for tag in ["gzip", "zstd"] {
         let name = registry.name(&format!("app:{tag}"));
-        ground.puller.images().save(&[&name], Vec::new()).expect(tag);
+        ground.puller.images().save(&name, Vec::new()).expect(tag);
     }
 }
 
