@@ -218,8 +218,9 @@ impl<'i> Ingest<'i> {
                             .rev()
                             .map(|below| layer::tree_path(self.disk(), &below.short))
                             .collect();
-                        inherit::inherit(temporary.path(), &below)?;
-                        layer::commit(self.disk(), temporary, LayerInfo { key: chain, ..info })?
+                        let mut info = LayerInfo { key: chain, ..info };
+                        info.notes.extend(inherit::inherit(temporary.path(), &below)?);
+                        layer::commit(self.disk(), temporary, info)?
                     }
                 },
             };

@@ -213,6 +213,22 @@ fn directories_without_an_entry_look_as_in_the_layers_below() {
 }
 
 #[test]
+fn a_link_that_a_directory_without_an_entry_hides_is_noted() {
+    let room = Room::new();
+    let base = Tar::new().dir("usr/lib/", 0o755).symlink("lib", "usr/lib").bytes();
+    let top = Tar::new().file("lib/b", "x").bytes();
+    let layers = [(&base[..], plain as Pack), (&top[..], gzip as Pack)];
+    let image = room
+        .load(Layout::default().image("a:1", &layers).archive())
+        .expect("an image")
+        .remove(0);
+    assert_eq!(
+        image.notes,
+        ["links of layers below were hidden by directories without an entry: 1 (first: lib)"]
+    );
+}
+
+#[test]
 fn a_directory_without_an_entry_may_become_something_else() {
     let room = Room::new();
     let base = Tar::new().dir("a/", 0o711).dir("a/b/", 0o711).dir("c/", 0o711).bytes();
