@@ -1,6 +1,7 @@
 //! The last step into the store: what was taken in is on the disk, and then has its record and its names.
 
 use std::fs::File;
+use std::sync::PoisonError;
 
 use super::digest::Digest;
 use super::document::Descriptor;
@@ -56,6 +57,8 @@ impl Ingest<'_> {
             };
             record::point(self.disk(), &name, &edit)?;
         }
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.extend(names.iter().cloned());
         Ok(lease)
     }
 

@@ -3,6 +3,7 @@
 //! Whoever brings an image (an archive today, a registry as well) says which blobs there are and how to read them; here
 //! is decided what has to be read at all, and everything is measured while it streams by.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -114,6 +115,8 @@ pub(super) struct Ingest<'i> {
     pub is_given_up: Box<dyn Fn() -> bool + Sync>,
     /// Whether the names that it gets are a registry's.
     pub is_pulled: bool,
+    /// The names that it gave.
+    pub named: Mutex<BTreeSet<String>>,
     _work: Lock,
 }
 
@@ -131,6 +134,7 @@ impl<'i> Ingest<'i> {
             on_failure: Box::new(|| {}),
             is_given_up: Box::new(|| false),
             is_pulled: false,
+            named: Mutex::default(),
             _work: intake.disk.work()?,
         })
     }

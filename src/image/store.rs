@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -111,18 +111,29 @@ impl ImageStore {
     }
 
     /// Loads every image of the source that is for this machine. `name` takes the place of the names in the source,
-    /// which then must hold one image.
+    /// which then must hold one image. Of the images' names those are told that were loaded, if any were.
     ///
     /// # Errors
     /// If the source is no image, damaged, hostile or for other machines only. Images before the failing one stay.
     pub fn load(&self, source: LoadSource, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
         let name = name.map(|name| self.reference(name)).transpose()?;
-        let loaded = self.ingest(|ingest| {
+        let (loaded, named) = self.ingest(|ingest| {
             let files = Files::open(source, ingest.disk(), ingest.limits())?;
-            load(ingest, &files, name.as_ref())
+            let loaded = load(ingest, &files, name.as_ref())?;
+            Ok((
+                loaded,
+                std::mem::take(ingest.named.get_mut().unwrap_or_else(PoisonError::into_inner)),
+            ))
         })?;
         let each: BTreeMap<Digest, Lease> = loaded.into_iter().map(|lease| (lease.id().clone(), lease)).collect();
-        each.into_values().map(|lease| self.image(lease)).collect()
+        let image = |lease| {
+            let mut image = self.image(lease)?;
+            if image.names.iter().any(|name| named.contains(name)) {
+                image.names.retain(|name| named.contains(name));
+            }
+            Ok(image)
+        };
+        each.into_values().map(image).collect()
     }
 
     /// Makes an image of one layer from a tar of a root file system, which may be compressed.

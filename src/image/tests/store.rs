@@ -197,6 +197,19 @@ fn an_image_that_is_saved_can_be_loaded_again_and_is_the_same() {
 }
 
 #[test]
+fn a_load_tells_the_names_that_it_loaded() {
+    let room = Room::new();
+    let tar = Tar::new().file("a", "x").bytes();
+    let load = |name: &str| {
+        let archive = Layout::default().image("same:1", &[(&tar, gzip)]).archive();
+        let source = LoadSource::Reader(Box::new(Cursor::new(archive)));
+        room.store.load(source, Some(name)).expect("an image").remove(0).names
+    };
+    assert_eq!(load("one"), ["docker.io/library/one:latest"]);
+    assert_eq!(load("two"), ["docker.io/library/two:latest"]);
+}
+
+#[test]
 fn the_built_in_image_is_made_once_and_follows_the_binary() {
     let room = Room::new();
     let listed = room.store.list().expect("readable");
