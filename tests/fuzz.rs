@@ -135,11 +135,10 @@ fn any_bytes_are_a_manifest_or_none() {
         serde_json::json!({"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}),
         serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["A=B"], "Cmd": ["c"]}, "rootfs": {"type": "layers", "diff_ids": [digest]}}),
     ];
-    run(
-        targets::manifest,
-        seeds.map(|seed| seed.to_string().into_bytes()).into(),
-        4000,
-    );
+    let mut seeds: Vec<Vec<u8>> = seeds.map(|seed| seed.to_string().into_bytes()).into();
+    // A manifest with its config.
+    seeds.push([&seeds[1][..], &seeds[2][..]].join(&0));
+    run(targets::manifest, seeds, 4000);
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn skopeo_converts_what_is_saved_and_its_archives_are_the_same_image() {
     let store = store(dir.path());
     let image = store.import(&tricky_layer()[..], "r.io/tricky:1").expect("an image");
     let mut saved = fs::File::create(dir.path().join("saved.tar")).expect("writable");
-    store.save(&["r.io/tricky:1"], &mut saved).expect("saved");
+    store.save("r.io/tricky:1", &mut saved).expect("saved");
     saved.flush().expect("written");
     for (target, options) in [
         ("docker-archive:docker.tar:r.io/tricky:2", &[][..]),

@@ -89,7 +89,7 @@ impl Api {
         let images = self.images.clone();
         tokio::task::spawn_blocking(move || {
             let mut out = ChannelWriter(sender);
-            if let Err(error) = images.save(&[&name], &mut out) {
+            if let Err(error) = images.save(&name, &mut out) {
                 // The headers are out: a broken flow is how the client learns it.
                 out.fail(&error);
             }

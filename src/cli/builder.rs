@@ -1,7 +1,6 @@
 //! Image tools of this machine: which there are, how they build, and how the node gets what they have.
 
 use std::fmt;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -181,9 +180,9 @@ async fn send(node: &Node, theirs: &Theirs, words: &[&str]) -> Result<ImageList>
 
 /// Buildah writes archives to files only.
 async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
-    let dir = std::env::temp_dir().join(format!("kubelocal-{}", std::process::id()));
-    std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-    let file = dir.join("image.tar");
+    // It goes with its value, whatever becomes of the archive in it.
+    let dir = tempfile::Builder::new().prefix("kubelocal-").tempdir()?;
+    let file = dir.path().join("image.tar");
     let sent = async {
         let status = Command::new("buildah")
             .args(["push", "--quiet", "--", &theirs.name])
@@ -200,10 +199,13 @@ async fn send_file(node: &Node, theirs: &Theirs) -> Result<ImageList> {
         let archive = tokio::fs::File::open(&file).await?;
         node.upload(path::IMAGES_LOAD, &query, archive_body(archive)).await
     };
-    let sent = sent.await;
-    // Nothing of it is needed any more, whatever became of it.
-    let _ = std::fs::remove_dir_all(&dir);
-    sent
+    tokio::select! {
+        sent = sent => sent,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Err(CliError::local("interrupted"))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageErro
     if let Some(id) = find(intake, binary)? {
         return Ok(id);
     }
-    let _claim = intake.claims.wait_for(BUILTIN_IMAGE);
+    let _claim = intake.claims.wait_for(BUILTIN_IMAGE, &|| false);
     if let Some(id) = find(intake, binary)? {
         return Ok(id);
     }

@@ -81,7 +81,7 @@ pub struct ImageUsage {
     pub images: usize,
     /// How many of them something runs from, or is about to.
     pub in_use: usize,
-    /// Bytes of all unpacked layers, each once.
+    /// Bytes of the disk that all unpacked layers take, each once.
     pub layers: u64,
     /// Bytes of all packed layers and documents.
     pub blobs: u64,
@@ -163,6 +163,23 @@ fn plan_collection(images: &[Kept], sizes: &BTreeMap<String, u64>, taken: u64, l
     (gone, bytes)
 }
 
+/// The marks that hold where what must stay takes so much. If that alone is above the high mark, no removal helps, and to remove
+/// all the rest would only bring it back the next time that it is wanted; then the rest may take what lies between the marks.
+fn plan_marks(high: u64, low: u64, pinned: u64) -> (u64, u64) {
+    if pinned <= high {
+        return (high, low);
+    }
+    let between = high.saturating_sub(low);
+    (pinned.saturating_add(between), pinned.saturating_add(between / 2))
+}
+
+/// Bytes of what must stay.
+fn pinned(inventory: &Inventory) -> u64 {
+    let stay = inventory.images.iter().filter(|image| image.is_pinned);
+    let parts: BTreeSet<&String> = stay.flat_map(|image| &image.parts).collect();
+    parts.into_iter().filter_map(|part| inventory.sizes.get(part)).sum()
+}
+
 /// Bytes that are free without these images: of the parts that no other has.
 fn freed(images: &[Kept], sizes: &BTreeMap<String, u64>, gone: &BTreeSet<Digest>) -> u64 {
     let (gone, left): (Vec<&Kept>, Vec<&Kept>) = images.iter().partition(|image| gone.contains(&image.id));
@@ -198,7 +215,8 @@ impl ImageStore {
     pub fn collect(&self, marks: Marks, in_use: &BTreeSet<String>) -> Result<Collected, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::now())?;
         let (total, mut taken) = (self.disk().size()?, inventory.usage.total());
-        let (high, low) = (marks.high.bytes(total), marks.low.bytes(total));
+        let most = marks.high.bytes(total);
+        let (high, low) = plan_marks(most, marks.low.bytes(total), pinned(&inventory));
         if taken > high && inventory.usage.partial > 0 {
             // What broke off is worth less than any image.
             self.sweep(Duration::ZERO)?;
@@ -206,11 +224,14 @@ impl ImageStore {
             taken = taken - inventory.usage.partial + partial_bytes(self.disk())? + strays;
         }
         if taken <= high {
-            return Ok(Collected::default());
+            return Ok(Collected {
+                is_still_over: taken > most,
+                ..Collected::default()
+            });
         }
         let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, low);
         let reclaimed = self.remove_all(gone, &inventory)?;
-        let is_still_over = taken.saturating_sub(reclaimed.bytes) > high;
+        let is_still_over = taken.saturating_sub(reclaimed.bytes) > most;
         Ok(Collected {
             reclaimed,
             is_still_over,
@@ -304,7 +325,7 @@ impl ImageStore {
 pub struct Collected {
     /// What went.
     pub reclaimed: Reclaimed,
-    /// What is left is above the high mark, and none of it may go now.
+    /// What is left is above the high mark, because of what may not go now.
     pub is_still_over: bool,
 }
 
@@ -317,7 +338,7 @@ fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Res
     for layer in &record.layers {
         let key = format!("{LAYER}{}", layer.short);
         if !sizes.contains_key(&key) {
-            sizes.insert(key.clone(), layer::size(disk, &layer.short)?);
+            sizes.insert(key.clone(), layer::disk_size(disk, &layer.short)?);
         }
         parts.insert(key);
     }
@@ -345,7 +366,7 @@ fn stray_bytes(disk: &Disk, known: &BTreeMap<String, u64>) -> Result<u64, ImageE
     let mut bytes = 0;
     for short in entries(&disk.path("layers"))? {
         if short != EMPTY_LAYER && !known.contains_key(&format!("{LAYER}{short}")) {
-            bytes += layer::size(disk, &short)?;
+            bytes += layer::disk_size(disk, &short)?;
         }
     }
     for hex in entries(&disk.path("blobs/sha256"))? {
@@ -399,6 +420,17 @@ mod tests {
         assert_eq!(gone(0), (3, 160), "and goes with the last");
         let (gone, _) = plan_collection(&images, &sizes, 160, 150);
         assert_eq!(gone, [Digest::of(b"old")]);
+    }
+
+    #[test]
+    fn where_what_must_stay_is_too_much_the_rest_stays_within_what_lies_between_the_marks() {
+        assert_eq!(plan_marks(100, 80, 100), (100, 80));
+        assert_eq!(plan_marks(100, 80, 101), (121, 111));
+        assert_eq!(
+            plan_marks(100, 100, 500),
+            (500, 500),
+            "or goes, if there is nothing between them"
+        );
     }
 
     #[test]

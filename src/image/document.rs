@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::digest::Digest;
 use super::error::ImageError;
 
+/// Characters of foreign words that are shown.
+pub(super) const SHOWN: usize = 200;
+
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -27,7 +30,7 @@ pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "plain_text")]
     pub media_type: String,
     pub digest: Digest,
     pub size: u64,
@@ -52,11 +55,11 @@ impl Descriptor {
 /// The machine that an image of an index is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Platform {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "plain_text")]
     pub architecture: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "plain_text")]
     pub os: String,
-    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "plain_text", skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
 
@@ -166,6 +169,17 @@ pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Foreign words as people may see them: no control characters for a terminal to obey, and no page of them.
+pub(super) fn plain(text: &str) -> String {
+    let shown = text.chars().take(SHOWN);
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Takes a short text that ends in messages and tables.
+fn plain_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(plain(&or_default::<D, String>(deserializer)?))
+}
+
 /// A set in the config is a map of empty objects.
 fn port_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let map: BTreeMap<String, serde::de::IgnoredAny> = or_default(deserializer)?;
@@ -180,7 +194,7 @@ fn as_set<S: serde::Serializer>(keys: &[String], serializer: S) -> Result<S::Ok,
 pub(super) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
     serde_json::from_slice(bytes).map_err(|error| ImageError::BadDocument {
         what: what.to_owned(),
-        why: error.to_string(),
+        why: plain(&error.to_string()),
     })
 }
 
@@ -277,6 +291,24 @@ fn platforms_of(entries: &[Descriptor]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_document_says_of_itself_obeys_no_terminal_and_fills_none() {
+        let text = format!(
+            r#"{{"mediaType": "a\u001b[2J{}", "digest": "{}", "size": 1,
+                "platform": {{"os": "linux\u0007", "architecture": "\u001b]0;x", "variant": "\n"}}}}"#,
+            "x".repeat(1000),
+            Digest::of(b"")
+        );
+        let entry: Descriptor = parse("x", text.as_bytes()).expect("a descriptor");
+        assert!(entry.media_type.starts_with("a [2Jxx") && entry.media_type.len() == SHOWN);
+        let said = plan_platform(&[entry], these_platforms())
+            .expect_err("another machine's")
+            .to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+        let error = parse::<Descriptor>("x", br#"{"digest": "sha256:\u001b[2J", "size": 1}"#).expect_err("no digest");
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
+    }
 
     fn entry(os: &str, architecture: &str, variant: &str) -> Descriptor {
         let platform = Platform {

@@ -5,9 +5,9 @@
 use super::digest::Digest;
 use super::document::Descriptor;
 use super::limits::Limits;
-use super::manifest::{plan_layers, plan_next};
+use super::manifest::{Next, plan_layers, plan_next};
 use super::registry::Keyring;
-use super::unpack::{Owners, Source, extract, open_root, stream};
+use super::unpack::{Memory, Need, Owners, Source, SpaceAccount, Windows, extract, open_root, stream};
 
 /// Limits that a run of thousands per second stays within.
 fn limits() -> Limits {
@@ -36,7 +36,15 @@ pub fn archive(bytes: &[u8]) {
         keep: None,
     };
     let limits = limits();
-    let _either = stream(source, &limits, |data| extract(data, root, &Owners::here(), &limits));
+    let windows = Windows::default();
+    let memory = Memory {
+        windows: &windows,
+        need: Need::Large,
+        is_given_up: &|| false,
+    };
+    let _either = stream(source, &memory, &limits, |data| {
+        extract(data, root, (&Owners::here(), &SpaceAccount::default()), &limits)
+    });
     let canary = std::fs::read_to_string(dir.join("beside/canary")).expect("nobody may remove it");
     assert_eq!(canary, "canary");
     assert_eq!(std::fs::read_dir(dir.join("beside")).expect("is there").count(), 2);
@@ -44,12 +52,17 @@ pub fn archive(bytes: &[u8]) {
     std::fs::remove_dir_all(&dir).expect("is ours");
 }
 
-/// A manifest, an index or a config.
+/// A manifest or an index, and behind a zero byte, which no JSON has, its config.
 pub fn manifest(bytes: &[u8]) {
-    let digest = Digest::of(bytes);
-    let descriptor = Descriptor::new("", digest.clone(), bytes.len() as u64);
-    let _either = plan_next(&descriptor, bytes, &limits());
-    let _either = plan_layers(&digest, Vec::new(), &digest, bytes);
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (manifest, config) = (&bytes[..end], bytes.get(end + 1..).unwrap_or(bytes));
+    let digest = Digest::of(manifest);
+    let descriptor = Descriptor::new("", digest.clone(), manifest.len() as u64);
+    let blobs = match plan_next(&descriptor, manifest, &limits()) {
+        Ok(Next::Image(parts)) => parts.blobs,
+        Ok(Next::Entry(_)) | Err(_) => Vec::new(),
+    };
+    let _either = plan_layers(&digest, blobs, &digest, config);
 }
 
 /// A file of credentials.

@@ -3,6 +3,7 @@
 //! Whoever brings an image (an archive today, a registry as well) says which blobs there are and how to read them; here
 //! is decided what has to be read at all, and everything is measured while it streams by.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -17,18 +18,19 @@ use super::document::Descriptor;
 use super::error::ImageError;
 use super::inherit;
 use super::layer::{self, Layer, LayerInfo, plan_chain_ids};
-use super::lease::{Lease, Leases};
+use super::lease::Leases;
 use super::limits::Limits;
 use super::manifest::Documents;
 use super::progress::LayerProgress;
-use super::record::{self, Name, Record, RecordLayer};
-use super::unpack::{Owners, merge};
+use super::registry::RegistryError;
+use super::unpack::{Owners, SpaceAccount, Windows};
 
-/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues and mostly up to 8 MiB of a
-/// zstd window; three of them keep the whole under 40 MiB and more would only wait for the disk or the network.
+/// Layers of an image that are unpacked at once, and of all archives. Each takes some 5 MiB of queues beside its decoder's window;
+/// more would only wait for the disk or the network.
 const PARALLEL: usize = 3;
-/// Layers that come from registries at once: four images' worth, so that a registry that is slow keeps nobody from the others.
-const DOWNLOADS: usize = 4 * PARALLEL;
+/// Layers that come from one registry at once: two images' worth, which fills any connection. What waits for its registry takes
+/// next to no memory, so that there may be any number of registries.
+const DOWNLOADS: usize = 2 * PARALLEL;
 
 /// What a store needs to take images in.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Intake {
     pub owners: Owners,
     pub claims: Claims,
     pub leases: Arc<Leases>,
+    windows: Windows,
+    space: SpaceAccount,
     places: Places,
     downloads: Places,
 }
@@ -50,6 +54,8 @@ impl Intake {
             owners: Owners::here(),
             claims: Claims::default(),
             leases: Arc::default(),
+            windows: Windows::default(),
+            space: SpaceAccount::default(),
             places: Places::new(PARALLEL),
             downloads: Places::new(DOWNLOADS),
         }
@@ -73,6 +79,8 @@ pub(super) struct WantedLayer<'s> {
     pub needs_packed: bool,
     /// Where is told how far it is, if it comes from far; what came is then kept if it breaks off.
     pub progress: Option<Arc<LayerProgress>>,
+    /// The registry that it comes from; empty if it is near.
+    pub host: String,
     /// Reads it; from its beginning, if it does not come from far.
     pub open: Box<Open<'s>>,
 }
@@ -92,6 +100,7 @@ impl<'s> WantedLayer<'s> {
             keeps_blob: true,
             needs_packed: true,
             progress: None,
+            host: String::new(),
             open: Box::new(open),
         }
     }
@@ -102,8 +111,12 @@ pub(super) struct Ingest<'i> {
     intake: &'i Intake,
     /// Told when a layer fails, so that those on their way are given up.
     pub on_failure: Box<dyn Fn() + Sync>,
+    /// Whether nobody wants it any more: ends every wait for others.
+    pub is_given_up: Box<dyn Fn() -> bool + Sync>,
     /// Whether the names that it gets are a registry's.
     pub is_pulled: bool,
+    /// The names that it gave.
+    pub named: Mutex<BTreeSet<String>>,
     _work: Lock,
 }
 
@@ -111,7 +124,7 @@ pub(super) struct Ingest<'i> {
 enum Taken {
     InPlace(Layer),
     /// Unpacked, but some of its directories have to take their attributes from the layers below.
-    Unfinished(Temporary, LayerInfo, Vec<Vec<u8>>),
+    Unfinished(Temporary, LayerInfo),
 }
 
 impl<'i> Ingest<'i> {
@@ -119,13 +132,27 @@ impl<'i> Ingest<'i> {
         Ok(Ingest {
             intake,
             on_failure: Box::new(|| {}),
+            is_given_up: Box::new(|| false),
             is_pulled: false,
+            named: Mutex::default(),
             _work: intake.disk.work()?,
         })
     }
 
     pub(super) fn limits(&self) -> &'i Limits {
         &self.intake.limits
+    }
+
+    pub(super) fn leases(&self) -> &'i Arc<Leases> {
+        &self.intake.leases
+    }
+
+    pub(super) fn windows(&self) -> &'i Windows {
+        &self.intake.windows
+    }
+
+    pub(super) fn space(&self) -> &'i SpaceAccount {
+        &self.intake.space
     }
 
     pub(super) fn owners(&self) -> &'i Owners {
@@ -187,7 +214,7 @@ impl<'i> Ingest<'i> {
         for (taken, chain) in taken.into_iter().zip(plan_chain_ids(&diff_ids)) {
             let layer = match taken {
                 Taken::InPlace(layer) => layer,
-                Taken::Unfinished(temporary, info, implied) => match layer::find(self.disk(), &chain)? {
+                Taken::Unfinished(temporary, info) => match layer::find(self.disk(), &chain)? {
                     Some(layer) => layer,
                     None => {
                         let below: Vec<PathBuf> = layers
@@ -195,8 +222,9 @@ impl<'i> Ingest<'i> {
                             .rev()
                             .map(|below| layer::tree_path(self.disk(), &below.short))
                             .collect();
-                        inherit::inherit(&temporary.path().join("fs"), &implied, &below)?;
-                        layer::commit(self.disk(), temporary, LayerInfo { key: chain, ..info })?
+                        let mut info = LayerInfo { key: chain, ..info };
+                        info.notes.extend(inherit::inherit(temporary.path(), &below)?);
+                        layer::commit(self.disk(), temporary, info)?
                     }
                 },
             };
@@ -205,71 +233,17 @@ impl<'i> Ingest<'i> {
         Ok(layers)
     }
 
-    /// Makes the image known: everything to disk, then its record, then its names. The built-in image, whose layer has
-    /// no blob, is not waited for: it is checked before use, and made again if a power cut took it.
-    ///
-    /// It is held before it can be seen, so that nobody takes it away from whoever brought it.
-    pub(super) fn commit(
-        &self,
-        id: Digest,
-        manifest: Descriptor,
-        layers: &[Layer],
-        names: &[String],
-    ) -> Result<Lease, ImageError> {
-        let lease = self.intake.leases.take(id.clone());
-        let notes = merge(layers.iter().flat_map(|layer| layer.info.notes.clone()));
-        let record_layers = layers
-            .iter()
-            .map(|l| RecordLayer {
-                short: l.short.clone(),
-                blob: l.info.blob.clone(),
-            })
-            .collect();
-        let size = layers.iter().map(|layer| layer.info.size).sum();
-        let record = Record {
-            id,
-            manifest,
-            layers: record_layers,
-            size,
-            notes,
-        };
-        if layers.iter().any(|layer| layer.info.blob.is_some()) {
-            self.disk().sync()?;
-        }
-        let edit = self.disk().edit()?;
-        // The same image under another manifest, as after another compression: what can be pushed and saved stays what it is.
-        let known = record::read(self.disk(), &record.id)?;
-        let record = match known {
-            Some(known) if self.is_whole(&known) && !self.is_whole(&record) => known,
-            _ => record,
-        };
-        record::write(self.disk(), &record, &edit)?;
-        for name in names {
-            let name = Name {
-                name: name.clone(),
-                id: record.id.clone(),
-                is_pulled: self.is_pulled,
-            };
-            record::point(self.disk(), &name, &edit)?;
-        }
-        Ok(lease)
-    }
-
-    /// Whether all packed layers are here.
-    fn is_whole(&self, record: &Record) -> bool {
-        let is_here = |layer: &RecordLayer| {
-            let blob = layer.blob.as_ref();
-            blob.is_none_or(|blob| self.disk().blob(&blob.digest).exists())
-        };
-        record.layers.iter().all(is_here)
-    }
-
     fn take(&self, wanted: &WantedLayer<'_>, is_lowest: bool, stack: Option<&Digest>) -> Result<Taken, ImageError> {
-        let key = wanted
-            .diff_id
-            .as_ref()
-            .or(wanted.blob.as_ref().map(|blob| &blob.digest));
-        let _claim = key.map(|key| self.intake.claims.wait_for(key.hex()));
+        let given_up = || ImageError::from(RegistryError::Cancelled);
+        // What the same registry is sending already is waited for. Another's word that it sends the same layer is worth nothing:
+        // it could say so of anybody's, and send it for ever.
+        let key = match (&wanted.blob, &wanted.diff_id) {
+            (Some(blob), _) if wanted.progress.is_some() => Some(&blob.digest),
+            (blob, diff_id) => diff_id.as_ref().or(blob.as_ref().map(|blob| &blob.digest)),
+        };
+        let key = key.map(|key| format!("{} {}", wanted.host, key.hex()));
+        let claim = key.map(|key| self.intake.claims.wait_for(&key, &*self.is_given_up));
+        let _claim = claim.map(|claim| claim.ok_or_else(given_up)).transpose()?;
         if let Some(layer) = self.find(wanted.diff_id.as_ref(), is_lowest, stack)?
             && let Some(layer) = self.with_blob(layer, wanted)?
         {
@@ -280,7 +254,8 @@ impl<'i> Ingest<'i> {
             Some(_) => &self.intake.downloads,
             None => &self.intake.places,
         };
-        let _place = places.wait();
+        let place = places.wait(&wanted.host, &*self.is_given_up);
+        let _place = place.ok_or_else(given_up)?;
         let (temporary, (blob, unpacked)) = self.unpack_anew(wanted)?;
         let (measured, tree) = unpacked;
         let info = LayerInfo {
@@ -289,12 +264,14 @@ impl<'i> Ingest<'i> {
             blob,
             is_dependent: !tree.implied.is_empty(),
             size: tree.bytes,
+            disk: Some(tree.disk),
             notes: tree.notes,
         };
         if is_lowest || tree.implied.is_empty() {
             return layer::commit(self.disk(), temporary, info).map(Taken::InPlace);
         }
-        Ok(Taken::Unfinished(temporary, info, tree.implied))
+        inherit::note(temporary.path(), tree.implied)?;
+        Ok(Taken::Unfinished(temporary, info))
     }
 
     /// A layer that is here already. One whose directories took their attributes from what lies below counts for its stack
@@ -337,7 +314,7 @@ impl Taken {
     fn info(&self) -> &LayerInfo {
         match self {
             Taken::InPlace(layer) => &layer.info,
-            Taken::Unfinished(_, info, _) => info,
+            Taken::Unfinished(_, info) => info,
         }
     }
 }

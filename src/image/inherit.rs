@@ -4,37 +4,78 @@
 //! mode from the highest layer that has it, so that a made-up `tmp` would hide the true one's 1777.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
-    futimens, openat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr,
+    fsetxattr, fstat, futimens, openat, statat,
 };
 use rustix::io::Errno;
 
 use super::error::ImageError;
-use super::unpack::{is_opaque, open_root};
+use super::unpack::{Implied, Note, is_opaque, open_root};
 
-/// Gives each of these directories the attributes that it has in the highest layer below that shows it.
+/// The list of such directories, beside the tree until the layers below are there: in memory those of a few hundred hostile
+/// layers would be gigabytes.
+const LIST: &str = "implied";
+
+/// Writes the list beside the tree of a layer in the making.
+pub(super) fn note(layer: &Path, implied: Implied) -> Result<(), ImageError> {
+    let path = layer.join(LIST);
+    let write = || {
+        let mut list = BufWriter::new(File::create(&path)?);
+        implied.write_to(&mut list)?;
+        list.flush()
+    };
+    write().map_err(ImageError::io(&path))
+}
+
+/// Gives each directory of the list the attributes that it has in the highest layer below that shows it. The list goes.
 ///
-/// `below` is ordered from the highest.
-pub(super) fn inherit(tree: &Path, implied: &[Vec<u8>], below: &[PathBuf]) -> Result<(), ImageError> {
-    for path in implied {
-        let path = Path::new(OsStr::from_bytes(path));
-        for lower in below {
-            match look(lower, path).map_err(ImageError::errno(&lower.join(path)))? {
-                Seen::Directory(dir) => {
-                    copy_attributes(&dir, tree, path).map_err(ImageError::errno(&tree.join(path)))?;
-                    break;
-                }
-                Seen::Nothing => {}
-                Seen::End => break,
-            }
+/// `below` is ordered from the highest. Returns which of them hide a link: a tool that unpacks all layers into one tree would have put
+/// what lies in them where the link leads.
+pub(super) fn inherit(layer: &Path, below: &[PathBuf]) -> Result<Option<Note>, ImageError> {
+    let (tree, list) = (layer.join("fs"), layer.join(LIST));
+    let file = File::open(&list).map_err(ImageError::io(&list))?;
+    let mut hidden: Option<Note> = None;
+    for path in BufReader::new(file).split(0) {
+        let path = path.map_err(ImageError::io(&list))?;
+        let path = Path::new(OsStr::from_bytes(&path));
+        if inherit_one(&tree, path, below)? {
+            let first = || {
+                Note::of(
+                    "links of layers below were hidden by directories without an entry",
+                    path,
+                )
+            };
+            hidden.get_or_insert_with(first).count += 1;
         }
     }
-    Ok(())
+    fs::remove_file(&list).map_err(ImageError::io(&list))?;
+    Ok(hidden)
+}
+
+/// Whether a link is hidden.
+fn inherit_one(tree: &Path, path: &Path, below: &[PathBuf]) -> Result<bool, ImageError> {
+    for lower in below {
+        match look(lower, path).map_err(ImageError::errno(&lower.join(path)))? {
+            Seen::Directory(dir) => {
+                return match copy_attributes(&dir, tree, path) {
+                    // A later entry of the layer put something else in its place.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+                    copied => copied.map_err(ImageError::errno(&tree.join(path))).map(|()| false),
+                };
+            }
+            Seen::Nothing => {}
+            Seen::Link => return Ok(true),
+            Seen::End => break,
+        }
+    }
+    Ok(false)
 }
 
 /// What one layer says about a path.
@@ -43,6 +84,8 @@ enum Seen {
     Directory(OwnedFd),
     /// Ask the next layer below.
     Nothing,
+    /// A link is in its place, or in that of a directory above it.
+    Link,
     /// This layer hides what lower ones have there.
     End,
 }
@@ -60,7 +103,11 @@ fn look(layer: &Path, path: &Path) -> Result<Seen, Errno> {
             Ok(next) => dir = next,
             Err(Errno::NOENT) => return Ok(if hides { Seen::End } else { Seen::Nothing }),
             // A file, a link or a whiteout is in its place.
-            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Seen::End),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let stat = statat(&dir, component.as_os_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+                return Ok(if is_link { Seen::Link } else { Seen::End });
+            }
             Err(errno) => return Err(errno),
         }
         hides |= is_opaque(dir.as_fd());

@@ -27,8 +27,11 @@ pub(super) struct LayerInfo {
     pub blob: Option<Descriptor>,
     /// Whether some of its directories are described by no entry, so that they depend on the layers below.
     pub is_dependent: bool,
-    /// Bytes of its files.
+    /// Bytes of its files, holes included.
     pub size: u64,
+    /// Bytes that its files take of the disk; layers of earlier versions don't say.
+    #[serde(default)]
+    pub disk: Option<u64>,
     /// What could not be unpacked as the image wanted it.
     pub notes: Vec<Note>,
 }
@@ -64,6 +67,12 @@ pub(super) fn tree_path(disk: &Disk, short: &str) -> PathBuf {
 pub(super) fn size(disk: &Disk, short: &str) -> Result<u64, ImageError> {
     let info = read_json::<LayerInfo>(&disk.path("layers").join(short).join("layer.json"))?;
     Ok(info.map_or(0, |info| info.size))
+}
+
+/// Bytes of the disk that a layer takes; 0 for one that is not there.
+pub(super) fn disk_size(disk: &Disk, short: &str) -> Result<u64, ImageError> {
+    let info = read_json::<LayerInfo>(&disk.path("layers").join(short).join("layer.json"))?;
+    Ok(info.map_or(0, |info| info.disk.unwrap_or(info.size)))
 }
 
 /// Looks for a layer.
@@ -149,6 +158,7 @@ mod tests {
             blob: None,
             is_dependent: false,
             size: 0,
+            disk: None,
             notes: Vec::new(),
         };
         let place = |tail| {

@@ -28,8 +28,10 @@ pub struct Limits {
     /// Bytes of one extended header (long name, pax records with xattrs), held in memory. The kernel allows an xattr
     /// 64 KiB and, on ext4, a file's xattrs together not much more.
     pub extended_header: u64,
-    /// Directories of a layer that no entry describes; their names are held in memory until the layer is complete.
+    /// Directories of a layer that no entry describes, of which some bytes each are held in memory until the layer is complete.
     pub implied_dirs: usize,
+    /// Bytes of their paths, which lie in a file until the layers below are there: 300 for each, where real ones have 50.
+    pub implied_bytes: usize,
     /// Data segments of a sparse file, held in memory while it is written: 16 bytes each.
     pub segments: usize,
 }
@@ -49,6 +51,7 @@ impl Default for Limits {
             depth: 256,
             extended_header: 1 << 20,
             implied_dirs: 50_000,
+            implied_bytes: 15_000_000,
             segments: 262_144,
         }
     }

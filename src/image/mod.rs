@@ -14,6 +14,7 @@
 mod builtin;
 mod claims;
 mod collect;
+mod commit;
 mod digest;
 mod disk;
 mod docker;

@@ -12,7 +12,7 @@ use super::lease::Lease;
 use super::progress::{LayerProgress, Progress};
 use super::pull::{PullState, blocking};
 use super::reference::Reference;
-use super::registry::{Access, LoginFiles, RegistryError, Session};
+use super::registry::{Access, FoundLogin, LoginFiles, RegistryError, Session};
 use super::{ImageStore, Puller};
 
 /// Blobs that are sent at once.
@@ -87,18 +87,23 @@ impl Push {
         };
         let (images, name) = (self.images.clone(), self.request.name.clone());
         let parts = blocking(move || images.parts(&name)).await?;
-        let session = Arc::new(self.session(&target).await?);
-        self.send(&session, &parts).await?;
-        let media_type = &parts.manifest.media_type;
-        session.push_manifest(tag, media_type, &parts.manifest_bytes).await?;
+        let (session, own) = self.session(&target).await?;
+        let session = Arc::new(session);
+        let sent = async {
+            self.send(&session, &parts).await?;
+            let media_type = &parts.manifest.media_type;
+            session.push_manifest(tag, media_type, &parts.manifest_bytes).await
+        };
+        sent.await.map_err(|error| own.explain(error))?;
         Ok(parts.manifest.digest.to_string())
     }
 
-    async fn session(&self, target: &Reference) -> Result<Session, ImageError> {
+    async fn session(&self, target: &Reference) -> Result<(Session, FoundLogin), ImageError> {
         let endpoint = self.images.registries().plan_endpoints(target).pop();
         let endpoint = endpoint.expect("the registry itself is the last");
-        let credential = self.logins.find(&endpoint.domain, &endpoint.repository).await?;
-        Ok(Session::new(endpoint, credential, Access::Push, self.stall)?)
+        let own = self.logins.find(&endpoint.domain, &endpoint.repository).await?;
+        let session = Session::new(endpoint, own.credential.clone(), Access::Push, self.stall)?;
+        Ok((session, own))
     }
 
     /// Sends what is not there. The config is last, so that no registry has one whose layers are missing.

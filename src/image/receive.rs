@@ -4,16 +4,26 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::digest::Hasher;
+use super::digest::{Digest, Hasher};
 use super::disk::Temporary;
 use super::document::{Descriptor, OCI_LAYER};
 use super::error::ImageError;
 use super::ingest::{Ingest, WantedLayer};
 use super::partial::Partial;
-use super::unpack::{Keep, Measured, Source, Streamed, UnpackError, Unpacked, extract, open_root, stream};
+use super::registry::RegistryError;
+use super::unpack::{
+    Keep, Measured, Memory, Need, Source, Streamed, UnpackError, Unpacked, extract, open_root, stream,
+};
 
 /// What comes of unpacking: the packed form if it is kept, then the tar's digest and the tree.
 pub(super) type Kept = (Option<Descriptor>, (Measured, Unpacked));
+
+/// How unpacking went.
+enum Attempt {
+    Done(Temporary, Box<Kept>),
+    /// The packed form is kept, and can be unpacked when there is memory.
+    Later(Need, Digest),
+}
 
 /// Where packed bytes come from, and the file that takes them meanwhile.
 type Fed<'w> = (Source<Box<dyn Read + Send + 'w>>, Option<KeptAs>);
@@ -60,30 +70,41 @@ impl Ingest<'_> {
             },
         )?;
         let place = self.disk().blob(&blob.digest);
+        // A record may name it already, so that no commit waits for it.
+        file.sync_data().map_err(ImageError::io(temporary.path()))?;
         temporary.move_to(&place).map_err(ImageError::io(&place))
     }
 
-    /// Unpacks into a fresh directory. If what an earlier pull left turns out to be something else, it begins anew.
+    /// Unpacks into a fresh directory. If what an earlier pull left turns out to be something else, it begins anew; if there is
+    /// no memory for it while it comes, it is unpacked when it is here.
     pub(super) fn unpack_anew(&self, wanted: &WantedLayer<'_>) -> Result<(Temporary, Kept), ImageError> {
-        let fed = self.source(wanted)?;
-        let is_resumed = fed.0.keep.as_ref().is_some_and(|keep| keep.already > 0);
-        match self.unpack(wanted, fed) {
-            Err(ImageError::WrongDigest { .. } | ImageError::WrongSize { .. }) if is_resumed => {
-                self.unpack(wanted, self.source(wanted)?)
+        let (mut need, mut packed) = (Need::Spare, wanted.blob.as_ref().map(|blob| blob.digest.clone()));
+        loop {
+            let fed = self.source(wanted, packed.as_ref())?;
+            let is_resumed = fed.0.keep.as_ref().is_some_and(|keep| keep.already > 0);
+            match self.unpack(wanted, fed, need) {
+                Err(ImageError::WrongDigest { .. } | ImageError::WrongSize { .. }) if is_resumed => {}
+                Ok(Attempt::Later(more, digest)) => (need, packed) = (more, Some(digest)),
+                Ok(Attempt::Done(temporary, kept)) => return Ok((temporary, *kept)),
+                Err(error) => return Err(error),
             }
-            done => done,
         }
     }
 
-    fn unpack(&self, wanted: &WantedLayer<'_>, fed: Fed<'_>) -> Result<(Temporary, Kept), ImageError> {
+    fn unpack(&self, wanted: &WantedLayer<'_>, fed: Fed<'_>, need: Need) -> Result<Attempt, ImageError> {
         let (source, kept_as) = fed;
+        let memory = Memory {
+            windows: self.windows(),
+            need,
+            is_given_up: &*self.is_given_up,
+        };
         let temporary = self.disk().temporary_dir()?;
         let tree = temporary.path().join("fs");
         fs::create_dir(&tree).map_err(ImageError::io(&tree))?;
         let root = open_root(&tree).map_err(ImageError::errno(&tree))?;
         rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755)).map_err(ImageError::errno(&tree))?;
-        let streamed = stream(source, self.limits(), |data| {
-            extract(data, root, self.owners(), self.limits())
+        let streamed = stream(source, &memory, self.limits(), |data| {
+            extract(data, root, (self.owners(), self.space()), self.limits())
         });
         let streamed = match streamed {
             Ok(streamed) => streamed,
@@ -98,21 +119,28 @@ impl Ingest<'_> {
             }
         };
         let blob = check(wanted, &streamed)?;
-        let unpacked = streamed.unpacked.map_err(unpack_error(wanted))?;
+        let unpacked = match streamed.unpacked {
+            Err(UnpackError::Postponed(_)) if (self.is_given_up)() => return Err(RegistryError::Cancelled.into()),
+            Err(UnpackError::Postponed(more)) => Err(more),
+            unpacked => Ok(unpacked.map_err(unpack_error(wanted))?),
+        };
         if let Some(kept_as) = kept_as {
             let place = self.disk().blob(&blob.digest);
             kept_as.move_to(&place).map_err(ImageError::io(&place))?;
         }
-        Ok((temporary, (wanted.keeps_blob.then_some(blob), unpacked)))
+        Ok(match unpacked {
+            Ok(unpacked) => Attempt::Done(temporary, Box::new((wanted.keeps_blob.then_some(blob), unpacked))),
+            Err(more) => Attempt::Later(more, blob.digest),
+        })
     }
 
-    /// Where the packed bytes come from, and the file that takes them meanwhile.
-    fn source<'w>(&self, wanted: &'w WantedLayer<'_>) -> Result<Fed<'w>, ImageError> {
+    /// Where the packed bytes come from, and the file that takes them meanwhile. They may be here under their digest.
+    fn source<'w>(&self, wanted: &'w WantedLayer<'_>, packed: Option<&Digest>) -> Result<Fed<'w>, ImageError> {
         let max_size = wanted.blob.as_ref().map_or(self.limits().unpacked, |blob| blob.size);
         let source = |reader: Box<dyn Read + Send + 'w>, keep| Source { reader, max_size, keep };
         let blob = wanted.blob.as_ref();
-        if let Some(place) = blob
-            .map(|blob| self.disk().blob(&blob.digest))
+        if let Some(place) = packed
+            .map(|digest| self.disk().blob(digest))
             .filter(|place| place.exists())
         {
             let file = File::open(&place).map_err(ImageError::io(&place))?;

@@ -1,4 +1,4 @@
-//! Images as an archive: an OCI layout in a tar, with the `manifest.json` by which older Dockers load it.
+//! An image as an archive: an OCI layout in a tar, with the `manifest.json` by which older Dockers load it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,14 +15,8 @@ use super::error::ImageError;
 use super::layer::tree_path;
 use super::record::Record;
 
-/// An image and the names it is saved under.
-pub(super) struct Saved {
-    pub record: Record,
-    pub names: Vec<String>,
-}
-
-/// Writes the archive; blobs that images share are written once.
-pub(super) fn save(disk: &Disk, images: &[Saved], out: impl Write) -> Result<(), ImageError> {
+/// Writes the archive of an image under these names; layers that it has twice are written once.
+pub(super) fn save(disk: &Disk, record: &Record, names: &[String], out: impl Write) -> Result<(), ImageError> {
     let mut archive = Archive {
         tar: tar::Builder::new(out),
         written: Vec::new(),
@@ -32,25 +26,21 @@ pub(super) fn save(disk: &Disk, images: &[Saved], out: impl Write) -> Result<(),
         archive.directory(name)?;
     }
     archive.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    let (mut manifests, mut docker) = (Vec::new(), Vec::new());
-    for image in images {
-        let layers = archive.layers(disk, &image.record)?;
-        archive.blob(disk, &image.record.id)?;
-        let manifest = archive.manifest(disk, &image.record, &layers)?;
-        manifests.extend(plan_entries(&manifest, &image.names));
-        docker.push(DockerImage {
-            config: blob_name(&image.record.id),
-            repo_tags: image.names.clone(),
-            layers: layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
-        });
-    }
+    let layers = archive.layers(disk, record)?;
+    archive.blob(disk, &record.id)?;
+    let manifest = archive.manifest(disk, record, &layers)?;
+    let docker = DockerImage {
+        config: blob_name(&record.id),
+        repo_tags: names.to_vec(),
+        layers: layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
+    };
     let index = Index {
         schema_version: 2,
         media_type: OCI_INDEX,
-        manifests,
+        manifests: plan_entries(&manifest, names),
     };
     archive.bytes("index.json", &to_json(&index)?)?;
-    archive.bytes("manifest.json", &to_json(&docker)?)?;
+    archive.bytes("manifest.json", &to_json(&[docker])?)?;
     archive
         .tar
         .into_inner()

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use super::partial::KEPT;
 use super::record::{self, Name, Record};
 use super::reference::{Reference, is_lower_hex};
 use super::registry::RegistrySettings;
-use super::save::{Saved, read_blob_json, save};
+use super::save::{read_blob_json, save};
 use super::source::Files;
 use super::sweep::sweep;
 use super::{BUILTIN_IMAGE, Image, ImageSummary, LoadSource, Removed, builtin};
@@ -111,18 +111,29 @@ impl ImageStore {
     }
 
     /// Loads every image of the source that is for this machine. `name` takes the place of the names in the source,
-    /// which then must hold one image.
+    /// which then must hold one image. Of the images' names those are told that were loaded, if any were.
     ///
     /// # Errors
     /// If the source is no image, damaged, hostile or for other machines only. Images before the failing one stay.
     pub fn load(&self, source: LoadSource, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
         let name = name.map(|name| self.reference(name)).transpose()?;
-        let loaded = self.ingest(|ingest| {
+        let (loaded, named) = self.ingest(|ingest| {
             let files = Files::open(source, ingest.disk(), ingest.limits())?;
-            load(ingest, &files, name.as_ref())
+            let loaded = load(ingest, &files, name.as_ref())?;
+            Ok((
+                loaded,
+                std::mem::take(ingest.named.get_mut().unwrap_or_else(PoisonError::into_inner)),
+            ))
         })?;
         let each: BTreeMap<Digest, Lease> = loaded.into_iter().map(|lease| (lease.id().clone(), lease)).collect();
-        each.into_values().map(|lease| self.image(lease)).collect()
+        let image = |lease| {
+            let mut image = self.image(lease)?;
+            if image.names.iter().any(|name| named.contains(name)) {
+                image.names.retain(|name| named.contains(name));
+            }
+            Ok(image)
+        };
+        each.into_values().map(image).collect()
     }
 
     /// Makes an image of one layer from a tar of a root file system, which may be compressed.
@@ -281,35 +292,23 @@ impl ImageStore {
         self.image_of(lease, record)
     }
 
-    /// Writes images as an OCI archive that podman, skopeo and docker load. An image that is asked for by name is saved
-    /// under that name, by id under all its names.
+    /// Writes an image as an OCI archive that podman, skopeo and docker load: under the name that it is asked for by, or, by id,
+    /// under all its names.
     ///
     /// # Errors
-    /// [`ImageError::NotFound`] if one is not there; else it cannot be read or written.
-    pub fn save(&self, references: &[&str], out: impl Write) -> Result<(), ImageError> {
+    /// [`ImageError::NotFound`] if it is not there; else it cannot be read or written.
+    pub fn save(&self, reference: &str, out: impl Write) -> Result<(), ImageError> {
         // Held so that no sweep takes away what is being read.
         let _work = self.disk().work()?;
-        let mut images: Vec<Saved> = Vec::new();
-        for reference in references {
-            let (_held, record) = self.require(reference)?;
-            let asked = self.reference(reference).ok().map(|reference| reference.store_name());
-            let tags = names_of(&record::names(self.disk())?, &record.id).1;
-            let own = tags
-                .iter()
-                .filter(|tag| Some(*tag) == asked.as_ref())
-                .cloned()
-                .collect::<Vec<_>>();
-            let wanted = if own.is_empty() { tags } else { own };
-            match images.iter_mut().find(|saved| saved.record.id == record.id) {
-                Some(saved) => saved.names.extend(wanted),
-                None => images.push(Saved { record, names: wanted }),
-            }
-        }
-        for image in &mut images {
-            image.names.sort();
-            image.names.dedup();
-        }
-        save(self.disk(), &images, out)
+        let (_held, record) = self.require(reference)?;
+        let asked = self.reference(reference).ok().map(|reference| reference.store_name());
+        let mut names = names_of(&record::names(self.disk())?, &record.id).1;
+        names.sort();
+        let names = match asked.filter(|asked| names.contains(asked)) {
+            Some(asked) => vec![asked],
+            None => names,
+        };
+        save(self.disk(), &record, &names, out)
     }
 
     /// The directory that holds all layers. Relative to it, an image's layers have names short enough for overlay's
@@ -348,8 +347,8 @@ impl ImageStore {
     }
 
     /// The right to do something that is done once at a time.
-    pub(super) fn claim(&self, key: &str) -> Claim<'_> {
-        self.inner.intake.claims.wait_for(key)
+    pub(super) fn claim(&self, key: &str) -> Option<Claim<'_>> {
+        self.inner.intake.claims.wait_for(key, &|| false)
     }
 
     /// Keeps an image by id, whoever wants it gone: for containers that run from it since before this node did. `None` if that

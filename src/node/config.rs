@@ -102,8 +102,12 @@ impl Config {
         let mut config = parsed.unwrap_or_default();
         // A path without a root is beside this file.
         let beside = path.parent().unwrap_or(Path::new("/"));
-        for ca in config.registries.values_mut().filter_map(|host| host.ca.as_mut()) {
+        for (host, settings) in &mut config.registries {
+            let Some(ca) = settings.ca.as_mut() else { continue };
             *ca = beside.join(&ca);
+            // Else the first pull would be told, and not whoever wrote the file.
+            let opened = std::fs::File::open(&ca);
+            opened.map_err(|error| invalid(format!("registries: {host}: ca: {}: {error}", ca.display())))?;
         }
         config.registry_settings().check().map_err(invalid)?;
         config.images.marks().map_err(invalid)?;
@@ -225,6 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("config.yaml");
         std::fs::write(&file, text).expect("writes");
+        std::fs::write(dir.path().join("corp.pem"), "").expect("writes");
         Config::read(&file)
     }
 
@@ -257,6 +262,13 @@ mod tests {
         assert_eq!(config.registries["docker.io"].mirrors, ["mirror.corp"]);
         let ca = config.registries["mirror.corp"].ca.clone().expect("is set");
         assert!(ca.is_absolute() && ca.ends_with("corp.pem"), "{ca:?}");
+        let error = read("registries: {a.io: {ca: missing.pem}}\n")
+            .expect_err("no such file")
+            .to_string();
+        assert!(
+            error.contains("a.io: ca: ") && error.contains("missing.pem: No such file"),
+            "{error}"
+        );
         let error = read("registries: {docker.io: {mirrors: [\"http://x\"]}}\n")
             .expect_err("no host")
             .to_string();

@@ -320,7 +320,8 @@ async fn spawn_all(
         config.overlays(&paths.home),
         stop.clone(),
     );
-    let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), stop.clone());
+    let recording = recorder.component("kubelet");
+    let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), recording, stop.clone());
     let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let reclaimer = volume::reclaim(store.clone(), stop.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::event::{EventKind, EventRecorder};
 use crate::image::{Collected, ImageStore, Marks};
 use crate::model;
 use crate::store::Store;
@@ -36,7 +37,15 @@ pub fn images_in_use(store: &Store) -> BTreeSet<String> {
 }
 
 /// Removes unused images whenever something came and too much is taken, until `stop`.
-pub async fn run_collector(store: Store, images: ImageStore, marks: Marks, stop: CancellationToken) {
+///
+/// Where that is not enough, an event of the node says so (kubelet `ImageGCFailed`).
+pub async fn run_collector(
+    store: Store,
+    images: ImageStore,
+    marks: Marks,
+    recorder: EventRecorder,
+    stop: CancellationToken,
+) {
     let mut grown = images.grown();
     let mut is_over = false;
     loop {
@@ -59,14 +68,21 @@ pub async fn run_collector(store: Store, images: ImageStore, marks: Marks, stop:
         let (images, in_use) = (images.clone(), images_in_use(&store));
         let collected = tokio::task::spawn_blocking(move || images.collect(marks, &in_use)).await;
         match collected.expect("collecting does not panic") {
-            Ok(collected) => is_over = tell(&collected, is_over),
+            Ok(collected) => is_over = tell(&collected, is_over, |message| tell_node(&store, &recorder, message)),
             Err(error) => tracing::warn!(%error, "images that are not used can't be collected"),
         }
     }
 }
 
+fn tell_node(store: &Store, recorder: &EventRecorder, message: &str) {
+    let kind = model::kind("v1", "Node").expect("in the table");
+    for node in store.list(kind, None).items {
+        recorder.event(&node, EventKind::Warning, "ImageGCFailed", message);
+    }
+}
+
 /// Logs what went; returns whether it was not enough, of which is told once.
-fn tell(collected: &Collected, was_over: bool) -> bool {
+fn tell(collected: &Collected, was_over: bool, tell_node: impl Fn(&str)) -> bool {
     let Collected {
         reclaimed,
         is_still_over,
@@ -80,7 +96,9 @@ fn tell(collected: &Collected, was_over: bool) -> bool {
         );
     }
     if *is_still_over && !was_over {
-        tracing::warn!("images take more of the disk than they may, and all of them are in use");
+        let message = "images take more of the disk than they may, and what is left of them is in use";
+        tracing::warn!(message);
+        tell_node(message);
     }
     *is_still_over
 }

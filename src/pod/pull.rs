@@ -244,19 +244,44 @@ async fn find(execution: &Execution<'_>, name: &str, policy: &str) -> Result<(Op
     })
 }
 
-/// The credentials that the pod names. One that is missing is told and left out, as kubelet does: the image may need none.
-fn keyrings(execution: &Execution<'_>) -> Vec<Keyring> {
-    let named = execution
-        .pod
+/// The account that a pod runs as (admission's default).
+fn account_of(pod: &Pod) -> &str {
+    let name = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    name.filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// The Secrets with a pod's credentials: its own, or its account's if it names none (the ServiceAccount admission plugin). The
+/// account is asked when they are needed, not when the pod comes: files may bring it later.
+fn secret_names(pod: &Pod, account: Option<&Object>) -> Vec<String> {
+    let own = pod
         .spec
         .iter()
         .flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    let own: Vec<String> = own.map(|reference| reference.name.clone()).collect();
+    let names = match own.is_empty() {
+        false => own,
+        true => {
+            let secrets = account.and_then(|account| account.at("/imagePullSecrets")?.as_array());
+            let names = secrets
+                .into_iter()
+                .flatten()
+                .filter_map(|secret| secret.get("name")?.as_str());
+            names.map(str::to_owned).collect()
+        }
+    };
+    names.into_iter().filter(|name| !name.is_empty()).collect()
+}
+
+/// The credentials of a pod. One that is missing is told and left out, as kubelet does: the image may need none.
+fn keyrings(execution: &Execution<'_>) -> Vec<Keyring> {
+    let (store, namespace) = (&execution.rooms.store, &execution.object.key().namespace);
+    let key_of = |kind, name: &str| Key::new(model::kind("v1", kind).expect("in the table"), namespace, name);
+    let account = store.get(&key_of("ServiceAccount", account_of(execution.pod)));
     let (mut keyrings, mut missing) = (Vec::new(), Vec::new());
-    for name in named.map(|reference| &reference.name).filter(|name| !name.is_empty()) {
-        let kind = model::kind("v1", "Secret").expect("in the table");
-        let key = Key::new(kind, &execution.object.key().namespace, name);
-        let Some(secret) = execution.rooms.store.get(&key) else {
-            missing.push(name.clone());
+    for name in secret_names(execution.pod, account.as_deref()) {
+        let key = key_of("Secret", &name);
+        let Some(secret) = store.get(&key) else {
+            missing.push(name);
             continue;
         };
         match keyring_of(&secret) {
@@ -349,6 +374,23 @@ mod tests {
         ] {
             assert_eq!(go_duration(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn the_secrets_of_the_account_count_for_pods_that_name_none() {
+        let account = Object::new(json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "builder", "namespace": "n"}, "imagePullSecrets": [{"name": "of-account"}, {}]}))
+        .expect("an account");
+        let pod = |spec: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "spec": spec})).expect("a pod")
+        };
+        let own =
+            pod(json!({"containers": [], "imagePullSecrets": [{"name": "own"}], "serviceAccountName": "builder"}));
+        let none = pod(json!({"containers": []}));
+        assert_eq!((account_of(&own), account_of(&none)), ("builder", "default"));
+        assert_eq!(secret_names(&own, Some(&account)), ["own"]);
+        assert_eq!(secret_names(&none, Some(&account)), ["of-account"]);
+        assert_eq!(secret_names(&none, None), [""; 0]);
     }
 
     #[test]

@@ -224,3 +224,21 @@ async fn a_token_server_that_floods_or_says_nothing_is_refused() {
         assert!(said.contains("no token in it"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_wants_a_password_is_quoted_when_there_is_none() {
+    let image = Image::small("x");
+    let registry = Scripted::answering(&[("1", &image)], |request, _| {
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"ask ann for an account"}]}"#;
+        let challenge = Answer::new(401, body).with("WWW-Authenticate", "Basic realm=\"x\"");
+        (request.path != "/v2/").then_some(challenge)
+    });
+    let said = Ground::new()
+        .pull(&registry.name("app:1"))
+        .await
+        .expect_err("is refused");
+    assert!(
+        said.contains("denies access without credentials: UNAUTHORIZED: ask ann for an account"),
+        "{said}"
+    );
+}

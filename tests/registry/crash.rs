@@ -112,6 +112,7 @@ fn a_pull_that_is_killed_at_any_instant_leaves_a_store_that_opens_clean() {
         resumed += u32::from(!names(&dir.path().join("images/partial")).is_empty());
     }
     eprintln!("{KILLS} kills within {whole:?}; whole after {survived}, with a beginning left after {resumed}");
+    assert!(survived < KILLS, "no kill hit a pull");
     time();
     assert!(check(dir.path(), &name));
     assert_eq!(names(&dir.path().join("images/partial")), BTreeSet::new());

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use kubelocal::image::{Pull, PullRequest};
+
 use crate::forms::noise;
 use crate::image::{Image, Layer, OCI_MANIFEST, digest, tar};
 use crate::pulls::Ground;
@@ -322,4 +324,78 @@ async fn an_image_that_can_not_fit_is_refused_before_it_comes() {
         at_manifest(request).then_some(answer)
     })
     .await;
+}
+
+/// A registry that begins every layer of these images and never goes on, and pulls of them that have come so far that so many
+/// layers have begun.
+async fn stuck(ground: &Ground, images: &[Image], begun: usize) -> (Scripted, Vec<Pull>) {
+    let tags: Vec<String> = (0..images.len()).map(|n| n.to_string()).collect();
+    let tagged: Vec<(&str, &Image)> = tags.iter().map(String::as_str).zip(images).collect();
+    let layers: Vec<Layer> = images.iter().flat_map(|image| image.layers.clone()).collect();
+    let digests: Vec<String> = layers.iter().map(Layer::packed_digest).collect();
+    let of = digests.clone();
+    let registry = Scripted::answering(&tagged, move |request, _| {
+        let at = of.iter().position(|digest| request.path.ends_with(digest))?;
+        let packed = &layers[at].packed;
+        let stalled = Answer {
+            stall_after: Some(packed.len() / 2),
+            ..Answer::new(200, packed.clone())
+        };
+        Some(stalled)
+    });
+    let request = |tag| PullRequest {
+        name: registry.name(&format!("app:{tag}")),
+        ..PullRequest::default()
+    };
+    let pulls: Vec<Pull> = tags.iter().map(|tag| ground.puller.pull(request(tag))).collect();
+    let is_begun = || {
+        let asked = registry.asked("/blobs/");
+        let layers = asked
+            .iter()
+            .filter(|request| digests.iter().any(|digest| request.path.ends_with(digest)));
+        layers.count() >= begun
+    };
+    let wait = async {
+        while !is_begun() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+        .await
+        .expect("they begin");
+    (registry, pulls)
+}
+
+fn assert_stuck(pulls: &[Pull]) {
+    let ended = pulls.iter().filter(|pull| pull.outcome().is_some()).count();
+    assert_eq!(ended, 0, "the others had to wait for them");
+}
+
+/// An image of layers that others don't have.
+fn of_noise(seeds: std::ops::Range<u8>) -> Image {
+    let layer = |seed| Layer::zstd(&tar(&[("data", &noise(seed, 1 << 20))]));
+    Image::new(seeds.map(layer).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_a_stuck_registry_keep_nobody_from_another_one() {
+    let ground = Ground::new();
+    let images = [of_noise(1..4), of_noise(4..7), of_noise(7..10), of_noise(10..13)];
+    let (_registry, pulls) = stuck(&ground, &images, 6).await;
+    let other = Scripted::serving(&[("1", &of_noise(20..24))]);
+    ground.pull(&other.name("app:1")).await.expect("comes");
+    assert_stuck(&pulls);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_to_have_a_layer_and_never_sends_it_keeps_nobody_from_it() {
+    let ground = Ground::new();
+    let tar = tar(&[("data", &noise(1, 1 << 20))]);
+    let healthy = Image::new(vec![Layer::gzip(&tar)]);
+    // The very same layer, and the same tar packed otherwise.
+    let (_first, first) = stuck(&ground, std::slice::from_ref(&healthy), 1).await;
+    let (_second, second) = stuck(&ground, &[Image::new(vec![Layer::zstd(&tar)])], 1).await;
+    let other = Scripted::serving(&[("1", &healthy)]);
+    ground.pull(&other.name("app:1")).await.expect("comes");
+    assert_stuck(&[first, second].concat());
 }

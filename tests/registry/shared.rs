@@ -114,7 +114,7 @@ fn an_image_of_theirs_is_found_with_the_same_files_and_survives_them() {
     assert_eq!(hidden.rdev(), 0);
     let refused = ground
         .store
-        .save(&["app:1"], Vec::new())
+        .save("app:1", Vec::new())
         .expect_err("its packed layers are not here")
         .to_string();
     assert!(refused.contains("packed layers"), "{refused}");

@@ -97,12 +97,16 @@ impl Work {
             }
         }
         // The user's own are looked up last: that may ask a program, which may fail, and mostly is not needed.
-        match (self.logins.find(domain, repository).await, refused) {
-            (Ok(Some(own)), _) => self.ask_as(endpoint, Some(own), reference).await,
-            (Ok(None), None) => self.ask_as(endpoint, None, reference).await,
-            (_, Some(refused)) => Err(refused.into()),
-            (Err(error), None) => Err(error.into()),
-        }
+        let own = match (self.logins.find(domain, repository).await, refused) {
+            (Ok(own), Some(refused)) if own.credential.is_none() => return Err(own.explain(refused).into()),
+            (Err(_), Some(refused)) => return Err(refused.into()),
+            (own, _) => own?,
+        };
+        let found = self.ask_as(endpoint, own.credential.clone(), reference).await;
+        found.map_err(|error| match error {
+            ImageError::Registry(error) if hides(&error) => own.explain(error).into(),
+            error => error,
+        })
     }
 
     async fn ask_as(
@@ -213,6 +217,10 @@ impl Work {
                     let cancel = cancel.clone();
                     move || cancel.cancel()
                 });
+                ingest.is_given_up = Box::new({
+                    let cancel = cancel.clone();
+                    move || cancel.is_cancelled()
+                });
                 let ingest = &*ingest;
                 ingest.check_space(&documents, self.request.is_packed)?;
                 documents.take(ingest, Some(&name), |at, blob, diff_id| {
@@ -228,6 +236,7 @@ impl Work {
                     WantedLayer {
                         needs_packed: self.request.is_packed,
                         progress: Some(progress[at].clone()),
+                        host: session.host().to_owned(),
                         ..WantedLayer::new(what, (Some(blob), Some(diff_id)), move |from| {
                             let _runtime = runtime.enter();
                             Ok(Box::new(transfer.start(from)))

@@ -83,12 +83,16 @@ struct TokenAnswer {
 }
 
 impl Asker<'_> {
-    /// The value of `Authorization` that answers the challenge.
-    pub(super) async fn authorization(&self, what: &str, challenge: &Challenge) -> Result<HeaderValue, RegistryError> {
+    /// The value of `Authorization` that answers the challenge; none if there is nothing to answer it with.
+    pub(super) async fn authorization(
+        &self,
+        what: &str,
+        challenge: &Challenge,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
         let text = match (challenge, self.credential.map(|credential| &credential.login)) {
             (Challenge::Basic, Some(Login::Password { user, password })) => basic(user, password),
             (Challenge::Basic, Some(Login::RegistryToken(_) | Login::IdentityToken(_)) | None) => {
-                return Err(self.denied(what, self.host, ": it asks for a user and a password"));
+                return Ok(None);
             }
             (Challenge::Bearer { .. }, Some(Login::RegistryToken(token))) => format!("Bearer {token}"),
             (Challenge::Bearer { realm, service, scope }, login) => {
@@ -102,7 +106,7 @@ impl Asker<'_> {
             why: "its token, or the password, can't stand in a header".to_owned(),
         })?;
         value.set_sensitive(true);
-        Ok(value)
+        Ok(Some(value))
     }
 
     async fn token(
@@ -114,7 +118,7 @@ impl Asker<'_> {
         login: Option<&Login>,
     ) -> Result<String, RegistryError> {
         let mut url = self.realm(what, realm)?;
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let host = authority(&url);
         let wanted = match self.access {
             Access::Pull => "pull",
             Access::Push => "pull,push",
@@ -209,6 +213,12 @@ impl Asker<'_> {
     }
 }
 
+/// A host with its port, if it is not the usual one.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 fn basic(user: &str, password: &str) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -225,6 +235,17 @@ mod tests {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(value).expect("a value"));
         }
         plan_challenge(&headers)
+    }
+
+    #[test]
+    fn a_token_server_is_named_with_its_port() {
+        for (url, name) in [
+            ("https://auth.docker.io/token", "auth.docker.io"),
+            ("http://localhost:5001/token", "localhost:5001"),
+            ("https://[::1]:5001/token", "[::1]:5001"),
+        ] {
+            assert_eq!(authority(&Url::parse(url).expect("a URL")), name);
+        }
     }
 
     #[test]

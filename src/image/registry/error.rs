@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use reqwest::StatusCode;
 
 use super::http::{chain, is_distrusted};
+use crate::image::document::plain;
 
 /// A registry could not be reached, refused, or said what can't be true.
 #[derive(Debug, thiserror::Error)]
@@ -151,8 +152,6 @@ fn causes(error: &reqwest::Error) -> String {
 
 /// Bytes of an error's body that are read: the specification's errors are one line.
 pub(super) const ERROR_BODY: u64 = 16 << 10;
-/// Characters of it that are shown if it is no error of the specification.
-const SHOWN: usize = 200;
 
 /// What a registry says about an error (OCI distribution specification, "Error Codes"), to stand behind a status:
 /// `: MANIFEST_UNKNOWN: manifest unknown`.
@@ -191,12 +190,7 @@ pub(super) fn words_of(body: &[u8]) -> String {
             _ => String::from_utf8_lossy(body).trim().to_owned(),
         },
     };
-    // Foreign words: no control characters for a terminal to obey, and no page of HTML.
-    let said: String = said
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN)
-        .collect();
+    let said = plain(&said);
     match said.trim() {
         "" => String::new(),
         markup if markup.starts_with('<') => String::new(),
@@ -229,6 +223,6 @@ mod tests {
         ] {
             assert_eq!(words_of(body.as_bytes()), words, "{body}");
         }
-        assert_eq!(words_of(long.as_bytes()).len(), SHOWN + 2);
+        assert_eq!(words_of(long.as_bytes()).len(), crate::image::document::SHOWN + 2);
     }
 }

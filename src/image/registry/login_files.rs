@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::credential::{Credential, Keyring, Login};
-use super::error::RegistryError;
+use super::error::{RegistryError, words_of};
 use crate::image::reference::DEFAULT_DOMAIN;
 
 /// Bytes of a file of credentials: a hundred registries have some 20 KiB.
@@ -27,6 +27,56 @@ pub struct LoginFiles {
     must_exist: bool,
     /// As whom helpers run, for a node that is root of a user namespace: the ids that the user has outside of it.
     user: Option<(u32, u32)>,
+}
+
+/// What was found in them.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The first credential that fits.
+    pub credential: Option<Credential>,
+    /// What was passed over on the way to it, for whoever is refused.
+    pub passed_over: Vec<RegistryError>,
+}
+
+impl Found {
+    fn pass_over(&mut self, error: RegistryError) {
+        tracing::warn!(%error, "credentials that can't be used are passed over");
+        self.passed_over.push(error);
+    }
+
+    /// Adds to a refusal what was passed over: the right credentials may have been there.
+    pub fn explain(&self, refusal: RegistryError) -> RegistryError {
+        let also: String = self
+            .passed_over
+            .iter()
+            .map(|error| format!("; passed over: {error}"))
+            .collect();
+        match refusal {
+            RegistryError::Denied {
+                what,
+                host,
+                login,
+                words,
+            } => RegistryError::Denied {
+                what,
+                host,
+                login,
+                words: words + &also,
+            },
+            RegistryError::Refused {
+                what,
+                host,
+                status,
+                words,
+            } => RegistryError::Refused {
+                what,
+                host,
+                status,
+                words: words + &also,
+            },
+            other => other,
+        }
+    }
 }
 
 impl LoginFiles {
@@ -76,24 +126,40 @@ impl LoginFiles {
         self.user
     }
 
-    /// The credentials for a repository: those of the first file that has any.
+    /// The credentials for a repository: those of the first file that has any. A file that can't be read and a helper that fails
+    /// are passed over: many images need no credentials, and what is wrong may be of another tool.
     ///
     /// # Errors
-    /// When a file can't be read, or a helper fails. That there are none is no error.
-    pub async fn find(&self, domain: &str, repository: &str) -> Result<Option<Credential>, RegistryError> {
+    /// When a file that the user named can't be read. That there are none is no error.
+    pub async fn find(&self, domain: &str, repository: &str) -> Result<Found, RegistryError> {
+        let mut found = Found::default();
         for file in &self.files {
-            let Some(keyring) = self.read(file)? else { continue };
-            if let Some(helper) = keyring.helper(domain)
-                && let Some(login) = ask_helper(helper, domain, self.user).await?
-            {
-                let origin = format!("docker-credential-{helper}");
-                return Ok(Some(Credential { login, origin }));
+            let keyring = match self.read(file) {
+                Ok(Some(keyring)) => keyring,
+                Ok(None) => continue,
+                Err(error) if self.must_exist => return Err(error),
+                Err(error) => {
+                    found.pass_over(error);
+                    continue;
+                }
+            };
+            if let Some(helper) = keyring.helper(domain) {
+                match ask_helper(helper, domain, self.user).await {
+                    Ok(Some(login)) => {
+                        let origin = format!("docker-credential-{helper}");
+                        found.credential = Some(Credential { login, origin });
+                        return Ok(found);
+                    }
+                    Ok(None) => {}
+                    Err(error) => found.pass_over(error),
+                }
             }
-            if let Some(found) = keyring.find(domain, repository).next() {
-                return Ok(Some(found.clone()));
+            if let Some(credential) = keyring.find(domain, repository).next() {
+                found.credential = Some(credential.clone());
+                return Ok(found);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     fn read(&self, file: &Path) -> Result<Option<Keyring>, RegistryError> {
@@ -167,7 +233,7 @@ async fn ask_helper(name: &str, domain: &str, user: Option<(u32, u32)>) -> Resul
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
@@ -187,7 +253,12 @@ async fn ask_helper(name: &str, domain: &str, user: Option<(u32, u32)>) -> Resul
         // The protocol has no code for it, only this sentence.
         return match said.contains("credentials not found") {
             true => Ok(None),
-            false => Err(failed(format!("{}: {}", output.status, said.trim()))),
+            // A program that could not be started says so there.
+            false => Err(failed(format!(
+                "{}{}",
+                output.status,
+                words_of(&[&output.stdout[..], &output.stderr[..]].concat())
+            ))),
         };
     }
     let answer: Answer =
@@ -259,11 +330,53 @@ mod tests {
             files: vec![dir.path().join("0"), first.clone(), second],
             ..LoginFiles::default()
         };
-        let found = files.find("a.io", "x").await.expect("readable").expect("one");
-        assert_eq!(found.origin, first.display().to_string());
-        assert!(files.find("b.io", "x").await.expect("readable").is_some());
-        assert!(files.find("c.io", "x").await.expect("readable").is_none());
+        let found = |domain: &'static str| {
+            let files = files.clone();
+            async move { files.find(domain, "x").await.expect("readable").credential }
+        };
+        assert_eq!(found("a.io").await.expect("one").origin, first.display().to_string());
+        assert!(found("b.io").await.is_some());
+        assert!(found("c.io").await.is_none());
         let named = LoginFiles::only(dir.path().join("0"));
         assert!(named.find("a.io", "x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_hides_nothing_behind_it_and_is_told_to_who_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let texts = [
+            "{no json",
+            r#"{"credsStore": "not-installed-anywhere", "auths": {"b.io": {"registrytoken": "beside"}}}"#,
+            r#"{"auths": {"a.io": {"registrytoken": "behind"}}}"#,
+        ];
+        let files = texts.iter().enumerate().map(|(at, text)| {
+            let file = dir.path().join(at.to_string());
+            std::fs::write(&file, text).expect("writes");
+            file
+        });
+        let files = LoginFiles {
+            files: files.collect(),
+            ..LoginFiles::default()
+        };
+        for (domain, token) in [("a.io", Some("behind")), ("b.io", Some("beside")), ("c.io", None)] {
+            let found = files.find(domain, "x").await.expect("no file was named");
+            let login = found.credential.as_ref().map(|credential| credential.login.clone());
+            assert_eq!(
+                login,
+                token.map(|token| Login::RegistryToken(token.to_owned())),
+                "{domain}"
+            );
+            let refusal = RegistryError::Denied {
+                what: "x".to_owned(),
+                host: domain.to_owned(),
+                login: "y".to_owned(),
+                words: ": no".to_owned(),
+            };
+            let said = found.explain(refusal).to_string();
+            assert!(
+                said.contains(": no; passed over: ") && said.contains("docker-credential-not-installed-anywhere: "),
+                "{said}"
+            );
+        }
     }
 }

@@ -25,6 +25,7 @@ pub use access::Access;
 pub use credential::{Credential, Keyring, Login};
 pub(super) use documents::{Document, SCHEMA_1};
 pub use error::RegistryError;
+pub(super) use login_files::Found as FoundLogin;
 pub use login_files::LoginFiles;
 pub(super) use session::Session;
 pub(super) use settings::Endpoint;

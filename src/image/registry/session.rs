@@ -158,7 +158,7 @@ impl Session {
             .map_err(|error| RegistryError::of(self.host(), error))
     }
 
-    /// Finds out what the registry wants to see. False if it does not say.
+    /// Finds out what the registry wants to see. False if it does not say, or we don't have it.
     async fn learn(&self, what: &str, headers: &HeaderMap) -> Result<bool, RegistryError> {
         let Some(challenge) = access::plan_challenge(headers) else {
             return Ok(false);
@@ -171,7 +171,9 @@ impl Session {
             credential: self.credential.as_ref(),
             access: self.access,
         };
-        let value = asker.authorization(what, &challenge).await?;
+        let Some(value) = asker.authorization(what, &challenge).await? else {
+            return Ok(false);
+        };
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         Ok(true)
     }

@@ -30,8 +30,8 @@ const FOREIGN: [&[u8]; 4] = [
     b"trusted.overlay.metacopy",
 ];
 
-/// Makes `to` a tree with the files of `from`. Returns the bytes of its files.
-pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<u64, Unshared> {
+/// Makes `to` a tree with the files of `from`. Returns the bytes of its files, and those of the disk that they take.
+pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<(u64, u64), Unshared> {
     std::fs::create_dir(to)?;
     let (from, to) = (
         open_root(from).map_err(unfit("opening"))?,
@@ -41,15 +41,17 @@ pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<u64, 
         limits,
         entries: 0,
         bytes: 0,
+        disk: 0,
     };
     walk.directory(&from, &to, 0)?;
-    Ok(walk.bytes)
+    Ok((walk.bytes, walk.disk))
 }
 
 struct Walk<'l> {
     limits: &'l Limits,
     entries: u64,
     bytes: u64,
+    disk: u64,
 }
 
 impl Walk<'_> {
@@ -83,6 +85,7 @@ impl Walk<'_> {
         }
         if is_regular(&stat) {
             self.bytes = self.bytes.saturating_add(stat.st_size.unsigned_abs());
+            self.disk = self.disk.saturating_add(stat.st_blocks.unsigned_abs() * 512);
             // Rare, and only as large as its metadata.
             if stat.st_size > 0 && stat.st_blocks == 0 {
                 check_file(from, name)?;
@@ -192,7 +195,7 @@ mod tests {
             .expect("opens")
             .set_modified(old)
             .expect("sets");
-        let size = link_tree(&from, &to, &Limits::default()).expect("links");
+        let (size, _) = link_tree(&from, &to, &Limits::default()).expect("links");
         assert_eq!(size, 7);
         let inode = |path: &Path| fs::symlink_metadata(path).expect("there").ino();
         for same in ["a/b/file", "a/link"] {

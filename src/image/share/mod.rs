@@ -163,13 +163,14 @@ fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowes
         )));
     }
     let temporary = ingest.disk().temporary_dir()?;
-    let size = link_tree(&stored.tree, &temporary.path().join("fs"), ingest.limits())?;
+    let (size, disk) = link_tree(&stored.tree, &temporary.path().join("fs"), ingest.limits())?;
     let info = LayerInfo {
         key: if is_lowest { stored.diff_id.clone() } else { chain },
         diff_id: stored.diff_id.clone(),
         blob: None,
         is_dependent: !is_lowest,
         size,
+        disk: Some(disk),
         notes: Vec::new(),
     };
     Ok(layer::commit(ingest.disk(), temporary, info)?)

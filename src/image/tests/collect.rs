@@ -88,6 +88,28 @@ fn the_longest_unused_goes_first_and_what_runs_never_does() {
 }
 
 #[test]
+fn holes_take_nothing_and_what_gave_way_neither() {
+    let room = ground();
+    let before = room.store.usage(&used(&[])).expect("readable").layers;
+    let tar = Tar::new()
+        .pax(&[
+            ("GNU.sparse.major", b"0"),
+            ("GNU.sparse.size", b"99999999999"),
+            ("GNU.sparse.map", b"0,1"),
+        ])
+        .file("holes", "x")
+        .file("again", &"x".repeat(1 << 20))
+        .file("again", "y")
+        .file("d/inside", &"x".repeat(1 << 20))
+        .file("d", "z")
+        .bytes();
+    let image = room.store.import(Cursor::new(tar), "t/holes:1").expect("an image");
+    assert!(image.size > 99_999_999_999);
+    let taken = room.store.usage(&used(&[])).expect("readable").layers - before;
+    assert!(taken < 100_000, "{taken}");
+}
+
+#[test]
 fn what_broke_off_goes_before_any_image() {
     let room = ground();
     let store = &room.store;

@@ -51,6 +51,7 @@ fn hostile_or_damaged_archives_are_refused_with_their_reason_and_leave_nothing()
         depth: 5,
         extended_header: 2_000,
         implied_dirs: 2,
+        implied_bytes: 70,
         ..Limits::default()
     };
     let room = Room::with(small);
@@ -83,7 +84,14 @@ fn hostile_or_damaged_archives_are_refused_with_their_reason_and_leave_nothing()
         (Tar::new().symlink("loop", "loop").file("loop/x", "").bytes(), "loop"),
         (Tar::new().file("a/b/c/d/e/f", "").bytes(), "too many components"),
         (Tar::new().file(&"p".repeat(95), "").bytes(), "too long"),
-        (Tar::new().file("a/b/c/f", "").bytes(), "directories without an entry"),
+        (
+            Tar::new().file("a/b/c/f", "").bytes(),
+            "the number of directories without an entry",
+        ),
+        (
+            Tar::new().file(&format!("{}/b/f", "p".repeat(60)), "").bytes(),
+            "the length of the paths of directories without an entry",
+        ),
         (Tar::new().symlink("s", "").bytes(), "its target is empty"),
         (Tar::new().file("f", &big).bytes(), "over the limit of 100000 bytes"),
         (

@@ -99,6 +99,8 @@ fn whiteouts_become_what_overlayfs_understands() {
     assert!(!root.join("a/.wh..wh.plnk").exists() && !root.join("a/.wh.gone").exists());
     assert_eq!(xattr(&root.join("b"), "user.overlay.opaque"), Some(b"y".to_vec()));
     assert!(root.join("b/new").exists());
+    // Else overlay would list the whiteouts of a directory that it doesn't merge.
+    assert_eq!(xattr(&root.join("a"), "user.overlay.origin"), Some(Vec::new()));
     // A whiteout speaks of lower layers only; what this layer has at the same place stays.
     for dir in ["replaced", "kept"] {
         assert!(root.join(dir).is_dir());
@@ -109,6 +111,14 @@ fn whiteouts_become_what_overlayfs_understands() {
         );
     }
     assert_eq!(fs::read_to_string(root.join("file")).expect("there"), "x");
+}
+
+#[test]
+fn a_layer_that_hides_all_below_it_is_noted() {
+    let room = Room::new();
+    let tar = Tar::new().file(".wh..wh..opq", "").file("a", "x").bytes();
+    let image = room.store.import(Cursor::new(tar), "localhost/test").expect("an image");
+    assert_eq!(image.notes, ["layers that hide all below them do not: 1 (first: /)"]);
 }
 
 #[test]
@@ -133,6 +143,33 @@ fn a_later_entry_replaces_an_earlier_one_of_its_name() {
     assert_eq!(fs::read_to_string(root.join("e/inside")).expect("there"), "y");
     assert_eq!(fs::metadata(root.join("e")).expect("there").mode() & 0o777, 0o711);
     assert!(fs::symlink_metadata(root.join("s")).expect("there").is_dir());
+}
+
+#[test]
+fn what_comes_below_a_replaced_link_lies_where_the_new_one_leads() {
+    let room = Room::new();
+    let tar = Tar::new()
+        .dir("x/", 0o755)
+        .dir("y/", 0o755)
+        .symlink("a", "x")
+        .file("a/f", "")
+        .dir("a/", 0o755)
+        .file("a/g", "")
+        .symlink("b", "x")
+        .file("b/h", "")
+        .symlink("b", "y")
+        .file("b/i", "")
+        .bytes();
+    let root = room.import(tar);
+    let names = |dir: &str| {
+        let mut names = entries(&root.join(dir)).expect("readable");
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names("a"), names("x"), names("y")),
+        (vec!["g".into()], vec!["f".into(), "h".into()], vec!["i".into()])
+    );
 }
 
 #[test]
@@ -172,6 +209,51 @@ fn directories_without_an_entry_look_as_in_the_layers_below() {
         load("again:1", &[(&base, plain), (&top, gzip)]),
         over,
         "the same stack is unpacked once"
+    );
+}
+
+#[test]
+fn a_link_that_a_directory_without_an_entry_hides_is_noted() {
+    let room = Room::new();
+    let base = Tar::new().dir("usr/lib/", 0o755).symlink("lib", "usr/lib").bytes();
+    let top = Tar::new().file("lib/b", "x").bytes();
+    let layers = [(&base[..], plain as Pack), (&top[..], gzip as Pack)];
+    let image = room
+        .load(Layout::default().image("a:1", &layers).archive())
+        .expect("an image")
+        .remove(0);
+    assert_eq!(
+        image.notes,
+        ["links of layers below were hidden by directories without an entry: 1 (first: lib)"]
+    );
+}
+
+#[test]
+fn a_directory_without_an_entry_may_become_something_else() {
+    let room = Room::new();
+    let base = Tar::new().dir("a/", 0o711).dir("a/b/", 0o711).dir("c/", 0o711).bytes();
+    let top = Tar::new()
+        .file("a/b/f", "x")
+        .file("a/b", "a file by now")
+        .file("c/f", "x")
+        .symlink("c", "a")
+        .file("d/f", "x")
+        .file("d", "a file")
+        .dir("d/", 0o700)
+        .bytes();
+    let layers = [(&base[..], plain as Pack), (&top[..], gzip as Pack)];
+    let image = room
+        .load(Layout::default().image("a:1", &layers).archive())
+        .expect("an image")
+        .remove(0);
+    let root = &image.layers[1];
+    assert_eq!(fs::read_to_string(root.join("a/b")).expect("there"), "a file by now");
+    assert_eq!(fs::metadata(root.join("a")).expect("there").mode() & 0o7777, 0o711);
+    assert_eq!(fs::metadata(root.join("d")).expect("there").mode() & 0o7777, 0o700);
+    assert_eq!(
+        entries(root.parent().expect("a layer")).expect("readable").len(),
+        2,
+        "no list is left"
     );
 }
 

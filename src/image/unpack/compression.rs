@@ -6,10 +6,6 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::error::UnpackError;
 
-/// The largest window of a zstd stream, as a power of two: 32 MiB. RFC 8878 asks decoders for 8 MiB and encoders for no more, but
-/// skopeo and buildkit write 32 at their highest levels; the default limit of 128 MiB would let a hostile layer take that much memory.
-const ZSTD_WINDOW_LOG: u32 = 25;
-
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -45,18 +41,23 @@ impl Compression {
         }
     }
 
-    /// Reads what was compressed.
-    pub(super) fn decoder<R: BufRead>(self, raw: R) -> io::Result<Decoder<R>> {
+    /// Reads what was compressed. Windows larger than this power of two are an error.
+    pub(super) fn decoder<R: BufRead>(self, raw: R, window_log: u32) -> io::Result<Decoder<R>> {
         Ok(match self {
             Compression::None => Decoder::Plain(raw),
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(raw))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                decoder.window_log_max(window_log)?;
                 Decoder::Zstd(Box::new(decoder))
             }
         })
     }
+}
+
+/// Whether a decoder refused a window. The library has no other sign of it than its words.
+pub(super) fn is_window_too_large(error: &io::Error) -> bool {
+    error.to_string().contains("requires too much memory")
 }
 
 /// A reader of any of them.

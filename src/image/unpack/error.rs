@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::window::Need;
+
 /// An archive is damaged, hostile, or could not be written to disk.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -34,6 +36,21 @@ pub enum UnpackError {
         what: String,
         /// The limit, with its unit.
         limit: String,
+    },
+    /// Its decoder needs memory that it may not have now. What was to be kept is kept, so that it can be unpacked later.
+    #[error("its decompression needs more memory than there is at this moment")]
+    Postponed(Need),
+    /// The disk would be full.
+    #[error(
+        "the disk has no room for it: its next file needs {needed} bytes, and {bytes} are free beyond the reserve of {reserve}"
+    )]
+    NoSpace {
+        /// Bytes of the next entry.
+        needed: u64,
+        /// Bytes that may be written.
+        bytes: u64,
+        /// Bytes that stay free.
+        reserve: u64,
     },
     /// The file system refused.
     #[error("{step} {path:?}: {errno}")]

@@ -4,20 +4,21 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fsetxattr, ftruncate,
-    futimens, utimensat,
+    AtFlags, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fsetxattr, fstat,
+    ftruncate, futimens, utimensat,
 };
 use rustix::io::Errno;
 
 use super::error::UnpackError;
+use super::implied::Implied;
 use super::notes::{Note, Notes};
 use super::owner::{Owner, Owners};
 use super::path::TreePath;
-use super::space::Space;
+use super::space::{Space, SpaceAccount};
 use super::sparse::Segment;
 use super::tarball::{Entry, Kind, Tarball, Time};
 use super::times::DirTimes;
-use super::tree::{Dir, Tree, failed};
+use super::tree::{Dir, Tree, disk_bytes, failed};
 use crate::image::limits::Limits;
 
 /// What an archive's name of a whiteout begins with.
@@ -26,14 +27,14 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 
 /// What became of an archive.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Unpacked {
-    /// Its entries.
-    pub entries: u64,
     /// Bytes of its files, holes included.
     pub bytes: u64,
-    /// Directories that exist only because something lies in them, parents first.
-    pub implied: Vec<Vec<u8>>,
+    /// Bytes that its files take of the disk, as far as the file system tells before it writes them there.
+    pub disk: u64,
+    /// Directories that exist only because something lies in them.
+    pub implied: Implied,
     /// What could not be unpacked as the archive wanted it.
     pub notes: Vec<Note>,
     /// Whether the archive was closed by its end mark.
@@ -47,21 +48,22 @@ pub struct Unpacked {
 pub fn extract(
     archive: &mut dyn BufRead,
     root: OwnedFd,
-    owners: &Owners,
+    (owners, space): (&Owners, &SpaceAccount),
     limits: &Limits,
 ) -> Result<Unpacked, UnpackError> {
     let times = DirTimes::new(root.as_fd())?;
     let place = root.try_clone()?;
-    let tree = Tree::new(root, limits);
+    let tree = Tree::new(root, limits)?;
     let mut extractor = Extractor {
         tree,
-        space: Space::of(place.as_fd())?,
+        space: Space::of(space, place.as_fd()),
         owners,
         limits,
         notes: Notes::default(),
         times,
         entries: 0,
         bytes: 0,
+        disk: 0,
     };
     let mut tarball = Tarball::new(archive, limits);
     while let Some(entry) = tarball.next_entry()? {
@@ -71,20 +73,15 @@ pub fn extract(
         mut tree,
         notes,
         times,
-        entries,
         bytes,
+        disk,
         ..
     } = extractor;
     times.apply(&mut tree)?;
-    let implied = tree
-        .into_implied()
-        .iter()
-        .map(|path| path.as_bytes().to_vec())
-        .collect();
     Ok(Unpacked {
-        entries,
         bytes,
-        implied,
+        disk: disk.saturating_sub(tree.given_back()),
+        implied: tree.into_implied(),
         notes: notes.finish(),
         has_end_mark: tarball.has_end_mark(),
     })
@@ -99,6 +96,7 @@ struct Extractor<'l> {
     times: DirTimes,
     entries: u64,
     bytes: u64,
+    disk: u64,
 }
 
 impl Extractor<'_> {
@@ -170,6 +168,10 @@ impl Extractor<'_> {
     }
 
     fn whiteout(&mut self, dir: &Dir, dir_path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
+        if name == OPAQUE_MARK && dir_path.is_root() {
+            self.notes.opaque_root();
+            return Ok(());
+        }
         if name == OPAQUE_MARK {
             return self.tree.set_opaque(dir, b".", dir_path);
         }
@@ -218,17 +220,40 @@ impl Extractor<'_> {
         let file = self.tree.make_file(parent, path, name)?;
         let writing = |errno| failed("writing", path, errno);
         match &entry.segments {
-            None => copy(tarball, file.as_fd(), path, entry.size)?,
+            None => self.copy(tarball, file.as_fd(), path, entry.size)?,
             Some(segments) => {
                 for segment in segments {
                     rustix::fs::seek(&file, SeekFrom::Start(segment.offset)).map_err(writing)?;
-                    copy(tarball, file.as_fd(), path, segment.length)?;
+                    self.copy(tarball, file.as_fd(), path, segment.length)?;
                 }
                 ftruncate(&file, entry.size).map_err(writing)?;
             }
         }
+        let stat = fstat(&file).map_err(|errno| failed("looking at", path, errno))?;
+        self.disk += disk_bytes(&stat);
         self.attributes(file.as_fd(), path, entry)?;
         futimens(&file, &timestamps(entry.mtime)).map_err(|errno| failed("setting times of", path, errno))
+    }
+
+    fn copy<R: BufRead>(
+        &mut self,
+        tarball: &mut Tarball<'_, R>,
+        file: BorrowedFd<'_>,
+        path: &TreePath,
+        mut left: u64,
+    ) -> Result<(), UnpackError> {
+        while left > 0 {
+            let data = tarball.data()?;
+            let wanted = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+            if wanted == 0 {
+                return Err(UnpackError::Truncated);
+            }
+            let written = rustix::io::write(file, &data[..wanted]).map_err(|errno| failed("writing", path, errno))?;
+            tarball.consume(written);
+            left -= written as u64;
+            self.space.wrote(written as u64);
+        }
+        Ok(())
     }
 
     fn owner(&mut self, entry: &Entry) -> Owner {
@@ -303,25 +328,6 @@ impl Extractor<'_> {
         utimensat(&**parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| failed("setting times of", path, errno))
     }
-}
-
-fn copy<R: BufRead>(
-    tarball: &mut Tarball<'_, R>,
-    file: BorrowedFd<'_>,
-    path: &TreePath,
-    mut left: u64,
-) -> Result<(), UnpackError> {
-    while left > 0 {
-        let data = tarball.data()?;
-        let wanted = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
-        if wanted == 0 {
-            return Err(UnpackError::Truncated);
-        }
-        let written = rustix::io::write(file, &data[..wanted]).map_err(|errno| failed("writing", path, errno))?;
-        tarball.consume(written);
-        left -= written as u64;
-    }
-    Ok(())
 }
 
 pub(super) fn timestamps(time: Time) -> Timestamps {

@@ -9,6 +9,7 @@ use super::error::UnpackError;
 use super::path::TreePath;
 use super::stream::check_expansion;
 use super::tarball::{Kind, Tarball};
+use super::window::Need;
 use crate::image::limits::Limits;
 
 /// Bytes that are copied at once.
@@ -92,7 +93,8 @@ pub fn spool(mut reader: impl Read, mut file: &File, limits: &Limits) -> Result<
         reader: io::Cursor::new(start).chain(BufReader::with_capacity(BUFFER, reader)),
         taken: 0,
     };
-    let mut decoder = compression.decoder(packed)?;
+    // It is a file of the user, read alone: layers are unpacked afterwards.
+    let mut decoder = compression.decoder(packed, Need::Large.window_log())?;
     let (mut buffer, mut unpacked) = (vec![0; BUFFER], 0);
     loop {
         let read = match decoder.read(&mut buffer) {

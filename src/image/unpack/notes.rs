@@ -1,6 +1,8 @@
 //! What could not be unpacked as the archive wanted it: counted, with the first path as an example.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,17 @@ pub struct Note {
     pub count: u64,
     /// Where it happened first.
     pub first: String,
+}
+
+impl Note {
+    /// One that has not happened yet, with the place where it does first.
+    pub fn of(what: &str, first: &Path) -> Note {
+        Note {
+            what: what.to_owned(),
+            count: 0,
+            first: printable::text(first.as_os_str().as_bytes()),
+        }
+    }
 }
 
 impl fmt::Display for Note {
@@ -44,6 +57,11 @@ pub(super) struct Notes {
 impl Notes {
     pub(super) fn device(&mut self, path: &TreePath) {
         self.add("device nodes were left out", || path.to_string());
+    }
+
+    /// Overlay asks no layer whether its root is opaque.
+    pub(super) fn opaque_root(&mut self) {
+        self.add("layers that hide all below them do not", || "/".to_owned());
     }
 
     pub(super) fn squashed(&mut self, path: &TreePath) {

@@ -13,11 +13,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
-use super::compression::Compression;
+use super::compression::{Compression, is_window_too_large};
 use super::error::UnpackError;
+use super::window::{Grant, LOOK, Need, Windows};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::limits::Limits;
 
@@ -44,6 +45,16 @@ pub struct Streamed<T> {
     pub compression: Compression,
     /// The bytes as they were unpacked, and what the consumer made of them.
     pub unpacked: Result<(Measured, T), UnpackError>,
+}
+
+/// What a decoder may take.
+pub struct Memory<'w> {
+    /// Where it takes it.
+    pub windows: &'w Windows,
+    /// How much.
+    pub need: Need,
+    /// Ends the wait for it.
+    pub is_given_up: &'w dyn Fn() -> bool,
 }
 
 /// Where a stream comes from and how far it may go.
@@ -75,17 +86,23 @@ impl Keep {
 /// Reads a stream to its end, keeps, hashes and decompresses it, and gives what comes out to `consume`.
 ///
 /// # Errors
-/// Those of reading and keeping; those of decompressing and consuming are in [`Streamed::unpacked`].
+/// Those of reading and keeping; those of decompressing and consuming are in [`Streamed::unpacked`], with
+/// [`UnpackError::Postponed`] if there is no memory for it now.
 pub fn stream<R, T>(
     mut source: Source<R>,
+    memory: &Memory<'_>,
     limits: &Limits,
-    consume: impl FnOnce(&mut ChunkReader) -> Result<T, UnpackError>,
+    consume: impl FnOnce(&mut ChunkReader<'_>) -> Result<T, UnpackError>,
 ) -> Result<Streamed<T>, UnpackError>
 where
     R: Read + Send,
 {
     let first = read_chunk(&mut source.reader)?;
     let compression = Compression::detect(&first)?;
+    let grant = match compression {
+        Compression::Zstd => Some(memory.windows.take(memory.need, memory.is_given_up)),
+        Compression::None | Compression::Gzip => None,
+    };
     thread::scope(|scope| {
         let (hash_sink, hash) = spawn_hasher(scope);
         let (data_sink, mut data) = queue();
@@ -95,8 +112,15 @@ where
             packed => {
                 let (decoded_sink, decoded) = queue();
                 let (hash_sink, hash) = spawn_hasher(scope);
-                let raw = std::mem::replace(&mut data, decoded);
-                let decoder = scope.spawn(move || run_decoder(packed, raw, limits, &hash_sink, &decoded_sink));
+                let mut raw = std::mem::replace(&mut data, decoded);
+                let need = memory.need;
+                let decoder = scope.spawn(move || {
+                    raw.grant = match grant {
+                        Some(None) => return Err(UnpackError::Postponed(Need::Usual)),
+                        granted => granted.flatten(),
+                    };
+                    run_decoder((packed, need), raw, limits, &hash_sink, &decoded_sink)
+                });
                 Some((decoder, hash))
             }
         };
@@ -125,7 +149,7 @@ enum Message {
     End,
 }
 
-fn queue() -> (SyncSender<Message>, ChunkReader) {
+fn queue<'w>() -> (SyncSender<Message>, ChunkReader<'w>) {
     let (sink, queue) = sync_channel(QUEUED);
     (
         sink,
@@ -135,29 +159,50 @@ fn queue() -> (SyncSender<Message>, ChunkReader) {
             used: 0,
             taken: 0,
             ended: false,
+            grant: None,
         },
     )
 }
 
 /// The receiving end of a queue, as a reader.
-pub struct ChunkReader {
+pub struct ChunkReader<'w> {
     queue: Receiver<Message>,
     chunk: Arc<Vec<u8>>,
     used: usize,
     taken: u64,
     ended: bool,
+    /// Memory of whoever reads, which ends the stream when it is wanted elsewhere.
+    grant: Option<Grant<'w>>,
 }
 
-impl BufRead for ChunkReader {
+impl ChunkReader<'_> {
+    fn receive(&mut self) -> io::Result<Message> {
+        let broken = || io::Error::new(io::ErrorKind::BrokenPipe, "the stream broke off");
+        let Some(grant) = &self.grant else {
+            return self.queue.recv().map_err(|_| broken());
+        };
+        let mut is_idle = false;
+        loop {
+            if grant.is_wanted(is_idle) {
+                return Err(io::Error::other(UnpackError::Postponed(Need::Usual)));
+            }
+            match self.queue.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => is_idle = true,
+                received => return received.map_err(|_| broken()),
+            }
+        }
+    }
+}
+
+impl BufRead for ChunkReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.used == self.chunk.len() && !self.ended {
-            match self.queue.recv() {
-                Ok(Message::Data(chunk)) => {
+            match self.receive()? {
+                Message::Data(chunk) => {
                     self.taken += chunk.len() as u64;
                     (self.chunk, self.used) = (chunk, 0);
                 }
-                Ok(Message::End) => self.ended = true,
-                Err(_) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream broke off")),
+                Message::End => self.ended = true,
             }
         }
         Ok(&self.chunk[self.used..])
@@ -168,7 +213,7 @@ impl BufRead for ChunkReader {
     }
 }
 
-impl Read for ChunkReader {
+impl Read for ChunkReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(buffer)?;
         self.consume(read);
@@ -215,19 +260,16 @@ fn run_reader<R: Read>(
 }
 
 fn run_decoder(
-    compression: Compression,
-    raw: ChunkReader,
+    (compression, need): (Compression, Need),
+    raw: ChunkReader<'_>,
     limits: &Limits,
     hash: &SyncSender<Message>,
     decoded: &SyncSender<Message>,
 ) -> Result<(), UnpackError> {
-    let mut decoder = compression.decoder(raw)?;
+    let mut decoder = compression.decoder(raw, need.window_log())?;
     let mut unpacked = 0u64;
     loop {
-        let chunk = read_chunk(&mut decoder).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => UnpackError::Truncated,
-            _ => UnpackError::Read(error),
-        })?;
+        let chunk = read_chunk(&mut decoder).map_err(|error| decoding_error(error, need))?;
         if chunk.is_empty() {
             let _consumer_may_be_gone = decoded.send(Message::End);
             return Ok(());
@@ -239,6 +281,19 @@ fn run_decoder(
             return Ok(());
         }
         let _hasher_lives_as_long = hash.send(Message::Data(shared));
+    }
+}
+
+fn decoding_error(error: io::Error, need: Need) -> UnpackError {
+    if let Some(more) = need.beyond().filter(|_| is_window_too_large(&error)) {
+        return UnpackError::Postponed(more);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => UnpackError::Truncated,
+        _ => match error.downcast::<UnpackError>() {
+            Ok(postponed) => postponed,
+            Err(error) => UnpackError::Read(error),
+        },
     }
 }
 
@@ -260,7 +315,7 @@ pub(super) fn check_expansion(packed: u64, unpacked: u64, limits: &Limits) -> Re
 }
 
 /// What comes after a tar's end mark belongs to the digest, so it has to be read too.
-fn drain(data: &mut ChunkReader) -> Result<(), UnpackError> {
+fn drain(data: &mut ChunkReader<'_>) -> Result<(), UnpackError> {
     loop {
         let rest = data.fill_buf()?.len();
         if rest == 0 {

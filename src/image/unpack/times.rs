@@ -13,8 +13,8 @@ use super::path::TreePath;
 use super::tarball::Time;
 use super::tree::{Tree, failed};
 
-/// The name of the list for the instant between its creation and its removal.
-const NAME: &str = ".kubelocal-times";
+/// The name of such a file for the instant between its creation and its removal.
+const NAME: &str = ".kubelocal-scratch";
 
 /// A list of directories and times in an unnamed file: a layer may have a million directories, and memory is bounded.
 pub(super) struct DirTimes {
@@ -25,11 +25,8 @@ pub(super) struct DirTimes {
 impl DirTimes {
     /// Makes an empty list on the file system of `dir`, which is empty too.
     pub(super) fn new(dir: BorrowedFd<'_>) -> Result<DirTimes, UnpackError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
-        unlinkat(dir, NAME, AtFlags::empty()).map_err(io::Error::from)?;
         Ok(DirTimes {
-            list: BufWriter::new(file.into()),
+            list: BufWriter::new(scratch_file(dir)?),
             count: 0,
         })
     }
@@ -60,6 +57,14 @@ impl DirTimes {
         }
         Ok(())
     }
+}
+
+/// An unnamed file on the file system of a directory that is empty.
+pub(super) fn scratch_file(dir: BorrowedFd<'_>) -> Result<File, UnpackError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
+    unlinkat(dir, NAME, AtFlags::empty()).map_err(io::Error::from)?;
+    Ok(file.into())
 }
 
 fn set(tree: &mut Tree<'_>, path: &TreePath, time: Time) -> Result<(), UnpackError> {

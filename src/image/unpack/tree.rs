@@ -4,10 +4,10 @@
 //! resolves symbolic links of the image as if that root were `/` (`RESOLVE_IN_ROOT`, what a chroot would do), and the
 //! last component is never followed. Nothing an archive says can reach a file outside.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::UnpackError;
+use super::implied::Implied;
 use super::path::{TreePath, printable};
 use crate::image::limits::Limits;
 
@@ -29,6 +30,12 @@ const OPAQUE: &str = "user.overlay.opaque";
 /// Overlay's mark of an empty file that stands for a whiteout, in a directory that is marked opaque=x.
 const WHITEOUT: &str = "user.overlay.whiteout";
 
+/// The unit of a file's blocks, whatever its file system's are (stat(3type)).
+const BLOCK: u64 = 512;
+
+/// Overlay's mark of a directory that came from a layer below; empty, it does not say from which.
+const ORIGIN: &str = "user.overlay.origin";
+
 /// A directory that stays open for as long as someone needs it.
 pub(super) type Dir = Rc<OwnedFd>;
 
@@ -37,22 +44,30 @@ pub(super) struct Tree<'l> {
     root: Dir,
     limits: &'l Limits,
     recent: Vec<(TreePath, Dir)>,
-    implied: BTreeSet<TreePath>,
+    implied: Implied,
+    given_back: u64,
 }
 
 impl<'l> Tree<'l> {
-    pub(super) fn new(root: OwnedFd, limits: &'l Limits) -> Tree<'l> {
-        Tree {
+    /// A tree in this directory, which is empty.
+    pub(super) fn new(root: OwnedFd, limits: &'l Limits) -> Result<Tree<'l>, UnpackError> {
+        Ok(Tree {
+            implied: Implied::new(root.as_fd())?,
             root: Rc::new(root),
             limits,
             recent: Vec::new(),
-            implied: BTreeSet::new(),
-        }
+            given_back: 0,
+        })
     }
 
     /// Directories that exist only because something lies in them; no entry said what they are like.
-    pub(super) fn into_implied(self) -> Vec<TreePath> {
-        self.implied.into_iter().collect()
+    pub(super) fn into_implied(self) -> Implied {
+        self.implied
+    }
+
+    /// Bytes of the disk that files took which gave way to later entries.
+    pub(super) fn given_back(&self) -> u64 {
+        self.given_back
     }
 
     /// An open directory of the tree; it and those above it are made if no entry has made them.
@@ -94,7 +109,7 @@ impl<'l> Tree<'l> {
 
     /// Makes a directory, or keeps the one that is there.
     pub(super) fn make_dir(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
-        self.implied.remove(path);
+        self.implied.forget(path);
         match mkdirat(parent, name, Mode::RWXU) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => match self.stat(parent, name, path)? {
@@ -174,7 +189,7 @@ impl<'l> Tree<'l> {
     /// OCI specification lets whiteouts touch lower layers alone.
     pub(super) fn make_whiteout(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0) {
-            Ok(()) => Ok(()),
+            Ok(()) => self.mark_whiteouts(parent, path),
             Err(Errno::EXIST) => match file_type(&self.stat(parent, name, path)?) {
                 FileType::Directory => self.set_opaque(parent, name, path),
                 _ => Ok(()),
@@ -188,6 +203,16 @@ impl<'l> Tree<'l> {
     pub(super) fn set_opaque(&self, parent: &Dir, name: &[u8], path: &TreePath) -> Result<(), UnpackError> {
         let dir = self.open_dir(parent, name, path)?;
         fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty()).map_err(|errno| failed("marking opaque", path, errno))
+    }
+
+    /// Has overlay look for whiteouts when it lists this directory. It does so by itself only where it merges several; in one that
+    /// is opaque or new they would be names of nothing.
+    fn mark_whiteouts(&self, parent: &Dir, path: &TreePath) -> Result<(), UnpackError> {
+        let dir = self.open_dir(parent, b".", path)?;
+        match fsetxattr(&dir, ORIGIN, b"", XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(failed("marking whiteouts of", path, errno)),
+        }
     }
 
     /// The form of whiteout for where the device 0:0 is refused (seccomp, old kernels). In a directory that is opaque
@@ -204,12 +229,6 @@ impl<'l> Tree<'l> {
     }
 
     fn make_implied(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<OwnedFd, UnpackError> {
-        if self.implied.len() >= self.limits.implied_dirs {
-            return Err(UnpackError::OverLimit {
-                what: "the number of directories without an entry".to_owned(),
-                limit: self.limits.implied_dirs.to_string(),
-            });
-        }
         if let Err(errno) = mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
             let is_hidden = errno == Errno::EXIST && is_whiteout(&self.stat(parent, name, path)?);
             if !is_hidden {
@@ -221,11 +240,11 @@ impl<'l> Tree<'l> {
             }
             self.make_dir(parent, path, name)?;
         }
+        self.implied.note(path, self.limits)?;
         let dir = self.open_dir(parent, name, path)?;
         // The process's umask may have taken bits away.
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))
             .map_err(|errno| failed("changing mode of", path, errno))?;
-        self.implied.insert(path.clone());
         Ok(dir)
     }
 
@@ -281,14 +300,21 @@ impl<'l> Tree<'l> {
 
     /// Removes what an earlier entry of the same archive made.
     fn remove(&mut self, parent: &Dir, name: &[u8], path: &TreePath) -> Result<(), UnpackError> {
-        let is_dir = file_type(&self.stat(parent, name, path)?) == FileType::Directory;
-        let removed = match is_dir {
-            false => unlinkat(parent, name, AtFlags::empty()),
-            true => {
-                // Open directories, and what is known of them, may be those that go.
-                self.recent.clear();
-                self.implied.retain(|implied| !implied.is_below(path));
-                remove_tree(parent.as_fd(), name)
+        let stat = self.stat(parent, name, path)?;
+        let kind = file_type(&stat);
+        // Open directories may be those that go, or were reached by a link that leads elsewhere from now on.
+        if matches!(kind, FileType::Directory | FileType::Symlink) {
+            self.recent.clear();
+        }
+        let removed = match kind {
+            FileType::Directory => {
+                let dir = path_of(parent.as_fd(), name);
+                self.given_back += disk_below(&dir).map_err(|errno| failed("looking at", path, errno))?;
+                remove_tree(&dir)
+            }
+            _ => {
+                self.given_back += if stat.st_nlink == 1 { disk_bytes(&stat) } else { 0 };
+                unlinkat(parent, name, AtFlags::empty())
             }
         };
         removed.map_err(|errno| failed("replacing", path, errno))
@@ -299,10 +325,38 @@ impl<'l> Tree<'l> {
     }
 }
 
-fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+/// What std calls an entry of an open directory.
+fn path_of(parent: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(printable::os_str(name))
+}
+
+fn remove_tree(dir: &Path) -> Result<(), Errno> {
     // std's removal works by descriptors below its argument and follows no links.
-    let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(printable::os_str(name));
-    fs::remove_dir_all(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    fs::remove_dir_all(dir).map_err(errno_of)
+}
+
+/// Bytes of the disk that goes with a directory; what has another name may stay.
+fn disk_below(dir: &Path) -> Result<u64, Errno> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).map_err(errno_of)? {
+        let entry = entry.map_err(errno_of)?;
+        let meta = entry.metadata().map_err(errno_of)?;
+        bytes += match meta.is_dir() {
+            true => disk_below(&entry.path())?,
+            false if meta.nlink() == 1 => meta.blocks() * BLOCK,
+            false => 0,
+        };
+    }
+    Ok(bytes)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Bytes of the disk that a file takes.
+pub(super) fn disk_bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default() * BLOCK
 }
 
 /// Opens a directory by the path that this process uses for it: the root of a tree to be made.
