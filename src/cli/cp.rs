@@ -6,6 +6,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
+use kube::core::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::Resource;
@@ -117,12 +118,8 @@ impl Container {
             .map_err(|error| self.explain(error.into(), ""))
     }
 
-    /// Waits for the end; `said` is what the command wrote to its standard error.
-    async fn end(&self, mut process: AttachedProcess, said: &str) -> Result {
-        let status = match process.take_status() {
-            Some(status) => status.await,
-            None => None,
-        };
+    /// What the end means; `said` is what the command wrote to its standard error.
+    async fn end(&self, process: AttachedProcess, status: Option<Status>, said: &str) -> Result {
         let status = status.map(serde_json::to_value).transpose()?;
         session::end_of(process, status)
             .await
@@ -172,6 +169,7 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
     let mut process = container.exec(&command, true).await?;
     let mut archive = packed(from.to_owned(), name)?;
     let (stdin, stderr) = (process.stdin(), process.stderr());
+    let ended = status_of(&mut process);
     let send = async {
         if let Some(mut stdin) = stdin {
             let mut chunk = vec![0; CHUNK];
@@ -185,10 +183,24 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
         }
         Ok::<(), std::io::Error>(())
     };
-    let (sent, said) = futures::future::join(send, read_all(stderr)).await;
-    container.end(process, &said).await?;
+    let exchange = async {
+        tokio::pin!(ended);
+        tokio::select! {
+            sent = send => (sent, ended.await),
+            // Nobody takes what the command has not read, and nothing else ends the sending.
+            status = &mut ended => (Ok(()), status),
+        }
+    };
+    let ((sent, status), said) = futures::future::join(exchange, read_all(stderr)).await;
+    container.end(process, status, &said).await?;
     // A command that ended well has read all it wanted; one that did not has told why already.
     Ok(sent?)
+}
+
+/// How the command ended; `None` if nobody tells.
+fn status_of(process: &mut AttachedProcess) -> impl Future<Output = Option<Status>> + use<> {
+    let status = process.take_status();
+    async move { status?.await }
 }
 
 async fn is_directory(container: &Container, path: &Path) -> Result<bool> {
@@ -198,10 +210,7 @@ async fn is_directory(container: &Container, path: &Path) -> Result<bool> {
     let Ok(mut process) = container.exec(&["test", "-d", path], false).await else {
         return Ok(false);
     };
-    let status = match process.take_status() {
-        Some(status) => status.await,
-        None => None,
-    };
+    let status = status_of(&mut process).await;
     Ok(status.is_some_and(|status| status.status.as_deref() == Some("Success")))
 }
 
@@ -257,10 +266,11 @@ async fn download(container: &Container, from: &Path, to: &Path) -> Result {
         Ok::<(), std::io::Error>(())
     };
     let (received, said) = futures::future::join(receive, read_all(stderr)).await;
+    let status = status_of(&mut process).await;
     let unpacked = unpacking.await.map_err(CliError::local)?;
     // `tar` says that it takes the leading slash away: no news.
     let said: Vec<&str> = said.lines().filter(|line| !line.contains("emoving leading")).collect();
-    container.end(process, &said.join("\n")).await?;
+    container.end(process, status, &said.join("\n")).await?;
     let count = unpacked?;
     received?;
     match count {

@@ -253,4 +253,8 @@ fn cp_copies_both_ways_or_says_what_is_missing() {
     assert_eq!(home.must("exec shell -- cat /tmp/tree/one"), "content of one\n");
     let said = home.fails(format!("cp {source} web:/tmp/copy"));
     assert!(said.contains("has no `tar`"), "{said}");
+    // More than all buffers on the way hold: `tar` ends before it is sent.
+    let large = home.file("large", "x".repeat(8 << 20));
+    let said = home.fails(format!("cp {large} shell:/nowhere/at/all"));
+    assert!(said.contains("/nowhere/at"), "{said}");
 }
