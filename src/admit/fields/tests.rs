@@ -52,8 +52,9 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
     let spec = json!({
         "containers": [{
             "name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}, "ports": [{"containerPort": 80, "hostPort": 8080}],
-            "resources": {"limits": {"cpu": 1}},
+            "resources": {"limits": {"cpu": 1}}, "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
         }],
+        "schedulerName": "mine", "hostUsers": false,
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
         "dnsPolicy": "None", "setHostnameAsFQDN": true,
     });
