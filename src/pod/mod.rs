@@ -93,6 +93,8 @@ pub struct Host {
     pub cpus: i64,
     /// How many bytes of memory it has.
     pub memory: i64,
+    /// How many bytes the disk that pods write to holds.
+    pub storage: i64,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
 }
@@ -103,6 +105,9 @@ impl Host {
         match resource {
             "cpu" => Some(Quantity::whole(self.cpus)),
             "memory" => Some(Quantity::whole(self.memory)),
+            "ephemeral-storage" => Some(Quantity::whole(self.storage)),
+            // Memory is given in pages of the common size alone.
+            _ if resource.starts_with("hugepages-") => Some(Quantity::whole(0)),
             _ => None,
         }
     }
