@@ -252,6 +252,35 @@ async fn diff_exits_with_one_when_something_differs() {
 }
 
 #[tokio::test]
+async fn diff_exits_with_two_when_it_can_not_tell() {
+    let node = ScriptedNode::start().await;
+    for line in ["diff -f -", "diff", "diff -f nowhere.yaml"] {
+        let ran = node.run_with_input(line, "kind: Nonsense\n").await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn wait_without_time_looks_once() {
+    const WEB: &str = "GET /api/v1/namespaces/default/pods/web";
+    let there = ScriptedNode::start().await.on(WEB, ready_pod("web"));
+    there
+        .run("wait --for=condition=Ready pod/web --timeout=0")
+        .await
+        .printed("pod/web condition met\n");
+    let pending = ScriptedNode::start().await.on(WEB, pod("web", "Pending"));
+    pending
+        .run("wait --for=condition=Ready pod/web --timeout=0")
+        .await
+        .failed(1, "error: condition not met for pods/web\n");
+    let absent = ScriptedNode::start().await.on_status(WEB, 404, not_found("pods", "web"));
+    absent
+        .run("wait --for=create pod/web --timeout=0")
+        .await
+        .failed(1, "error: timed out waiting for the condition\n");
+}
+
+#[tokio::test]
 async fn delete_waits_until_the_object_is_gone() {
     let node = ScriptedNode::start()
         .await
