@@ -224,7 +224,9 @@ const POD: Entries = &[
     ("evictionResponders", Moot),
     (
         "hostUsers",
-        WarnFalse("not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's"),
+        WarnFalse(
+            "not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
+        ),
     ),
     ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
     ("readinessGates", Honoured),
