@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::image::{Collected, ImageStore, Marks};
+use crate::image::{Collected, ImageStore, Marks, Reference};
 use crate::model;
 use crate::store::Store;
 
@@ -14,6 +14,11 @@ const GATHER: Duration = Duration::from_secs(10);
 
 /// How often to look again while more is taken than may be and all of it is in use (kubelet's period).
 const AGAIN: Duration = Duration::from_secs(300);
+
+/// An image's name in full, as runtimes of clusters tell it in statuses: `docker.io/library/nginx:latest`.
+pub fn whole_image_name(image: &str) -> String {
+    Reference::parse(image).map_or_else(|_| image.to_owned(), |reference| reference.to_string())
+}
 
 /// Names and ids of the images that pods run from, or will: those of every pod's spec and status.
 pub fn images_in_use(store: &Store) -> BTreeSet<String> {
@@ -83,4 +88,20 @@ fn tell(collected: &Collected, was_over: bool) -> bool {
         tracing::warn!("images take more of the disk than they may, and all of them are in use");
     }
     *is_still_over
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_told_by_its_whole_name() {
+        for (image, whole) in [
+            ("nginx", "docker.io/library/nginx:latest"),
+            ("ghcr.io/a/b:v1", "ghcr.io/a/b:v1"),
+            ("Not a name", "Not a name"),
+        ] {
+            assert_eq!(whole_image_name(image), whole);
+        }
+    }
 }

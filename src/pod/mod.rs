@@ -53,7 +53,7 @@ pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
-pub use images::{images_in_use, run_collector};
+pub use images::{images_in_use, run_collector, whole_image_name};
 pub use manager::{Bells, Ends, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
