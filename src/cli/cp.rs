@@ -4,9 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
-use kube::core::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::Resource;
@@ -97,7 +97,7 @@ async fn container(args: &CpArgs, context: &Context, namespace: Option<String>, 
     let namespace = namespace.unwrap_or_else(|| context.namespace().to_owned());
     let object = node.get(&Resource::object(pod_kind(), &namespace, &pod), &[]).await?;
     super::exec::refuse_ended(&object, "cp")?;
-    let name = choose_container(&object, args.container.as_deref(), false)?;
+    let name = choose_container(&object, args.container.as_deref(), false).map_err(super::exec::as_of_server)?;
     Ok(Container {
         pods: Api::namespaced(node.client(), &namespace),
         pod,
