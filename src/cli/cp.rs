@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
@@ -14,7 +15,7 @@ use super::context::Context;
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use super::pods::{choose_container, pod_kind};
-use super::session::{self, Streams};
+use super::session::{self, Streams, status_of, until_lost};
 
 /// How much of an archive travels at once.
 const CHUNK: usize = 64 << 10;
@@ -169,7 +170,7 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
     let mut process = container.exec(&command, true).await?;
     let mut archive = packed(from.to_owned(), name)?;
     let (stdin, stderr) = (process.stdin(), process.stderr());
-    let ended = status_of(&mut process);
+    let ended = status_of(&mut process).shared();
     let send = async {
         if let Some(mut stdin) = stdin {
             let mut chunk = vec![0; CHUNK];
@@ -183,24 +184,20 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
         }
         Ok::<(), std::io::Error>(())
     };
-    let exchange = async {
-        tokio::pin!(ended);
+    let send = async {
         tokio::select! {
-            sent = send => (sent, ended.await),
+            sent = send => sent,
             // Nobody takes what the command has not read, and nothing else ends the sending.
-            status = &mut ended => (Ok(()), status),
+            _ = ended.clone() => Ok(()),
         }
     };
-    let ((sent, status), said) = futures::future::join(exchange, read_all(stderr)).await;
-    container.end(process, status, &said).await?;
+    let (sent, said) = tokio::select! {
+        both = futures::future::join(send, read_all(stderr)) => both,
+        () = until_lost(ended.clone()) => (Ok(()), String::new()),
+    };
+    container.end(process, ended.await, &said).await?;
     // A command that ended well has read all it wanted; one that did not has told why already.
     Ok(sent?)
-}
-
-/// How the command ended; `None` if nobody tells.
-fn status_of(process: &mut AttachedProcess) -> impl Future<Output = Option<Status>> + use<> {
-    let status = process.take_status();
-    async move { status?.await }
 }
 
 async fn is_directory(container: &Container, path: &Path) -> Result<bool> {
@@ -265,8 +262,12 @@ async fn download(container: &Container, from: &Path, to: &Path) -> Result {
         }
         Ok::<(), std::io::Error>(())
     };
-    let (received, said) = futures::future::join(receive, read_all(stderr)).await;
-    let status = status_of(&mut process).await;
+    let ended = status_of(&mut process).shared();
+    let (received, said) = tokio::select! {
+        both = futures::future::join(receive, read_all(stderr)) => both,
+        () = until_lost(ended.clone()) => (Ok(()), String::new()),
+    };
+    let status = ended.await;
     let unpacked = unpacking.await.map_err(CliError::local)?;
     // `tar` says that it takes the leading slash away: no news.
     let said: Vec<&str> = said.lines().filter(|line| !line.contains("emoving leading")).collect();
