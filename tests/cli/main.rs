@@ -140,8 +140,8 @@ async fn get_takes_kubectls_other_flags() {
     node.run("get pods -A=false")
         .await
         .printed("NAME   STATUS\nweb    Running\n");
-    let node = ScriptedNode::start().await.on_text("GET /livez?verbose", "ok");
-    node.run("get --raw /livez?verbose").await.printed("ok");
+    let node = ScriptedNode::start().await.on_text("GET /version?pretty=true", "ok");
+    node.run("get --raw /version?pretty=true").await.printed("ok");
     let node = ScriptedNode::start()
         .await
         .on("GET /api/v1/namespaces/default/pods", list(&[pod("web", "Running")]));

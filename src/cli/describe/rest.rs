@@ -18,6 +18,7 @@ pub(super) fn describe_config_map(map: &Value, sheet: &mut Sheet) {
         }
         sheet.line(0, "");
     }
+    sheet.line(0, "");
     sheet.line(0, "BinaryData");
     sheet.line(0, "====");
     for (key, value) in entries(map, "/binaryData") {

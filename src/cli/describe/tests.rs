@@ -38,9 +38,9 @@ fn a_pod_is_described_as_kubectl_does_it() {
     for piece in [
         "Name:         web\nNamespace:    default\n",
         "Node:         n/<none>\nLabels:       app=web\n              tier=a\nAnnotations:  <none>\n",
-        "IP:           10.0.0.2\nIPs:\n  IP:           10.0.0.2\nControlled By:  ReplicaSet/web-1\nContainers:\n  app:\n    Container ID:  \n",
+        "IP:           10.0.0.2\nIPs:\n  IP:           10.0.0.2\nControlled By:  ReplicaSet/web-1\nContainers:\n  app:\n    Container ID:   \n    Image:          i\n    Image ID:       \n",
         "    Port:           80/TCP\n    Host Port:      8080/TCP\n    State:          Running\n      Started:      T\n    Last State:     \
-         Terminated\n      Reason:       Error\n      Exit Code:    1\n    Ready:          True\n    Restart Count:  1\n    Limits:\n      cpu:          1500m\n    Readiness:      \
+         Terminated\n      Reason:       Error\n      Exit Code:    1\n    Ready:          True\n    Restart Count:  1\n    Limits:\n      cpu:      1500m\n    Readiness:  \
          http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3\n    Environment:\n",
         "Tolerations:     op=Exists\n                 k=v:NoExecute for 5s\n",
         "    Environment:\n      A:     1\n      L:     a\n             b\n      S:     <set to the key 'k' in secret 's'>  Optional: false\n      \
@@ -101,9 +101,9 @@ Pod Template:
   Node-Selectors:  k=v
   Tolerations:     t op=Exists
 Conditions:
-  Type       Status  Reason  Message
-  ----       ------  ------  -------
-  Available  True    Enough  
+  Type           Status  Reason  Message
+  ----           ------  ------  -------
+  Available      True    Enough  
 OldReplicaSets:  web-1 (0/0 replicas created)
 NewReplicaSet:   web-2 (2/2 replicas created)
 ";
@@ -129,7 +129,7 @@ fn a_replica_set_counts_its_pods_by_phase() {
 
 #[test]
 fn a_node_is_described_with_what_its_pods_ask_of_it() {
-    let node = json!({"kind": "Node", "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/control-plane": ""}}, "status": {
+    let node = json!({"kind": "Node", "metadata": {"name": "n", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"node-role.kubernetes.io/control-plane": ""}}, "status": {
         "addresses": [{"type": "InternalIP", "address": "192.0.2.1"}], "capacity": {"cpu": "2"}, "allocatable": {"cpu": "2", "memory": "1Gi"},
         "conditions": [{"type": "Ready", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "T", "lastHeartbeatTime": "H"}],
         "nodeInfo": {"osImage": "o"}}});
@@ -141,7 +141,7 @@ fn a_node_is_described_with_what_its_pods_ask_of_it() {
     for piece in [
         "Name:               n\nRoles:              control-plane\n",
         "Taints:             <none>\nUnschedulable:      false\nConditions:\n",
-        "  Ready   True    H                   T                    R        m\nAddresses:\n  InternalIP:  192.0.2.1\nCapacity:\n  cpu:  2\n",
+        "  Ready   True    H                  T                   R       m\nAddresses:\n  InternalIP:  192.0.2.1\nCapacity:\n  cpu:  2\n",
         "  OS Image:                   o\n",
         "Non-terminated Pods:          (1 in total)\n  Namespace                   Name    CPU Requests  CPU Limits  Memory Requests  Memory Limits  Age\n",
         "  default                     web     100m (5%)     0 (0%)      0 (0%)           64Mi (6%)      5m\nAllocated resources:\n",
