@@ -176,6 +176,7 @@ fn host(pods_dir: PathBuf) -> Host {
         dns: None,
         cpus: 2,
         memory: 1 << 30,
+        storage: 1 << 40,
         pods_dir,
     }
 }

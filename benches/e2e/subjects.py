@@ -126,7 +126,8 @@ class Podman:
 
 
 class Kubelocal:
-    """`kubelocal watch --once`: registers the file and returns when every pod is ready."""
+    """`kubelocal watch --once`: registers the file and returns when every pod is ready. `--settle 0`, because nobody waits here to see
+    whether containers that were started run on; the others don't either."""
 
     name = "kubelocal"
 
@@ -146,10 +147,10 @@ class Kubelocal:
         return os.path.join(self.directory, f"{count}.yaml")
 
     def start(self, count):
-        return self.run("watch", "--once", self.file(count)).seconds
+        return self.run("watch", "--once", "--settle", "0", self.file(count)).seconds
 
     def again(self, count):
-        return self.run("watch", "--once", self.file(count)).seconds
+        return self.run("watch", "--once", "--settle", "0", self.file(count)).seconds
 
     def apply(self, count):
         """An unchanged file through the API, with the default that kubectl users know."""

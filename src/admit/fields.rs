@@ -26,6 +26,8 @@ pub enum Say {
     Moot,
     /// It is kept and does less than it says.
     Warn(&'static str),
+    /// It is kept, and false does less than it says; true is the default, and says nothing.
+    WarnFalse(&'static str),
     /// Leaving it out would be dangerous or make the pod something else.
     Refuse(&'static str),
     /// These values are honoured; others get the rest.
@@ -156,11 +158,15 @@ impl Walk {
     }
 
     fn speak(&mut self, value: &Value, say: Say) {
-        if is_zero(value) {
+        if is_zero(value) && !matches!(say, Say::WarnFalse(_)) {
             return;
         }
         match say {
             Say::Honoured | Say::Moot => {}
+            Say::WarnFalse(text) if *value == Value::Bool(false) => {
+                self.notes.push(FieldNote::warning(self.path.clone(), text));
+            }
+            Say::WarnFalse(_) => {}
             Say::Warn(text) => self.notes.push(FieldNote::warning(self.path.clone(), text)),
             Say::Refuse(text) => self.notes.push(FieldNote::error(self.path.clone(), text)),
             Say::OneOf(values, _) if value.as_str().is_some_and(|text| values.contains(&text)) => {}

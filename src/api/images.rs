@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::own::{Adopted, ImageInfo, ImageList, ImageRemoved, TagRequest};
 use super::request::Query;
 use super::{Api, write};
-use crate::image::{Image, ImageError, ImageStore, ImageSummary, LoadSource};
+use crate::image::{Image, ImageError, ImageStore, ImageSummary, LoadSource, Reference};
 use crate::pod;
 
 impl Api {
@@ -57,8 +57,13 @@ impl Api {
 
     pub(super) async fn import_image(&self, query: &Query, request: Request<Incoming>) -> Answer {
         let (name, reader) = (query.text("name").to_owned(), reader(request));
-        let made = self.with_images(move |images| images.import(reader, &name)).await?;
+        let asked = name.clone();
+        let mut made = self.with_images(move |images| images.import(reader, &name)).await?;
         self.bells.images_changed();
+        // The same files may be known by other names, of which nobody asked.
+        if let Ok(asked) = Reference::parse(&asked) {
+            made.names.retain(|known| *known == asked.store_name());
+        }
         answer(&ImageList {
             images: vec![info(made)],
         })

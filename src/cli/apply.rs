@@ -28,7 +28,7 @@ pub struct ApplyArgs {
     /// Say what would happen, and change nothing
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     dry_run: DryRun,
-    /// Accepted for the sake of habit: every apply is done by the server
+    /// Say so; every apply is done by the server
     #[arg(long)]
     server_side: bool,
     /// yaml, json or name: print the objects as they are afterwards
@@ -48,7 +48,9 @@ pub enum DryRun {
 }
 
 impl DryRun {
-    fn note(self) -> &'static str {
+    /// What stands behind the word for what happened.
+    #[must_use]
+    pub fn note(self) -> &'static str {
         match self {
             Self::None => "",
             Self::Client => " (dry run)",
@@ -162,6 +164,7 @@ fn line(manifest: &Manifest, object: &Value, outcome: Outcome, args: &ApplyArgs)
     let full_name = print::full_name(manifest.resource.kind, name);
     match args.output.as_str() {
         "name" => format!("{full_name}\n"),
+        _ if args.server_side => format!("{full_name} serverside-applied{}\n", args.dry_run.note()),
         _ => format!("{full_name} {}{}\n", outcome.word(), args.dry_run.note()),
     }
 }

@@ -108,14 +108,7 @@ impl Node {
     /// # Errors
     /// What the server says, or that it does not answer.
     pub async fn get(&self, resource: &Resource, query: &Query<'_>) -> Result<Value> {
-        self.request(
-            Method::GET,
-            &resource.path(),
-            query,
-            &[(ACCEPT.as_str(), AS_JSON)],
-            Vec::new(),
-        )
-        .await
+        self.get_as(AS_JSON, resource, query).await
     }
 
     /// GET of an object or a list, as a Table.
@@ -123,14 +116,14 @@ impl Node {
     /// # Errors
     /// What the server says, or that it does not answer.
     pub async fn get_table(&self, resource: &Resource, query: &Query<'_>) -> Result<Value> {
-        self.request(
-            Method::GET,
-            &resource.path(),
-            query,
-            &[(ACCEPT.as_str(), AS_TABLE)],
-            Vec::new(),
-        )
-        .await
+        self.get_as(AS_TABLE, resource, query).await
+    }
+
+    async fn get_as(&self, accept: &str, resource: &Resource, query: &Query<'_>) -> Result<Value> {
+        let headers = [(ACCEPT.as_str(), accept)];
+        let path = resource.path();
+        let answer = self.request(Method::GET, &path, query, &headers, Vec::new()).await;
+        answer.map_err(|error| name_selectors(error, resource, query))
     }
 
     /// GET of an object that may be missing.
@@ -281,6 +274,35 @@ impl Node {
         body: Vec<u8>,
     ) -> Result<T> {
         Ok(self.client.request(build(method, path, query, headers, body)?).await?)
+    }
+}
+
+/// A list that was refused, with what was asked for (`resource.EnhanceListError` of `cli-runtime`).
+fn name_selectors(error: CliError, resource: &Resource, query: &Query<'_>) -> CliError {
+    let refused = error.message.strip_prefix("Error from server (BadRequest): ");
+    let (Some(refused), None) = (refused, &resource.name) else {
+        return error;
+    };
+    let asked = |name: &str| {
+        query
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map_or("", |(_, value)| value.as_str())
+    };
+    let (labels, fields) = (asked("labelSelector"), asked("fieldSelector"));
+    let what = format!(
+        "\"{}/{}, Resource={}\"",
+        resource.kind.group, resource.kind.version, resource.kind.plural
+    );
+    let message = match (labels, fields) {
+        ("", "") => format!("Unable to list {what}: {refused}"),
+        _ => {
+            format!("Unable to find {what} that match label selector {labels:?}, field selector {fields:?}: {refused}")
+        }
+    };
+    CliError {
+        message: format!("Error from server (BadRequest): {message}"),
+        ..error
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +15,7 @@ use super::context::Context;
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use super::pods::{choose_container, pod_kind};
-use super::session::{self, Streams};
+use super::session::{self, Streams, status_of, until_lost};
 
 /// How much of an archive travels at once.
 const CHUNK: usize = 64 << 10;
@@ -96,7 +98,7 @@ async fn container(args: &CpArgs, context: &Context, namespace: Option<String>, 
     let namespace = namespace.unwrap_or_else(|| context.namespace().to_owned());
     let object = node.get(&Resource::object(pod_kind(), &namespace, &pod), &[]).await?;
     super::exec::refuse_ended(&object, "cp")?;
-    let name = choose_container(&object, args.container.as_deref(), false)?;
+    let name = choose_container(&object, args.container.as_deref(), false).map_err(super::exec::as_of_server)?;
     Ok(Container {
         pods: Api::namespaced(node.client(), &namespace),
         pod,
@@ -117,12 +119,8 @@ impl Container {
             .map_err(|error| self.explain(error.into(), ""))
     }
 
-    /// Waits for the end; `said` is what the command wrote to its standard error.
-    async fn end(&self, mut process: AttachedProcess, said: &str) -> Result {
-        let status = match process.take_status() {
-            Some(status) => status.await,
-            None => None,
-        };
+    /// What the end means; `said` is what the command wrote to its standard error.
+    async fn end(&self, process: AttachedProcess, status: Option<Status>, said: &str) -> Result {
         let status = status.map(serde_json::to_value).transpose()?;
         session::end_of(process, status)
             .await
@@ -172,6 +170,7 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
     let mut process = container.exec(&command, true).await?;
     let mut archive = packed(from.to_owned(), name)?;
     let (stdin, stderr) = (process.stdin(), process.stderr());
+    let ended = status_of(&mut process).shared();
     let send = async {
         if let Some(mut stdin) = stdin {
             let mut chunk = vec![0; CHUNK];
@@ -185,8 +184,18 @@ async fn upload(container: &Container, from: &Path, to: &Path, args: &CpArgs) ->
         }
         Ok::<(), std::io::Error>(())
     };
-    let (sent, said) = futures::future::join(send, read_all(stderr)).await;
-    container.end(process, &said).await?;
+    let send = async {
+        tokio::select! {
+            sent = send => sent,
+            // Nobody takes what the command has not read, and nothing else ends the sending.
+            _ = ended.clone() => Ok(()),
+        }
+    };
+    let (sent, said) = tokio::select! {
+        both = futures::future::join(send, read_all(stderr)) => both,
+        () = until_lost(ended.clone()) => (Ok(()), String::new()),
+    };
+    container.end(process, ended.await, &said).await?;
     // A command that ended well has read all it wanted; one that did not has told why already.
     Ok(sent?)
 }
@@ -198,10 +207,7 @@ async fn is_directory(container: &Container, path: &Path) -> Result<bool> {
     let Ok(mut process) = container.exec(&["test", "-d", path], false).await else {
         return Ok(false);
     };
-    let status = match process.take_status() {
-        Some(status) => status.await,
-        None => None,
-    };
+    let status = status_of(&mut process).await;
     Ok(status.is_some_and(|status| status.status.as_deref() == Some("Success")))
 }
 
@@ -256,11 +262,16 @@ async fn download(container: &Container, from: &Path, to: &Path) -> Result {
         }
         Ok::<(), std::io::Error>(())
     };
-    let (received, said) = futures::future::join(receive, read_all(stderr)).await;
+    let ended = status_of(&mut process).shared();
+    let (received, said) = tokio::select! {
+        both = futures::future::join(receive, read_all(stderr)) => both,
+        () = until_lost(ended.clone()) => (Ok(()), String::new()),
+    };
+    let status = ended.await;
     let unpacked = unpacking.await.map_err(CliError::local)?;
     // `tar` says that it takes the leading slash away: no news.
     let said: Vec<&str> = said.lines().filter(|line| !line.contains("emoving leading")).collect();
-    container.end(process, &said.join("\n")).await?;
+    container.end(process, status, &said.join("\n")).await?;
     let count = unpacked?;
     received?;
     match count {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
+use super::apply::DryRun;
 use super::client::{Node, Resource, items_of};
 use super::context::{Context, Failures, parse_duration, write};
 use super::error::{CliError, ErrorKind, Result};
@@ -35,6 +36,9 @@ pub struct DeleteArgs {
     /// Objects that are not there are no error
     #[arg(long)]
     ignore_not_found: bool,
+    /// Say what would go, and delete nothing; server: having asked the node
+    #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    dry_run: DryRun,
     /// How long to wait until they are gone; 0 is without end
     #[arg(long, default_value = "0", value_parser = parse_duration)]
     timeout: Duration,
@@ -122,7 +126,10 @@ struct Doomed {
 /// # Errors
 /// When an argument is wrong, the node refuses, or the time is over.
 pub async fn run(args: &DeleteArgs, context: &Context) -> Result {
-    let options = args.how.options()?;
+    let mut options = args.how.options()?;
+    if args.dry_run == DryRun::Server {
+        options["dryRun"] = json!(["All"]);
+    }
     if args.how.force {
         eprintln!(
             "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. \
@@ -140,15 +147,19 @@ pub async fn run(args: &DeleteArgs, context: &Context) -> Result {
     }
     let mut work = stream::iter(&doomed)
         .map(|one| delete_one(&node, one, args, &options))
-        .buffer_unordered(PARALLEL);
+        .buffered(PARALLEL);
     let (mut failures, mut going) = (Failures::default(), Vec::new());
     while let Some(outcome) = work.next().await {
         match outcome {
-            Ok(gone) => going.extend(gone),
+            Ok(Some((line, gone))) => {
+                write(&line)?;
+                going.push(gone);
+            }
+            Ok(None) => {}
             Err(error) => failures.add(error),
         }
     }
-    if args.how.is_waiting() {
+    if args.how.is_waiting() && args.dry_run == DryRun::None {
         let limit = (!args.timeout.is_zero()).then_some(args.timeout);
         if follow::within(limit, follow::until_all_gone(&node, &going, |_| Ok(())))
             .await?
@@ -204,15 +215,20 @@ fn in_files(args: &DeleteArgs, context: &Context) -> Result<Vec<Doomed>> {
     Ok(documents.into_iter().map(doomed).collect())
 }
 
-/// Asks for one end; the answer is what to wait for.
+/// Asks for one end; the answer is the line to print and what to wait for.
 async fn delete_one(
     node: &Node,
     doomed: &Doomed,
     args: &DeleteArgs,
     options: &Value,
-) -> Result<Option<follow::Doomed>> {
+) -> Result<Option<(String, follow::Doomed)>> {
     let resource = &doomed.resource;
-    let answer = match node.delete(resource, options).await {
+    let answer = match args.dry_run {
+        // kubectl looks at nothing either.
+        DryRun::Client => Ok(Value::Null),
+        DryRun::None | DryRun::Server => node.delete(resource, options).await,
+    };
+    let answer = match answer {
         Err(error) if error.kind == ErrorKind::NotFound && args.ignore_not_found => return Ok(None),
         Err(error) => return Err(name_file(error, doomed.file.as_deref())),
         Ok(answer) => answer,
@@ -221,11 +237,11 @@ async fn delete_one(
     let line = print::full_name(resource.kind, name);
     let kind = line.strip_suffix(name).unwrap_or(&line).trim_end_matches('/');
     let how = if args.how.force { "force deleted" } else { "deleted" };
-    match args.output.as_str() {
-        "name" => write(&format!("{line}\n"))?,
-        _ => write(&format!("{kind} \"{name}\" {how}\n"))?,
-    }
-    Ok(Some((resource.clone(), uid_of(&answer).to_owned())))
+    let line = match args.output.as_str() {
+        "name" => format!("{line}\n"),
+        _ => format!("{kind} \"{name}\" {how}{}\n", args.dry_run.note()),
+    };
+    Ok(Some((line, (resource.clone(), uid_of(&answer).to_owned()))))
 }
 
 /// The uid in the answer to a DELETE: the object itself, or a Status with details.

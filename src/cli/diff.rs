@@ -14,7 +14,7 @@ use super::{node, print};
 /// How many objects are looked at at once.
 const PARALLEL: usize = 16;
 
-/// Show what apply would change. Exits with 1 if there is anything.
+/// Show what apply would change. Exits with 1 if there is anything, with 2 if that can't be told.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     #[command(flatten)]
@@ -26,6 +26,17 @@ pub struct DiffArgs {
 /// # Errors
 /// When a file can't be read, the node refuses an object, or something differs.
 pub async fn run(args: &DiffArgs, context: &Context) -> Result {
+    compare(args, context).await.map_err(|error| match error.kind {
+        // Nobody reads any more: there is a code for that.
+        ErrorKind::Differs | ErrorKind::PipeClosed => error,
+        _ => CliError {
+            kind: ErrorKind::NotCompared,
+            ..error
+        },
+    })
+}
+
+async fn compare(args: &DiffArgs, context: &Context) -> Result {
     if args.files.is_empty() {
         return Err(CliError::usage("must specify one of -f and -k"));
     }

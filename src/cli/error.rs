@@ -40,6 +40,8 @@ pub enum ErrorKind {
     NotReached,
     /// `diff` found differences.
     Differs,
+    /// `diff` could not look for some.
+    NotCompared,
     /// A command in a container ended with this code.
     Command(u8),
     /// Whoever read our output is gone.
@@ -113,6 +115,8 @@ impl CliError {
             | ErrorKind::Local
             | ErrorKind::NotReached
             | ErrorKind::Differs => 1,
+            // With 1 scripts would take it for a difference (`cmdutil.CheckDiffErr`).
+            ErrorKind::NotCompared => 2,
             ErrorKind::Command(code) => code,
             // What a shell reports for a process that died of SIGPIPE, as kubectl does.
             ErrorKind::PipeClosed => 141,

@@ -13,7 +13,7 @@ use super::node;
 use super::print::{self, Output, TableOptions, TablePrinter};
 use super::resource::Selection;
 use crate::api::table::{IncludeObject, table_for};
-use crate::model::{Kind, kind};
+use crate::model::{Kind, kind, text_at};
 
 /// Show events.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct EventsArgs {
     #[arg(long = "for", value_name = "TYPE/NAME")]
     of: Option<String>,
     /// In all namespaces
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     all_namespaces: bool,
     /// Then watch for new ones
     #[arg(short, long)]
@@ -94,12 +94,20 @@ pub async fn run(args: &EventsArgs, context: &Context) -> Result {
                 .map(|event| print::name_line(event) + "\n")
                 .collect::<String>(),
         ),
-        Output::Json => write(&print::json(&print::prepare(events, true, false))?),
-        Output::Yaml => write(&print::yaml(&print::prepare(events, true, false))),
-        Output::JsonPath(_) | Output::Columns(_) => Err(CliError::usage(
+        Output::Json => write(&print::json(&as_list(events))?),
+        Output::Yaml => write(&print::yaml(&as_list(events))),
+        Output::JsonPath(_) | Output::JsonPathAsJson(_) | Output::Columns(_) => Err(CliError::usage(
             "events prints yaml, json, name or wide; `kubelocal get events` has the other formats",
         )),
     }
+}
+
+/// Unlike `get`, kubectl's `events` prints the list as the API has it.
+fn as_list(events: Vec<Value>) -> Value {
+    let mut list = print::prepare(events, true, false);
+    list["kind"] = "EventList".into();
+    list["metadata"] = json!({});
+    list
 }
 
 fn nothing_found(args: &EventsArgs, context: &Context) -> String {
@@ -151,14 +159,45 @@ pub(super) fn sort(events: &mut [Value]) {
     events.sort_by_cached_key(seen);
 }
 
-/// The events as the node's own table shows them; rendered here, because the order is ours.
-pub(super) fn table(events: &[Value], now: Timestamp) -> Value {
-    table_for("", "events").render(events, IncludeObject::Metadata, json!({}), true, now)
+/// The events as the node's own table shows them, but for what kubectl's `events` shows otherwise than its `get events`: how
+/// often, and kinds with their capitals. Rendered here, because the order is ours.
+fn table(events: &[Value], now: Timestamp) -> Value {
+    const LAST_SEEN: usize = 0;
+    const OBJECT: usize = 3;
+    let mut table = table_for("", "events").render(events, IncludeObject::Metadata, json!({}), true, now);
+    let rows = table
+        .get_mut("rows")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten();
+    for (row, event) in rows.zip(events) {
+        let text = |value: &Value, pointer: &str| text_at(value, pointer).to_owned();
+        let (last, first, count) = (text(row, "/cells/0"), text(row, "/cells/7"), text(row, "/cells/8"));
+        if count != "1" {
+            row["cells"][LAST_SEEN] = format!("{last} (x{count} over {first})").into();
+        }
+        let (kind, name) = (text(event, "/involvedObject/kind"), text(event, "/involvedObject/name"));
+        row["cells"][OBJECT] = format!("{kind}/{name}").into();
+    }
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_shows_how_often_it_was_and_of_which_kind() {
+        let event = |count: u8| {
+            json!({"metadata": {"name": "e"}, "count": count, "involvedObject": {"kind": "Pod", "name": "web"},
+                "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:04:00Z"})
+        };
+        let now = "2026-01-01T00:05:00Z".parse().expect("a time");
+        let table = table(&[event(1), event(3)], now);
+        let cells = |row: usize| [0, 3].map(|cell| table["rows"][row]["cells"][cell].as_str().map(str::to_owned));
+        assert_eq!(cells(0), [Some("60s".into()), Some("Pod/web".into())]);
+        assert_eq!(cells(1), [Some("60s (x3 over 5m)".into()), Some("Pod/web".into())]);
+    }
 
     #[test]
     fn events_come_oldest_first() {

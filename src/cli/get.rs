@@ -1,30 +1,38 @@
 //! `get`: objects as tables and in every form of `-o`, once or as they change.
 
 use std::cmp::Ordering;
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
-use futures::StreamExt;
+use futures::{AsyncReadExt, StreamExt};
 use kube::core::WatchEvent;
 use serde_json::Value;
 
 use super::client::{AS_TABLE, Node, Resource};
-use super::context::{Context, Failures, write};
+use super::context::{Context, Failures, parse_duration, write};
 use super::error::{CliError, ErrorKind, Result};
+use super::files::Files;
 use super::jsonpath::{self, Template};
 use super::print::{self, Layout, Output, TableOptions, TablePrinter};
 use super::resource::Selection;
-use super::{node, selectors::Selectors};
+use super::{follow, node, selectors::Selectors};
 
 /// Show objects.
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// Kinds, kinds and names, or kind/name: `pods`, `deploy,rs`, `pod web`, `pod/web deploy/api`, `all`
-    #[arg(required = true, value_name = "TYPE [NAME] | TYPE/NAME")]
+    #[arg(required_unless_present_any = ["filenames", "kustomize", "raw"], value_name = "TYPE [NAME] | TYPE/NAME")]
     resources: Vec<String>,
     #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
     selectors: Selectors,
-    /// yaml, json, name, wide, jsonpath=…, jsonpath-file=…, custom-columns=… or custom-columns-file=…
+    /// What the API has at this path, as it is
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resources", "filenames", "kustomize"])]
+    raw: Option<String>,
+    /// yaml, json, name, wide, jsonpath=…, jsonpath-as-json=…, jsonpath-file=…, custom-columns=… or custom-columns-file=…
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "FORMAT")]
     output: String,
     /// A column for each of these labels
@@ -57,6 +65,12 @@ pub struct GetArgs {
     /// With -o yaml and json, managedFields too
     #[arg(long)]
     show_managed_fields: bool,
+    /// Accepted for the sake of habit: the node is near, and answers with all at once
+    #[arg(long, value_name = "COUNT")]
+    chunk_size: Option<i64>,
+    /// Give up when the node has not answered after this time; 0 is without end
+    #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME")]
+    request_timeout: Duration,
 }
 
 /// Runs `get`.
@@ -65,10 +79,10 @@ pub struct GetArgs {
 /// When an argument is wrong or the node refuses.
 pub async fn run(args: &GetArgs, context: &Context) -> Result {
     let output = Output::parse(&args.output, |path: &Path| std::fs::read_to_string(path))?;
-    let selection = Selection::parse(&args.resources)?;
-    if selection.has_names() {
-        args.selectors.refuse_beside_names()?;
-    }
+    let resources = match &args.raw {
+        Some(_) => Vec::new(),
+        None => chosen(args, context)?,
+    };
     let sort_by = args
         .sort_by
         .as_deref()
@@ -80,40 +94,71 @@ pub async fn run(args: &GetArgs, context: &Context) -> Result {
         args,
         context,
         output,
-        selection,
+        resources,
         sort_by,
         node,
     };
     if args.watch || args.watch_only {
         return get.watch().await;
     }
-    match &get.output {
-        Output::Table { wide } => get.tables(*wide).await,
-        Output::Json | Output::Yaml | Output::Name | Output::JsonPath(_) | Output::Columns(_) => get.objects().await,
+    let limit = (!args.request_timeout.is_zero()).then_some(args.request_timeout);
+    follow::within(limit, get.once()).await?.ok_or_else(|| {
+        let message = format_args!("the node did not answer within {:?}", args.request_timeout);
+        CliError::new(ErrorKind::NotReached, message)
+    })
+}
+
+/// What is asked for, by words or by files.
+fn chosen(args: &GetArgs, context: &Context) -> Result<Vec<Resource>> {
+    if !args.files.is_empty() {
+        if !args.resources.is_empty() {
+            return Err(CliError::usage(
+                "when paths are provided as input, you may not specify resources by arguments as well",
+            ));
+        }
+        let refs = args.files.read_refs(context.namespace())?;
+        return Ok(refs.into_iter().map(|(resource, _)| resource).collect());
     }
+    let selection = Selection::parse(&args.resources)?;
+    if selection.has_names() {
+        args.selectors.refuse_beside_names()?;
+    }
+    Ok(selection.resources(context.scope(args.selectors.all_namespaces)))
 }
 
 struct Get<'a> {
     args: &'a GetArgs,
     context: &'a Context,
     output: Output,
-    selection: Selection,
+    resources: Vec<Resource>,
     sort_by: Option<Template>,
     node: Node,
 }
 
 impl Get<'_> {
-    fn resources(&self) -> Vec<Resource> {
-        self.selection
-            .resources(self.context.scope(self.args.selectors.all_namespaces))
+    async fn once(&self) -> Result {
+        match (&self.args.raw, &self.output) {
+            (Some(path), _) => self.raw(path).await,
+            (None, Output::Table { wide }) => self.tables(*wide).await,
+            (None, _) => self.objects().await,
+        }
     }
 
-    fn table_printer(&self, resource: &Resource, wide: bool) -> TablePrinter {
+    async fn raw(&self, path: &str) -> Result {
+        let mut body = self.node.stream(path, &[]).await?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes).await?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(&bytes)?;
+        Ok(out.flush()?)
+    }
+
+    fn table_printer(&self, resource: &Resource, is_mixed: bool, wide: bool) -> TablePrinter {
         TablePrinter::new(TableOptions {
             wide,
             no_headers: self.args.no_headers,
             with_namespace: self.args.selectors.all_namespaces && resource.kind.namespaced,
-            with_kind: (self.selection.is_mixed || self.args.show_kind).then_some(resource.kind),
+            with_kind: (is_mixed || self.args.show_kind).then_some(resource.kind),
             label_columns: self.args.label_columns.clone(),
             show_labels: self.args.show_labels,
             with_events: self.args.output_watch_events,
@@ -127,8 +172,8 @@ impl Get<'_> {
             query.push(("includeObject", "Object".to_owned()));
         }
         let (mut failures, mut has_written, mut has_failed) = (Failures::default(), false, false);
-        let resources = self.resources();
-        for of_kind in resources.chunk_by(|a, b| a.kind == b.kind) {
+        let mut tables: Vec<(&Resource, Value)> = Vec::new();
+        for of_kind in self.resources.chunk_by(|a, b| a.kind == b.kind) {
             let mut whole: Option<Value> = None;
             for resource in of_kind {
                 match self.node.get_table(resource, &query).await {
@@ -140,9 +185,13 @@ impl Get<'_> {
                     }
                 }
             }
-            let Some(mut table) = whole else { continue };
-            self.sort_rows(&mut table)?;
-            let text = self.table_printer(&of_kind[0], wide).print(&table);
+            tables.extend(whole.map(|table| (&of_kind[0], table)));
+        }
+        // Names that were not found bring no kind with them.
+        let is_mixed = tables.iter().any(|(resource, _)| resource.kind != tables[0].0.kind);
+        for (resource, table) in &mut tables {
+            self.sort_rows(table)?;
+            let text = self.table_printer(resource, is_mixed, wide).print(table);
             if text.is_empty() {
                 continue;
             }
@@ -161,7 +210,7 @@ impl Get<'_> {
     }
 
     fn nothing_found(&self) -> String {
-        let is_namespaced = self.selection.items.iter().any(|item| item.kind.namespaced);
+        let is_namespaced = self.resources.iter().any(|resource| resource.kind.namespaced);
         match self.context.scope(self.args.selectors.all_namespaces) {
             Some(namespace) if is_namespaced => format!("No resources found in {namespace} namespace."),
             _ => "No resources found".to_owned(),
@@ -179,11 +228,12 @@ impl Get<'_> {
     /// Whole objects, in the form of `-o`.
     async fn objects(&self) -> Result {
         let query = self.args.selectors.query();
-        let (mut objects, mut failures, mut is_list) = (Vec::new(), Failures::default(), false);
-        for resource in self.resources() {
-            match self.node.get(&resource, &query).await {
+        let (mut objects, mut failures) = (Vec::new(), Failures::default());
+        // Who asks for several gets a list, however many are there.
+        let is_list = !matches!(self.resources.as_slice(), [Resource { name: Some(_), .. }]);
+        for resource in &self.resources {
+            match self.node.get(resource, &query).await {
                 Ok(answer) if resource.name.is_none() => {
-                    is_list = true;
                     objects.extend(super::client::items_of(answer, resource.kind));
                 }
                 Ok(object) => objects.push(object),
@@ -207,17 +257,23 @@ impl Get<'_> {
             Output::Json => print::json(&prepare(objects)),
             Output::Yaml => Ok(print::yaml(&prepare(objects))),
             Output::Name => Ok(objects.iter().map(|object| print::name_line(object) + "\n").collect()),
-            Output::JsonPath(template) => template.render(&prepare(objects)).map_err(|error| {
-                CliError::local(format_args!("error executing jsonpath {:?}: {error}", self.args.output))
-            }),
+            Output::JsonPath(template) => template.render(&prepare(objects)).map_err(|error| self.misfit(&error)),
+            Output::JsonPathAsJson(template) => {
+                let whole = prepare(objects);
+                let found = template.find(&whole).map_err(|error| self.misfit(&error))?;
+                print::json(&found.into_iter().cloned().collect())
+            }
             Output::Columns(columns) => columns.print(&objects, with_headings, layout),
             Output::Table { .. } => Ok(String::new()),
         }
     }
 
+    fn misfit(&self, error: &jsonpath::JsonPathError) -> CliError {
+        CliError::local(format_args!("error executing jsonpath {:?}: {error}", self.args.output))
+    }
+
     async fn watch(&self) -> Result {
-        let resources = self.resources();
-        let [resource] = resources.as_slice() else {
+        let [resource] = self.resources.as_slice() else {
             return Err(CliError::usage(
                 "watch is only supported on individual resources and resource collections - more than 1 resource was found",
             ));
@@ -236,7 +292,7 @@ impl Get<'_> {
     }
 
     async fn watch_table(&self, collection: &Resource, mut query: Vec<(&str, String)>, wide: bool) -> Result {
-        let mut printer = self.table_printer(collection, wide);
+        let mut printer = self.table_printer(collection, false, wide);
         let mut list = self.node.get_table(collection, &query).await?;
         if !self.args.watch_only {
             self.sort_rows(&mut list)?;
@@ -314,11 +370,19 @@ fn append_rows(whole: &mut Option<Value>, mut table: Value) {
 }
 
 /// Sorts by what `path` finds first in each; what has no such field comes first.
+///
+/// # Errors
+/// When none has one: the path is wrong then.
 fn sort_by(items: &mut [Value], path: &Template, object: impl Fn(&Value) -> &Value) -> Result {
     let mut keyed: Vec<(Option<Value>, Value)> = Vec::with_capacity(items.len());
     for item in items.iter() {
         let found = path.find(object(item)).map_err(CliError::local)?;
         keyed.push((found.first().map(|value| (*value).clone()), item.clone()));
+    }
+    if !keyed.is_empty() && keyed.iter().all(|(found, _)| found.is_none()) {
+        return Err(CliError::usage(
+            "couldn't find any field with the path of --sort-by in the list of objects",
+        ));
     }
     keyed.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) => jsonpath::less(a, b),

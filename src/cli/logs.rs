@@ -79,6 +79,9 @@ struct Log {
 /// # Errors
 /// When there is no such pod or container, or the node refuses.
 pub async fn run(args: &LogsArgs, context: &Context) -> Result {
+    if args.tail.is_some_and(|lines| lines < -1) {
+        return Err(CliError::usage("--tail must be greater than or equal to -1"));
+    }
     let node = node::connect().await?;
     let pods = choose_pods(args, context, &node).await?;
     let mut logs = Vec::new();
@@ -123,7 +126,8 @@ async fn choose_pods(args: &LogsArgs, context: &Context, node: &Node) -> Result<
     }
     let target = args.target.clone().unwrap_or_default();
     let (kind, name) = Selection::one(&[target], pod_kind())?;
-    let mut pods = pods_of(node, kind, context.namespace(), &name).await?;
+    let found = pods_of(node, kind, context.namespace(), &name).await;
+    let mut pods = found.map_err(|error| name_namespace(error, context.namespace()))?;
     if pods.is_empty() {
         return Err(CliError::local(format_args!("{} {name:?} has no pods", kind.singular)));
     }
@@ -132,6 +136,17 @@ async fn choose_pods(args: &LogsArgs, context: &Context, node: &Node) -> Result<
         pods.truncate(1);
     }
     Ok(pods)
+}
+
+/// kubectl's `logs` says of what is not there also where it looked.
+fn name_namespace(error: CliError, namespace: &str) -> CliError {
+    match error.message.strip_prefix("Error from server (NotFound): ") {
+        Some(message) => CliError {
+            message: format!("error: error from server (NotFound): {message} in namespace {namespace:?}"),
+            ..error
+        },
+        None => error,
+    }
 }
 
 fn logs_of(pod: &Value, args: &LogsArgs) -> Result<Vec<Log>> {

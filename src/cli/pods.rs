@@ -39,24 +39,16 @@ pub async fn pods_of(node: &Node, kind: &'static Kind, namespace: &str, name: &s
     Ok(pods)
 }
 
-/// One pod for an object; says on standard error which, where there was a choice.
+/// One pod for an object, the best of several.
 ///
 /// # Errors
 /// When there is none.
 pub async fn pod_of(node: &Node, kind: &'static Kind, namespace: &str, name: &str) -> Result<Value> {
     let pods = pods_of(node, kind, namespace, name).await?;
-    let count = pods.len();
-    let Some(pod) = pods.into_iter().next() else {
-        let message = format!("error: {} {name:?} has no pods", kind.singular);
-        return Err(CliError {
-            message,
-            ..CliError::silent(ErrorKind::NotFound)
-        });
-    };
-    if count > 1 {
-        eprintln!("Found {count} pods, using pod/{}", name_of(&pod));
-    }
-    Ok(pod)
+    pods.into_iter().next().ok_or_else(|| CliError {
+        message: format!("error: {} {name:?} has no pods", kind.singular),
+        ..CliError::silent(ErrorKind::NotFound)
+    })
 }
 
 /// Those that run and are ready come first, the oldest of them first: it has most to tell.
@@ -122,7 +114,7 @@ pub fn choose_container(pod: &Value, wanted: Option<&str>, is_quiet: bool) -> Re
         return match containers.iter().any(|(name, _)| *name == wanted) {
             true => Ok(wanted.to_owned()),
             false => Err(CliError::usage(format_args!(
-                "container {wanted} not found in pod {}",
+                "container {wanted} is not valid for pod {}",
                 name_of(pod)
             ))),
         };
@@ -173,7 +165,7 @@ mod tests {
         annotated["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "side"});
         assert_eq!(choose_container(&annotated, None, true).expect("annotated"), "side");
         let error = choose_container(&pod(), Some("x"), true).expect_err("unknown");
-        assert_eq!(error.message, "error: container x not found in pod web");
+        assert_eq!(error.message, "error: container x is not valid for pod web");
     }
 
     #[test]

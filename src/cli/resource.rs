@@ -19,8 +19,6 @@ pub struct Selected {
 pub struct Selection {
     /// In the order of the arguments.
     pub items: Vec<Selected>,
-    /// Whether several kinds were asked for, so that names need their kind before them.
-    pub is_mixed: bool,
 }
 
 /// The kind that a word names.
@@ -50,8 +48,7 @@ impl Selection {
         } else {
             typed(first, names)?
         };
-        let is_mixed = items.iter().any(|item| item.kind != items[0].kind) || first == "all";
-        Ok(Self { items, is_mixed })
+        Ok(Self { items })
     }
 
     /// Reads arguments that must name exactly one object; a bare name is one of `default_kind`.
@@ -155,11 +152,7 @@ mod tests {
             .iter()
             .map(|item| format!("{}[{}]", item.kind.plural, item.names.join(",")))
             .collect();
-        Ok(format!(
-            "{}{}",
-            items.join(" "),
-            if selection.is_mixed { " mixed" } else { "" }
-        ))
+        Ok(items.join(" "))
     }
 
     #[test]
@@ -168,11 +161,11 @@ mod tests {
             ("pods", "pods[]"),
             ("po web db", "pods[web,db]"),
             ("pod/web po/db", "pods[web,db]"),
-            ("pod/web deploy/api", "pods[web] deployments[api] mixed"),
-            ("deploy,rs", "deployments[] replicasets[] mixed"),
-            ("deploy,rs x", "deployments[x] replicasets[x] mixed"),
+            ("pod/web deploy/api", "pods[web] deployments[api]"),
+            ("deploy,rs", "deployments[] replicasets[]"),
+            ("deploy,rs x", "deployments[x] replicasets[x]"),
             ("pods,po", "pods[]"),
-            ("all", "pods[] services[] deployments[] replicasets[] mixed"),
+            ("all", "pods[] services[] deployments[] replicasets[]"),
             ("deployments.apps", "deployments[]"),
             ("sources", "manifestsources[]"),
         ] {

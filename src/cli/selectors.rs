@@ -8,7 +8,7 @@ use super::error::{CliError, Result};
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selectors {
     /// In all namespaces
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub all_namespaces: bool,
     /// Only those with these labels: `app=web,tier in (a,b),!old`
     #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]

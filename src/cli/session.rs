@@ -1,5 +1,7 @@
 //! The streams between this terminal and a process in a container: what `exec`, `attach` and `cp` have in common.
 
+use futures::FutureExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status as EndStatus;
 use kube::api::{AttachParams, AttachedProcess};
 use kube::core::Status;
 use serde_json::Value;
@@ -54,7 +56,7 @@ impl Streams {
 /// When the process ended with another code than 0 (which becomes our own), or the connection broke.
 pub async fn interact(mut process: AttachedProcess, streams: Streams) -> Result {
     let raw_mode = if streams.tty { Some(RawMode::enter()?) } else { None };
-    let status = process.take_status();
+    let status = status_of(&mut process).shared();
     let outputs = futures::future::try_join(
         copy(process.stdout(), tokio::io::stdout()),
         copy(process.stderr(), tokio::io::stderr()),
@@ -73,16 +75,26 @@ pub async fn interact(mut process: AttachedProcess, streams: Streams) -> Result 
         outcome = outputs => outcome.map(drop),
         outcome = input => outcome,
         outcome = sizes => outcome,
+        () = until_lost(status.clone()) => Ok(()),
         // Asked to go, we leave the terminal as it was.
         _ = terminate.recv() => Err(CliError::silent(ErrorKind::Command(143))),
     };
     drop(raw_mode);
     outcome?;
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
-    };
-    end_of(process, status.map(serde_json::to_value).transpose()?).await
+    end_of(process, status.await.map(serde_json::to_value).transpose()?).await
+}
+
+/// How a process ended; `None` if nobody tells, because the connection broke.
+pub fn status_of(process: &mut AttachedProcess) -> impl Future<Output = Option<EndStatus>> + use<> {
+    let status = process.take_status();
+    async move { status?.await }
+}
+
+/// Until the connection breaks. The `kube` client ends no output then, so that whoever reads one has to watch for this too.
+pub async fn until_lost(status: impl Future<Output = Option<EndStatus>>) {
+    if status.await.is_some() {
+        std::future::pending().await
+    }
 }
 
 /// What the end of a process means for us.

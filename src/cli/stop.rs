@@ -12,6 +12,8 @@ use super::context::{parse_duration, write};
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use crate::api::own::{self, NodeStatus, StopRequest};
+use crate::model::Paths;
+use crate::runtime::native::find_supervisor;
 
 /// Stop the node. Containers run on, and the next node adopts them, unless --pods is given.
 #[derive(Debug, Args)]
@@ -29,8 +31,20 @@ pub struct StopArgs {
 /// # Errors
 /// When the node does not end in time.
 pub async fn run(args: &StopArgs) -> Result {
-    let Some(node) = node::connect_running()? else {
-        return write("kubelocal is not running\n");
+    let node = match node::connect_running()? {
+        Some(node) => node,
+        None => {
+            let is_pod_running = find_supervisor(&Paths::discover()?.pods).is_some();
+            if !(is_pod_running && args.pods) {
+                write("kubelocal is not running\n")?;
+                if is_pod_running {
+                    tell_of_pods("pods run");
+                }
+                return Ok(());
+            }
+            // How a pod is to end stands in its object, which only a node reads.
+            node::connect().await?
+        }
     };
     let status: NodeStatus = node.own(Method::GET, own::path::STATUS, &[], None::<&()>).await?;
     // The descriptor is taken before the node is asked to go, so that it can't be another process with the same number.
@@ -63,7 +77,11 @@ pub async fn run(args: &StopArgs) -> Result {
         } else {
             format!("{} pods run", status.running_pods)
         };
-        eprintln!("{pods} on without the node; `kubelocal stop --pods` stops them too");
+        tell_of_pods(&pods);
     }
     Ok(())
+}
+
+fn tell_of_pods(run: &str) {
+    eprintln!("{run} on without the node; `kubelocal stop --pods` stops them too");
 }

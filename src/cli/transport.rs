@@ -3,12 +3,16 @@
 //! One connection per request: on a unix socket it costs some microseconds, and a watch or a log occupies a connection
 //! wholly anyway. Nothing here knows Kubernetes, but for the `Warning` headers that every answer may carry.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http::header::{HOST, HeaderValue, WARNING};
 use http::{Request, Response};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tower::BoxError;
 
@@ -38,7 +42,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let stream = UnixStream::connect(socket).await?;
+    let stream = Patient(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // The task ends with the connection, which ends when the answer has been read or dropped.
     tokio::spawn(connection.with_upgrades());
@@ -54,6 +58,60 @@ where
         }
     }
     Ok(response)
+}
+
+/// A connection that waits for the answer where nobody takes more of the question: a server that refuses an upload says why and hangs
+/// up, and hyper would look no further than the write that fails then.
+struct Patient(UnixStream);
+
+impl Patient {
+    fn or_wait(outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match outcome {
+            // Whoever reads hears the answer, or that there is none.
+            Poll::Ready(Err(error)) if is_hung_up(&error) => Poll::Pending,
+            outcome => outcome,
+        }
+    }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::or_wait(Pin::new(&mut self.0).poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Self::or_wait(Pin::new(&mut self.0).poll_write_vectored(context, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 /// The text of a `Warning` header: `299 - "text"` (RFC 7234, 5.5).
@@ -73,6 +131,29 @@ fn warning_text(header: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_question_is_through_is_heard() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).expect("bound");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("connected");
+            stream.read_exact(&mut [0; 16]).await.expect("a beginning");
+            let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
+            stream.write_all(answer).await.expect("written");
+        };
+        // More than a socket holds.
+        let body = http_body_util::Full::new(Bytes::from(vec![0; 8 << 20]));
+        let request = Request::post("/").body(body).expect("a request");
+        let (answer, ()) = tokio::join!(send(&path, request), server);
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        let said = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(said.as_ref(), b"no");
+    }
 
     #[test]
     fn the_text_of_a_warning_is_unquoted() {

@@ -184,28 +184,35 @@ async fn choose(args: &WaitArgs, context: &Context, node: &Node) -> Result<Vec<R
 
 async fn wait_for(node: &Node, object: &Resource, goal: &Goal, timeout: Duration) -> Result {
     let name = object.name.as_deref().unwrap_or_default();
-    if *goal != Goal::Created && node.find(object).await?.is_none() {
+    let found = node.find(object).await?;
+    if *goal != Goal::Created && found.is_none() {
         return match goal {
             Goal::Deleted => Ok(()),
             // The server's own words for what is not there.
             _ => node.get(object, &[]).await.map(drop),
         };
     }
-    let reached = follow::until(node, object, |found| match goal.is_reached(found) {
-        Ok(true) => Some(Ok(())),
-        Ok(false) => None,
-        Err(error) => Some(Err(error)),
-    });
-    match follow::within(Some(timeout), reached).await? {
-        Some(outcome) => {
-            outcome?;
-            write(&format!("{} condition met\n", print::full_name(object.kind, name)))
+    let is_reached = match timeout.is_zero() {
+        true => goal.is_reached(found.as_ref())?,
+        false => {
+            let reached = follow::until(node, object, |found| match goal.is_reached(found) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            });
+            follow::within(Some(timeout), reached).await?.transpose()?.is_some()
         }
-        None => Err(CliError::new(
-            ErrorKind::NotReached,
-            format_args!("timed out waiting for the condition on {}/{name}", object.kind.plural),
-        )),
+    };
+    if is_reached {
+        return write(&format!("{} condition met\n", print::full_name(object.kind, name)));
     }
+    let place = format!("{}/{name}", object.kind.plural);
+    let message = match goal {
+        Goal::Created => "timed out waiting for the condition".to_owned(),
+        _ if timeout.is_zero() => format!("condition not met for {place}"),
+        _ => format!("timed out waiting for the condition on {place}"),
+    };
+    Err(CliError::new(ErrorKind::NotReached, message))
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

@@ -188,8 +188,12 @@ fn id_helpers(facts: &Facts) -> Verdict {
     }
 }
 
+fn is_like(facts: &Facts, word: &str) -> bool {
+    facts.distribution.split_whitespace().any(|id| id == word)
+}
+
 fn install(facts: &Facts, on_debian: &str, elsewhere: &str) -> String {
-    let is = |word: &str| facts.distribution.split_whitespace().any(|id| id == word);
+    let is = |word: &str| is_like(facts, word);
     if is("debian") || is("ubuntu") {
         format!("sudo apt-get install -y {on_debian}")
     } else if is("arch") {
@@ -238,6 +242,15 @@ fn overlay(facts: &Facts) -> Verdict {
     }
 }
 
+/// What makes the next start of the host one with cgroups of version 2.
+fn to_version_2(facts: &Facts) -> &'static str {
+    if is_like(facts, "debian") || is_like(facts, "ubuntu") {
+        "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' /etc/default/grub && sudo update-grub  # then reboot"
+    } else {
+        "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1  # then reboot"
+    }
+}
+
 fn cgroups(facts: &Facts) -> Verdict {
     const CHECK: &str = "cgroups";
     const WANTED: [&str; 3] = ["cpu", "memory", "pids"];
@@ -247,14 +260,21 @@ fn cgroups(facts: &Facts) -> Verdict {
         Cgroups::V1 => warning(
             CHECK,
             "are version 1, of which only root can use any: limits are not enforced",
-            Some("sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1  # then reboot; without grubby: GRUB_CMDLINE_LINUX in /etc/default/grub".to_owned()),
+            Some(to_version_2(facts).to_owned()),
         ),
         Cgroups::V2 { delegated } => {
-            let missing: Vec<&str> = WANTED.into_iter().filter(|name| !delegated.iter().any(|has| has == name)).collect();
+            let missing: Vec<&str> = WANTED
+                .into_iter()
+                .filter(|name| !delegated.iter().any(|has| has == name))
+                .collect();
             if missing.is_empty() {
                 return fine(CHECK, format!("version 2, with {}", delegated.join(", ")));
             }
-            let found = format!("{} not delegated to {}: such limits are not enforced", missing.join(", "), facts.user);
+            let found = format!(
+                "{} not delegated to {}: such limits are not enforced",
+                missing.join(", "),
+                facts.user
+            );
             warning(CHECK, found, facts.has_systemd.then(delegate))
         }
     }
@@ -515,7 +535,17 @@ mod tests {
                 },
                 "cgroups",
                 Level::Warning,
-                "systemd.unified_cgroup_hierarchy=1",
+                "/etc/default/grub && sudo update-grub",
+            ),
+            (
+                Facts {
+                    cgroups: Cgroups::V1,
+                    distribution: "fedora".into(),
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1",
             ),
             (
                 probe(Probe {

@@ -6,6 +6,9 @@ pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// The label that names the Service of an EndpointSlice.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// The number of a Deployment's version, on it and on its ReplicaSets; `kubectl rollout history` and `undo` go by it.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+
 mod clock;
 pub mod downward;
 mod host_ports;

@@ -1,7 +1,7 @@
 //! The machine: what pods see of it, and the `Node` object that tells clients.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec
         dns: has_network.then_some(DNS.into()),
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
+        storage: storage(&pods_dir),
         pods_dir,
     }
 }
@@ -52,6 +53,14 @@ fn memory() -> i64 {
             .ok()
     });
     total.map_or(0, |kilobytes: i64| kilobytes * 1024)
+}
+
+/// Bytes of the disk that a directory is on, or that it will be on (`statvfs(3)`).
+fn storage(dir: &Path) -> i64 {
+    let disk = dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok());
+    disk.map_or(0, |disk| {
+        i64::try_from(disk.f_blocks.saturating_mul(disk.f_frsize)).unwrap_or(i64::MAX)
+    })
 }
 
 /// The node's object.
@@ -99,6 +108,7 @@ fn resources(host: &Host) -> Value {
     json!({
         "cpu": host.cpus.to_string(),
         "memory": format!("{}Ki", host.memory / 1024),
+        "ephemeral-storage": format!("{}Ki", host.storage / 1024),
         "pods": MOST_PODS.to_string(),
     })
 }

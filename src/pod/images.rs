@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{EventKind, EventRecorder};
-use crate::image::{Collected, ImageStore, Marks};
+use crate::image::{Collected, ImageStore, Marks, Reference};
 use crate::model;
 use crate::store::Store;
 
@@ -15,6 +15,11 @@ const GATHER: Duration = Duration::from_secs(10);
 
 /// How often to look again while more is taken than may be and all of it is in use (kubelet's period).
 const AGAIN: Duration = Duration::from_secs(300);
+
+/// An image's name in full, as runtimes of clusters tell it in statuses: `docker.io/library/nginx:latest`.
+pub fn whole_image_name(image: &str) -> String {
+    Reference::parse(image).map_or_else(|_| image.to_owned(), |reference| reference.to_string())
+}
 
 /// Names and ids of the images that pods run from, or will: those of every pod's spec and status.
 pub fn images_in_use(store: &Store) -> BTreeSet<String> {
@@ -101,4 +106,20 @@ fn tell(collected: &Collected, was_over: bool, tell_node: impl Fn(&str)) -> bool
         tell_node(message);
     }
     *is_still_over
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_told_by_its_whole_name() {
+        for (image, whole) in [
+            ("nginx", "docker.io/library/nginx:latest"),
+            ("ghcr.io/a/b:v1", "ghcr.io/a/b:v1"),
+            ("Not a name", "Not a name"),
+        ] {
+            assert_eq!(whole_image_name(image), whole);
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
-pub use images::{images_in_use, run_collector};
+pub use images::{images_in_use, run_collector, whole_image_name};
 pub use manager::{Bells, Ends, run};
 pub use plan::{
     Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
@@ -93,6 +93,8 @@ pub struct Host {
     pub cpus: i64,
     /// How many bytes of memory it has.
     pub memory: i64,
+    /// How many bytes the disk that pods write to holds.
+    pub storage: i64,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
 }
@@ -103,6 +105,9 @@ impl Host {
         match resource {
             "cpu" => Some(Quantity::whole(self.cpus)),
             "memory" => Some(Quantity::whole(self.memory)),
+            "ephemeral-storage" => Some(Quantity::whole(self.storage)),
+            // Memory is given in pages of the common size alone.
+            _ if resource.starts_with("hugepages-") => Some(Quantity::whole(0)),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! `containerStatuses` and `initContainerStatuses` (kubelet `convertToAPIContainerStatuses`).
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus as ApiStatus, PodStatus, VolumeMountStatus,
@@ -44,7 +45,7 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
     let has_succeeded = state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
     ApiStatus {
         name: container.name.clone(),
-        image: run.image.clone(),
+        image: pod::whole_image_name(&run.image),
         image_id: run.image_id.clone(),
         container_id: Some(container_id(run)),
         restart_count: i32::try_from(history.restarts()).unwrap_or(i32::MAX),
@@ -214,13 +215,19 @@ fn terminated(facts: StatusFacts<'_>, run: &ContainerStatus, exit: &Exit) -> Api
         signal: exit.signal,
         reason: Some(exit.reason.clone()),
         message: Some(message).filter(|m| !m.is_empty()),
-        started_at: exit.started_at.map(|t| Time(whole_second(t))),
+        started_at: started_at(exit).map(|t| Time(whole_second(t))),
         finished_at: Some(Time(whole_second(exit.finished_at))),
     };
     ApiState {
         terminated: Some(terminated),
         ..ApiState::default()
     }
+}
+
+/// When the run began. What could not be started began with all time, as containerd has it.
+fn started_at(exit: &Exit) -> Option<Timestamp> {
+    let never = (exit.reason == "StartError").then_some(Timestamp::UNIX_EPOCH);
+    exit.started_at.or(never)
 }
 
 fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
@@ -233,4 +240,23 @@ fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
         ..VolumeMountStatus::default()
     };
     (!mounts.is_empty()).then(|| mounts.iter().map(status).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_started_began_with_all_time() {
+        let exit = |reason: &str| Exit {
+            started_at: None,
+            finished_at: Timestamp::MAX,
+            code: 128,
+            signal: None,
+            reason: reason.to_owned(),
+            message: String::new(),
+        };
+        assert_eq!(started_at(&exit("StartError")), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(started_at(&exit("ContainerStatusUnknown")), None);
+    }
 }

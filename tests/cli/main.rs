@@ -96,6 +96,78 @@ async fn get_shows_what_is_there_and_tells_what_is_not() {
 }
 
 #[tokio::test]
+async fn a_list_is_what_several_names_get_and_what_is_not_there_brings_no_kind() {
+    const WEB: &str = "GET /api/v1/namespaces/default/pods/web";
+    const NOPE: &str = "GET /api/v1/namespaces/default/pods/x";
+    let node = ScriptedNode::start()
+        .await
+        .on(WEB, pod("web", "Running"))
+        .on_status(NOPE, 404, not_found("pods", "x"));
+    let ran = node
+        .run("get pods web x -o jsonpath={.kind}/{.items[*].metadata.name}")
+        .await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, "List/web"));
+    let node = ScriptedNode::start()
+        .await
+        .on_status(
+            "GET /apis/apps/v1/namespaces/default/deployments/x as Table",
+            404,
+            not_found("deployments.apps", "x"),
+        )
+        .on(
+            "GET /api/v1/namespaces/default/pods/web as Table",
+            table(&[("web", "Running")]),
+        );
+    let ran = node.run("get deploy/x pod/web").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, "NAME   STATUS\nweb    Running\n"));
+}
+
+#[tokio::test]
+async fn get_takes_kubectls_other_flags() {
+    const WEB: &str = "GET /api/v1/namespaces/default/pods/web";
+    let node = ScriptedNode::start().await.on(WEB, pod("web", "Running"));
+    std::fs::write(
+        node.path("a.yaml"),
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: a, image: b}]}\n",
+    )
+    .expect("written");
+    node.run("get -f a.yaml -o name").await.printed("pod/web\n");
+    let node = ScriptedNode::start().await.on(WEB, pod("web", "Running"));
+    node.run("get pod web -o jsonpath-as-json={.metadata.name} --request-timeout=5s --chunk-size=500")
+        .await
+        .printed("[\n    \"web\"\n]\n");
+    let node = ScriptedNode::start().await.on(PODS, table(&[("web", "Running")]));
+    node.run("get pods -A=false")
+        .await
+        .printed("NAME   STATUS\nweb    Running\n");
+    let node = ScriptedNode::start().await.on_text("GET /version?pretty=true", "ok");
+    node.run("get --raw /version?pretty=true").await.printed("ok");
+    let node = ScriptedNode::start()
+        .await
+        .on("GET /api/v1/namespaces/default/pods", list(&[pod("web", "Running")]));
+    node.run("get pods --sort-by=.nope -o name").await.failed(
+        1,
+        "error: couldn't find any field with the path of --sort-by in the list of objects\n",
+    );
+}
+
+#[tokio::test]
+async fn a_refused_list_says_what_was_asked_for() {
+    let refused =
+        json!({"kind": "Status", "status": "Failure", "reason": "BadRequest", "code": 400, "message": "no such label"});
+    let node = ScriptedNode::start().await.on_status(
+        "GET /apis/apps/v1/namespaces/default/deployments?labelSelector=a%3Db%3Dc as Table",
+        400,
+        refused,
+    );
+    node.run("get deploy -l a=b=c").await.failed(
+        1,
+        "Error from server (BadRequest): Unable to find \"apps/v1, Resource=deployments\" that match label selector \"a=b=c\", \
+         field selector \"\": no such label\n",
+    );
+}
+
+#[tokio::test]
 async fn get_all_puts_kinds_before_names_and_blank_lines_between() {
     let node = ScriptedNode::start()
         .await
@@ -210,6 +282,14 @@ async fn apply_says_what_became_of_each_object() {
     same.run_with_input("apply -f -", &map_file("a"))
         .await
         .printed("configmap/c unchanged\n");
+    let by_server = ScriptedNode::start()
+        .await
+        .on(GET_MAP, map("1", "a"))
+        .on(APPLY_MAP, map("1", "a"));
+    by_server
+        .run_with_input("apply --server-side -f -", &map_file("a"))
+        .await
+        .printed("configmap/c serverside-applied\n");
     let other = ScriptedNode::start()
         .await
         .on(GET_MAP, map("1", "a"))
@@ -252,6 +332,37 @@ async fn diff_exits_with_one_when_something_differs() {
 }
 
 #[tokio::test]
+async fn diff_exits_with_two_when_it_can_not_tell() {
+    let node = ScriptedNode::start().await;
+    for line in ["diff -f -", "diff", "diff -f nowhere.yaml"] {
+        let ran = node.run_with_input(line, "kind: Nonsense\n").await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn wait_without_time_looks_once() {
+    const WEB: &str = "GET /api/v1/namespaces/default/pods/web";
+    let there = ScriptedNode::start().await.on(WEB, ready_pod("web"));
+    there
+        .run("wait --for=condition=Ready pod/web --timeout=0")
+        .await
+        .printed("pod/web condition met\n");
+    let pending = ScriptedNode::start().await.on(WEB, pod("web", "Pending"));
+    pending
+        .run("wait --for=condition=Ready pod/web --timeout=0")
+        .await
+        .failed(1, "error: condition not met for pods/web\n");
+    let absent = ScriptedNode::start()
+        .await
+        .on_status(WEB, 404, not_found("pods", "web"));
+    absent
+        .run("wait --for=create pod/web --timeout=0")
+        .await
+        .failed(1, "error: timed out waiting for the condition\n");
+}
+
+#[tokio::test]
 async fn delete_waits_until_the_object_is_gone() {
     let node = ScriptedNode::start()
         .await
@@ -280,6 +391,23 @@ async fn delete_without_wait_asks_and_leaves() {
     node.run("-n x delete deploy/web --wait=false")
         .await
         .printed("deployment.apps \"web\" deleted\n");
+}
+
+#[tokio::test]
+async fn delete_tells_what_a_dry_run_would_delete_in_the_order_of_the_words() {
+    let node = ScriptedNode::start().await;
+    node.run("delete pod b a c --dry-run=client")
+        .await
+        .printed("pod \"b\" deleted (dry run)\npod \"a\" deleted (dry run)\npod \"c\" deleted (dry run)\n");
+    assert_eq!(node.heard(), []);
+    let node = ScriptedNode::start()
+        .await
+        .on("DELETE /api/v1/namespaces/default/pods/web", pod("web", "Running"));
+    node.run("delete pod web --dry-run=server")
+        .await
+        .printed("pod \"web\" deleted (server dry run)\n");
+    let options: Value = serde_json::from_str(&node.heard()[0].1).expect("JSON");
+    assert_eq!(options["dryRun"], json!(["All"]));
 }
 
 #[tokio::test]
@@ -312,6 +440,31 @@ async fn logs_name_the_default_container_and_pass_flags_on() {
     let ran = node.run("logs web --tail=3 --timestamps").await;
     assert_eq!((ran.code, ran.out.as_str()), (0, "hello\nworld\n"));
     assert_eq!(ran.err, "Defaulted container \"app\" out of: app, side\n");
+}
+
+#[tokio::test]
+async fn logs_refuse_in_kubectls_words() {
+    const WEB: &str = "GET /api/v1/namespaces/default/pods/web";
+    let node = ScriptedNode::start().await;
+    node.run("logs web --tail=-2")
+        .await
+        .failed(1, "error: --tail must be greater than or equal to -1\n");
+    let node = ScriptedNode::start()
+        .await
+        .on_status(WEB, 404, not_found("pods", "web"));
+    node.run("logs web").await.failed(
+        1,
+        "error: error from server (NotFound): pods \"web\" not found in namespace \"default\"\n",
+    );
+    let node = ScriptedNode::start().await.on(WEB, pod("web", "Running"));
+    node.run("logs web -c x")
+        .await
+        .failed(1, "error: container x is not valid for pod web\n");
+    let node = ScriptedNode::start().await.on(WEB, pod("web", "Running"));
+    node.run("exec web -c x -- true").await.failed(
+        1,
+        "Error from server (BadRequest): container x is not valid for pod web\n",
+    );
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ fn the_environment_comes_from_everywhere_and_expands() {
                 {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                 {"name": "ACCOUNT", "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}},
                 {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+                {"name": "ASKED", "valueFrom": {"resourceFieldRef": {"resource": "requests.ephemeral-storage"}}},
+                {"name": "DISK", "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage", "divisor": "1Ki"}}},
             ]),
         );
     let all = documents([
@@ -59,11 +61,16 @@ fn the_environment_comes_from_everywhere_and_expands() {
         "LABEL=x",
         "ACCOUNT=default",
         "MEMORY=64",
+        "ASKED=0",
         "HOSTNAME=env",
     ] {
         assert!(log.lines().any(|found| found == line), "{line} is missing:\n{log}");
     }
     assert!(!log.contains("ABSENT"), "{log}");
+    // Without a limit, what the node has.
+    let disk = home.must("get nodes -o jsonpath={.items[0].status.allocatable.ephemeral-storage}");
+    let line = format!("DISK={}", disk.trim_end_matches("Ki"));
+    assert!(log.lines().any(|found| found == line), "{line} is missing:\n{log}");
 }
 
 #[test]

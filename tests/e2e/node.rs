@@ -179,6 +179,13 @@ fn stop_leaves_pods_and_stop_pods_ends_them() {
     );
     assert_eq!(home.processes().len(), 4);
     assert_eq!(home.run("status").code, 1);
+    let stopped = home.run("stop");
+    assert_eq!(stopped.stdout, "kubelocal is not running\n");
+    assert!(
+        stopped.stderr.contains("pods run on without the node"),
+        "{}",
+        stopped.stderr
+    );
     assert_eq!(home.container_ids(), ids);
     assert_eq!(home.must("stop --pods"), "stopped\n");
     assert!(
@@ -189,6 +196,18 @@ fn stop_leaves_pods_and_stop_pods_ends_them() {
     // They stay wanted: the next node starts them again.
     home.must("get nodes");
     home.until_ready("web");
+}
+
+#[test]
+fn stop_pods_ends_them_though_no_node_runs() {
+    let home = Home::new();
+    home.start(documents([pod("web", "serve"), pod("count", "count")]));
+    home.until_ready("web");
+    home.must("stop");
+    assert_eq!(home.must("stop --pods"), "stopped\n");
+    home.until("all have ended", || home.processes().is_empty());
+    assert_eq!(home.must("stop --pods"), "kubelocal is not running\n");
+    assert_eq!(home.processes(), [], "no node is started for nothing");
 }
 
 #[test]

@@ -253,4 +253,26 @@ fn cp_copies_both_ways_or_says_what_is_missing() {
     assert_eq!(home.must("exec shell -- cat /tmp/tree/one"), "content of one\n");
     let said = home.fails(format!("cp {source} web:/tmp/copy"));
     assert!(said.contains("has no `tar`"), "{said}");
+    // More than all buffers on the way hold: `tar` ends before it is sent.
+    let large = home.file("large", "x".repeat(8 << 20));
+    let said = home.fails(format!("cp {large} shell:/nowhere/at/all"));
+    assert!(said.contains("/nowhere/at"), "{said}");
+}
+
+#[test]
+fn an_exec_ends_with_its_connection() {
+    let home = Home::new();
+    home.start(pod("web", "serve"));
+    let mut command = home.command("exec web -- /kubelocal demo count");
+    let mut exec = home.spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut said = [0];
+    let mut stdout = exec.stdout.take().expect("is piped");
+    stdout.read_exact(&mut said).expect("it has begun");
+    home.kill_node();
+    let mut status = None;
+    home.until("the exec has ended", || {
+        status = exec.try_wait().expect("is ours");
+        status.is_some()
+    });
+    assert_eq!(status.expect("ended").code(), Some(1));
 }

@@ -179,6 +179,17 @@ fn watch_once_ends_with_0_when_all_is_ready_and_with_1_when_something_fails() {
 }
 
 #[test]
+fn watch_once_does_not_take_a_start_for_a_success() {
+    let home = Home::new();
+    let ended = home.file("ended.yaml", job("ended", "exit 3"));
+    let said = home.fails(format!("watch --once --timeout 60s {ended}"));
+    assert!(said.contains("exited with 3"), "{said}");
+    let crashing = home.file("crashing.yaml", pod("crashing", "exit 3"));
+    let said = home.fails(format!("watch --once --timeout 3s {crashing}"));
+    assert!(said.contains("CrashLoopBackOff"), "{said}");
+}
+
+#[test]
 fn watch_rm_tears_down_on_exit() {
     let home = Home::new();
     let file = home.file(

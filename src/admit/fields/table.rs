@@ -3,7 +3,7 @@
 //! A pattern is a path with `[]` for items and `*` for any other field. An entry covers everything below it that has no
 //! entry of its own; a field that no entry covers is "not honoured yet".
 
-use super::Say::{self, Honoured, Moot, OneOf, Refuse, Warn};
+use super::Say::{self, Honoured, Moot, OneOf, Refuse, Warn, WarnFalse};
 
 /// Entries below a prefix.
 type Entries = &'static [(&'static str, Say)];
@@ -247,15 +247,25 @@ const POD: Entries = &[
     ("affinity", NO_SCHEDULER),
     ("tolerations", Moot),
     ("topologySpreadConstraints", Moot),
-    ("schedulerName", Moot),
+    (
+        "schedulerName",
+        OneOf(
+            &["default-scheduler"],
+            &Warn("not honoured: no other scheduler is waited for"),
+        ),
+    ),
     ("schedulingGroup", Moot),
     ("priority", Moot),
     ("priorityClassName", Moot),
     ("preemptionPolicy", Moot),
     ("overhead", Moot),
     ("evictionResponders", Moot),
-    // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
-    ("hostUsers", Moot),
+    (
+        "hostUsers",
+        WarnFalse(
+            "not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
+        ),
+    ),
     ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
@@ -363,7 +373,10 @@ const CONTAINER: Entries = &[
     ),
     ("resources", NOT_ENFORCED),
     ("resources.claims", Refuse("devices can't be claimed here")),
-    ("resizePolicy", Moot),
+    (
+        "resizePolicy",
+        Warn("not honoured yet: what a container may use is not changed while it runs"),
+    ),
     ("restartPolicyRules", Warn("not honoured yet")),
     ("terminationMessagePath", Honoured),
     ("terminationMessagePolicy", Honoured),

@@ -29,6 +29,7 @@ mod services;
 mod storageclasses;
 
 pub use cells::selector_text;
+pub use nodes::roles;
 
 /// A cell: text or a whole number.
 pub type Cell = Value;

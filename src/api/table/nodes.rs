@@ -50,7 +50,8 @@ fn status(object: &Value) -> String {
     }
 }
 
-fn roles(object: &Value) -> String {
+/// A node's roles, by its labels.
+pub fn roles(object: &Value) -> String {
     let labels = object
         .pointer("/metadata/labels")
         .and_then(Value::as_object)

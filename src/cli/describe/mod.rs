@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{Node, Resource, items_of};
 use super::context::{Context, Failures, write};
-use super::error::{CliError, Result};
+use super::error::Result;
 use super::events::{event_kind, sort as sort_events};
 use super::resource::Selection;
 use super::selectors::Selectors;
@@ -14,13 +14,16 @@ use super::{node, print};
 use crate::api::table::age::age_of;
 use crate::model;
 
+mod container;
 mod ingress;
 mod network_policy;
+mod nodes;
 mod pod;
 mod rest;
 mod service;
 mod sheet;
 mod source;
+mod volume;
 mod workload;
 
 use sheet::{Sheet, text};
@@ -57,40 +60,39 @@ pub async fn run(args: &DescribeArgs, context: &Context) -> Result {
         }
     }
     for (place, object) in objects.iter().enumerate() {
-        let events = if args.show_events {
+        let events = if args.show_events && has_events(object) {
             events_about(&node, object).await?
         } else {
             Vec::new()
         };
-        let slices = slices_of(&node, object).await?;
-        let mut sheet = describe(object, &slices);
-        if args.show_events {
+        let related = related_to(&node, object).await?;
+        let mut sheet = describe(object, &related, Timestamp::now());
+        if args.show_events && has_events(object) {
             add_events(&mut sheet, &events, Timestamp::now());
         }
         let separator = if place > 0 { "\n\n" } else { "" };
         write(&format!("{separator}{}", print::elastic(sheet.text())))?;
     }
-    match failures.into_result() {
-        Ok(()) if objects.is_empty() => Err(nothing_found(context)),
-        outcome => outcome,
+    failures.into_result()?;
+    if objects.is_empty() {
+        let scope = context.scope(args.selectors.all_namespaces);
+        let place = scope.map(|namespace| format!(" in {namespace} namespace."));
+        eprintln!("No resources found{}", place.unwrap_or_default());
     }
+    Ok(())
 }
 
-fn nothing_found(context: &Context) -> CliError {
-    let message = format!("No resources found in {} namespace.", context.namespace());
-    CliError {
-        message,
-        ..CliError::silent(super::error::ErrorKind::NotFound)
-    }
-}
-
-fn describe(object: &Value, slices: &[Value]) -> Sheet {
+/// `related` is what [`related_to`] found.
+fn describe(object: &Value, related: &[Value], now: Timestamp) -> Sheet {
     let mut sheet = Sheet::default();
     match text(object, "/kind") {
         "Pod" => pod::describe(object, &mut sheet),
-        "Deployment" | "ReplicaSet" => workload::describe(object, &mut sheet),
+        "Deployment" => workload::describe_deployment(object, related, &mut sheet),
+        "ReplicaSet" => workload::describe_replica_set(object, related, &mut sheet),
+        "Node" => nodes::describe(object, related, now, &mut sheet),
+        "Namespace" => rest::describe_namespace(object, &mut sheet),
         "ManifestSource" => source::describe(object, &mut sheet),
-        "Service" => service::describe(object, slices, &mut sheet),
+        "Service" => service::describe(object, related, &mut sheet),
         "Ingress" => ingress::describe(object, &mut sheet),
         "NetworkPolicy" => network_policy::describe(object, &mut sheet),
         "Secret" => rest::describe_secret(object, &mut sheet),
@@ -100,18 +102,36 @@ fn describe(object: &Value, slices: &[Value]) -> Sheet {
     sheet
 }
 
-/// The slices of a Service; of others none.
-async fn slices_of(node: &Node, object: &Value) -> Result<Vec<Value>> {
-    if text(object, "/kind") != "Service" {
-        return Ok(Vec::new());
+/// Of these kubectl tells none.
+fn has_events(object: &Value) -> bool {
+    !matches!(text(object, "/kind"), "Namespace" | "Secret")
+}
+
+/// Other objects that a description speaks of: the slices of a Service, what a workload owns, the pods of a node.
+async fn related_to(node: &Node, object: &Value) -> Result<Vec<Value>> {
+    let (version, kind) = match text(object, "/kind") {
+        "Service" => ("discovery.k8s.io/v1", "EndpointSlice"),
+        "Deployment" => ("apps/v1", "ReplicaSet"),
+        "ReplicaSet" | "Node" => ("v1", "Pod"),
+        _ => return Ok(Vec::new()),
+    };
+    let kind = model::kind(version, kind).expect("in the table");
+    let namespace = Some(text(object, "/metadata/namespace")).filter(|namespace| !namespace.is_empty());
+    let name = text(object, "/metadata/name");
+    let query = match text(object, "/kind") {
+        "Service" => vec![("labelSelector", format!("{}={name}", model::SERVICE_NAME))],
+        "Node" => vec![("fieldSelector", format!("spec.nodeName={name}"))],
+        _ => Vec::new(),
+    };
+    let mut found = items_of(node.get(&Resource::collection(kind, namespace), &query).await?, kind);
+    if matches!(text(object, "/kind"), "Deployment" | "ReplicaSet") {
+        let uid = text(object, "/metadata/uid");
+        found.retain(|other| {
+            let mut owners = model::list_at(other, "/metadata/ownerReferences").iter();
+            owners.any(|owner| text(owner, "/uid") == uid)
+        });
     }
-    let kind = model::kind("discovery.k8s.io/v1", "EndpointSlice").expect("in the table");
-    let collection = Resource::collection(kind, Some(text(object, "/metadata/namespace")));
-    let selector = format!("{}={}", model::SERVICE_NAME, text(object, "/metadata/name"));
-    Ok(items_of(
-        node.get(&collection, &[("labelSelector", selector)]).await?,
-        kind,
-    ))
+    Ok(found)
 }
 
 async fn events_about(node: &Node, object: &Value) -> Result<Vec<Value>> {

@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets, and kinds of which everything is worth showing as it is written.
+//! ConfigMaps, Secrets, Namespaces, and kinds of which everything is worth showing as it is written.
 
 use base64::Engine;
 use serde_json::Value;
@@ -13,11 +13,12 @@ pub(super) fn describe_config_map(map: &Value, sheet: &mut Sheet) {
     for (key, value) in entries(map, "/data") {
         sheet.line(0, &format!("{key}:"));
         sheet.line(0, "----");
-        for line in value.lines() {
+        for line in value.split('\n') {
             sheet.line(0, &line.replace('\t', "    "));
         }
         sheet.line(0, "");
     }
+    sheet.line(0, "");
     sheet.line(0, "BinaryData");
     sheet.line(0, "====");
     for (key, value) in entries(map, "/binaryData") {
@@ -37,7 +38,17 @@ pub(super) fn describe_secret(secret: &Value, sheet: &mut Sheet) {
     for (key, value) in entries(secret, "/data") {
         sheet.line(0, &format!("{key}:\t{} bytes", decoded_length(&value)));
     }
-    sheet.line(0, "");
+}
+
+/// There are no quotas and limit ranges here, and kubectl says so where there are none.
+pub(super) fn describe_namespace(namespace: &Value, sheet: &mut Sheet) {
+    sheet.metadata(namespace);
+    sheet.field(0, "Status", text(namespace, "/status/phase"));
+    sheet.conditions(namespace);
+    for words in ["No resource quota.", "No LimitRange resource."] {
+        sheet.line(0, "");
+        sheet.line(0, words);
+    }
 }
 
 fn decoded_length(encoded: &str) -> usize {

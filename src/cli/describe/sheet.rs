@@ -26,6 +26,25 @@ pub fn date(text: &str) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
 }
 
+/// Where containers and volumes stand: at the margin those of a pod, below its title those of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Of a pod.
+    Pod,
+    /// Of a template.
+    Template,
+}
+
+impl Place {
+    /// The level of titles.
+    pub fn level(self) -> usize {
+        match self {
+            Self::Pod => 0,
+            Self::Template => 1,
+        }
+    }
+}
+
 /// Lines, two blanks for each level.
 #[derive(Debug, Default)]
 pub struct Sheet(String);
@@ -50,6 +69,17 @@ impl Sheet {
         if !value.is_empty() {
             self.line(level, &format!("{name}:\t{}", value.replace('\t', " ")));
         }
+    }
+
+    /// `Name:  value`, whatever the value.
+    pub fn cell(&mut self, level: usize, name: &str, value: &str) {
+        self.line(level, &format!("{name}:\t{}", value.replace('\t', " ")));
+    }
+
+    /// The name of a container or volume, above its fields: kubectl moves a template's in by a single blank.
+    pub fn name(&mut self, place: Place, name: &str) {
+        let indent = " ".repeat(place.level());
+        self.line(1, &format!("{indent}{name}:"));
     }
 
     /// A field whose further values stand below the first; `<none>` without any.

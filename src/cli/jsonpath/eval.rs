@@ -47,8 +47,20 @@ fn walk<'a>(path: &'a [Step], start: &'a Value) -> Result<Vec<&'a Value>> {
     let mut current = vec![start];
     for step in path {
         let mut next = Vec::new();
-        for value in current {
-            take(step, value, &mut next)?;
+        match step {
+            // One name after the other, each of all values (`evalUnion`).
+            Step::Union(paths) => {
+                for path in paths {
+                    for value in &current {
+                        next.extend(walk(path, value)?);
+                    }
+                }
+            }
+            _ => {
+                for value in current {
+                    take(step, value, &mut next)?;
+                }
+            }
         }
         current = next;
     }

@@ -33,7 +33,7 @@ fn templates_render_as_kubectl_renders_them() {
         ("{.items[1:1].metadata.name}", ""),
         (
             "{.items[*]['metadata.name', 'status.phase']}",
-            "web-1 Running web-2 Pending web-3 Running",
+            "web-1 web-2 web-3 Running Pending Running",
         ),
         ("{.items[0]['metadata']['name']}", "web-1"),
         (r"{.items[0].metadata.labels.a\.b/c}", "dotted"),

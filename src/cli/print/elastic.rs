@@ -34,8 +34,6 @@ pub fn elastic(text: &str) -> String {
             let width = widths.get(place).copied().unwrap_or(0);
             out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
         }
-        let length = out.trim_end_matches(' ').len();
-        out.truncate(length);
         out.push('\n');
     }
     out

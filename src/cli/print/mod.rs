@@ -39,11 +39,13 @@ pub enum Output {
     Name,
     /// A template.
     JsonPath(Template),
+    /// What a template finds, as a JSON list.
+    JsonPathAsJson(Template),
     /// Columns that the user names.
     Columns(CustomColumns),
 }
 
-const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-file,name,wide,yaml";
+const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,wide,yaml";
 
 impl Output {
     /// Reads `-o`; `read` reads the file of `jsonpath-file` and `custom-columns-file`.
@@ -55,7 +57,10 @@ impl Output {
             .split_once('=')
             .map_or((format, None), |(name, text)| (name, Some(text)));
         let argument = || {
-            let missing = || CliError::usage(format_args!("{name} format specified but no template given"));
+            let missing = || match name.starts_with("custom-columns") {
+                true => CliError::usage("custom-columns format specified but no custom columns given"),
+                false => CliError::usage("template format specified but no template given"),
+            };
             argument.filter(|text| !text.is_empty()).ok_or_else(missing)
         };
         let template = |text: &str| {
@@ -70,6 +75,10 @@ impl Output {
             "yaml" => Ok(Self::Yaml),
             "name" => Ok(Self::Name),
             "jsonpath" => template(argument()?),
+            "jsonpath-as-json" => match template(argument()?)? {
+                Self::JsonPath(template) => Ok(Self::JsonPathAsJson(template)),
+                other => Ok(other),
+            },
             "jsonpath-file" => template(&read(Path::new(argument()?))?),
             "custom-columns" => CustomColumns::parse(argument()?).map(Self::Columns),
             "custom-columns-file" => CustomColumns::parse_file(&read(Path::new(argument()?))?).map(Self::Columns),

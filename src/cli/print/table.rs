@@ -161,7 +161,7 @@ impl TablePrinter {
         let labels = metadata("labels").and_then(Value::as_object);
         for wanted in &options.label_columns {
             let value = labels.and_then(|labels| labels.get(wanted)).and_then(Value::as_str);
-            line.push(value.unwrap_or("<none>").to_owned());
+            line.push(value.unwrap_or_default().to_owned());
         }
         if options.show_labels {
             let pairs = labels

@@ -42,9 +42,9 @@ fn every_option_adds_its_column() {
     };
     assert_eq!(
         print(options),
-        "NAMESPACE   NAME                            READY   DESIRED   IP         TIER   NONE     LABELS\n\
-         default     deployment.apps/web             1/1     1         10.0.0.1   a      <none>   app=web,x/tier=a\n\
-         default     deployment.apps/a-longer-name   1/1     12        10.0.0.1   a      <none>   app=web,x/tier=a\n"
+        "NAMESPACE   NAME                            READY   DESIRED   IP         TIER   NONE   LABELS\n\
+         default     deployment.apps/web             1/1     1         10.0.0.1   a             app=web,x/tier=a\n\
+         default     deployment.apps/a-longer-name   1/1     12        10.0.0.1   a             app=web,x/tier=a\n"
     );
 }
 
@@ -166,7 +166,11 @@ fn formats_are_refused_by_name() {
     assert!(refuse("xml").starts_with("error: unable to match a printer suitable for the output format \"xml\""));
     assert_eq!(
         refuse("jsonpath"),
-        "error: jsonpath format specified but no template given"
+        "error: template format specified but no template given"
+    );
+    assert_eq!(
+        refuse("custom-columns="),
+        "error: custom-columns format specified but no custom columns given"
     );
     assert!(refuse("jsonpath={.x").starts_with("error: error parsing jsonpath {.x, unclosed action"));
     assert!(refuse("custom-columns=NAME").contains("expected <header>:<json-path-expr>"));

@@ -23,10 +23,12 @@ use super::node;
 use crate::api::own::{PullState, SourceRegistered, SourceRequest, path};
 use crate::model::{Kind, kind};
 
+mod settling;
 mod view;
 mod waiting;
 mod world;
 
+use settling::Settling;
 use view::View;
 use world::{Verdict, World};
 
@@ -45,6 +47,10 @@ pub struct WatchArgs {
     /// Wait until all is ready, then exit with 0; with 1 if something fails or the time is over
     #[arg(long)]
     once: bool,
+    /// With --once: how long containers without a readinessProbe have to run on before they count as ready
+    // A program that cannot work (a wrong command, a setting that is missing) ends within this time on a busy machine too.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    settle: Duration,
     /// Remove all of it on exit
     #[arg(long)]
     rm: bool,
@@ -65,6 +71,13 @@ enum End {
     Failed(Vec<String>),
     TimedOut,
     Interrupted,
+}
+
+/// What a look at the world comes to.
+enum Outcome {
+    End(End),
+    /// Until something changes; or until then, if all is ready but new.
+    GoOn(Option<Instant>),
 }
 
 /// Runs `watch`.
@@ -234,6 +247,7 @@ struct Watch {
     incoming: Incoming,
     /// Images on their way. It ends with the node, as the others do, and is not missed.
     pulls: stream::BoxStream<'static, Vec<PullState>>,
+    settling: Settling,
 }
 
 impl Watch {
@@ -244,6 +258,7 @@ impl Watch {
             view: View::for_output(format!("Watching {} (Ctrl-C ends it)", paths.join(" "))),
             incoming: incoming(node, source),
             pulls: pulls(node.clone()).boxed(),
+            settling: Settling::new(args.settle),
         }
     }
 
@@ -253,6 +268,7 @@ impl Watch {
         // Every collection is listed before anything is judged: half a picture shows objects as missing.
         let mut unlisted = 5_usize;
         let mut next_show: Option<Instant> = None;
+        let mut next_look: Option<Instant> = None;
         loop {
             let tick = next_show.or_else(|| self.view.is_ticking().then(|| Instant::now() + Duration::from_secs(1)));
             tokio::select! {
@@ -266,9 +282,15 @@ impl Watch {
                     if unlisted > 0 {
                         continue;
                     }
-                    if let Some(end) = self.end(args) {
-                        self.view.show(&self.world, Timestamp::now())?;
-                        return Ok(end);
+                    match self.outcome(args) {
+                        Outcome::End(end) => return self.show_last(end),
+                        Outcome::GoOn(look) => next_look = look,
+                    }
+                }
+                () = sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => {
+                    match self.outcome(args) {
+                        Outcome::End(end) => return self.show_last(end),
+                        Outcome::GoOn(look) => next_look = look,
                     }
                 }
                 Some(pulls) = self.pulls.next() => {
@@ -303,18 +325,29 @@ impl Watch {
         Ok(listed)
     }
 
+    fn show_last(&mut self, end: End) -> Result<End> {
+        self.view.show(&self.world, Timestamp::now())?;
+        Ok(end)
+    }
+
     /// With `--once` the world decides; without, only the end of the source does.
-    fn end(&self, args: &WatchArgs) -> Option<End> {
+    fn outcome(&mut self, args: &WatchArgs) -> Outcome {
         if !self.world.has_source() {
-            return Some(End::Failed(vec!["the source was taken down".to_owned()]));
+            return Outcome::End(End::Failed(vec!["the source was taken down".to_owned()]));
         }
         if !args.once {
-            return None;
+            return Outcome::GoOn(None);
         }
-        match self.world.verdict(Timestamp::now()) {
-            Verdict::Ready => Some(End::Ready),
-            Verdict::Failed(reasons) => Some(End::Failed(reasons)),
-            Verdict::Waiting => None,
+        let now = Timestamp::now();
+        let settled = self.settling.until(&self.world.pods(), now);
+        match (self.world.verdict(now), settled) {
+            (Verdict::Ready, None) => Outcome::End(End::Ready),
+            (Verdict::Ready, Some(at)) => {
+                let rest = at.duration_since(now).try_into().unwrap_or_default();
+                Outcome::GoOn(Instant::now().checked_add(rest))
+            }
+            (Verdict::Failed(reasons), _) => Outcome::End(End::Failed(reasons)),
+            (Verdict::Waiting, _) => Outcome::GoOn(None),
         }
     }
 

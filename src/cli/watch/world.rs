@@ -114,11 +114,10 @@ impl World {
     /// The images on their way that pods of the source wait for.
     #[must_use]
     pub fn pulls(&self) -> Vec<&PullState> {
-        let members = self.members();
+        let pods = self.pods();
         let lists = ["/spec/initContainers", "/spec/containers"];
-        let containers = members
+        let containers = pods
             .iter()
-            .filter(|object| text(object, "/kind") == "Pod")
             .flat_map(|pod| lists.iter().filter_map(|list| value_at(pod, list)?.as_array()))
             .flatten();
         let wanted: BTreeSet<&str> = containers.map(|container| text(container, "/image")).collect();
@@ -147,6 +146,14 @@ impl World {
             .into_iter()
             .filter_map(|object| self.line(object, now))
             .collect()
+    }
+
+    /// The pods of the source.
+    #[must_use]
+    pub fn pods(&self) -> Vec<&Value> {
+        let mut members = self.members();
+        members.retain(|object| text(object, "/kind") == "Pod");
+        members
     }
 
     /// How far it all is.

@@ -9,13 +9,10 @@ use super::desired::{Desired, Strategy};
 use super::sets::{Set, Sets};
 use crate::controller::claim::controller_reference;
 use crate::controller::name;
-use crate::model::Object;
+use crate::model::{Object, REVISION};
 
 /// The label that tells the pods of one ReplicaSet from those of another.
 const HASH_LABEL: &str = "pod-template-hash";
-
-/// The number of a version; `kubectl rollout history` and `undo` go by it.
-pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// Numbers that a ReplicaSet had before it became the new one again.
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";

@@ -4,12 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::desired::Desired;
-use super::revision::{NewSet, REVISION};
+use super::revision::NewSet;
 use super::sets::{Set, Sets};
 use crate::controller::condition::{Condition, Conditions};
 use crate::controller::plan::Plan;
 use crate::controller::replicaset::REPLICA_FAILURE;
-use crate::model::Object;
+use crate::model::{Object, REVISION};
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";

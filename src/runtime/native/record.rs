@@ -97,10 +97,12 @@ pub fn find_supervisor(pods_dir: &Path) -> Option<i32> {
 }
 
 /// The start time in a line of `/proc/<pid>/stat` (proc_pid_stat(5), field 22); the name before it may hold anything, spaces and
-/// parentheses too.
+/// parentheses too. `None` for a process that has ended and that nobody has waited for yet.
 fn start_time_in(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = after_name.split_ascii_whitespace();
+    let state = fields.next()?;
+    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
 }
 
 /// The directory of a pod.
@@ -355,6 +357,7 @@ mod tests {
     fn the_start_time_is_found_whatever_the_process_is_called() {
         let stat = "17 (a) b (c) S 1 17 17 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 8192 1 18446744073709551615";
         assert_eq!(start_time_in(stat), Some(4711));
+        assert_eq!(start_time_in(&stat.replace(") S", ") Z")), None, "it has ended");
         assert_eq!(start_time_in("17 (x"), None);
     }
 
