@@ -8,6 +8,7 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 mod clock;
 pub mod downward;
+mod ephemeral;
 mod host_ports;
 mod kinds;
 mod lookup;
@@ -23,6 +24,7 @@ mod signal;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
+pub use ephemeral::as_container;
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::env::{ConfigError, Environment};
+use super::ephemeral;
 use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
@@ -123,6 +124,7 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         tty: container.tty.unwrap_or(false),
         security: security(&pod_context, &context),
         oom_score_adj: oom_score_adj(pod),
+        pid_target: ephemeral::target(pod, &container.name, facts.sandbox).map_err(ConfigError::Invalid)?,
         annotations: annotations
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))

@@ -1,5 +1,6 @@
 //! Carrying out a plan, step by step. Nothing here decides: what fails is reported back and planned again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
+use super::ephemeral::is_ephemeral;
 use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
@@ -137,7 +139,7 @@ impl Execution<'_> {
     }
 
     /// One of the pod's containers, if it still has one of that name.
-    pub(super) fn container(&self, name: &str) -> Option<&Container> {
+    pub(super) fn container(&self, name: &str) -> Option<Cow<'_, Container>> {
         container(self.pod, name)
     }
 
@@ -219,7 +221,11 @@ impl Execution<'_> {
     /// Tells everyone who looks at the pod's events.
     pub(super) fn event_of(&self, container: Option<&str>, kind: EventKind, reason: &str, message: &str) {
         let is_init = |name: &str| init_containers(self.pod).iter().any(|c| c.name == name);
-        let list = |name: &str| if is_init(name) { "initContainers" } else { "containers" };
+        let list = |name: &str| match is_init(name) {
+            true => "initContainers",
+            false if is_ephemeral(self.pod, name) => "ephemeralContainers",
+            false => "containers",
+        };
         let path = container.map(|name| format!("spec.{}{{{name}}}", list(name)));
         self.rooms
             .recorder

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::ephemeral::is_ephemeral;
 use crate::runtime::{ContainerState, ContainerStatus, Exit, SandboxStatus};
 
 /// Annotation on a run: a hash of the container's spec it was started from.
@@ -109,6 +110,9 @@ pub(super) fn is_init(pod: &Pod, container: &Container) -> bool {
 
 /// Whether a container that ended so is started again.
 pub fn restarts(pod: &Pod, container: &Container, exit: &Exit) -> bool {
+    if is_ephemeral(pod, &container.name) {
+        return false;
+    }
     let policy = RestartPolicy::of_container(pod, container);
     if is_init(pod, container) {
         policy.restarts_init_after(exit)

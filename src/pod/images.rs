@@ -21,8 +21,10 @@ pub fn images_in_use(store: &Store) -> BTreeSet<String> {
     let fields = [
         ("/spec/initContainers", "image"),
         ("/spec/containers", "image"),
+        ("/spec/ephemeralContainers", "image"),
         ("/status/initContainerStatuses", "imageID"),
         ("/status/containerStatuses", "imageID"),
+        ("/status/ephemeralContainerStatuses", "imageID"),
     ];
     let mut used = BTreeSet::new();
     for pod in store.list(kind, None).items {

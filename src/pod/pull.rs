@@ -208,7 +208,9 @@ pub fn back_off_message(image: &str) -> String {
 }
 
 fn image_of(pod: &Pod, name: &str) -> String {
-    container(pod, name).and_then(|c| c.image.clone()).unwrap_or_default()
+    container(pod, name)
+        .and_then(|c| c.into_owned().image)
+        .unwrap_or_default()
 }
 
 /// What is in the store. The name by which an image is found says who gave it.

@@ -271,13 +271,13 @@ impl Worker {
             let container = execution
                 .container(&start.name)
                 .expect("plans name the pod's own containers");
-            let image = self.memory.pulls.image(execution, container).await;
+            let image = self.memory.pulls.image(execution, &container).await;
             let started = match image {
                 // It is on its way; the plan takes it up when it is here.
                 Ok(None) => continue,
                 Ok(Some(image)) => {
                     self.memory.leases.insert(image.id.clone(), image.lease.clone());
-                    execution.start(sandbox, start, container, &image).await
+                    execution.start(sandbox, start, &container, &image).await
                 }
                 Err(refusal) => Err(refusal),
             };

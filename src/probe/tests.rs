@@ -80,6 +80,7 @@ fn container_config() -> ContainerConfig {
         tty: false,
         security,
         oom_score_adj: 0,
+        pid_target: None,
         annotations: BTreeMap::new(),
     }
 }

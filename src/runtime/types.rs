@@ -88,6 +88,10 @@ pub struct ContainerConfig {
     pub security: Security,
     /// `oom_score_adj` of its first process (kubelet `GetContainerOOMScoreAdjust`).
     pub oom_score_adj: i32,
+    /// A running container of the same sandbox whose processes it sees (CRI `NamespaceMode_TARGET`), where it has a pid namespace of
+    /// its own.
+    #[serde(default)]
+    pub pid_target: Option<ContainerId>,
     /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
     pub annotations: BTreeMap<String, String>,
 }

@@ -40,6 +40,7 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     let old = facts.pod.status.clone().unwrap_or_default();
     let init_statuses = containers::init_statuses(facts, &old);
     let statuses = containers::statuses(facts, &old);
+    let ephemeral = containers::ephemeral_statuses(facts, &old);
     let phase = phase::phase(facts, &init_statuses, &statuses, &old);
     let conditions = conditions::conditions(facts, phase, &init_statuses, &statuses, &old);
     let pod_ips = pod_ips(facts, phase, &old);
@@ -51,6 +52,7 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
         phase: Some(phase.as_str().to_owned()),
         conditions: Some(conditions),
         container_statuses: Some(statuses).filter(|s| !s.is_empty()),
+        ephemeral_container_statuses: Some(ephemeral).filter(|s| !s.is_empty()),
         init_container_statuses: Some(init_statuses).filter(|s| !s.is_empty()),
         observed_generation: facts.pod.metadata.generation,
         host_ip: facts.host_ips.first().cloned(),

@@ -245,6 +245,7 @@ impl Ground {
             tty: false,
             security: security(),
             oom_score_adj: 1000,
+            pid_target: None,
             annotations: BTreeMap::new(),
         }
     }

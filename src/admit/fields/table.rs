@@ -23,6 +23,8 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.containers[]", CONTAINER),
             ("spec.initContainers[]", CONTAINER),
             ("spec.initContainers[]", INIT_CONTAINER),
+            ("spec.ephemeralContainers[]", CONTAINER),
+            ("spec.ephemeralContainers[]", EPHEMERAL_CONTAINER),
         ],
     ),
     (
@@ -238,7 +240,6 @@ const POD: Entries = &[
     ("os.name", OneOf(&["linux"], &NO_WINDOWS)),
     ("runtimeClassName", Refuse("there are no runtime classes here")),
     ("resourceClaims", Refuse("devices can't be claimed here")),
-    ("ephemeralContainers", Refuse("ephemeral containers are not run yet")),
     ("securityContext.runAsUser", Honoured),
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
@@ -352,6 +353,8 @@ const INIT_CONTAINER: Entries = &[(
         &Warn("not honoured yet: the pod's own restartPolicy decides about init containers"),
     ),
 )];
+
+const EPHEMERAL_CONTAINER: Entries = &[("targetContainerName", Honoured)];
 
 const NO_SOURCE: Say = Refuse("there are no service accounts and no certificates to take this from here");
 const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");

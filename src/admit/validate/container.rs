@@ -73,7 +73,8 @@ fn forbid_hooks_and_probes(container: &Container, path: &FieldPath, errors: &mut
     }
 }
 
-fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks what containers of every sort have.
+pub fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
     validate_name_and_image(container, path, errors);
     one_of(
         &container.image_pull_policy,

@@ -160,6 +160,11 @@ impl ErrorList {
         self.0.push(error);
     }
 
+    /// Adds all of another list.
+    pub fn extend(&mut self, others: ErrorList) {
+        self.0.extend(others);
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -73,7 +73,6 @@ fn with_changeable_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     }
     // Written by the node alone, through a subresource; files never name them.
     spec.node_name.clone_from(&old.node_name);
-    spec.ephemeral_containers.clone_from(&old.ephemeral_containers);
     spec
 }
 

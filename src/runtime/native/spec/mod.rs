@@ -229,6 +229,7 @@ pub(super) mod tests {
             tty: false,
             security: security(),
             oom_score_adj: 1000,
+            pid_target: None,
             annotations: Default::default(),
         }
     }
