@@ -173,6 +173,7 @@ fn host(pods_dir: PathBuf) -> Host {
         cpus: 2,
         memory: 1 << 30,
         pods_dir,
+        allowed_sysctls: Vec::new(),
     }
 }
 

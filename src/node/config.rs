@@ -32,6 +32,8 @@ pub struct Config {
     pub images: ImageSettings,
     /// What pods reach outside of their network.
     pub egress: EgressSettings,
+    /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
 }
 
 /// What pods reach outside of their network.

@@ -24,6 +24,7 @@ pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         pods_dir,
+        allowed_sysctls: Vec::new(),
     }
 }
 

@@ -18,6 +18,9 @@ pub const SANDBOX: &str = "kubelocal.dev/sandbox";
 /// Annotation on a run: the number of the signal that asks it to end.
 pub const STOP_SIGNAL: &str = "kubelocal.dev/stop-signal";
 
+/// Annotation on a run: the ids of the images that are mounted into it.
+pub const VOLUME_IMAGES: &str = "kubelocal.dev/volume-images";
+
 /// The newest runs of one container, newest first. At most what the runtime keeps: the last and the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History<'a> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::image::{Collected, ImageStore, Marks};
-use crate::model;
+use crate::model::{self, list_at};
 use crate::store::Store;
 
 /// How long to wait for more after something came: a load of ten images is one occasion.
@@ -28,6 +28,8 @@ pub fn images_in_use(store: &Store) -> BTreeSet<String> {
     ];
     let mut used = BTreeSet::new();
     for pod in store.list(kind, None).items {
+        let volumes = list_at(pod.value(), "/spec/volumes").iter();
+        used.extend(volumes.filter_map(|volume| Some(volume.pointer("/image/reference")?.as_str()?.to_owned())));
         for (list, field) in fields {
             let items = pod.at(list).and_then(|list| list.as_array()).into_iter().flatten();
             let named = items.filter_map(|item| item.get(field)?.as_str());

@@ -42,11 +42,8 @@ pub(super) fn prepare(directory: &Path, container: &Container, attempt: u32) -> 
     } else {
         place
     };
-    Ok(Mount {
-        container_path: format!("/{}", place.trim_start_matches('/')),
-        host_path: file,
-        read_only: false,
-    })
+    let place = format!("/{}", place.trim_start_matches('/'));
+    Ok(Mount::of_host(place, file, false))
 }
 
 fn path(directory: &Path, name: &str, attempt: u32) -> PathBuf {

@@ -30,6 +30,8 @@ mod plan;
 mod ports;
 mod pull;
 mod qos;
+mod schedule;
+mod sysctls;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -97,6 +99,8 @@ pub struct Host {
     pub memory: i64,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
+    /// Sysctls beyond the safe ones that pods may set: names, or beginnings followed by `*`.
+    pub allowed_sysctls: Vec<String>,
 }
 
 impl Host {

@@ -243,7 +243,10 @@ fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
         name: mount.name.clone(),
         mount_path: mount.mount_path.clone(),
         read_only: mount.read_only,
-        recursive_read_only: mount.read_only.filter(|r| *r).map(|_| "Disabled".to_owned()),
+        recursive_read_only: mount.read_only.filter(|r| *r).map(|_| {
+            let is_below = matches!(mount.recursive_read_only.as_deref(), Some("IfPossible" | "Enabled"));
+            if is_below { "Enabled" } else { "Disabled" }.to_owned()
+        }),
         ..VolumeMountStatus::default()
     };
     (!mounts.is_empty()).then(|| mounts.iter().map(status).collect())

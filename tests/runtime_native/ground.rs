@@ -144,6 +144,9 @@ impl Ground {
             hostname: name.to_owned(),
             host_network: false,
             share_pid: false,
+            host_ipc: false,
+            sysctls: Default::default(),
+            memory_dirs: Vec::new(),
         }
     }
 
@@ -238,6 +241,7 @@ impl Ground {
             cwd: String::new(),
             user: String::new(),
             supplemental_groups: Vec::new(),
+            has_strict_groups: false,
             mounts: Vec::new(),
             log_path: self.path().join(format!("logs/{name}/{number}.log")),
             stdin: false,

@@ -194,7 +194,6 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
 const NO_ACCOUNT: Say = Warn("not honoured yet: pods get no tokens of service accounts");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
@@ -207,20 +206,20 @@ const POD: Entries = &[
     ("hostNetwork", Honoured),
     ("shareProcessNamespace", Honoured),
     ("nodeName", Moot),
-    ("nodeSelector", NO_SCHEDULER),
-    ("affinity", NO_SCHEDULER),
-    ("tolerations", Moot),
-    ("topologySpreadConstraints", Moot),
+    ("nodeSelector", Honoured),
+    ("affinity", Honoured),
+    ("tolerations", Honoured),
+    ("topologySpreadConstraints", Honoured),
     ("schedulerName", Moot),
     ("schedulingGroup", Moot),
-    ("priority", Moot),
-    ("priorityClassName", Moot),
-    ("preemptionPolicy", Moot),
+    ("priority", Honoured),
+    ("priorityClassName", Honoured),
+    ("preemptionPolicy", Honoured),
     ("overhead", Moot),
     ("evictionResponders", Moot),
     // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
     ("hostUsers", Moot),
-    ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
+    ("schedulingGates", Honoured),
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
     ("resources", NOT_ENFORCED),
@@ -235,8 +234,13 @@ const POD: Entries = &[
     ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
     ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
     ("automountServiceAccountToken", NO_ACCOUNT),
-    ("hostPID", Refuse("pods can't see the host's processes here")),
-    ("hostIPC", Refuse("pods can't join the host's IPC namespace here")),
+    (
+        "hostPID",
+        Refuse(
+            "pods can't see the host's processes here: the kernel lets nobody out of the pod's own process namespace",
+        ),
+    ),
+    ("hostIPC", Honoured),
     ("os.name", OneOf(&["linux"], &NO_WINDOWS)),
     ("runtimeClassName", Refuse("there are no runtime classes here")),
     ("resourceClaims", Refuse("devices can't be claimed here")),
@@ -244,34 +248,25 @@ const POD: Entries = &[
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
     ("securityContext.supplementalGroups", Honoured),
-    (
-        "securityContext.supplementalGroupsPolicy",
-        OneOf(&["Merge"], &Warn("not honoured yet: groups are merged")),
-    ),
-    ("securityContext.seccompProfile.type", SECCOMP),
-    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.supplementalGroupsPolicy", Honoured),
+    ("securityContext.seccompProfile", Honoured),
     ("securityContext.appArmorProfile.type", APP_ARMOR),
     ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
-    (
-        "securityContext.fsGroup",
-        Warn("not honoured yet: volumes keep their owner"),
-    ),
-    ("securityContext.fsGroupChangePolicy", Moot),
-    (
-        "securityContext.sysctls",
-        Warn("not honoured yet: the host's values stay"),
-    ),
+    ("securityContext.fsGroup", Honoured),
+    ("securityContext.fsGroupChangePolicy", Honoured),
+    ("securityContext.sysctls", Honoured),
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.seLinuxChangePolicy", Moot),
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
 
 const NO_PROFILE: Say = Refuse("profiles of the host can't be loaded here");
-const SECCOMP: Say = OneOf(&["RuntimeDefault", "Unconfined"], &NO_PROFILE);
 const APP_ARMOR: Say = OneOf(
     &["Unconfined"],
     &Warn("not honoured: only root can load AppArmor profiles"),
 );
+
+const ONE_WAY: Say = Warn("approximated: the host's mounts appear in the container, and the container's nowhere else");
 
 const CONTAINER: Entries = &[
     ("name", Honoured),
@@ -298,15 +293,9 @@ const CONTAINER: Entries = &[
     ("volumeMounts[].subPathExpr", Honoured),
     (
         "volumeMounts[].mountPropagation",
-        OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
+        OneOf(&["None", "HostToContainer"], &ONE_WAY),
     ),
-    (
-        "volumeMounts[].recursiveReadOnly",
-        OneOf(
-            &["Disabled", "IfPossible"],
-            &Refuse("mounts below the volume would stay writable"),
-        ),
-    ),
+    ("volumeMounts[].recursiveReadOnly", Honoured),
     (
         "volumeDevices",
         Refuse("block devices can't be given to containers here"),
@@ -338,8 +327,7 @@ const CONTAINER: Entries = &[
     ("securityContext.readOnlyRootFilesystem", Honoured),
     ("securityContext.capabilities", Honoured),
     ("securityContext.procMount", Honoured),
-    ("securityContext.seccompProfile.type", SECCOMP),
-    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.seccompProfile", Honoured),
     ("securityContext.appArmorProfile.type", APP_ARMOR),
     ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
     ("securityContext.seLinuxOptions", NO_SELINUX),
@@ -362,10 +350,16 @@ const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
 const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
-    ("emptyDir.medium", Warn("approximated: the directory lies on the disk")),
+    (
+        "emptyDir.medium",
+        OneOf(
+            &["Memory"],
+            &Warn("not honoured: huge pages are not given out, so the directory lies on the disk"),
+        ),
+    ),
     (
         "emptyDir.sizeLimit",
-        Warn("not enforced yet: the directory may grow beyond it"),
+        Warn("enforced in memory; on the disk the directory may grow beyond it"),
     ),
     ("hostPath", Honoured),
     ("configMap", Honoured),
@@ -382,6 +376,6 @@ const VOLUME: Entries = &[
     ("projected.sources[].podCertificate", NO_SOURCE),
     ("persistentVolumeClaim", Honoured),
     ("ephemeral", Honoured),
-    ("image", Refuse("volumes of this kind can't be mounted here yet")),
+    ("image", Honoured),
     ("*", Refuse("volumes of this kind can't be mounted here")),
 ];

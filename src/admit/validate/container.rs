@@ -96,8 +96,10 @@ pub fn validate_container(container: &Container, place: &Place<'_>, path: &Field
         errors,
     );
     env::validate_env(container, path, errors);
+    let context = container.security_context.as_ref();
     validate_mounts(
         container.volume_mounts.as_deref().unwrap_or_default(),
+        context.is_some_and(|context| context.privileged == Some(true)),
         place,
         &path.field("volumeMounts"),
         errors,
@@ -207,7 +209,13 @@ fn validate_host_ports(container: &Container, seen: &mut HashSet<String>, path: 
     }
 }
 
-fn validate_mounts(mounts: &[VolumeMount], place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
+fn validate_mounts(
+    mounts: &[VolumeMount],
+    is_privileged: bool,
+    place: &Place<'_>,
+    path: &FieldPath,
+    errors: &mut ErrorList,
+) {
     let mut seen = HashSet::new();
     for (index, mount) in mounts.iter().enumerate() {
         let at = path.index(index);
@@ -236,6 +244,41 @@ fn validate_mounts(mounts: &[VolumeMount], place: &Place<'_>, path: &FieldPath, 
         }
         volume::validate_relative_path(sub_path, &at.field("subPath"), errors);
         volume::validate_relative_path(expression, &at.field("subPathExpr"), errors);
+        validate_spreading(mount, is_privileged, &at, errors);
+    }
+}
+
+/// What reaches beyond the mount itself (`validateMountPropagation`, `validateMountRecursiveReadOnly`).
+fn validate_spreading(mount: &VolumeMount, is_privileged: bool, path: &FieldPath, errors: &mut ErrorList) {
+    let at = path.field("mountPropagation");
+    let propagation = mount.mount_propagation.as_deref().unwrap_or_default();
+    let known = ["None", "HostToContainer", "Bidirectional"];
+    one_of(&mount.mount_propagation, &known, &at, errors);
+    if propagation == "Bidirectional" && !is_privileged {
+        let detail = "Bidirectional mount propagation is available only to privileged containers";
+        errors.push(FieldError::forbidden(&at, detail));
+    }
+    let at = path.field("recursiveReadOnly");
+    match mount.recursive_read_only.as_deref().unwrap_or_default() {
+        "" | "Disabled" => {}
+        "IfPossible" | "Enabled" => {
+            if mount.read_only != Some(true) {
+                errors.push(FieldError::forbidden(
+                    &at,
+                    "may only be specified when readOnly is true",
+                ));
+            }
+            if !["", "None"].contains(&propagation) {
+                let detail = "may only be specified when mountPropagation is None or not specified";
+                errors.push(FieldError::forbidden(&at, detail));
+            }
+        }
+        _ => one_of(
+            &mount.recursive_read_only,
+            &["Disabled", "IfPossible", "Enabled"],
+            &at,
+            errors,
+        ),
     }
 }
 
