@@ -329,13 +329,21 @@ fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, Conf
     Ok(mounts)
 }
 
-/// `subPath`, or `subPathExpr` with its variables.
-fn sub_path(mount: &VolumeMount, env: &Environment) -> Option<String> {
+/// `subPath`, or `subPathExpr` with its variables, which may make anything of it.
+fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, ConfigError> {
     let plain = mount.sub_path.clone().filter(|path| !path.is_empty());
-    plain.or_else(|| {
+    let found = plain.or_else(|| {
         let expression = mount.sub_path_expr.as_ref().filter(|text| !text.is_empty())?;
         Some(env.expand(expression))
-    })
+    });
+    let refusal = match &found {
+        Some(path) if path.starts_with('/') => format!("error SubPath `{path}` must not be an absolute path"),
+        Some(path) if path.split('/').any(|part| part == "..") => {
+            format!("unable to provision SubPath `{path}`: must not contain '..'")
+        }
+        Some(_) | None => return Ok(found),
+    };
+    Err(ConfigError::Invalid(refusal))
 }
 
 fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment) -> Result<Mount, ConfigError> {
@@ -357,7 +365,7 @@ fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment)
     Ok(Mount {
         is_read_only_below: is_one_of(&mount.recursive_read_only, &["IfPossible", "Enabled"]),
         follows_host: is_one_of(&mount.mount_propagation, &["HostToContainer", "Bidirectional"]),
-        sub_path: sub_path(mount, env),
+        sub_path: sub_path(mount, env)?,
         image_layers: image.map(|image| image.layers.clone()).unwrap_or_default(),
         ..Mount::of_host(container_path, host_path, read_only)
     })

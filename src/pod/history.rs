@@ -117,11 +117,27 @@ pub fn restarts(pod: &Pod, container: &Container, exit: &Exit) -> bool {
         return false;
     }
     let policy = RestartPolicy::of_container(pod, container);
+    let by_rule = container.restart_policy.is_some() && is_restarted_by_rule(container, exit);
     if is_init(pod, container) {
-        policy.restarts_init_after(exit)
+        exit.code != 0 && (by_rule || policy.restarts_init_after(exit))
     } else {
-        policy.restarts_after(exit)
+        by_rule || policy.restarts_after(exit)
     }
+}
+
+/// Whether one of the container's own rules wants it again after this code (`restartPolicyRules`, kubelet
+/// `podutil.FindMatchingContainerRestartRule`).
+fn is_restarted_by_rule(container: &Container, exit: &Exit) -> bool {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    rules.any(|rule| {
+        let Some(codes) = &rule.exit_codes else { return false };
+        let is_among = codes.values.iter().flatten().any(|code| *code == exit.code);
+        match codes.operator.as_str() {
+            "In" => is_among,
+            "NotIn" => !is_among,
+            _ => false,
+        }
+    })
 }
 
 /// `spec.restartPolicy`.
@@ -138,20 +154,24 @@ pub enum RestartPolicy {
 impl RestartPolicy {
     /// The pod's policy; `admit` lets no other word through.
     pub fn of(pod: &Pod) -> Self {
-        match pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()) {
-            Some("Never") => Self::Never,
-            Some("OnFailure") => Self::OnFailure,
+        let word = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+        Self::parse(word.unwrap_or_default())
+    }
+
+    fn parse(word: &str) -> Self {
+        match word {
+            "Never" => Self::Never,
+            "OnFailure" => Self::OnFailure,
             _ => Self::Always,
         }
     }
 
-    /// The policy of one of the pod's containers: sidecars always restart.
+    /// The policy of one of the pod's containers: its own, as sidecars have it, else the pod's.
     pub fn of_container(pod: &Pod, container: &Container) -> Self {
-        if has_sidecar(pod, &container.name) {
-            Self::Always
-        } else {
-            Self::of(pod)
-        }
+        container
+            .restart_policy
+            .as_deref()
+            .map_or_else(|| Self::of(pod), Self::parse)
     }
 
     /// Whether a container that failed is started again.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spec_grace};
 use super::ephemeral::ephemeral_containers;
 use super::health::{Health, PostStart};
-use super::history::{self, History, RestartPolicy, is_sidecar};
+use super::history::{self, History, is_sidecar};
 use super::{back_off, deadline, pull};
 use crate::model::as_container;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
@@ -145,17 +145,11 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
     if matches!(phase, Some("Succeeded" | "Failed")) {
         return true;
     }
-    let policy = RestartPolicy::of(pod);
-    let is_over = |name: &str| {
-        History::of(name, observed)
-            .exit()
-            .is_some_and(|exit| !policy.restarts_after(exit))
-    };
-    let init_failed = init_containers(pod).iter().filter(|c| !is_sidecar(c)).any(|c| {
-        let exit = History::of(&c.name, observed).exit();
-        exit.is_some_and(|exit| exit.code != 0 && !policy.restarts_init_after(exit))
-    });
-    init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(|c| is_over(&c.name)))
+    let exit = |c: &Container| History::of(&c.name, observed).exit();
+    let is_over = |c: &Container| exit(c).is_some_and(|exit| !history::restarts(pod, c, exit));
+    let mut inits = init_containers(pod).iter().filter(|c| !is_sidecar(c));
+    let init_failed = inits.any(|c| exit(c).is_some_and(|exit| exit.code != 0) && is_over(c));
+    init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(is_over))
 }
 
 /// `spec.containers`.

@@ -22,7 +22,6 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.volumes[]", VOLUME),
             ("spec.containers[]", CONTAINER),
             ("spec.initContainers[]", CONTAINER),
-            ("spec.initContainers[]", INIT_CONTAINER),
             ("spec.ephemeralContainers[]", CONTAINER),
             ("spec.ephemeralContainers[]", EPHEMERAL_CONTAINER),
         ],
@@ -38,7 +37,6 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.template.spec.volumes[]", VOLUME),
             ("spec.template.spec.containers[]", CONTAINER),
             ("spec.template.spec.initContainers[]", CONTAINER),
-            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
         ],
     ),
     (
@@ -51,7 +49,6 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.template.spec.volumes[]", VOLUME),
             ("spec.template.spec.containers[]", CONTAINER),
             ("spec.template.spec.initContainers[]", CONTAINER),
-            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
         ],
     ),
     ("", "ConfigMap", &[("", OBJECT), ("", WHOLE)]),
@@ -63,6 +60,11 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ("", "PersistentVolumeClaim", &[("", OBJECT), ("spec", CLAIM)]),
     ("", "PersistentVolume", &[("", OBJECT), ("spec", PERSISTENT_VOLUME)]),
     ("storage.k8s.io", "StorageClass", &[("", OBJECT), ("", STORAGE_CLASS)]),
+    (
+        "scheduling.k8s.io",
+        "PriorityClass",
+        &[("", OBJECT), ("", PRIORITY_CLASS)],
+    ),
     // Whoever holds one acts on it.
     ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
     // For the others one warning says that nothing acts on the kind.
@@ -122,6 +124,14 @@ const STORAGE_CLASS: Entries = &[
     ("volumeBindingMode", Honoured),
     ("allowVolumeExpansion", Honoured),
     ("allowedTopologies", Moot),
+];
+
+const PRIORITY_CLASS: Entries = &[
+    ("value", Honoured),
+    ("globalDefault", Honoured),
+    ("preemptionPolicy", Honoured),
+    // For people.
+    ("description", Honoured),
 ];
 
 const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
@@ -316,7 +326,12 @@ const CONTAINER: Entries = &[
     ("resources", NOT_ENFORCED),
     ("resources.claims", Refuse("devices can't be claimed here")),
     ("resizePolicy", Moot),
-    ("restartPolicyRules", Warn("not honoured yet")),
+    ("restartPolicy", Honoured),
+    ("restartPolicyRules", Honoured),
+    (
+        "restartPolicyRules[].action",
+        OneOf(&["Restart"], &Refuse("containers are not restarted together here")),
+    ),
     ("terminationMessagePath", Honoured),
     ("terminationMessagePolicy", Honoured),
     ("securityContext.runAsUser", Honoured),
@@ -333,14 +348,6 @@ const CONTAINER: Entries = &[
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
-
-const INIT_CONTAINER: Entries = &[(
-    "restartPolicy",
-    OneOf(
-        &["Always"],
-        &Warn("not honoured yet: the pod's own restartPolicy decides about init containers"),
-    ),
-)];
 
 const EPHEMERAL_CONTAINER: Entries = &[("targetContainerName", Honoured)];
 

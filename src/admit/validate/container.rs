@@ -104,11 +104,56 @@ pub fn validate_container(container: &Container, place: &Place<'_>, path: &Field
         &path.field("volumeMounts"),
         errors,
     );
+    validate_restart_rules(container, path, errors);
     if let Some(resources) = &container.resources {
         validate_resources(resources, &path.field("resources"), errors);
     }
     if let Some(context) = &container.security_context {
         security::validate_container_context(context, &path.field("securityContext"), errors);
+    }
+}
+
+/// The most rules and codes of a container (`validateContainerRestartPolicy`).
+const MOST_RULES: usize = 20;
+const MOST_CODES: usize = 255;
+
+fn validate_restart_rules(container: &Container, path: &FieldPath, errors: &mut ErrorList) {
+    let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
+    let at = path.field("restartPolicyRules");
+    if !rules.is_empty() && container.restart_policy.is_none() {
+        let detail = "must specify restartPolicy when restart rules are used";
+        errors.push(FieldError::required(&path.field("restartPolicy"), detail));
+    }
+    if rules.len() > MOST_RULES {
+        errors.push(FieldError::too_many(&at, MOST_RULES));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let at = at.index(index);
+        if !["Restart", "RestartAllContainers"].contains(&rule.action.as_str()) {
+            let actions = ["Restart", "RestartAllContainers"];
+            errors.push(FieldError::not_supported(&at.field("action"), &rule.action, &actions));
+        }
+        let Some(codes) = &rule.exit_codes else {
+            errors.push(FieldError::required(&at.field("exitCodes"), "must be specified"));
+            continue;
+        };
+        let at = at.field("exitCodes");
+        if !["In", "NotIn"].contains(&codes.operator.as_str()) {
+            errors.push(FieldError::not_supported(
+                &at.field("operator"),
+                &codes.operator,
+                &["In", "NotIn"],
+            ));
+        }
+        match codes.values.iter().flatten().count() {
+            0 => errors.push(FieldError::invalid(
+                &at.field("values"),
+                &codes.values,
+                "must specify at least one value",
+            )),
+            count if count > MOST_CODES => errors.push(FieldError::too_many(&at.field("values"), MOST_CODES)),
+            _ => {}
+        }
     }
 }
 

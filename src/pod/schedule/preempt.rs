@@ -14,7 +14,13 @@ pub(super) fn plan(
     found: &[Refusal],
 ) -> Decision {
     let wait = |why: &str| Decision::Wait(message(found, why));
-    if pod.text("/spec/preemptionPolicy") == "Never" {
+    let class = pod.text("/spec/priorityClassName");
+    let of_class = world.classes.iter().find(|found| found.key().name == class);
+    let policies = [
+        Some(pod.text("/spec/preemptionPolicy")),
+        of_class.map(|class| class.text("/preemptionPolicy")),
+    ];
+    if policies.contains(&Some("Never")) {
         return wait("not eligible due to preemptionPolicy=Never.");
     }
     if found.iter().any(|refusal| !refusal.is_resolvable) {

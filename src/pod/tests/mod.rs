@@ -600,3 +600,41 @@ fn a_target_is_a_run_that_runs() {
     world.run("a", 0, exited(1));
     assert!(target(&world).is_err_and(|error| error.contains("\"a\"")));
 }
+
+#[test]
+fn a_containers_own_policy_and_rules_count_before_the_pods() {
+    let rule = |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]);
+    let again = start("a", 1, 10);
+    for (fields, code, plan) in [
+        (json!({}), 1, settled()),
+        (json!({"restartPolicy": "OnFailure"}), 1, again.clone()),
+        (json!({"restartPolicy": "OnFailure"}), 0, settled()),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}),
+            42,
+            again.clone(),
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}),
+            1,
+            settled(),
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}),
+            1,
+            again,
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}),
+            42,
+            settled(),
+        ),
+    ] {
+        let world = World::running().with(|w| {
+            w.policy("Never");
+            w.container(0, fields.clone());
+            w.run("a", 0, exited(code));
+        });
+        assert_eq!(world.plan(), plan, "{fields} {code}");
+    }
+}
