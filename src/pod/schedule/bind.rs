@@ -25,7 +25,10 @@ pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
     let nodes = list("v1", "Node");
     let (classes, namespaces) = (list("scheduling.k8s.io/v1", "PriorityClass"), list("v1", "Namespace"));
     let verdicts = plan_schedule(World {
-        node: nodes.first().map(AsRef::as_ref),
+        node: nodes
+            .iter()
+            .find(|node| node.key().name == rooms.host.node_name)
+            .map(AsRef::as_ref),
         pods: &pods,
         classes: &classes,
         namespaces: &namespaces,

@@ -29,6 +29,17 @@ use crate::runtime::{ContainerConfig, ExecConfig, Mount, Seccomp};
 /// What images rely on when they set no `PATH`.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The POSIX message queues that a container sees (mq_overview(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// Those of an IPC namespace that is ours.
+    Own,
+    /// The host's, where it has mounted them: nobody else may.
+    Hosts,
+    /// None: the host has not.
+    Nowhere,
+}
+
 /// Facts that are the same for every container of a pod.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -36,8 +47,8 @@ pub(super) struct Place {
     pub in_user_namespace: bool,
     /// `spec.hostNetwork`.
     pub host_network: bool,
-    /// `spec.hostIPC`.
-    pub host_ipc: bool,
+    /// Where POSIX message queues are seen.
+    pub queues: Queues,
     /// The tmpfs that the pod's containers share as `/dev/shm`.
     pub shm: PathBuf,
     /// The pid namespace that they share, if they do.
@@ -252,7 +263,7 @@ pub(super) mod tests {
         Place {
             in_user_namespace: true,
             host_network: false,
-            host_ipc: false,
+            queues: Queues::Own,
             shm: PathBuf::from("/pod/run/shm"),
             pid_namespace: None,
             bounding: CapabilitySet(u64::MAX),

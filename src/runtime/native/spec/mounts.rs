@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
 
-use super::Place;
+use super::{Place, Queues};
 use crate::runtime::{ContainerConfig, Mount};
 
 /// Plans the mounts in the order in which they are made. One that was asked for takes the place of a default one.
@@ -35,18 +35,7 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
         virtual_mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access])?
     };
     let shm = place.shm.to_string_lossy();
-    // A new one would be of an IPC namespace that is not ours.
-    let queues = if place.host_ipc && place.in_user_namespace {
-        virtual_mount(
-            "/dev/mqueue",
-            "none",
-            "/dev/mqueue",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        )?
-    } else {
-        virtual_mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?
-    };
-    Ok(vec![
+    let mut mounts = vec![
         virtual_mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
         virtual_mount(
             "/dev",
@@ -55,7 +44,6 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
             &["nosuid", "strictatime", "mode=755", "size=65536k"],
         )?,
         virtual_mount("/dev/pts", "devpts", "devpts", terminals)?,
-        queues,
         virtual_mount(
             "/dev/shm",
             "bind",
@@ -69,7 +57,14 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
             "cgroup",
             &["nosuid", "noexec", "nodev", "relatime", access],
         )?,
-    ])
+    ];
+    let hosts = ["rbind", "nosuid", "noexec", "nodev"];
+    match place.queues {
+        Queues::Own => mounts.push(virtual_mount("/dev/mqueue", "mqueue", "mqueue", &hosts[1..])?),
+        Queues::Hosts => mounts.push(virtual_mount("/dev/mqueue", "none", "/dev/mqueue", &hosts)?),
+        Queues::Nowhere => {}
+    }
+    Ok(mounts)
 }
 
 fn virtual_mount(destination: &str, typ: &str, source: &str, options: &[&str]) -> oci_spec::Result<OciMount> {

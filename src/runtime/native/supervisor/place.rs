@@ -3,14 +3,14 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
-use super::super::spec::{CapabilitySet, Place};
+use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
 use super::cgroup::{self, PodCgroup};
 use super::note;
@@ -60,7 +60,7 @@ pub(super) fn make(
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,
-        host_ipc: record.config.host_ipc,
+        queues: queues(record.config.host_ipc && in_user_namespace),
         shm: if record.config.host_ipc {
             PathBuf::from("/dev/shm")
         } else {
@@ -96,6 +96,15 @@ fn mount_all(dir: &PodDir) -> Result<(PathBuf, PathBuf), String> {
     let flags = flags | MountFlags::NOEXEC;
     rustix::mount::mount("shm", run.join("shm"), "tmpfs", flags, Some(SHM_OPTIONS)).map_err(failed("shm"))?;
     cgroup::present_unified().map_err(|e| format!("control groups: {e}"))
+}
+
+/// `is_foreign` is whether the IPC namespace is one in which we may mount nothing.
+fn queues(is_foreign: bool) -> Queues {
+    match is_foreign {
+        false => Queues::Own,
+        true if Path::new("/dev/mqueue").is_dir() => Queues::Hosts,
+        true => Queues::Nowhere,
+    }
 }
 
 /// Makes a directory in memory, in this namespace alone: it goes with the pod.
