@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::record::{make_dir, remove_tree};
 use crate::runtime::Mount;
@@ -38,9 +38,13 @@ pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<
             } else {
                 make_part(&mount.host_path, &part)
             };
-            let bound = found.and_then(|found| bind(&found, &place("part")));
+            let bound = found.and_then(|found| bind(&found, &place("part"), mount.follows_host));
             bound.map_err(|e| format!("failed to prepare subPath {part:?} for {}: {e}", mount.container_path))?;
             mount.host_path = place("part");
+        } else if mount.image_layers.is_empty() && !mount.follows_host && mount.host_path.is_dir() {
+            let bound = open_path(&mount.host_path).and_then(|found| bind(&found, &place("own"), false));
+            bound.map_err(|e| format!("{}: {e}", mount.host_path.display()))?;
+            mount.host_path = place("own");
         }
         pinned.push(mount);
     }
@@ -130,8 +134,13 @@ fn find_in_image(root: &Path, part: &str) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Mounts what a descriptor leads to.
-fn bind(found: &OwnedFd, target: &Path) -> io::Result<()> {
+fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Mounts what a descriptor leads to. Unless it `follows` the host, nothing that is mounted there later appears below it: this
+/// namespace follows the host, and libcontainer makes no bind mount private, whatever it is told.
+fn bind(found: &OwnedFd, target: &Path, follows: bool) -> io::Result<()> {
     make_dir(target.parent().unwrap_or(Path::new("/")))?;
     if FileType::from_raw_mode(fstat(found)?.st_mode).is_dir() {
         make_dir(target)?;
@@ -140,7 +149,12 @@ fn bind(found: &OwnedFd, target: &Path) -> io::Result<()> {
     }
     // This link is the descriptor itself, and no path that anyone could change.
     let itself = format!("/proc/self/fd/{}", found.as_fd().as_raw_fd());
-    Ok(rustix::mount::mount_bind_recursive(itself, target)?)
+    rustix::mount::mount_bind_recursive(itself, target)?;
+    if !follows {
+        let alone = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change(target, alone)?;
+    }
+    Ok(())
 }
 
 /// Mounts the layers of an image, read-only. Overlay wants two directories at least, so an empty one goes below them.
