@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, Pod, PodSecurityContext, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
-    VolumeMount,
+    Capabilities, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 
 use super::env::{ConfigError, Environment};
@@ -16,12 +15,9 @@ use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, VOLUME_IMAGES, c
 use super::plan::Start;
 use super::sysctls;
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
 use crate::image::Image;
-use crate::model::{self, signal_number};
-use crate::runtime::{ContainerConfig, ContainerId, MemoryDir, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
-use crate::volume;
+use crate::model::signal_number;
+use crate::runtime::{ContainerConfig, ContainerId, Mount, SandboxConfig, SandboxStatus, Seccomp, Security};
 
 /// What a pod's own processes may not see (`k8s.io/kubernetes` `securitycontext.defaultMaskedPaths`).
 const MASKED_PATHS: [&str; 11] = [
@@ -86,35 +82,6 @@ pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
     })
-}
-
-/// The volumes of a pod that lie in memory, below the directory of its volumes (kubelet `calculateEmptyDirMemorySize`). Each may have as much as the pod,
-/// or the machine where the pod has no limit, unless it wants less.
-pub fn memory_dirs(pod: &Pod, volumes: &Path, machine: i64) -> Vec<MemoryDir> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
-    let bytes = |quantity: &Quantity| {
-        let parsed = model::Quantity::parse(&quantity.0)?;
-        u64::try_from(parsed.divided_by(model::Quantity::whole(1)))
-            .ok()
-            .filter(|size| *size > 0)
-    };
-    let limit = |resources: &Option<ResourceRequirements>| bytes(resources.as_ref()?.limits.as_ref()?.get("memory")?);
-    let limits = spec.containers.iter().map(|container| limit(&container.resources));
-    let of_pod = limit(&spec.resources).or_else(|| limits.sum());
-    let most = of_pod.unwrap_or(u64::MAX).min(u64::try_from(machine).unwrap_or(0));
-    let in_memory = |volume: &Volume| {
-        let empty = volume
-            .empty_dir
-            .as_ref()
-            .filter(|e| e.medium.as_deref() == Some("Memory"))?;
-        let wanted = empty.size_limit.as_ref().and_then(bytes);
-        Some(MemoryDir {
-            path: volumes.join(&volume.name),
-            size: wanted.map_or(most, |size| size.min(most)),
-            group: volume::fs_group(pod),
-        })
-    };
-    spec.volumes.iter().flatten().filter_map(in_memory).collect()
 }
 
 /// The configuration of a run.

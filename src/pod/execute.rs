@@ -17,7 +17,7 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
-use super::{Rooms, init_containers, message, sysctls};
+use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
@@ -116,7 +116,7 @@ impl Execution<'_> {
         }
         let mut config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
-        config.memory_dirs = config::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
+        config.memory_dirs = memory::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
         made.map_err(|e| failed(&e))
     }

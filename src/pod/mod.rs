@@ -25,6 +25,7 @@ mod history;
 mod images;
 mod links;
 mod manager;
+mod memory;
 mod message;
 mod plan;
 mod ports;
