@@ -20,8 +20,9 @@ pub fn memory_dirs(pod: &Pod, volumes: &Path, machine: i64) -> Vec<MemoryDir> {
             .filter(|size| *size > 0)
     };
     let limit = |resources: &Option<ResourceRequirements>| bytes(resources.as_ref()?.limits.as_ref()?.get("memory")?);
-    let limits = spec.containers.iter().map(|container| limit(&container.resources));
-    let of_pod = limit(&spec.resources).or_else(|| limits.sum());
+    let mut limits = spec.containers.iter().map(|container| limit(&container.resources));
+    let sum = |sum: u64, limit: Option<u64>| Some(sum.saturating_add(limit?));
+    let of_pod = limit(&spec.resources).or_else(|| limits.try_fold(0, sum));
     let most = of_pod.unwrap_or(u64::MAX).min(u64::try_from(machine).unwrap_or(0));
     let in_memory = |volume: &Volume| {
         let empty = volume
