@@ -117,6 +117,8 @@ fn plan_container(args: &DebugArgs, name: &str, streams: Streams) -> Value {
     let mut set = |field: &str, value: Value| spec[field] = value;
     if streams.stdin {
         set("stdin", true.into());
+        // What comes from a pipe has an end, which the process sees.
+        set("stdinOnce", (!streams.tty).into());
     }
     if streams.tty {
         set("tty", true.into());

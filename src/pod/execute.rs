@@ -128,6 +128,14 @@ impl Execution<'_> {
             status["phase"] = "Failed".into();
             status["reason"] = reason.into();
             status["message"] = format!("Pod was rejected: {message}").into();
+            // Nothing of it ever was.
+            for list in [
+                "containerStatuses",
+                "initContainerStatuses",
+                "ephemeralContainerStatuses",
+            ] {
+                status.as_object_mut().and_then(|fields| fields.remove(list));
+            }
         };
         // It may be gone.
         let _ = self.rooms.store.update_status(self.object.key(), write);

@@ -38,6 +38,9 @@ pub struct StatusFacts<'a> {
 /// The status of a pod.
 pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     let old = facts.pod.status.clone().unwrap_or_default();
+    if is_rejected(facts, &old) {
+        return old;
+    }
     let init_statuses = containers::init_statuses(facts, &old);
     let statuses = containers::statuses(facts, &old);
     let ephemeral = containers::ephemeral_statuses(facts, &old);
@@ -63,6 +66,12 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
         start_time: Some(old.start_time.clone().unwrap_or_else(|| Time(whole_second(facts.now)))),
         ..old
     }
+}
+
+/// Whether the pod ended for good before anything of it was made.
+fn is_rejected(facts: StatusFacts<'_>, old: &PodStatus) -> bool {
+    let has_failed = old.phase.as_deref() == Some(Phase::Failed.as_str());
+    has_failed && facts.observed.is_none() && old.container_statuses.is_none()
 }
 
 /// A pod on the host's network has the host's addresses; others get theirs from the network while their sandbox lives, and keep

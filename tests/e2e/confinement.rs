@@ -126,7 +126,8 @@ fn users_and_groups_are_what_was_asked_for() {
 #[test]
 fn settings_of_the_kernel_are_the_pods_own_where_they_are_safe_or_allowed() {
     let home = Home::new();
-    home.write("config.yaml", "allowedUnsafeSysctls: [net.ipv4.conf.*]");
+    std::fs::create_dir_all(home.path("")).expect("a directory");
+    std::fs::write(home.path("config.yaml"), "allowedUnsafeSysctls: [net.ipv4.conf.*]").expect("writes");
     let with = |name: &str, sysctl: &str, value: &str| {
         let path = format!("cat /proc/sys/{}", sysctl.replace('.', "/"));
         let sysctls = json!({"sysctls": [{"name": sysctl, "value": value}]});
@@ -157,7 +158,7 @@ fn a_seccomp_profile_of_the_users_holds() {
     let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
     std::fs::create_dir_all(home.path("seccomp")).expect("a directory");
-    home.write("seccomp/no-mkdir.json", profile);
+    std::fs::write(home.path("seccomp/no-mkdir.json"), profile.to_string()).expect("writes");
     let shell = crate::images::load_busybox(&home, "sleep 1000");
     let with = |name: &str, file: &str| {
         let profile = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": file}});

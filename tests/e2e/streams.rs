@@ -311,7 +311,7 @@ fn a_container_is_added_to_look_around_in_a_pod() {
             "--",
             "sh",
         ]);
-        let script = home.file("script", "echo from-kubectl\n");
+        let script = home.file("script", "echo from-kubectl\nexit\n");
         let output = with_input(debug, &script);
         let out = String::from_utf8_lossy(&output.stdout);
         assert!(out.contains("from-kubectl"), "{output:?}");
