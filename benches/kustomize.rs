@@ -43,6 +43,19 @@ fn changed(criterion: &mut Criterion) {
     });
 }
 
+fn changed_patch(criterion: &mut Criterion) {
+    let mut files = files(500);
+    let mut cache = Cache::default();
+    let mut edit = 0;
+    criterion.bench_function("500 resources after one patch changed", |bencher| {
+        bencher.iter(|| {
+            edit += 1;
+            files.put("/overlay/top/patch.yaml", large::patch(edit).into_bytes());
+            rebuild(&files, &NoTools, "/overlay/top", &Options::default(), &mut cache).expect("built")
+        });
+    });
+}
+
 /// Skipped where `kubectl` is not installed.
 fn beside_kubectl(criterion: &mut Criterion) {
     let program = std::env::var_os("KUBELOCAL_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
@@ -68,5 +81,5 @@ fn beside_kubectl(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, whole, changed, beside_kubectl);
+criterion_group!(benches, whole, changed, changed_patch, beside_kubectl);
 criterion_main!(benches);

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
+use super::report;
 use super::retry::Retry;
-use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
+use crate::model::{
+    self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage,
+};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };

@@ -5,7 +5,7 @@
 //! transformers, which look at one object at a time, run again on these alone. What does not fit, an error included, is
 //! left to a whole build.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::cache::Cache;
@@ -51,6 +51,23 @@ struct Seen {
 struct Step {
     transformer: Box<dyn Transform>,
     files: HashSet<FileId>,
+    /// Where the objects come from that it is for, if its own file may change.
+    aims: Vec<Option<Source>>,
+}
+
+/// Where the objects come from that a transformer is for, as far as it follows its file.
+pub fn aims_of(transformer: &dyn Transform, graph: &Graph, map: &ResMap) -> Vec<Option<Source>> {
+    let places = transformer.aims_at(graph, map).into_iter();
+    places.map(|at| map.list()[at].source).collect()
+}
+
+/// What changed since a build.
+#[derive(Debug, Default)]
+struct Changed {
+    /// Files of objects.
+    objects: Vec<File>,
+    /// Files that transformers were made from.
+    patches: Vec<File>,
 }
 
 /// What references were fixed by.
@@ -84,11 +101,15 @@ impl Trace {
         self.read.entry(path.to_owned()).or_default().for_objects += 1;
     }
 
-    /// A transformer ran.
-    pub fn ran(&mut self, transformer: Box<dyn Transform>, map: &ResMap) {
+    /// A transformer ran, which was for the objects that come from there.
+    pub fn ran(&mut self, transformer: Box<dyn Transform>, aims: Vec<Option<Source>>, map: &ResMap) {
         let sources = map.list().iter().filter_map(|resource| resource.source);
         let files = sources.map(|source| source.file).collect();
-        self.steps.push(Step { transformer, files });
+        self.steps.push(Step {
+            transformer,
+            files,
+            aims,
+        });
     }
 
     /// References were fixed.
@@ -143,22 +164,51 @@ impl Record {
         })
     }
 
-    /// The files whose objects changed; `None` if anything else did.
-    fn changed(&self, files: &dyn FileSystem) -> Option<Vec<File>> {
+    /// The files of objects and of patches that changed; `None` if anything else did.
+    fn changed(&self, files: &dyn FileSystem) -> Option<Changed> {
         let is_same = |(path, was): (&String, &Option<Resolved>)| files.resolve(path).ok() == *was;
         if !self.trace.resolved.iter().all(is_same) {
             return None;
         }
-        let mut changed = Vec::new();
+        let mut changed = Changed::default();
         for (path, seen) in &self.trace.read {
             let bytes = files.read(path).ok();
             if is_equal(bytes.as_ref(), seen.bytes.as_ref()) {
                 continue;
             }
-            let bytes = bytes.filter(|_| (seen.times, seen.for_objects) == (1, 1))?;
-            changed.push(File { id: seen.id, bytes });
+            let bytes = bytes.filter(|_| seen.times == 1)?;
+            let file = File { id: seen.id, bytes };
+            match seen.for_objects {
+                0 if self.steps_of(seen.id).count() == 1 => changed.patches.push(file),
+                1 => changed.objects.push(file),
+                _ => return None,
+            }
         }
         Some(changed)
+    }
+
+    /// The places of the transformers that were made from a file.
+    fn steps_of(&self, file: FileId) -> impl Iterator<Item = usize> {
+        let steps = self.trace.steps.iter().enumerate();
+        steps.filter_map(move |(at, step)| (step.transformer.file() == Some(file)).then_some(at))
+    }
+
+    /// Makes transformers anew from their changed files; adds the files of the objects that they are for.
+    fn reload(&mut self, world: &mut World<'_>, changed: &Changed) -> Option<Vec<File>> {
+        let mut all: BTreeMap<FileId, File> = changed.objects.iter().map(|file| (file.id, file.clone())).collect();
+        for patch in &changed.patches {
+            let at = self.steps_of(patch.id).next()?;
+            let step = &mut self.trace.steps[at];
+            step.transformer = step.transformer.reload(world, patch).ok()??;
+            for source in &step.aims {
+                let id = (*source)?.file;
+                let seen = self.trace.read.values().find(|seen| seen.id == id)?;
+                let is_plain = (seen.times, seen.for_objects) == (1, 1);
+                let bytes = seen.bytes.clone().filter(|_| is_plain)?;
+                all.entry(id).or_insert(File { id, bytes });
+            }
+        }
+        Some(all.into_values().collect())
     }
 
     /// Works changed files in; `None` if that can't be done, after which nothing here is of use.
@@ -198,9 +248,12 @@ impl Record {
         (left == 0).then_some(())
     }
 
-    /// Runs the transformers that ran on a file's objects.
-    fn transform(&self, world: &mut World<'_>, file: FileId, map: &mut ResMap) -> Option<()> {
-        for step in self.trace.steps.iter().filter(|step| step.files.contains(&file)) {
+    /// Runs the transformers that ran on a file's objects. What was changed before may bring them to others than before.
+    fn transform(&mut self, world: &mut World<'_>, file: FileId, map: &mut ResMap) -> Option<()> {
+        for step in self.trace.steps.iter_mut().filter(|step| step.files.contains(&file)) {
+            step.aims
+                .retain(|source| source.is_none_or(|source| source.file != file));
+            step.aims.extend(aims_of(&*step.transformer, &world.graph, map));
             if !step.transformer.again(world, map).ok()? {
                 return None;
             }
@@ -209,8 +262,8 @@ impl Record {
         Some(())
     }
 
-    fn note(&mut self, changed: Vec<File>) {
-        for file in changed {
+    fn note(&mut self, changed: Changed) {
+        for file in changed.objects.into_iter().chain(changed.patches) {
             let name = &self.build.file_names()[file.id.0 as usize];
             if let Some(seen) = self.trace.read.get_mut(name) {
                 seen.bytes = Some(file.bytes);
@@ -241,13 +294,14 @@ pub fn replay(
         return None;
     }
     let changed = record.changed(files)?;
-    if !changed.is_empty() {
+    if !(changed.objects.is_empty() && changed.patches.is_empty()) {
         let mut world = World::new(files, tools, options, Some(cache));
         world.schema = Arc::clone(&record.schema);
         world.name_files(record.build.file_names());
         // Copied only if someone still holds the build before.
         std::mem::swap(&mut world.graph, record.build.graph_mut());
-        record.work_in(&mut world, &changed)?;
+        let files = record.reload(&mut world, &changed)?;
+        record.work_in(&mut world, &files)?;
         std::mem::swap(&mut world.graph, record.build.graph_mut());
         record.note(changed);
     }
@@ -339,6 +393,16 @@ spec:
                 format!("# moved\n{}", deployment("web", "redis", "other-settings")),
             ),
             ("/base/other.yaml", deployment("other", "nginx", "dev-settings")),
+            ("/top/patch.yaml", PATCH.replace('3', "4")),
+            (
+                "/top/patch.yaml",
+                PATCH.replace("minReadySeconds: 3", "replicas: 7, paused: false"),
+            ),
+            ("/top/patch.yaml", format!("# a comment\n\n{PATCH}")),
+            (
+                "/top/patch.yaml",
+                PATCH.replace("name: web", "name: web, labels: {a: b}"),
+            ),
         ] {
             let (again, anew) = change(TOP, file, text.clone());
             let again = again.unwrap_or_else(|| panic!("not worked in: {text}"));
@@ -364,7 +428,12 @@ spec:
                 "/base/web.yaml",
                 format!("{web}---\n{}", deployment("more", "nginx:1", "settings")),
             ),
-            ("/top/patch.yaml", PATCH.replace('3', "4")),
+            ("/top/patch.yaml", PATCH.replace("name: web", "name: other")),
+            (
+                "/top/patch.yaml",
+                PATCH.replace("spec: {minReadySeconds: 3}", "$patch: delete"),
+            ),
+            ("/top/patch.yaml", PATCH.replace("kind: Deployment", "kind: [")),
             (
                 "/base/kustomization.yaml",
                 "resources: [other.yaml, web.yaml]".to_owned(),
@@ -375,6 +444,23 @@ spec:
             files.put(file, text.clone());
             let again = replay(&files, &NoTools, "/top", &options, &mut cache);
             assert!(again.is_none(), "worked in: {text}");
+        }
+    }
+
+    #[test]
+    fn a_json_patch_in_a_file_is_worked_into_all_that_it_selects() {
+        let top = TOP.replace("- path: patch.yaml", "- {path: patch.yaml, target: {kind: Deployment}}");
+        let operation = |value: u32| format!("- {{op: add, path: /spec/minReadySeconds, value: {value}}}\n");
+        let (mut files, options, mut cache) = (files(), Options::default(), Cache::default());
+        files.put("/top/kustomization.yaml", top);
+        for value in 0..5 {
+            files.put("/top/patch.yaml", operation(value));
+            let again = replay(&files, &NoTools, "/top", &options, &mut cache);
+            // Later ones are built anew from time to time, since replaced nodes stay.
+            assert!(again.is_some() || value != 1, "the second is worked in");
+            let again = again.map_or_else(|| rebuild(&files, &NoTools, "/top", &options, &mut cache), Ok);
+            let anew = build(&files, &NoTools, "/top", &options).expect("built");
+            assert_eq!(again.expect("built").text(), anew.text(), "edit {value}");
         }
     }
 

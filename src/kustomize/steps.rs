@@ -8,6 +8,7 @@ use super::kustomization::{Entry, GeneratorOptions, GeneratorSpec, Kustomization
 use super::origin::Origin;
 use super::plugin::{self, Plugin};
 use super::read::read_resources;
+use super::replay::aims_of;
 use super::resource::note;
 use super::target::{Accumulator, Target};
 use super::transformer::{
@@ -156,6 +157,10 @@ pub fn transform(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) 
     }
     all.extend(configured(target, world, &target.kustomization.transformers)?);
     for (transformer, origin) in all {
+        let aims = world
+            .trace
+            .is_some()
+            .then(|| aims_of(&*transformer, &world.graph, &acc.map));
         transformer.transform(world, &mut acc.map)?;
         if let Some(origin) = origin {
             for root in acc.map.roots() {
@@ -164,7 +169,7 @@ pub fn transform(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) 
         }
         acc.map.drop_hollow(&world.graph);
         if let Some(trace) = &mut world.trace {
-            trace.ran(transformer, &acc.map);
+            trace.ran(transformer, aims.unwrap_or_default(), &acc.map);
         }
     }
     Ok(())

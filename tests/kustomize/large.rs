@@ -92,6 +92,11 @@ pub(crate) fn file(number: usize, edit: usize) -> (String, String) {
     (format!("base/app-{number}.yaml"), text)
 }
 
+/// The overlay's patch; each edit gives it another content.
+pub(crate) fn patch(edit: usize) -> String {
+    PATCH.replace("replicas: 3", &format!("replicas: {}", 3 + edit))
+}
+
 /// The files of an overlay of `count` resources, whose directory is `top`.
 pub(crate) fn overlay(count: usize) -> Vec<(String, String)> {
     let numbers = 0..count.div_ceil(3);
@@ -99,10 +104,11 @@ pub(crate) fn overlay(count: usize) -> Vec<(String, String)> {
     for number in numbers.clone() {
         writeln!(list, "- app-{number}.yaml").expect("written");
     }
+    let patch = patch(0);
     let own = [
         ("base/kustomization.yaml", list.as_str()),
         ("top/kustomization.yaml", TOP),
-        ("top/patch.yaml", PATCH),
+        ("top/patch.yaml", patch.as_str()),
     ];
     let own = own.map(|(name, text)| (name.to_owned(), text.to_owned()));
     own.into_iter().chain(numbers.map(|number| file(number, 0))).collect()

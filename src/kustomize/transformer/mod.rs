@@ -27,8 +27,10 @@ pub use self::texts::{Texts, TextsTransformer};
 pub use self::value_add::ValueAddTransformer;
 pub use self::vars::resolve_vars;
 use super::error::Result;
+use super::graph::Graph;
 use super::resmap::ResMap;
-use super::world::World;
+use super::world::{File, World};
+use super::yaml::FileId;
 
 /// What changes objects.
 pub trait Transform: std::fmt::Debug + Send {
@@ -53,5 +55,23 @@ pub trait Transform: std::fmt::Debug + Send {
             self.transform(world, map)?;
         }
         Ok(self.is_local())
+    }
+
+    /// The file that it was made from, if [`Transform::reload`] can follow its changes.
+    fn file(&self) -> Option<FileId> {
+        None
+    }
+
+    /// Which of the objects that it is about to run on it is for, as far as it follows its file: their places in the list.
+    fn aims_at(&self, _graph: &Graph, _map: &ResMap) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// The same transformer, made from its file's new text, if that is for the same objects.
+    ///
+    /// # Errors
+    /// If the text is wrong.
+    fn reload(&self, _world: &mut World<'_>, _file: &File) -> Result<Option<Box<dyn Transform>>> {
+        Ok(None)
     }
 }

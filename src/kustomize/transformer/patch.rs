@@ -10,9 +10,10 @@ use crate::kustomize::kustomization::{Entry, Patch, PatchOptions, Selector};
 use crate::kustomize::loader::Loader;
 use crate::kustomize::merge::merge;
 use crate::kustomize::read::{check, read_resources};
+use crate::kustomize::resid::ResId;
 use crate::kustomize::resmap::ResMap;
 use crate::kustomize::resource::{Resource, note};
-use crate::kustomize::world::World;
+use crate::kustomize::world::{File, World};
 use crate::kustomize::yaml::{self, FileId, Pos};
 
 /// A text with a patch, and where it begins.
@@ -33,8 +34,11 @@ impl Text {
         }
     }
 
-    fn of_file(world: &mut World<'_>, loader: &Loader, path: &str) -> Result<Self> {
-        let file = loader.load(world, path)?;
+    fn of_path(world: &mut World<'_>, loader: &Loader, path: &str) -> Result<Self> {
+        Self::of_file(&loader.load(world, path)?)
+    }
+
+    fn of_file(file: &File) -> Result<Self> {
         Ok(Self {
             text: yaml::decode(&file.bytes, file.id)?.into_owned(),
             file: file.id,
@@ -113,7 +117,7 @@ impl StrategicMergeTransformer {
             let read = match inline {
                 Ok(read) => read,
                 Err(_) => {
-                    let text = Text::of_file(world, loader, &entry.text).at(entry.pos)?;
+                    let text = Text::of_path(world, loader, &entry.text).at(entry.pos)?;
                     text.resources(&mut world.graph).within(|| entry.text.clone())?
                 }
             };
@@ -170,7 +174,10 @@ enum Loaded {
 pub struct PatchTransformer {
     loaded: Loaded,
     target: Option<Selector>,
+    options: PatchOptions,
     source: String,
+    /// The file of a patch that is in one.
+    file: Option<FileId>,
     pos: Pos,
 }
 
@@ -197,34 +204,49 @@ impl PatchTransformer {
                 (Text::inline(inline, pos), format!("[patch: {inline:?}]"))
             }
             (true, false) => {
-                let text = Text::of_file(world, loader, &patch.path);
+                let text = Text::of_path(world, loader, &patch.path);
                 let text = text.within(|| format!("failed to get the patch file from path({})", patch.path));
                 (text.at(patch.pos)?, format!("[path: {:?}]", patch.path))
             }
         };
+        Ok(Self {
+            loaded: Loaded::of(world, &text, &source, patch.options, patch.pos)?,
+            target: patch.target.clone(),
+            options: patch.options,
+            source,
+            file: (!patch.path.is_empty()).then_some(text.file),
+            pos: patch.pos,
+        })
+    }
+}
+
+impl Loaded {
+    fn of(world: &mut World<'_>, text: &Text, source: &str, options: PatchOptions, pos: Pos) -> Result<Self> {
         let merges = text.resources(&mut world.graph);
-        let loaded = match (merges, text.json_patch()) {
+        Ok(match (merges, text.json_patch()) {
             (Ok(merges), Ok(json)) if !merges.is_empty() && !json.is_empty() => {
                 let why = format!("illegally qualifies as both an SM and JSON patch: {source}");
-                return Err(Error::kustomization(why).at(patch.pos));
+                return Err(Error::kustomization(why).at(pos));
             }
             (Err(merge), Err(json)) => {
-                let pos = json.pos.or(merge.pos);
+                let at = json.pos.or(merge.pos);
                 let why = format!(
                     "unable to parse SM or JSON patch from {source}: as SM patch: {merge}; as JSON patch: {json}"
                 );
-                return Err(Error::kustomization(why).at(pos.unwrap_or(patch.pos)));
+                return Err(Error::kustomization(why).at(at.unwrap_or(pos)));
             }
-            (Ok(merges), _) if merges.is_empty() => Loaded::Nothing,
-            (Ok(merges), _) => Loaded::Merges(allow(world, &merges, patch.options)?),
-            (Err(_), Ok(json)) => Loaded::Json(json),
-        };
-        Ok(Self {
-            loaded,
-            target: patch.target.clone(),
-            source,
-            pos: patch.pos,
+            (Ok(merges), _) if merges.is_empty() => Self::Nothing,
+            (Ok(merges), _) => Self::Merges(allow(world, &merges, options)?),
+            (Err(_), Ok(json)) => Self::Json(json),
         })
+    }
+
+    /// What merges without a target are for.
+    fn ids(&self, graph: &Graph) -> Result<Vec<ResId>> {
+        match self {
+            Self::Merges(patches) => patches.iter().map(|patch| graph.org_id(*patch)).collect(),
+            Self::Json(_) | Self::Nothing => Ok(Vec::new()),
+        }
     }
 }
 
@@ -289,6 +311,32 @@ impl Transform for PatchTransformer {
             (Loaded::Nothing | Loaded::Json(_) | Loaded::Merges(_), _) => self.transform(world, map)?,
         }
         Ok(true)
+    }
+
+    fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    fn aims_at(&self, graph: &Graph, map: &ResMap) -> Vec<usize> {
+        if self.file.is_none() {
+            return Vec::new();
+        }
+        // Why it is for none is told when it runs.
+        match &self.target {
+            Some(target) => map.select(graph, target).unwrap_or_default(),
+            None => {
+                let ids = self.loaded.ids(graph).unwrap_or_default();
+                ids.iter().filter_map(|id| map.by_id(graph, id).ok()).collect()
+            }
+        }
+    }
+
+    fn reload(&self, world: &mut World<'_>, file: &File) -> Result<Option<Box<dyn Transform>>> {
+        let loaded = Loaded::of(world, &Text::of_file(file)?, &self.source, self.options, self.pos)?;
+        if self.target.is_none() && loaded.ids(&world.graph)? != self.loaded.ids(&world.graph)? {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Self { loaded, ..self.clone() })))
     }
 }
 
@@ -416,7 +464,7 @@ impl JsonPatchTransformer {
             (true, true) => return wrong("empty file path and empty jsonOp"),
             (false, false) => return wrong("must specify a file path or jsonOp, not both"),
             (true, false) => Text::inline(&patch.patch, patch.text_pos),
-            (false, true) => Text::of_file(world, loader, &patch.path).at(patch.pos)?,
+            (false, true) => Text::of_path(world, loader, &patch.path).at(patch.pos)?,
         };
         let decoded = text
             .json_patch()
