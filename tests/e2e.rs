@@ -46,11 +46,15 @@ mod policies;
 mod ports;
 #[path = "e2e/registry.rs"]
 mod registry;
+#[path = "e2e/schedule.rs"]
+mod schedule;
 #[path = "e2e/storage.rs"]
 mod storage;
 #[path = "e2e/streams.rs"]
 mod streams;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/volumes.rs"]
+mod volumes;
 #[path = "e2e/workloads.rs"]
 mod workloads;

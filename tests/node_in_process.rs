@@ -178,6 +178,7 @@ fn host(pods_dir: PathBuf) -> Host {
         memory: 1 << 30,
         storage: 1 << 40,
         pods_dir,
+        allowed_sysctls: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! values say nothing (`hostPID: false`), so nothing is said about them. The walk reads what the author wrote, before
 //! defaults, so that nobody is warned of what they did not write.
 
+mod podman;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ pub fn notes(kind: &Kind, value: &Value) -> Vec<FieldNote> {
     if let Some(rules) = RULES.get(&(kind.group, kind.kind)) {
         walk.visit(value, rules, None);
     }
+    walk.notes.extend(podman::notes(value));
     walk.notes
 }
 

@@ -169,7 +169,8 @@ fn of_note(source: &SourceText<'_>, spans: &SpanTree, note: FieldNote) -> Proble
 fn complete(kind: &Kind, value: &Value) -> (Typed, ErrorList) {
     let mut typed = decode::decode_typed(kind, value).expect("cleaning a decoded object leaves it decodable");
     set_defaults(&mut typed);
-    let errors = validate::validate(kind, &typed);
+    let mut errors = validate::validate(kind, &typed);
+    errors.extend(validate::validate_new(&typed));
     (typed, errors)
 }
 
@@ -222,6 +223,22 @@ pub fn decode_body(bytes: &[u8]) -> Result<Value, String> {
 /// # Errors
 /// See [`Refused`].
 pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
+    admit_change(value, old, validate::validate_update)
+}
+
+/// The same for a pod that gets ephemeral containers, which no other change may bring.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn admit_ephemeral_containers(value: &Value, old: &Object) -> Result<Object, Refused> {
+    admit_change(value, Some(old), validate::validate_ephemeral_update)
+}
+
+fn admit_change(
+    value: &Value,
+    old: Option<&Object>,
+    may_become: fn(&Typed, &Typed) -> Result<Change, ErrorList>,
+) -> Result<Object, Refused> {
     let kind = decode::kind_of(value).map_err(|refusal| Refused::Malformed(vec![refusal]))?;
     let mut typed = decode::decode_typed(kind, value).map_err(Refused::Malformed)?;
     set_defaults(&mut typed);
@@ -231,7 +248,10 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
         keep_allocated(&mut typed, old);
     }
     let object = Object::new(typed.to_value());
-    let errors = validate::validate(kind, &typed);
+    let mut errors = validate::validate(kind, &typed);
+    if old.is_none() {
+        errors.extend(validate::validate_new(&typed));
+    }
     let key = |typed: &Typed| {
         let metadata = typed.metadata();
         Key::new(
@@ -246,7 +266,7 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
     let Some(mut old) = old else { return Ok(object) };
     // What was stored before a default existed does not differ by it.
     set_defaults(&mut old);
-    match validate::validate_update(&typed, &old) {
+    match may_become(&typed, &old) {
         Ok(Change::Update) => Ok(object),
         Ok(Change::Replace(errors)) => Err(Refused::NeedsReplacement(object.key().clone(), errors)),
         Err(errors) => Err(Refused::Invalid(object.key().clone(), errors)),

@@ -83,6 +83,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     let mut found = match (kind.group, kind.kind) {
         ("", "Pod") => vec![
             of("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
+            of("ephemeralcontainers", own, &["get", "patch", "update"]),
             of("eviction", ("policy", "v1", "Eviction"), &["create"]),
             of("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             of("log", own, &["get"]),

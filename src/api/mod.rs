@@ -129,7 +129,7 @@ impl Api {
             ("Pod", "portforward") => return self.port_forward(&target, &query, request),
             ("Pod", "eviction") if verb == Verb::Create => {}
             ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
-            (_, "" | "status") => {}
+            (_, "" | "status") | ("Pod", write::EPHEMERAL_CONTAINERS) => {}
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }

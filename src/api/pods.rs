@@ -13,7 +13,7 @@ use super::log::{self, LogOptions};
 use super::request::{Query, Target};
 use super::streams::{Forward, Process, Upgrade, Wanted, ports_of};
 use crate::model::Key;
-use crate::pod::{containers, init_containers, uid};
+use crate::pod::{containers, ephemeral_containers, init_containers, uid};
 use crate::runtime::{AttachConfig, ContainerId, ExecConfig, PodUid, RuntimeError};
 use crate::store::ChangeKind;
 
@@ -130,6 +130,7 @@ impl Api {
             .iter()
             .chain(init_containers(&pod))
             .map(|c| c.name.as_str())
+            .chain(ephemeral_containers(&pod).iter().map(|c| c.name.as_str()))
             .collect();
         let container = match (container, containers(&pod)) {
             ("", [only]) => only.name.clone(),
@@ -164,6 +165,7 @@ impl Place {
             .container_statuses
             .iter()
             .chain(&status.init_container_statuses)
+            .chain(&status.ephemeral_container_statuses)
             .flatten();
         all.into_iter().find(|s| s.name == self.container)
     }

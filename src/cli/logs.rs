@@ -207,6 +207,19 @@ fn query(args: &LogsArgs, container: String) -> Vec<(&'static str, String)> {
     query
 }
 
+/// Prints the log of one container as it is now.
+///
+/// # Errors
+/// What the node says.
+pub async fn print_all(node: &Node, pod: &Resource, container: &str) -> Result {
+    let log = Log {
+        path: pod.path() + "/log",
+        query: vec![("container", container.to_owned())],
+        prefix: String::new(),
+    };
+    copy(node, &log).await
+}
+
 /// Whole lines where several logs may mix; else bytes as they come.
 async fn copy(node: &Node, log: &Log) -> Result {
     let mut reader = node.stream(&log.path, &log.query).await?;

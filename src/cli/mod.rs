@@ -17,6 +17,7 @@ mod client;
 mod completion;
 mod context;
 mod cp;
+mod debug;
 mod delete;
 mod describe;
 mod df;
@@ -83,6 +84,7 @@ enum Verb {
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
     Attach(attach::AttachArgs),
+    Debug(debug::DebugArgs),
     Cp(cp::CpArgs),
     PortForward(port_forward::PortForwardArgs),
     Events(events::EventsArgs),
@@ -165,6 +167,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Logs(args) => logs::run(args, context).await,
         Verb::Exec(args) => exec::run(args, context).await,
         Verb::Attach(args) => attach::run(args, context).await,
+        Verb::Debug(args) => debug::run(args, context).await,
         Verb::Cp(args) => cp::run(args, context).await,
         Verb::PortForward(args) => port_forward::run(args, context).await,
         Verb::Events(args) => events::run(args, context).await,
@@ -213,6 +216,7 @@ mod tests {
             "logs -l app=web --all-containers --prefix --max-log-requests 10",
             "exec -it web -c app -- sh -c exit",
             "attach -it web",
+            "debug web -it --image=busybox --target=app -- sh -c id",
             "cp web:/etc/hosts hosts -c app",
             "port-forward svc/web 8080:80 :http --address 127.0.0.1,::1",
             "events -w --for pod/web --types=Warning",

@@ -294,13 +294,12 @@ pub static KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
         has_status: false,
-        ..stored(
+        ..namespaced(
             "scheduling.k8s.io",
             "PriorityClass",
             "priorityclasses",
             "priorityclass",
             &["pc"],
-            "stored, without effect here: no pod gives way to another",
         )
     },
     Kind {

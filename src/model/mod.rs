@@ -11,6 +11,7 @@ pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
 mod clock;
 pub mod downward;
+mod ephemeral;
 mod host_ports;
 mod kinds;
 mod lookup;
@@ -26,6 +27,7 @@ mod signal;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
+pub use ephemeral::as_container;
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;

@@ -39,6 +39,15 @@ impl Quantity {
     }
 }
 
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    /// Their sum; at most what the largest number holds.
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
 const NANO: i128 = 1_000_000_000;
 
 /// What a number's suffix multiplies it by.

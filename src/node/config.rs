@@ -36,6 +36,8 @@ pub struct Config {
     pub egress: EgressSettings,
     /// Where Ingresses are served.
     pub ingress: IngressSettings,
+    /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
 }
 
 /// Where Ingresses are served.

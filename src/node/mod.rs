@@ -141,7 +141,8 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
-    let host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
+    let mut host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
+    host.allowed_sysctls.clone_from(&config.allowed_unsafe_sysctls);
     controller::create_initial(&store, &paths.volumes)?;
     ingress::create_class(&store)?;
     report_node(

@@ -25,6 +25,7 @@ pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec
         memory: memory(),
         storage: storage(&pods_dir),
         pods_dir,
+        allowed_sysctls: Vec::new(),
     }
 }
 

@@ -108,7 +108,7 @@ impl Worker {
         run: ContainerId,
         ip: Option<IpAddr>,
     ) {
-        let hook = |execution: &Execution<'_>| execution.container(name)?.lifecycle.as_ref()?.post_start.clone();
+        let hook = |execution: &Execution<'_>| execution.container(name)?.into_owned().lifecycle?.post_start;
         if let Some(hook) = hook(execution) {
             self.memory.health.post_start.insert(run.clone(), PostStart::Runs);
             self.run_hook(execution, name, run, ip, (Hook::PostStart, &hook));
@@ -125,7 +125,7 @@ impl Worker {
     ) {
         let container = execution.container(name).expect("the hook is one of its own");
         let target = target(&self.rooms, &self.uid, run, ip);
-        self.memory.tasks.run_hook(target, which, plan_hook(hook, container));
+        self.memory.tasks.run_hook(target, which, plan_hook(hook, &container));
     }
 
     /// Brings runs nearer to their ends.
@@ -136,7 +136,7 @@ impl Worker {
             if let Some(message) = &step.tell {
                 execution.event_of(Some(&run.name), EventKind::Normal, "Killing", message);
             }
-            let lifecycle = execution.container(&run.name).and_then(|c| c.lifecycle.clone());
+            let lifecycle = execution.container(&run.name).and_then(|c| c.into_owned().lifecycle);
             let hook = lifecycle.and_then(|l| l.pre_stop).filter(|_| step.runs_hook);
             if let Some(hook) = &hook {
                 let ip = self.rooms.host.ip_of(sandbox);

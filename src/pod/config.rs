@@ -9,9 +9,11 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::env::{ConfigError, Environment};
+use super::ephemeral;
 use super::etc::PodName;
-use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
+use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, VOLUME_IMAGES, container_hash};
 use super::plan::Start;
+use super::sysctls;
 
 use crate::image::Image;
 use crate::model::signal_number;
@@ -51,6 +53,10 @@ pub struct ConfigFacts<'a> {
     pub env: Environment,
     /// Where the pod's volumes lie.
     pub volumes: &'a BTreeMap<String, PathBuf>,
+    /// The layers of those that are images.
+    pub images: &'a BTreeMap<String, Image>,
+    /// The seccomp profile of the user's that it names, if it names one.
+    pub profile: Option<String>,
     /// Files that every container gets.
     pub files: &'a [Mount],
     /// The pod's directory of logs.
@@ -72,6 +78,9 @@ pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
         name: pod.metadata.name.clone().unwrap_or_default(),
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         share_pid: spec.and_then(|s| s.share_process_namespace).unwrap_or(false),
+        host_ipc: spec.and_then(|s| s.host_ipc).unwrap_or(false),
+        sysctls: sysctls::of_pod(pod),
+        memory_dirs: Vec::new(),
     })
 }
 
@@ -96,11 +105,13 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         .unwrap_or_default();
     let context = container.security_context.clone().unwrap_or_default();
     verify_non_root(pod, container, &pod_context, &context, &image.config.user)?;
+    let volume_images: Vec<_> = facts.images.values().map(|image| image.id.as_str()).collect();
     let annotations = [
         (SPEC_HASH, container_hash(container)),
         (BACK_OFF, start.back_off.as_secs().to_string()),
         (SANDBOX, facts.sandbox.created_at.to_string()),
         (STOP_SIGNAL, stop_signal(asked_signal(container, image)).to_string()),
+        (VOLUME_IMAGES, volume_images.join(" ")),
     ];
     Ok(ContainerConfig {
         name: container.name.clone(),
@@ -117,12 +128,14 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
             .unwrap_or_else(|| image.config.working_dir.clone()),
         user: user(&pod_context, &context, &image.config.user),
         supplemental_groups: supplemental_groups(&pod_context)?,
+        has_strict_groups: pod_context.supplemental_groups_policy.as_deref() == Some("Strict"),
         log_path: facts.logs.join(&container.name).join(format!("{}.log", start.attempt)),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
-        security: security(&pod_context, &context),
+        security: security(&pod_context, &context, facts.profile.clone()),
         oom_score_adj: oom_score_adj(pod),
+        pid_target: ephemeral::target(pod, &container.name, facts.sandbox).map_err(ConfigError::Invalid)?,
         annotations: annotations
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
@@ -213,13 +226,15 @@ fn verify_non_root(
 }
 
 fn supplemental_groups(pod: &PodSecurityContext) -> Result<Vec<u32>, ConfigError> {
-    let groups = pod.supplemental_groups.iter().flatten().map(|gid| u32::try_from(*gid));
+    // The group of the volumes is one of every process.
+    let asked = pod.supplemental_groups.iter().flatten().chain(&pod.fs_group);
+    let groups = asked.map(|gid| u32::try_from(*gid));
     groups
         .collect::<Result<_, _>>()
         .map_err(|_| ConfigError::Invalid("a group id is out of range".to_owned()))
 }
 
-fn security(pod: &PodSecurityContext, container: &SecurityContext) -> Security {
+fn security(pod: &PodSecurityContext, container: &SecurityContext, localhost: Option<String>) -> Security {
     let is_privileged = container.privileged.unwrap_or(false);
     let shows_all = is_privileged || container.proc_mount.as_deref() == Some("Unmasked");
     let hidden = |paths: &[&str]| {
@@ -237,7 +252,7 @@ fn security(pod: &PodSecurityContext, container: &SecurityContext) -> Security {
         read_only_rootfs: container.read_only_root_filesystem.unwrap_or(false),
         add_capabilities: add.unwrap_or_default(),
         drop_capabilities: drop.unwrap_or_default(),
-        seccomp: seccomp(profile, is_privileged),
+        seccomp: localhost.map_or_else(|| seccomp(profile, is_privileged), Seccomp::Localhost),
         masked_paths: hidden(&MASKED_PATHS),
         read_only_paths: hidden(&READ_ONLY_PATHS),
     }
@@ -281,39 +296,45 @@ fn mounts(facts: &ConfigFacts<'_>, env: &Environment) -> Result<Vec<Mount>, Conf
     Ok(mounts)
 }
 
-/// The parts of volumes that a container's mounts name, by volume: to be made, and to be found inside their volumes, before anything is
-/// mounted.
-pub fn sub_paths<'a>(container: &'a Container, env: &Environment) -> impl Iterator<Item = (&'a str, String)> {
-    let mounts = container.volume_mounts.iter().flatten();
-    mounts.filter_map(|mount| Some((mount.name.as_str(), sub_path(mount, env)?)))
-}
-
-/// `subPath`, or `subPathExpr` with its variables.
-fn sub_path(mount: &VolumeMount, env: &Environment) -> Option<String> {
+/// `subPath`, or `subPathExpr` with its variables, which may make anything of it.
+fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, ConfigError> {
     let plain = mount.sub_path.clone().filter(|path| !path.is_empty());
-    plain.or_else(|| {
+    let found = plain.or_else(|| {
         let expression = mount.sub_path_expr.as_ref().filter(|text| !text.is_empty())?;
         Some(env.expand(expression))
-    })
+    });
+    let refusal = match &found {
+        Some(path) if path.starts_with('/') => format!("error SubPath `{path}` must not be an absolute path"),
+        Some(path) if path.split('/').any(|part| part == "..") => {
+            format!("unable to provision SubPath `{path}`: must not contain '..'")
+        }
+        Some(_) | None => return Ok(found),
+    };
+    Err(ConfigError::Invalid(refusal))
 }
 
 fn volume_mount(facts: &ConfigFacts<'_>, mount: &VolumeMount, env: &Environment) -> Result<Mount, ConfigError> {
     let missing = || ConfigError::Invalid(format!("volume {:?} is not one of the pod's", mount.name));
-    let volume = facts.volumes.get(&mount.name).ok_or_else(missing)?;
-    let host_path = match sub_path(mount, env) {
-        Some(sub_path) => volume.join(sub_path),
-        None => volume.clone(),
+    let image = facts.images.get(&mount.name);
+    let host_path = match facts.volumes.get(&mount.name) {
+        Some(volume) => volume.clone(),
+        // An image is mounted from its layers.
+        None if image.is_some() => PathBuf::new(),
+        None => return Err(missing()),
     };
     let container_path = if mount.mount_path.starts_with('/') {
         mount.mount_path.clone()
     } else {
         format!("/{}", mount.mount_path)
     };
-    let read_only = mount.read_only.unwrap_or(false) || is_read_only(facts.pod, &mount.name);
+    let read_only = image.is_some() || mount.read_only.unwrap_or(false) || is_read_only(facts.pod, &mount.name);
+    let is_one_of = |text: &Option<String>, words: &[&str]| text.as_deref().is_some_and(|t| words.contains(&t));
     Ok(Mount {
-        container_path,
-        host_path,
-        read_only,
+        is_read_only_below: is_one_of(&mount.recursive_read_only, &["IfPossible", "Enabled"]),
+        follows_host: is_one_of(&mount.mount_propagation, &["HostToContainer", "Bidirectional"]),
+        sub_path: sub_path(mount, env)?,
+        image_layers: image.map(|image| image.layers.clone()).unwrap_or_default(),
+        ..Mount::of_host(container_path, host_path, read_only)
     })
 }
 

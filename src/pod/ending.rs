@@ -186,6 +186,5 @@ fn is_its_turn(pod: &Pod, run: &ContainerStatus, running: &[&ContainerStatus]) -
 }
 
 fn has_pre_stop(pod: &Pod, name: &str) -> bool {
-    let lifecycle = container(pod, name).and_then(|c| c.lifecycle.as_ref());
-    lifecycle.is_some_and(|l| l.pre_stop.is_some())
+    container(pod, name).is_some_and(|c| c.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some()))
 }

@@ -1,5 +1,6 @@
 //! Carrying out a plan, step by step. Nothing here decides: what fails is reported back and planned again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -11,16 +12,19 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
+use super::ephemeral::is_ephemeral;
 use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
-use super::pull::PULL_FAILURE;
-use super::{Rooms, init_containers, message};
+use super::pull::{Images, PULL_FAILURE};
+use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
-use crate::image::Image;
 use crate::model::{Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
+
+/// Profiles list the kernel's few hundred system calls; one that is larger is none.
+const MAX_PROFILE: u64 = 1 << 20;
 
 /// A failure before it is dated and counted.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" => self.reason,
+            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | sysctls::FORBIDDEN => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -102,12 +106,66 @@ impl Execution<'_> {
         durable.map_err(|why| Refusal::new("FailedCreatePodSandBox", why))?;
         let kind = self.object.kind();
         if let Some(clash) = super::ports::plan_clash(self.object, || self.rooms.store.list(kind, None).items) {
-            return Err(Refusal::new("NodePorts", clash));
+            let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+            return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
         }
         let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
-        let config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
+        if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
+            self.reject(sysctls::FORBIDDEN, &why);
+            return Err(Refusal::new(sysctls::FORBIDDEN, why));
+        }
+        let mut config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
+        let volumes = self.directory().join("volumes");
+        config.memory_dirs = memory::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
         made.map_err(|e| failed(&e))
+    }
+
+    /// Ends a pod for good that may not run here (kubelet `rejectPod`).
+    fn reject(&self, reason: &str, message: &str) {
+        let write = |pod: &mut Object| {
+            let status = &mut pod.value_mut()["status"];
+            status["phase"] = "Failed".into();
+            status["reason"] = reason.into();
+            status["message"] = format!("Pod was rejected: {message}").into();
+            // Nothing of it ever was.
+            for list in [
+                "containerStatuses",
+                "initContainerStatuses",
+                "ephemeralContainerStatuses",
+            ] {
+                status.as_object_mut().and_then(|fields| fields.remove(list));
+            }
+        };
+        // It may be gone.
+        let _ = self.rooms.store.update_status(self.object.key(), write);
+    }
+
+    /// The text of the seccomp profile that a container names, from `seccomp/` beside the pods' directories.
+    fn seccomp_profile(&self, container: &Container) -> Result<Option<String>, Refusal> {
+        let of_pod = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+        let own = container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.seccomp_profile.as_ref());
+        let profile = own.or_else(|| of_pod?.seccomp_profile.as_ref());
+        let Some(name) = profile
+            .filter(|p| p.type_ == "Localhost")
+            .and_then(|p| p.localhost_profile.as_ref())
+        else {
+            return Ok(None);
+        };
+        let path = self.rooms.host.pods_dir.with_file_name("seccomp").join(name);
+        let read = fs::metadata(&path).and_then(|meta| match meta.is_file() && meta.len() <= MAX_PROFILE {
+            true => fs::read_to_string(&path),
+            false => Err(std::io::Error::other("it is no file of at most a mebibyte")),
+        });
+        read.map(Some).map_err(|error| {
+            Refusal::new(
+                "CreateContainerError",
+                format!("seccomp profile {}: {error}", path.display()),
+            )
+        })
     }
 
     /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
@@ -140,7 +198,7 @@ impl Execution<'_> {
     }
 
     /// One of the pod's containers, if it still has one of that name.
-    pub(super) fn container(&self, name: &str) -> Option<&Container> {
+    pub(super) fn container(&self, name: &str) -> Option<Cow<'_, Container>> {
         container(self.pod, name)
     }
 
@@ -150,15 +208,15 @@ impl Execution<'_> {
         sandbox: &SandboxStatus,
         start: &Start,
         container: &Container,
-        image: &Image,
+        images: &Images,
     ) -> Result<ContainerId, Refusal> {
+        let image = &images.own;
         let volumes = self.volumes().map_err(|e| Refusal::new("FailedMount", e))?;
         let ips = self.rooms.host.ips_of(sandbox);
         let env = self.with_lookup(&ips, &self.links(), |lookup| {
             Environment::of(self.pod, container, &image.config.env, lookup)
         });
         let env = env.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
-        make_sub_paths(container, &env, &volumes)?;
         let message = message::prepare(&self.directory(), container, start.attempt);
         let message = message.map_err(|e| Refusal::new("CreateContainerError", format!("termination message: {e}")))?;
         let dns = self.rooms.host.dns;
@@ -178,6 +236,8 @@ impl Execution<'_> {
             image,
             env,
             volumes: &volumes,
+            images: &images.volumes,
+            profile: self.seccomp_profile(container)?,
             files: &files,
             logs: &self.directory().join("logs"),
             id: id.clone(),
@@ -222,7 +282,11 @@ impl Execution<'_> {
     /// Tells everyone who looks at the pod's events.
     pub(super) fn event_of(&self, container: Option<&str>, kind: EventKind, reason: &str, message: &str) {
         let is_init = |name: &str| init_containers(self.pod).iter().any(|c| c.name == name);
-        let list = |name: &str| if is_init(name) { "initContainers" } else { "containers" };
+        let list = |name: &str| match is_init(name) {
+            true => "initContainers",
+            false if is_ephemeral(self.pod, name) => "ephemeralContainers",
+            false => "containers",
+        };
         let path = container.map(|name| format!("spec.{}{{{name}}}", list(name)));
         self.rooms
             .recorder
@@ -263,30 +327,11 @@ impl Execution<'_> {
     }
 }
 
-fn make_sub_paths(
-    container: &Container,
-    env: &Environment,
-    volumes: &BTreeMap<String, PathBuf>,
-) -> Result<(), Refusal> {
-    for (name, sub_path) in config::sub_paths(container, env) {
-        // A volume that the pod does not have is told when the mount is planned.
-        if let Some(volume) = volumes.get(name) {
-            let made = volume::make_sub_path(name, volume, &sub_path);
-            made.map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
-        }
-    }
-    Ok(())
-}
-
 /// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).
 const POD_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 fn pod_files(directory: &Path) -> Vec<Mount> {
-    let mount = |name: &str| Mount {
-        container_path: format!("/etc/{name}"),
-        host_path: directory.join("etc").join(name),
-        read_only: false,
-    };
+    let mount = |name: &str| Mount::of_host(format!("/etc/{name}"), directory.join("etc").join(name), false);
     POD_FILES.iter().map(|name| mount(name)).collect()
 }
 

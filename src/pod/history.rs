@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::ephemeral::is_ephemeral;
 use crate::runtime::{ContainerState, ContainerStatus, Exit, SandboxStatus};
 
 /// Annotation on a run: a hash of the container's spec it was started from.
@@ -16,6 +17,9 @@ pub const SANDBOX: &str = "kubelocal.dev/sandbox";
 
 /// Annotation on a run: the number of the signal that asks it to end.
 pub const STOP_SIGNAL: &str = "kubelocal.dev/stop-signal";
+
+/// Annotation on a run: the ids of the images that are mounted into it.
+pub const VOLUME_IMAGES: &str = "kubelocal.dev/volume-images";
 
 /// The newest runs of one container, newest first. At most what the runtime keeps: the last and the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,12 +113,31 @@ pub(super) fn is_init(pod: &Pod, container: &Container) -> bool {
 
 /// Whether a container that ended so is started again.
 pub fn restarts(pod: &Pod, container: &Container, exit: &Exit) -> bool {
-    let policy = RestartPolicy::of_container(pod, container);
-    if is_init(pod, container) {
-        policy.restarts_init_after(exit)
-    } else {
-        policy.restarts_after(exit)
+    if is_ephemeral(pod, &container.name) {
+        return false;
     }
+    let policy = RestartPolicy::of_container(pod, container);
+    let by_rule = container.restart_policy.is_some() && is_restarted_by_rule(container, exit);
+    if is_init(pod, container) {
+        exit.code != 0 && (by_rule || policy.restarts_init_after(exit))
+    } else {
+        by_rule || policy.restarts_after(exit)
+    }
+}
+
+/// Whether one of the container's own rules wants it again after this code (`restartPolicyRules`, kubelet
+/// `podutil.FindMatchingContainerRestartRule`).
+fn is_restarted_by_rule(container: &Container, exit: &Exit) -> bool {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    rules.any(|rule| {
+        let Some(codes) = &rule.exit_codes else { return false };
+        let is_among = codes.values.iter().flatten().any(|code| *code == exit.code);
+        match codes.operator.as_str() {
+            "In" => is_among,
+            "NotIn" => !is_among,
+            _ => false,
+        }
+    })
 }
 
 /// `spec.restartPolicy`.
@@ -131,20 +154,24 @@ pub enum RestartPolicy {
 impl RestartPolicy {
     /// The pod's policy; `admit` lets no other word through.
     pub fn of(pod: &Pod) -> Self {
-        match pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()) {
-            Some("Never") => Self::Never,
-            Some("OnFailure") => Self::OnFailure,
+        let word = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+        Self::parse(word.unwrap_or_default())
+    }
+
+    fn parse(word: &str) -> Self {
+        match word {
+            "Never" => Self::Never,
+            "OnFailure" => Self::OnFailure,
             _ => Self::Always,
         }
     }
 
-    /// The policy of one of the pod's containers: sidecars always restart.
+    /// The policy of one of the pod's containers: its own, as sidecars have it, else the pod's.
     pub fn of_container(pod: &Pod, container: &Container) -> Self {
-        if has_sidecar(pod, &container.name) {
-            Self::Always
-        } else {
-            Self::of(pod)
-        }
+        container
+            .restart_policy
+            .as_deref()
+            .map_or_else(|| Self::of(pod), Self::parse)
     }
 
     /// Whether a container that failed is started again.

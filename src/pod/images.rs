@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{EventKind, EventRecorder};
 use crate::image::{Collected, ImageStore, Marks, Reference};
-use crate::model;
+use crate::model::{self, list_at};
 use crate::store::Store;
 
 /// How long to wait for more after something came: a load of ten images is one occasion.
@@ -27,11 +27,15 @@ pub fn images_in_use(store: &Store) -> BTreeSet<String> {
     let fields = [
         ("/spec/initContainers", "image"),
         ("/spec/containers", "image"),
+        ("/spec/ephemeralContainers", "image"),
         ("/status/initContainerStatuses", "imageID"),
         ("/status/containerStatuses", "imageID"),
+        ("/status/ephemeralContainerStatuses", "imageID"),
     ];
     let mut used = BTreeSet::new();
     for pod in store.list(kind, None).items {
+        let volumes = list_at(pod.value(), "/spec/volumes").iter();
+        used.extend(volumes.filter_map(|volume| Some(volume.pointer("/image/reference")?.as_str()?.to_owned())));
         for (list, field) in fields {
             let items = pod.at(list).and_then(|list| list.as_array()).into_iter().flatten();
             let named = items.filter_map(|item| item.get(field)?.as_str());

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
 use super::execute::remove_directory;
+use super::schedule::run_schedule;
 use super::worker::{Bell, Desired, Worker, images_of};
-use crate::event::EventKind;
 use crate::image::Lease;
-use crate::model::{self, Key, Kind, Object, storage};
+use crate::model::{self, Key, Kind, Object, is_terminal, storage};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 use crate::store::{Change, ChangeKind, Watcher};
 
@@ -55,6 +55,8 @@ struct Manager {
     ends: Ends,
     entries: HashMap<PodUid, Entry>,
     workers: JoinSet<PodUid>,
+    /// How many pods wait to be put on the node.
+    waiting: usize,
     /// What keeps the images of runs that were there before us, until their pods have workers.
     leases: HashMap<PodUid, BTreeMap<String, Lease>>,
 }
@@ -86,6 +88,7 @@ pub async fn run(rooms: Arc<Rooms>, ends: Ends) -> Result<(Bells, impl Future<Ou
         ends,
         entries: HashMap::new(),
         workers: JoinSet::new(),
+        waiting: 0,
         leases,
     };
     Ok((Bells { images }, manager.run(images_changed)))
@@ -157,6 +160,7 @@ impl Manager {
         for uid in gone {
             self.entries[&uid].desired.send_modify(|desired| desired.is_gone = true);
         }
+        self.schedule();
         pods.resource_version
     }
 
@@ -192,12 +196,19 @@ impl Manager {
     fn take(&mut self, change: &Change) {
         match change.object.kind().kind {
             "Pod" => {
-                self.want(&change.object, change.kind == ChangeKind::Deleted);
+                let is_gone = change.kind == ChangeKind::Deleted;
+                let is_new = self.want(&change.object, is_gone);
+                if !is_gone && !is_placed(&change.object) {
+                    self.schedule();
+                } else if is_new || is_gone || change.object.is_deleting() || is_terminal(&change.object) {
+                    self.schedule_waiting();
+                }
                 if super::ports::frees_ports(change) {
                     let waiting = self.entries.values().filter(|entry| entry.may_wait_for_ports());
                     waiting.for_each(|entry| entry.bell.ring_inputs());
                 }
             }
+            "Node" | "PriorityClass" | "Namespace" => self.schedule_waiting(),
             "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {
                 let key = change.object.key();
                 self.entries
@@ -209,7 +220,20 @@ impl Manager {
         }
     }
 
-    fn want(&mut self, pod: &Arc<Object>, is_gone: bool) {
+    /// Puts on the node what fits, which then comes back as a change.
+    fn schedule(&mut self) {
+        self.waiting = run_schedule(&self.rooms);
+    }
+
+    /// Something changed that those who wait may have waited for.
+    fn schedule_waiting(&mut self) {
+        if self.waiting > 0 {
+            self.schedule();
+        }
+    }
+
+    /// Takes the newest word on a pod; says whether it has got a worker by it.
+    fn want(&mut self, pod: &Arc<Object>, is_gone: bool) -> bool {
         let uid = PodUid(pod.uid().to_owned());
         let desired = Desired {
             object: pod.clone(),
@@ -218,26 +242,13 @@ impl Manager {
         if let Some(entry) = self.entries.get_mut(&uid) {
             entry.inputs = inputs(pod);
             entry.desired.send_replace(desired);
-        } else if !is_gone || is_orphan(pod) {
-            self.bind(pod);
+            return false;
+        }
+        let is_new = is_orphan(pod) || (!is_gone && is_placed(pod));
+        if is_new {
             self.spawn(uid, desired);
         }
-    }
-
-    /// There is one node, so scheduling is one write.
-    fn bind(&self, pod: &Object) {
-        let node = &self.rooms.host.node_name;
-        if pod.text("/spec/nodeName").is_empty() && self.rooms.store.bind(pod.key(), node).is_ok() {
-            let message = format!(
-                "Successfully assigned {}/{} to {node}",
-                pod.key().namespace,
-                pod.key().name
-            );
-            self.rooms
-                .recorder
-                .component("default-scheduler")
-                .event(pod, EventKind::Normal, "Scheduled", &message);
-        }
+        is_new
     }
 
     fn spawn(&mut self, uid: PodUid, desired: Desired) {
@@ -291,6 +302,11 @@ impl Manager {
             Err(error) => tracing::error!(%error, "a pod's worker failed"),
         }
     }
+}
+
+/// Whether somebody has to look after a pod: it is on the node, or it ends without ever having been there.
+fn is_placed(pod: &Object) -> bool {
+    !pod.text("/spec/nodeName").is_empty() || pod.is_deleting() || is_terminal(pod)
 }
 
 /// The ConfigMaps, Secrets and claims that a pod names.

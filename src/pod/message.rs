@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::ephemeral::ephemeral_containers;
 use super::plan::{container, containers, init_containers};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Mount, SandboxStatus};
 
@@ -41,11 +42,8 @@ pub(super) fn prepare(directory: &Path, container: &Container, attempt: u32) -> 
     } else {
         place
     };
-    Ok(Mount {
-        container_path: format!("/{}", place.trim_start_matches('/')),
-        host_path: file,
-        read_only: false,
-    })
+    let place = format!("/{}", place.trim_start_matches('/'));
+    Ok(Mount::of_host(place, file, false))
 }
 
 fn path(directory: &Path, name: &str, attempt: u32) -> PathBuf {
@@ -61,14 +59,14 @@ pub(super) fn read_all(
 ) {
     let runs = observed.map_or(&[][..], |sandbox| &sandbox.containers);
     known.retain(|id, _| runs.iter().any(|run| run.id == *id));
-    let count = containers(pod).len() + init_containers(pod).len();
+    let count = containers(pod).len() + init_containers(pod).len() + ephemeral_containers(pod).len();
     for run in runs {
         let (Some(container), ContainerState::Exited(exit)) = (container(pod, &run.name), &run.state) else {
             continue;
         };
         if !known.contains_key(&run.id) {
             let limit = MAX_OF_POD / count.max(1);
-            let text = read(directory, container, run, exit.code);
+            let text = read(directory, &container, run, exit.code);
             known.insert(run.id.clone(), cut(&text, limit).to_owned());
         }
     }

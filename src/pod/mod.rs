@@ -17,6 +17,7 @@ mod config;
 mod deadline;
 mod ending;
 mod env;
+mod ephemeral;
 mod etc;
 mod execute;
 mod health;
@@ -24,11 +25,14 @@ mod history;
 mod images;
 mod links;
 mod manager;
+mod memory;
 mod message;
 mod plan;
 mod ports;
 mod pull;
 mod qos;
+mod schedule;
+mod sysctls;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -51,6 +55,7 @@ pub use back_off::next_start;
 pub use deadline::{MESSAGE as DEADLINE_MESSAGE, REASON as DEADLINE_REASON, is_exceeded as is_past_deadline};
 pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
+pub use ephemeral::ephemeral_containers;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
 pub use images::{images_in_use, run_collector, whole_image_name};
@@ -97,6 +102,8 @@ pub struct Host {
     pub storage: i64,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
+    /// Sysctls beyond the safe ones that pods may set: names, or beginnings followed by `*`.
+    pub allowed_sysctls: Vec<String>,
 }
 
 impl Host {

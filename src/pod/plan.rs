@@ -1,6 +1,7 @@
 //! What to do next with a pod: a pure function of what is asked, what is there and what time it is (kubelet `computePodActions`,
 //! `syncPod`, `syncTerminatingPod`). The answer is a value; `execute` carries it out, then the pod is observed and planned anew.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spec_grace};
+use super::ephemeral::ephemeral_containers;
 use super::health::{Health, PostStart};
-use super::history::{self, History, RestartPolicy, is_sidecar};
+use super::history::{self, History, is_sidecar};
 use super::{back_off, deadline, pull};
+use crate::model::as_container;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
 /// Everything a plan depends on.
@@ -142,17 +145,11 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
     if matches!(phase, Some("Succeeded" | "Failed")) {
         return true;
     }
-    let policy = RestartPolicy::of(pod);
-    let is_over = |name: &str| {
-        History::of(name, observed)
-            .exit()
-            .is_some_and(|exit| !policy.restarts_after(exit))
-    };
-    let init_failed = init_containers(pod).iter().filter(|c| !is_sidecar(c)).any(|c| {
-        let exit = History::of(&c.name, observed).exit();
-        exit.is_some_and(|exit| exit.code != 0 && !policy.restarts_init_after(exit))
-    });
-    init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(|c| is_over(&c.name)))
+    let exit = |c: &Container| History::of(&c.name, observed).exit();
+    let is_over = |c: &Container| exit(c).is_some_and(|exit| !history::restarts(pod, c, exit));
+    let mut inits = init_containers(pod).iter().filter(|c| !is_sidecar(c));
+    let init_failed = inits.any(|c| exit(c).is_some_and(|exit| exit.code != 0) && is_over(c));
+    init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(is_over))
 }
 
 /// `spec.containers`.
@@ -169,9 +166,11 @@ pub fn init_containers(pod: &Pod) -> &[Container] {
 }
 
 /// The pod's container of that name, of whichever sort.
-pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     let mut all = init_containers(pod).iter().chain(containers(pod));
-    all.find(|c| c.name == name)
+    let ephemeral = || ephemeral_containers(pod).iter().find(|c| c.name == name);
+    let own = all.find(|c| c.name == name).map(Cow::Borrowed);
+    own.or_else(|| ephemeral().map(|c| Cow::Owned(as_container(c))))
 }
 
 fn plan_deletion(facts: Facts<'_>) -> Plan {
@@ -196,6 +195,9 @@ fn plan_sandbox(facts: Facts<'_>) -> Plan {
 
 fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
     let mut steps = Steps::default();
+    for container in ephemeral_containers(facts.pod) {
+        plan_once(facts, sandbox, &as_container(container), &mut steps);
+    }
     if plan_inits(facts, sandbox, &mut steps) {
         for container in containers(facts.pod) {
             plan_container(facts, sandbox, container, &mut steps);
@@ -273,6 +275,18 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
             plan_start(facts, container, latest.attempt, delay_kept(latest), steps);
         }
         ContainerState::Exited(_) => plan_restart(facts, sandbox, container, &history, steps),
+    }
+}
+
+/// Plans a container that is started once, and left alone then. One that was made and not started is as good as none.
+fn plan_once(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Container, steps: &mut Steps) {
+    match History::of(&container.name, Some(sandbox)).latest() {
+        None => plan_start(facts, container, 0, Duration::ZERO, steps),
+        Some(run) if run.state == ContainerState::Created => {
+            steps.converge.forget.push(run.id.clone());
+            plan_start(facts, container, run.attempt, Duration::ZERO, steps);
+        }
+        Some(_) => {}
     }
 }
 

@@ -1,7 +1,7 @@
-//! Ports of the host that another pod has: whoever comes second waits (kubelet `NodePorts`).
+//! Ports of the host that another pod has: whoever comes second waits (plugin `NodePorts`).
 //!
-//! Upstream's kubelet fails such a pod for good, because a scheduler has looked before; here nobody has, so the pod waits as it would for the
-//! scheduler. Pods of one Deployment that replace each other may run side by side: each has an address of its own, and the
+//! The scheduler asks first, and whoever makes a sandbox asks again: after a start of the machine all pods are on the node and none has begun.
+//! Upstream's kubelet fails such a pod for good; here it waits. Pods of one Deployment that replace each other may run side by side: each has an address of its own, and the
 //! host's port moves from one to the other. An ending pod is in nobody's way.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::model::{HostPort, Object, host_ports, is_terminal, rollout_of};
 use crate::store::{Change, ChangeKind};
 
-/// What `canAdmitPod` says, and who is in the way.
+/// Who is in the way.
 pub(super) fn plan_clash(pod: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -> Option<String> {
     let wanted = host_ports(pod);
     if wanted.is_empty() {
@@ -24,8 +24,7 @@ pub(super) fn plan_clash(pod: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -
         .next()?;
     let (HostPort { port, protocol, .. }, key) = (port, holder.key());
     Some(format!(
-        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: pod {}/{} has hostPort {port}/{protocol}; \
-         this one starts when that one ends, or choose another hostPort",
+        "pod {}/{} has hostPort {port}/{protocol}; this one starts when that one ends, or choose another hostPort",
         key.namespace, key.name
     ))
 }

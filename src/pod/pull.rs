@@ -26,7 +26,7 @@ pub const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
 /// The pulls of one pod.
 #[derive(Debug, Default)]
 pub(super) struct Pulls {
-    /// By container: those that a start waits for.
+    /// By [`Wanted::key`]: those that a start waits for.
     under_way: BTreeMap<String, Waiting>,
     /// Failures of which it was told that their next try waits.
     told: BTreeMap<String, Timestamp>,
@@ -39,6 +39,70 @@ struct Waiting {
     pull: Pull,
     /// The end was there when the pod was last planned; it wakes nobody any more.
     is_ended: bool,
+}
+
+/// What a container is started from.
+#[derive(Debug)]
+pub(super) struct Images {
+    pub(super) own: Image,
+    /// Of the volumes that are images, by their names.
+    pub(super) volumes: BTreeMap<String, Image>,
+}
+
+impl Images {
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Image> {
+        self.volumes.values().chain([&self.own])
+    }
+}
+
+/// An image that a container needs.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    /// The container's name, and after a slash that of the volume.
+    key: String,
+    image: String,
+    policy: String,
+}
+
+impl Wanted {
+    /// What the container runs from.
+    fn by(container: &Container) -> Self {
+        Self::new(&container.name, &container.image, &container.image_pull_policy)
+    }
+
+    fn new(key: &str, image: &Option<String>, policy: &Option<String>) -> Self {
+        Self {
+            key: key.to_owned(),
+            image: image.clone().unwrap_or_default(),
+            policy: policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned()),
+        }
+    }
+
+    /// Whom events are about; a volume is the pod's.
+    fn container(&self) -> Option<&str> {
+        (!self.key.contains('/')).then_some(self.key.as_str())
+    }
+}
+
+/// No name of a container has a slash.
+fn container_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or_default()
+}
+
+/// The volumes of a container that are images.
+fn mounted(pod: &Pod, container: &Container) -> Vec<(String, Wanted)> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let is_mounted = |name: &str| container.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+    let wanted = volumes.filter(|volume| is_mounted(&volume.name)).filter_map(|volume| {
+        let image = volume.image.as_ref()?;
+        let key = format!("{}/{}", container.name, volume.name);
+        Some((
+            volume.name.clone(),
+            Wanted::new(&key, &image.reference, &image.pull_policy),
+        ))
+    });
+    wanted.collect()
 }
 
 /// What the pull policy makes of an image that is here, or not (kubelet `shouldPullImage`).
@@ -74,7 +138,7 @@ impl Pulls {
             waiting.is_ended = waiting.pull.outcome().is_some();
         }
         let waiting = self.under_way.iter().filter(|(_, waiting)| !waiting.is_ended);
-        waiting.map(|(name, _)| name.clone()).collect()
+        waiting.map(|(key, _)| container_of(key).to_owned()).collect()
     }
 
     /// Waits until one of them ends; for ever if there is none.
@@ -87,24 +151,39 @@ impl Pulls {
         let _which = futures::future::select_all(ends).await;
     }
 
-    /// The image of a container; none as long as it is on its way.
-    pub(super) async fn image(
+    /// All images that a container needs; none as long as one is on its way.
+    pub(super) async fn images(
         &mut self,
         execution: &Execution<'_>,
         container: &Container,
-    ) -> Result<Option<Image>, Refusal> {
-        let name = container.image.clone().unwrap_or_default();
-        match self.under_way.remove(&container.name) {
-            Some(waiting) if waiting.image == name => return self.finish(execution, container, waiting),
+    ) -> Result<Option<Images>, Refusal> {
+        let own = Wanted::by(container);
+        let own = self.image(execution, &own).await?;
+        let mut volumes = BTreeMap::new();
+        let mut is_whole = true;
+        for (volume, wanted) in mounted(execution.pod, container) {
+            match self.image(execution, &wanted).await? {
+                Some(image) => drop(volumes.insert(volume, image)),
+                None => is_whole = false,
+            }
+        }
+        Ok(own.filter(|_| is_whole).map(|own| Images { own, volumes }))
+    }
+
+    /// One image; none as long as it is on its way.
+    async fn image(&mut self, execution: &Execution<'_>, wanted: &Wanted) -> Result<Option<Image>, Refusal> {
+        let name = wanted.image.clone();
+        match self.under_way.remove(&wanted.key) {
+            Some(waiting) if waiting.image == name => return self.finish(execution, wanted, waiting),
             // Another image is wanted by now.
             Some(_) | None => {}
         }
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let policy = wanted.policy.as_str();
         let (image, presence) = find(execution, &name, policy).await?;
         match (plan_verdict(policy, presence), image) {
             (Verdict::Use, Some(image)) => {
                 let message = format!("Container image {name:?} already present on machine");
-                execution.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
+                execution.event_of(wanted.container(), EventKind::Normal, "Pulled", &message);
                 Ok(Some(image))
             }
             (Verdict::Refuse, _) => {
@@ -112,15 +191,16 @@ impl Pulls {
                 Err(Refusal::new("ErrImageNeverPull", message))
             }
             (Verdict::Use | Verdict::Pull, _) => {
-                self.begin(execution, container, name);
+                self.begin(execution, wanted);
                 Ok(None)
             }
         }
     }
 
-    fn begin(&mut self, execution: &Execution<'_>, container: &Container, image: String) {
+    fn begin(&mut self, execution: &Execution<'_>, wanted: &Wanted) {
+        let image = wanted.image.clone();
         let message = format!("Pulling image {image:?}");
-        execution.event_of(Some(&container.name), EventKind::Normal, "Pulling", &message);
+        execution.event_of(wanted.container(), EventKind::Normal, "Pulling", &message);
         let pull = execution.rooms.puller.pull(PullRequest {
             name: image.clone(),
             keyrings: keyrings(execution),
@@ -134,20 +214,20 @@ impl Pulls {
             pull,
             is_ended: false,
         };
-        self.under_way.insert(container.name.clone(), waiting);
+        self.under_way.insert(wanted.key.clone(), waiting);
     }
 
     /// Takes the image of a pull that has ended; else goes on waiting.
     fn finish(
         &mut self,
         execution: &Execution<'_>,
-        container: &Container,
+        wanted: &Wanted,
         waiting: Waiting,
     ) -> Result<Option<Image>, Refusal> {
         let image = &waiting.image;
         match waiting.pull.outcome() {
             None => {
-                self.under_way.insert(container.name.clone(), waiting);
+                self.under_way.insert(wanted.key.clone(), waiting);
                 Ok(None)
             }
             Some(Ok(pulled)) => {
@@ -156,16 +236,16 @@ impl Pulls {
                 let message = format!(
                     "Successfully pulled image {image:?} in {took} ({took} including waiting). Image size: {size} bytes."
                 );
-                execution.event_of(Some(&container.name), EventKind::Normal, "Pulled", &message);
+                execution.event_of(wanted.container(), EventKind::Normal, "Pulled", &message);
                 for note in &pulled.image.notes {
                     let message = format!("Image {image:?}: {note}");
-                    execution.event_of(Some(&container.name), EventKind::Warning, "ImageNote", &message);
+                    execution.event_of(wanted.container(), EventKind::Warning, "ImageNote", &message);
                 }
                 Ok(Some(pulled.image))
             }
             Some(Err(error)) => {
                 let message = format!("Failed to pull image {image:?}: {error}");
-                execution.event_of(Some(&container.name), EventKind::Warning, "Failed", &message);
+                execution.event_of(wanted.container(), EventKind::Warning, "Failed", &message);
                 Err(Refusal::new(PULL_FAILURE, error))
             }
         }
@@ -208,7 +288,9 @@ pub fn back_off_message(image: &str) -> String {
 }
 
 fn image_of(pod: &Pod, name: &str) -> String {
-    container(pod, name).and_then(|c| c.image.clone()).unwrap_or_default()
+    container(pod, name)
+        .and_then(|c| c.into_owned().image)
+        .unwrap_or_default()
 }
 
 /// What is in the store. The name by which an image is found says who gave it.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::ending::Ending;
 use super::execute::{Execution, Refusal};
 use super::health::Health;
+use super::history::VOLUME_IMAGES;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
 use super::tasks::Tasks;
@@ -21,7 +22,7 @@ use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
 use crate::model::{Object, later};
-use crate::runtime::{ContainerId, ContainerState, PodUid, SandboxStatus};
+use crate::runtime::{ContainerId, ContainerState, ContainerStatus as RunStatus, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
 
 /// How long a worker waits when the runtime does not answer, before it asks again.
@@ -276,13 +277,15 @@ impl Worker {
             let container = execution
                 .container(&start.name)
                 .expect("plans name the pod's own containers");
-            let image = self.memory.pulls.image(execution, container).await;
-            let started = match image {
-                // It is on its way; the plan takes it up when it is here.
+            let images = self.memory.pulls.images(execution, &container).await;
+            let started = match images {
+                // Some are on their way; the plan takes it up when they are here.
                 Ok(None) => continue,
-                Ok(Some(image)) => {
-                    self.memory.leases.insert(image.id.clone(), image.lease.clone());
-                    execution.start(sandbox, start, container, &image).await
+                Ok(Some(images)) => {
+                    for image in images.all() {
+                        self.memory.leases.insert(image.id.clone(), image.lease.clone());
+                    }
+                    execution.start(sandbox, start, &container, &images).await
                 }
                 Err(refusal) => Err(refusal),
             };
@@ -384,10 +387,17 @@ impl Worker {
     }
 }
 
-/// The ids of the images that a pod's runs were made from.
-pub(super) fn images_of(observed: Option<&SandboxStatus>) -> BTreeSet<&str> {
+/// The ids of the images that a pod's runs were made from, and of those that are mounted into them.
+pub(super) fn images_of<'a>(observed: Option<&'a SandboxStatus>) -> BTreeSet<&'a str> {
     let runs = observed.iter().flat_map(|sandbox| &sandbox.containers);
-    runs.map(|run| run.image_id.as_str()).collect()
+    let mounted = |run: &'a RunStatus| {
+        run.annotations
+            .get(VOLUME_IMAGES)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
+    runs.flat_map(|run| mounted(run).split_whitespace().chain([run.image_id.as_str()]))
+        .collect()
 }
 
 fn is_backing_off(container: &ContainerStatus) -> bool {

@@ -31,6 +31,9 @@ async fn target(runtime: &FakeRuntime) -> Target {
         hostname: "p".into(),
         host_network: false,
         share_pid: false,
+        host_ipc: false,
+        sysctls: Default::default(),
+        memory_dirs: Vec::new(),
     };
     let config = container_config();
     runtime.run_pod_sandbox(&sandbox).await.expect("the fake does it");
@@ -73,6 +76,7 @@ fn container_config() -> ContainerConfig {
         cwd: String::new(),
         user: String::new(),
         supplemental_groups: Vec::new(),
+        has_strict_groups: false,
         mounts: Vec::new(),
         log_path: "/log".into(),
         stdin: false,
@@ -80,6 +84,7 @@ fn container_config() -> ContainerConfig {
         tty: false,
         security,
         oom_score_adj: 0,
+        pid_target: None,
         annotations: BTreeMap::new(),
     }
 }

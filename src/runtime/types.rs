@@ -46,6 +46,15 @@ pub struct SandboxConfig {
     pub host_network: bool,
     /// `spec.shareProcessNamespace`: containers see each other's processes.
     pub share_pid: bool,
+    /// `spec.hostIPC`: no IPC namespace of its own.
+    #[serde(default)]
+    pub host_ipc: bool,
+    /// Settings of the kernel for its namespaces (`kernel.shm_rmid_forced`), by name.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// Directories in memory, made before anything runs.
+    #[serde(default)]
+    pub memory_dirs: Vec<MemoryDir>,
 }
 
 /// What a container is asked to be (CRI `ContainerConfig`).
@@ -74,6 +83,9 @@ pub struct ContainerConfig {
     pub user: String,
     /// Groups beside the user's own.
     pub supplemental_groups: Vec<u32>,
+    /// Whether the groups of which the container's `/etc/group` says that the user is in them are left out.
+    #[serde(default)]
+    pub has_strict_groups: bool,
     /// What is mounted into it, in order.
     pub mounts: Vec<Mount>,
     /// Where the CRI-format log goes: an absolute path, its directory is made if needed.
@@ -88,6 +100,10 @@ pub struct ContainerConfig {
     pub security: Security,
     /// `oom_score_adj` of its first process (kubelet `GetContainerOOMScoreAdjust`).
     pub oom_score_adj: i32,
+    /// A running container of the same sandbox whose processes it sees (CRI `NamespaceMode_TARGET`), where it has a pid namespace of
+    /// its own.
+    #[serde(default)]
+    pub pid_target: Option<ContainerId>,
     /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
     pub annotations: BTreeMap<String, String>,
 }
@@ -117,6 +133,44 @@ pub struct Mount {
     pub host_path: PathBuf,
     /// Whether it is mounted read-only.
     pub read_only: bool,
+    /// What is below it is read-only as well.
+    #[serde(default)]
+    pub is_read_only_below: bool,
+    /// Mounts that appear below it on the host appear in the container too (`HostToContainer`).
+    #[serde(default)]
+    pub follows_host: bool,
+    /// Only this part of it: a relative path, made if it is not there, that may not lead out of it whatever containers do meanwhile.
+    #[serde(default)]
+    pub sub_path: Option<String>,
+    /// Unpacked layers, the lowest first: mounted together, read-only, in place of `host_path`.
+    #[serde(default)]
+    pub image_layers: Vec<PathBuf>,
+}
+
+impl Mount {
+    /// A place of the host.
+    pub fn of_host(container_path: String, host_path: PathBuf, read_only: bool) -> Self {
+        Self {
+            container_path,
+            host_path,
+            read_only,
+            is_read_only_below: false,
+            follows_host: false,
+            sub_path: None,
+            image_layers: Vec::new(),
+        }
+    }
+}
+
+/// A directory in memory that the containers of a sandbox share. It goes with the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryDir {
+    /// Absolute path on the host at which the sandbox has it.
+    pub path: PathBuf,
+    /// How many bytes fit.
+    pub size: u64,
+    /// Whose it is, with everything that is made in it.
+    pub group: Option<u32>,
 }
 
 /// What a container may do (CRI `LinuxContainerSecurityContext`).
@@ -145,6 +199,8 @@ pub struct Security {
 pub enum Seccomp {
     /// The built-in profile.
     RuntimeDefault,
+    /// A profile of the user's: the JSON of an OCI runtime configuration's `linux.seccomp`.
+    Localhost(String),
     /// Any.
     Unconfined,
 }

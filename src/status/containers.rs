@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
-use crate::model::whole_second;
+use crate::model::{as_container, whole_second};
 use crate::pod::{self, History, PostStart};
 use crate::runtime::{ContainerState, ContainerStatus, Exit};
 
@@ -30,6 +30,20 @@ pub(super) fn init_statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiS
     pod::init_containers(facts.pod)
         .iter()
         .map(|c| status(facts, c, old, true))
+        .collect()
+}
+
+/// Ephemeral containers are never ready, and nobody asks whether they have started.
+pub(super) fn ephemeral_statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiStatus> {
+    let old = old.ephemeral_container_statuses.as_deref().unwrap_or_default();
+    let all = pod::ephemeral_containers(facts.pod).iter().map(as_container);
+    let statuses = all.map(|container| status(facts, &container, old, false));
+    statuses
+        .map(|status| ApiStatus {
+            ready: false,
+            started: None,
+            ..status
+        })
         .collect()
 }
 
@@ -236,7 +250,10 @@ fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
         name: mount.name.clone(),
         mount_path: mount.mount_path.clone(),
         read_only: mount.read_only,
-        recursive_read_only: mount.read_only.filter(|r| *r).map(|_| "Disabled".to_owned()),
+        recursive_read_only: mount.read_only.filter(|r| *r).map(|_| {
+            let is_below = matches!(mount.recursive_read_only.as_deref(), Some("IfPossible" | "Enabled"));
+            if is_below { "Enabled" } else { "Disabled" }.to_owned()
+        }),
         ..VolumeMountStatus::default()
     };
     (!mounts.is_empty()).then(|| mounts.iter().map(status).collect())

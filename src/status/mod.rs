@@ -38,8 +38,12 @@ pub struct StatusFacts<'a> {
 /// The status of a pod.
 pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
     let old = facts.pod.status.clone().unwrap_or_default();
+    if is_rejected(facts, &old) {
+        return old;
+    }
     let init_statuses = containers::init_statuses(facts, &old);
     let statuses = containers::statuses(facts, &old);
+    let ephemeral = containers::ephemeral_statuses(facts, &old);
     let phase = phase::phase(facts, &init_statuses, &statuses, &old);
     let conditions = conditions::conditions(facts, phase, &init_statuses, &statuses, &old);
     let pod_ips = pod_ips(facts, phase, &old);
@@ -51,6 +55,7 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
         phase: Some(phase.as_str().to_owned()),
         conditions: Some(conditions),
         container_statuses: Some(statuses).filter(|s| !s.is_empty()),
+        ephemeral_container_statuses: Some(ephemeral).filter(|s| !s.is_empty()),
         init_container_statuses: Some(init_statuses).filter(|s| !s.is_empty()),
         observed_generation: facts.pod.metadata.generation,
         host_ip: facts.host_ips.first().cloned(),
@@ -61,6 +66,12 @@ pub fn pod_status(facts: StatusFacts<'_>) -> PodStatus {
         start_time: Some(old.start_time.clone().unwrap_or_else(|| Time(whole_second(facts.now)))),
         ..old
     }
+}
+
+/// Whether the pod ended for good before anything of it was made.
+fn is_rejected(facts: StatusFacts<'_>, old: &PodStatus) -> bool {
+    let has_failed = old.phase.as_deref() == Some(Phase::Failed.as_str());
+    has_failed && facts.observed.is_none() && old.container_statuses.is_none()
 }
 
 /// A pod on the host's network has the host's addresses; others get theirs from the network while their sandbox lives, and keep

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use super::File;
@@ -12,8 +12,8 @@ use super::File;
 const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_tmp";
 
-/// Makes `files` the content of `dir`. Nothing is touched if they are already.
-pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
+/// Makes `files` the content of `dir`, and of a group. Nothing is touched if they are already.
+pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<u32>) -> io::Result<()> {
     let present = fs::read_link(dir.join(DATA)).ok();
     if present.is_some() && is_content(&dir.join(DATA), files)? {
         return Ok(());
@@ -21,6 +21,9 @@ pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()
     // Names starting with two dots are never keys: `admit` and upstream refuse them.
     let fresh = format!("..{}", uuid::Uuid::new_v4().simple());
     write_files(&dir.join(&fresh), files)?;
+    if let Some(group) = group {
+        give_files(&dir.join(&fresh), group)?;
+    }
     // Whatever a crash left under this name is ours to replace.
     let _ = fs::remove_file(dir.join(DATA_NEXT));
     symlink(&fresh, dir.join(DATA_NEXT))?;
@@ -70,6 +73,23 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
             .open(&path)?;
         out.write_all(&file.content)?;
         out.set_permissions(fs::Permissions::from_mode(file.mode))?;
+    }
+    Ok(())
+}
+
+/// The group's files: nobody else has seen them yet.
+fn give_files(dir: &Path, group: u32) -> io::Result<()> {
+    chown(dir, None, Some(group))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give_files(&entry.path(), group)?;
+        } else {
+            let mode = entry.metadata()?.permissions();
+            chown(entry.path(), None, Some(group))?;
+            // A change of the group may take bits away.
+            fs::set_permissions(entry.path(), mode)?;
+        }
     }
     Ok(())
 }
@@ -128,9 +148,9 @@ mod tests {
     #[test]
     fn content_changes_as_a_whole_and_old_keys_go() {
         let dir = tempfile::tempdir().expect("a directory");
-        write(dir.path(), &files(&[("a", "1"), ("sub/b", "2")])).expect("writes");
+        write(dir.path(), &files(&[("a", "1"), ("sub/b", "2")]), None).expect("writes");
         assert_eq!(listing(dir.path()), ["a", "sub"]);
-        write(dir.path(), &files(&[("a", "3"), ("c", "4")])).expect("writes");
+        write(dir.path(), &files(&[("a", "3"), ("c", "4")]), None).expect("writes");
         assert_eq!(listing(dir.path()), ["a", "c"]);
         assert_eq!(
             fs::read_to_string(dir.path().join("a")).expect("a link that leads somewhere"),
@@ -143,9 +163,9 @@ mod tests {
     #[test]
     fn equal_content_touches_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
-        write(dir.path(), &files(&[("a", "1")])).expect("writes");
+        write(dir.path(), &files(&[("a", "1")]), None).expect("writes");
         let before = fs::read_link(dir.path().join(DATA)).expect("a link");
-        write(dir.path(), &files(&[("a", "1")])).expect("writes");
+        write(dir.path(), &files(&[("a", "1")]), None).expect("writes");
         assert_eq!(fs::read_link(dir.path().join(DATA)).expect("a link"), before);
     }
 }

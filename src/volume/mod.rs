@@ -6,18 +6,18 @@
 
 mod atomic;
 mod host_path;
+mod ownership;
 mod plan;
 mod reclaim;
-mod sub_path;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub use plan::{File, VolumeKind, VolumePlan, plan_volumes};
+pub use ownership::Ownership;
+pub use plan::{File, VolumeKind, VolumePlan, fs_group, plan_volumes};
 pub use reclaim::reclaim;
-pub use sub_path::make_sub_path;
 
 /// Why a volume can't be had (event `FailedMount`).
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,16 @@ pub enum VolumeError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// Its files can't be given to the pod's `fsGroup`.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : applyFSGroup failed for group {group}: {source}")]
+    Owner {
+        /// The volume's name.
+        volume: String,
+        /// The group.
+        group: u32,
+        /// Why.
+        source: io::Error,
+    },
     /// The disk did not do it.
     #[error("volume {volume:?}: {path}: {source}", path = path.display())]
     Io {
@@ -63,9 +73,32 @@ pub enum VolumeError {
 pub fn set_up(dir: &Path, volumes: &[VolumePlan]) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
     let mut places = BTreeMap::new();
     for volume in volumes {
-        places.insert(volume.name.clone(), set_up_one(dir, volume)?);
+        let Some(place) = set_up_one(dir, volume)? else {
+            continue;
+        };
+        if let Some(ownership) = volume.ownership {
+            own_once(dir, volume, &place, ownership)?;
+        }
+        places.insert(volume.name.clone(), place);
     }
     Ok(places)
+}
+
+/// Gives what a volume held before to its group, once for a pod: what the pod makes of it afterwards is the pod's.
+fn own_once(dir: &Path, volume: &VolumePlan, place: &Path, ownership: Ownership) -> Result<(), VolumeError> {
+    // No volume's name has a dot.
+    let mark = dir.join(format!(".{}.owned", volume.name));
+    if mark.exists() {
+        return Ok(());
+    }
+    let given = ownership::give(place, ownership)
+        .and_then(|()| std::fs::create_dir_all(dir))
+        .and_then(|()| std::fs::File::create(&mark));
+    given.map(drop).map_err(|source| VolumeError::Owner {
+        volume: volume.name.clone(),
+        group: ownership.group,
+        source,
+    })
 }
 
 /// Makes the directory of a claim, below that of its class, which only its owner looks into.
@@ -88,7 +121,8 @@ fn empty_dir(dir: &Path, own: &Path) -> std::io::Result<()> {
     std::fs::rename(&unfinished, own)
 }
 
-fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
+/// Where a volume lies once it is there; nowhere if it is an image.
+fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<Option<PathBuf>, VolumeError> {
     let own = dir.join(&volume.name);
     let io = |source| VolumeError::Io {
         volume: volume.name.clone(),
@@ -101,11 +135,14 @@ fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
             if !own.exists() {
                 empty_dir(dir, &own).map_err(io)?;
             }
-            Ok(own)
+            Ok(Some(own))
         }
+        // The sandbox has it; on the disk there is only the place for it.
+        VolumeKind::Memory => Ok(Some(own)),
+        VolumeKind::Image => Ok(None),
         VolumeKind::HostPath { path, type_ } => {
             host_path::set_up(&volume.name, path, type_)?;
-            Ok(path.clone())
+            Ok(Some(path.clone()))
         }
         VolumeKind::Persistent(path) => {
             if !path.exists() {
@@ -115,12 +152,12 @@ fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<PathBuf, VolumeError> {
                     source,
                 })?;
             }
-            Ok(path.clone())
+            Ok(Some(path.clone()))
         }
-        VolumeKind::Files(files) => {
+        VolumeKind::Files { files, group } => {
             std::fs::create_dir_all(&own).map_err(io)?;
-            atomic::write(&own, files).map_err(io)?;
-            Ok(own)
+            atomic::write(&own, files, *group).map_err(io)?;
+            Ok(Some(own))
         }
     }
 }

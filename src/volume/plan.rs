@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::Value;
 
-use super::VolumeError;
+use super::{Ownership, VolumeError};
 use crate::model::{Lookup, Object, downward, storage};
 
 /// Mode of files for which nothing else is said (`ConfigMapVolumeSourceDefaultMode`).
@@ -23,6 +23,8 @@ pub struct VolumePlan {
     pub name: String,
     /// What it is.
     pub kind: VolumeKind,
+    /// Whose it becomes before it is used: of directories that may hold something already.
+    pub ownership: Option<Ownership>,
 }
 
 /// What a volume is.
@@ -30,6 +32,10 @@ pub struct VolumePlan {
 pub enum VolumeKind {
     /// A directory that lives as long as the pod.
     EmptyDir,
+    /// One in memory, which the pod's sandbox has.
+    Memory,
+    /// Layers of an image, which whoever starts a container has.
+    Image,
     /// Something of the host's.
     HostPath {
         /// Where.
@@ -40,7 +46,12 @@ pub enum VolumeKind {
     /// A directory that we make, and that stays when the pod goes.
     Persistent(PathBuf),
     /// Files whose content we write, by relative path.
-    Files(BTreeMap<String, File>),
+    Files {
+        /// The files.
+        files: BTreeMap<String, File>,
+        /// The group that they belong to, if not root's.
+        group: Option<u32>,
+    },
 }
 
 /// A file to write.
@@ -73,23 +84,36 @@ struct Place<'a> {
 
 fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeError> {
     let name = &volume.name;
-    let kind = if volume.empty_dir.is_some() {
-        VolumeKind::EmptyDir
+    let group = fs_group(place.pod);
+    let files = |mut files: BTreeMap<String, File>| {
+        if group.is_some() {
+            // The group reads what it is given (`roMask`).
+            files.values_mut().for_each(|file| file.mode |= 0o440);
+        }
+        VolumeKind::Files { files, group }
+    };
+    let kind = if let Some(empty) = &volume.empty_dir {
+        match empty.medium.as_deref() {
+            Some("Memory") => VolumeKind::Memory,
+            _ => VolumeKind::EmptyDir,
+        }
+    } else if volume.image.is_some() {
+        VolumeKind::Image
     } else if let Some(host) = &volume.host_path {
         VolumeKind::HostPath {
             path: PathBuf::from(&host.path),
             type_: host.type_.clone().unwrap_or_default(),
         }
     } else if let Some(source) = &volume.config_map {
-        VolumeKind::Files(config_map_files(name, source, place)?)
+        files(config_map_files(name, source, place)?)
     } else if let Some(source) = &volume.secret {
-        VolumeKind::Files(secret_files(name, source, place)?)
+        files(secret_files(name, source, place)?)
     } else if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-        VolumeKind::Files(downward_files(name, items, mode, place)?)
+        files(downward_files(name, items, mode, place)?)
     } else if let Some(source) = &volume.projected {
-        VolumeKind::Files(projected_files(name, source, place)?)
+        files(projected_files(name, source, place)?)
     } else if let Some(claim) = &volume.persistent_volume_claim {
         claimed(name, &claim.claim_name, place)?
     } else if volume.ephemeral.is_some() {
@@ -98,10 +122,29 @@ fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeEr
     } else {
         return Err(VolumeError::Kind(volume.name.clone()));
     };
+    let ownership = match kind {
+        VolumeKind::EmptyDir | VolumeKind::Persistent(_) => group.map(|group| Ownership {
+            group,
+            only_on_mismatch: has_policy(place.pod, "OnRootMismatch"),
+        }),
+        VolumeKind::Memory | VolumeKind::Image | VolumeKind::HostPath { .. } | VolumeKind::Files { .. } => None,
+    };
     Ok(VolumePlan {
         name: volume.name.clone(),
         kind,
+        ownership,
     })
+}
+
+/// `securityContext.fsGroup`.
+pub fn fs_group(pod: &Pod) -> Option<u32> {
+    let context = pod.spec.as_ref()?.security_context.as_ref()?;
+    u32::try_from(context.fs_group?).ok()
+}
+
+fn has_policy(pod: &Pod, policy: &str) -> bool {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    context.is_some_and(|context| context.fs_group_change_policy.as_deref() == Some(policy))
 }
 
 /// Where the volume of a claim lies.
@@ -338,7 +381,7 @@ mod tests {
             allocatable: &|_| None,
         };
         let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;
-        let VolumeKind::Files(files) = &plans[0].kind else {
+        let VolumeKind::Files { files, .. } = &plans[0].kind else {
             return Err(format!("{plans:?}"));
         };
         let shown = files.iter().map(|(path, file)| {

@@ -122,3 +122,76 @@ fn users_and_groups_are_what_was_asked_for() {
                 .contains("container has runAsNonRoot and image will run as root")
     });
 }
+
+#[test]
+fn settings_of_the_kernel_are_the_pods_own_where_they_are_safe_or_allowed() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path("")).expect("a directory");
+    std::fs::write(home.path("config.yaml"), "allowedUnsafeSysctls: [net.ipv4.conf.*]").expect("writes");
+    let with = |name: &str, sysctl: &str, value: &str| {
+        let path = format!("cat /proc/sys/{}", sysctl.replace('.', "/"));
+        let sysctls = json!({"sysctls": [{"name": sysctl, "value": value}]});
+        job(name, &path).with("/spec/securityContext", sysctls)
+    };
+    let all = [
+        with("safe", "net.ipv4.ip_local_port_range", "40000 40010"),
+        with("allowed", "net.ipv4.conf.all.log_martians", "1"),
+        with("forbidden", "kernel.msgmax", "1000"),
+    ];
+    home.must(format!("apply -f {}", home.file("a.yaml", documents(all))));
+    home.until_phase("safe", "Succeeded");
+    home.until_phase("allowed", "Succeeded");
+    home.until_phase("forbidden", "Failed");
+    assert_eq!(home.must("logs safe"), "40000\t40010\n");
+    assert_eq!(home.must("logs allowed"), "1\n");
+    assert_eq!(home.text("pod forbidden", "/status/reason"), "SysctlForbidden");
+    let message = home.text("pod forbidden", "/status/message");
+    assert_eq!(
+        message,
+        "Pod was rejected: forbidden sysctl: \"kernel.msgmax\" not allowlisted"
+    );
+}
+
+#[test]
+fn a_seccomp_profile_of_the_users_holds() {
+    let home = Home::new();
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
+    std::fs::create_dir_all(home.path("seccomp")).expect("a directory");
+    std::fs::write(home.path("seccomp/no-mkdir.json"), profile.to_string()).expect("writes");
+    let shell = crate::images::load_busybox(&home, "sleep 1000");
+    let with = |name: &str, file: &str| {
+        let profile = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": file}});
+        shell
+            .clone()
+            .with("/metadata/name", json!(name))
+            .with("/spec/restartPolicy", json!("Never"))
+            .with(
+                "/spec/containers/0/command",
+                json!(["sh", "-c", "mkdir /tmp/x; echo code $?"]),
+            )
+            .with("/spec/containers/0/securityContext", profile)
+    };
+    let all = [with("held", "no-mkdir.json"), with("absent", "none.json")];
+    home.must(format!("apply -f {}", home.file("a.yaml", documents(all))));
+    home.until_phase("held", "Succeeded");
+    let log = home.must("logs held");
+    assert!(
+        log.contains("Operation not permitted") && log.ends_with("code 1\n"),
+        "{log}"
+    );
+    home.until_waiting("absent", "CreateContainerError");
+}
+
+#[test]
+fn a_pod_of_the_hosts_ipc_has_the_groups_that_were_asked_for() {
+    let home = Home::new();
+    let context = json!({"supplementalGroups": [5], "supplementalGroupsPolicy": "Strict"});
+    let strict = job("strict", "id")
+        .with("/spec/hostIPC", json!(true))
+        .with("/spec/securityContext", context);
+    home.must(format!("apply -f {}", home.file("a.yaml", documents([strict]))));
+    home.until_phase("strict", "Succeeded");
+    let log = home.must("logs strict");
+    assert!(log.trim_end().ends_with("groups=5"), "{log}");
+}

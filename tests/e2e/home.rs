@@ -66,6 +66,12 @@ impl<const N: usize> Words for [&str; N] {
     }
 }
 
+impl Words for Vec<&str> {
+    fn words(&self) -> Vec<String> {
+        self.iter().map(|&word| word.to_owned()).collect()
+    }
+}
+
 /// Waits until `condition` holds; after the deadline says what was waited for.
 pub fn within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();

@@ -115,8 +115,7 @@ fn the_second_pod_with_a_port_waits_for_the_first_and_then_has_it() {
     assert_eq!(applied.code, 0, "{}", applied.stderr);
     home.until("it is told what is in the way", || {
         let events = events_of(&home, "b");
-        events.contains("Predicate NodePorts failed")
-            && events.contains(&format!("pod default/a has hostPort {port}/TCP"))
+        events.contains("FailedScheduling") && events.contains(&format!("pod default/a has hostPort {port}/TCP"))
     });
     assert_eq!(home.text("pod b", "/status/phase"), "Pending");
     assert_eq!(get(port).expect("the first answers"), "a");

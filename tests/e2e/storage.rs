@@ -57,7 +57,7 @@ fn data_outlives_its_pods_and_its_files_and_goes_with_its_claim() {
     home.must(format!("down {source}"));
     home.until_gone("pvc data");
     home.until("its data is gone", || volumes(&home).is_empty());
-    assert_eq!(home.must("get pv -o name"), "");
+    home.until("its volume is gone", || home.must("get pv -o name").is_empty());
 }
 
 #[test]

@@ -276,3 +276,66 @@ fn an_exec_ends_with_its_connection() {
     });
     assert_eq!(status.expect("ended").code(), Some(1));
 }
+
+#[test]
+fn a_container_is_added_to_look_around_in_a_pod() {
+    let home = Home::new();
+    home.start(documents([
+        load_busybox(&home, "sleep 1000"),
+        pod("web", "serve").with("/spec/containers/0/name", json!("app")),
+    ]));
+    let look = "debug web -i --image=test/busybox:1 --image-pull-policy=Never";
+    let words = |more: &'static [&'static str]| look.split(' ').chain(more.iter().copied()).collect::<Vec<_>>();
+    // The target's processes and, by them, its files; its own are the image's.
+    let seen = home.run_with(
+        "",
+        words(&[
+            "-q",
+            "--target=app",
+            "-c",
+            "a",
+            "--",
+            "sh",
+            "-c",
+            "cat /proc/1/cmdline; ls /proc/1/root; sleep 1; exit 3",
+        ]),
+    );
+    assert!(
+        seen.stdout.contains("serve") && seen.stdout.contains("kubelocal"),
+        "{seen:?}"
+    );
+    assert_eq!(seen.code, 3, "{seen:?}");
+    let own = home.run_with(
+        "read word\n",
+        words(&["-q", "-c", "b", "--", "sh", "-c", "cat; cat /proc/1/cmdline; sleep 1"]),
+    );
+    assert!(
+        own.stdout.contains("read word") && own.stdout.contains("sleep"),
+        "{own:?}"
+    );
+    assert_eq!(home.must("logs web -c b").lines().next(), Some("read word"));
+    let states = "get pod web -o jsonpath={.status.ephemeralContainerStatuses[*].state.terminated.exitCode}";
+    assert_eq!(home.must(states), "3 0");
+    assert_eq!(
+        home.must("get pod web -o jsonpath={.status.containerStatuses[0].restartCount}"),
+        "0"
+    );
+    let refused = home.fails("debug web --image=x -c app");
+    assert!(refused.contains("Duplicate value"), "{refused}");
+    with_each(&home, |kubectl| {
+        let debug = kubectl.command(&[
+            "debug",
+            "web",
+            "-i",
+            "--profile=general",
+            "--image=test/busybox:1",
+            "--image-pull-policy=Never",
+            "--",
+            "sh",
+        ]);
+        let script = home.file("script", "echo from-kubectl\nexit\n");
+        let output = with_input(debug, &script);
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.contains("from-kubectl"), "{output:?}");
+    });
+}

@@ -171,11 +171,7 @@ async fn an_image_of_150_layers_works(mut ground: Ground) {
 }
 
 fn mount(container_path: &str, host_path: PathBuf, read_only: bool) -> Mount {
-    Mount {
-        container_path: container_path.to_owned(),
-        host_path,
-        read_only,
-    }
+    Mount::of_host(container_path.to_owned(), host_path, read_only)
 }
 
 async fn mounts_are_made_where_asked_and_read_only_means_it(mut ground: Ground) {

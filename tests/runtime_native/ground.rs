@@ -144,6 +144,9 @@ impl Ground {
             hostname: name.to_owned(),
             host_network: false,
             share_pid: false,
+            host_ipc: false,
+            sysctls: Default::default(),
+            memory_dirs: Vec::new(),
         }
     }
 
@@ -238,6 +241,7 @@ impl Ground {
             cwd: String::new(),
             user: String::new(),
             supplemental_groups: Vec::new(),
+            has_strict_groups: false,
             mounts: Vec::new(),
             log_path: self.path().join(format!("logs/{name}/{number}.log")),
             stdin: false,
@@ -245,6 +249,7 @@ impl Ground {
             tty: false,
             security: security(),
             oom_score_adj: 1000,
+            pid_target: None,
             annotations: BTreeMap::new(),
         }
     }

@@ -1,7 +1,8 @@
 //! Defaults of pods and of the pod templates in workloads.
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, EphemeralContainer, Pod, PodSpec, Probe, Toleration, Volume,
+    Container, ContainerPort, DownwardAPIVolumeFile, EnvVar, EphemeralContainer, Pod, PodSpec, Probe, Toleration,
+    Volume,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -94,9 +95,7 @@ fn default_container(container: &mut Container) {
     text(&mut container.termination_message_path, "/dev/termination-log");
     text(&mut container.termination_message_policy, "File");
     container.resources.get_or_insert_with(Default::default);
-    for port in container.ports.iter_mut().flatten() {
-        text(&mut port.protocol, "TCP");
-    }
+    default_ports_and_env(&mut container.ports, &mut container.env);
     for probe in [
         &mut container.liveness_probe,
         &mut container.readiness_probe,
@@ -106,14 +105,6 @@ fn default_container(container: &mut Container) {
     .flatten()
     {
         default_probe(probe);
-    }
-    for field in container
-        .env
-        .iter_mut()
-        .flatten()
-        .filter_map(|env| env.value_from.as_mut()?.field_ref.as_mut())
-    {
-        text(&mut field.api_version, "v1");
     }
     for hook in container
         .lifecycle
@@ -128,12 +119,23 @@ fn default_container(container: &mut Container) {
     }
 }
 
+fn default_ports_and_env(ports: &mut Option<Vec<ContainerPort>>, env: &mut Option<Vec<EnvVar>>) {
+    for port in ports.iter_mut().flatten() {
+        text(&mut port.protocol, "TCP");
+    }
+    let variables = env.iter_mut().flatten();
+    for field in variables.filter_map(|env| env.value_from.as_mut()?.field_ref.as_mut()) {
+        text(&mut field.api_version, "v1");
+    }
+}
+
 fn default_ephemeral(container: &mut EphemeralContainer) {
     let policy = default_pull_policy(container.image.as_deref().unwrap_or_default());
     text(&mut container.image_pull_policy, policy);
     text(&mut container.termination_message_path, "/dev/termination-log");
     text(&mut container.termination_message_policy, "File");
     container.resources.get_or_insert_with(Default::default);
+    default_ports_and_env(&mut container.ports, &mut container.env);
 }
 
 /// `Always` for images whose tag is `latest` or not given, else `IfNotPresent` (`SetDefaults_Container`). A reference that
@@ -194,6 +196,10 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(config) = &mut volume.config_map {
         config.default_mode.get_or_insert(FILE_MODE);
+    }
+    if let Some(image) = &mut volume.image {
+        let policy = default_pull_policy(image.reference.as_deref().unwrap_or_default());
+        text(&mut image.pull_policy, policy);
     }
     if let Some(host) = &mut volume.host_path {
         host.type_.get_or_insert_with(String::new);

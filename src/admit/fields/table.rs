@@ -22,7 +22,8 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.volumes[]", VOLUME),
             ("spec.containers[]", CONTAINER),
             ("spec.initContainers[]", CONTAINER),
-            ("spec.initContainers[]", INIT_CONTAINER),
+            ("spec.ephemeralContainers[]", CONTAINER),
+            ("spec.ephemeralContainers[]", EPHEMERAL_CONTAINER),
         ],
     ),
     (
@@ -36,7 +37,6 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.template.spec.volumes[]", VOLUME),
             ("spec.template.spec.containers[]", CONTAINER),
             ("spec.template.spec.initContainers[]", CONTAINER),
-            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
         ],
     ),
     (
@@ -49,7 +49,6 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
             ("spec.template.spec.volumes[]", VOLUME),
             ("spec.template.spec.containers[]", CONTAINER),
             ("spec.template.spec.initContainers[]", CONTAINER),
-            ("spec.template.spec.initContainers[]", INIT_CONTAINER),
         ],
     ),
     ("", "ConfigMap", &[("", OBJECT), ("", WHOLE)]),
@@ -71,6 +70,11 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
         "networking.k8s.io",
         "NetworkPolicy",
         &[("", OBJECT), ("spec", NETWORK_POLICY)],
+    ),
+    (
+        "scheduling.k8s.io",
+        "PriorityClass",
+        &[("", OBJECT), ("", PRIORITY_CLASS)],
     ),
     // Whoever holds one acts on it.
     ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
@@ -131,6 +135,14 @@ const STORAGE_CLASS: Entries = &[
     ("volumeBindingMode", Honoured),
     ("allowVolumeExpansion", Honoured),
     ("allowedTopologies", Moot),
+];
+
+const PRIORITY_CLASS: Entries = &[
+    ("value", Honoured),
+    ("globalDefault", Honoured),
+    ("preemptionPolicy", Honoured),
+    // For people.
+    ("description", Honoured),
 ];
 
 const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
@@ -230,7 +242,6 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs every pod");
 const NO_ACCOUNT: Say = Warn("not honoured yet: pods get no tokens of service accounts");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
@@ -243,10 +254,10 @@ const POD: Entries = &[
     ("hostNetwork", Honoured),
     ("shareProcessNamespace", Honoured),
     ("nodeName", Moot),
-    ("nodeSelector", NO_SCHEDULER),
-    ("affinity", NO_SCHEDULER),
-    ("tolerations", Moot),
-    ("topologySpreadConstraints", Moot),
+    ("nodeSelector", Honoured),
+    ("affinity", Honoured),
+    ("tolerations", Honoured),
+    ("topologySpreadConstraints", Honoured),
     (
         "schedulerName",
         OneOf(
@@ -255,9 +266,9 @@ const POD: Entries = &[
         ),
     ),
     ("schedulingGroup", Moot),
-    ("priority", Moot),
-    ("priorityClassName", Moot),
-    ("preemptionPolicy", Moot),
+    ("priority", Honoured),
+    ("priorityClassName", Honoured),
+    ("preemptionPolicy", Honoured),
     ("overhead", Moot),
     ("evictionResponders", Moot),
     (
@@ -266,7 +277,7 @@ const POD: Entries = &[
             "not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
         ),
     ),
-    ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
+    ("schedulingGates", Honoured),
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
     ("resources", NOT_ENFORCED),
@@ -281,44 +292,39 @@ const POD: Entries = &[
     ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
     ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
     ("automountServiceAccountToken", NO_ACCOUNT),
-    ("hostPID", Refuse("pods can't see the host's processes here")),
-    ("hostIPC", Refuse("pods can't join the host's IPC namespace here")),
+    (
+        "hostPID",
+        Refuse(
+            "pods can't see the host's processes here: the kernel lets nobody out of the pod's own process namespace",
+        ),
+    ),
+    ("hostIPC", Honoured),
     ("os.name", OneOf(&["linux"], &NO_WINDOWS)),
     ("runtimeClassName", Refuse("there are no runtime classes here")),
     ("resourceClaims", Refuse("devices can't be claimed here")),
-    ("ephemeralContainers", Refuse("ephemeral containers are not run yet")),
     ("securityContext.runAsUser", Honoured),
     ("securityContext.runAsGroup", Honoured),
     ("securityContext.runAsNonRoot", Honoured),
     ("securityContext.supplementalGroups", Honoured),
-    (
-        "securityContext.supplementalGroupsPolicy",
-        OneOf(&["Merge"], &Warn("not honoured yet: groups are merged")),
-    ),
-    ("securityContext.seccompProfile.type", SECCOMP),
-    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.supplementalGroupsPolicy", Honoured),
+    ("securityContext.seccompProfile", Honoured),
     ("securityContext.appArmorProfile.type", APP_ARMOR),
     ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
-    (
-        "securityContext.fsGroup",
-        Warn("not honoured yet: volumes keep their owner"),
-    ),
-    ("securityContext.fsGroupChangePolicy", Moot),
-    (
-        "securityContext.sysctls",
-        Warn("not honoured yet: the host's values stay"),
-    ),
+    ("securityContext.fsGroup", Honoured),
+    ("securityContext.fsGroupChangePolicy", Honoured),
+    ("securityContext.sysctls", Honoured),
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.seLinuxChangePolicy", Moot),
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
 
 const NO_PROFILE: Say = Refuse("profiles of the host can't be loaded here");
-const SECCOMP: Say = OneOf(&["RuntimeDefault", "Unconfined"], &NO_PROFILE);
 const APP_ARMOR: Say = OneOf(
     &["Unconfined"],
     &Warn("not honoured: only root can load AppArmor profiles"),
 );
+
+const ONE_WAY: Say = Warn("approximated: the host's mounts appear in the container, and the container's nowhere else");
 
 const CONTAINER: Entries = &[
     ("name", Honoured),
@@ -345,15 +351,9 @@ const CONTAINER: Entries = &[
     ("volumeMounts[].subPathExpr", Honoured),
     (
         "volumeMounts[].mountPropagation",
-        OneOf(&["None"], &Warn("not honoured yet: mounts don't propagate")),
+        OneOf(&["None", "HostToContainer"], &ONE_WAY),
     ),
-    (
-        "volumeMounts[].recursiveReadOnly",
-        OneOf(
-            &["Disabled", "IfPossible"],
-            &Refuse("mounts below the volume would stay writable"),
-        ),
-    ),
+    ("volumeMounts[].recursiveReadOnly", Honoured),
     (
         "volumeDevices",
         Refuse("block devices can't be given to containers here"),
@@ -377,7 +377,12 @@ const CONTAINER: Entries = &[
         "resizePolicy",
         Warn("not honoured yet: what a container may use is not changed while it runs"),
     ),
-    ("restartPolicyRules", Warn("not honoured yet")),
+    ("restartPolicy", Honoured),
+    ("restartPolicyRules", Honoured),
+    (
+        "restartPolicyRules[].action",
+        OneOf(&["Restart"], &Refuse("containers are not restarted together here")),
+    ),
     ("terminationMessagePath", Honoured),
     ("terminationMessagePolicy", Honoured),
     ("securityContext.runAsUser", Honoured),
@@ -388,21 +393,14 @@ const CONTAINER: Entries = &[
     ("securityContext.readOnlyRootFilesystem", Honoured),
     ("securityContext.capabilities", Honoured),
     ("securityContext.procMount", Honoured),
-    ("securityContext.seccompProfile.type", SECCOMP),
-    ("securityContext.seccompProfile.localhostProfile", NO_PROFILE),
+    ("securityContext.seccompProfile", Honoured),
     ("securityContext.appArmorProfile.type", APP_ARMOR),
     ("securityContext.appArmorProfile.localhostProfile", NO_PROFILE),
     ("securityContext.seLinuxOptions", NO_SELINUX),
     ("securityContext.windowsOptions", NO_WINDOWS),
 ];
 
-const INIT_CONTAINER: Entries = &[(
-    "restartPolicy",
-    OneOf(
-        &["Always"],
-        &Warn("not honoured yet: the pod's own restartPolicy decides about init containers"),
-    ),
-)];
+const EPHEMERAL_CONTAINER: Entries = &[("targetContainerName", Honoured)];
 
 const NO_SOURCE: Say = Refuse("there are no service accounts and no certificates to take this from here");
 const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
@@ -410,10 +408,16 @@ const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
 const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
-    ("emptyDir.medium", Warn("approximated: the directory lies on the disk")),
+    (
+        "emptyDir.medium",
+        OneOf(
+            &["Memory"],
+            &Warn("not honoured: huge pages are not given out, so the directory lies on the disk"),
+        ),
+    ),
     (
         "emptyDir.sizeLimit",
-        Warn("not enforced yet: the directory may grow beyond it"),
+        Warn("enforced in memory; on the disk the directory may grow beyond it"),
     ),
     ("hostPath", Honoured),
     ("configMap", Honoured),
@@ -430,6 +434,6 @@ const VOLUME: Entries = &[
     ("projected.sources[].podCertificate", NO_SOURCE),
     ("persistentVolumeClaim", Honoured),
     ("ephemeral", Honoured),
-    ("image", Refuse("volumes of this kind can't be mounted here yet")),
+    ("image", Honoured),
     ("*", Refuse("volumes of this kind can't be mounted here")),
 ];

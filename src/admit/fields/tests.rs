@@ -66,7 +66,7 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
             "warning spec.containers[0].resources: not enforced yet",
             "warning spec.hostUsers: not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
             "warning spec.schedulerName: not honoured: no other scheduler is waited for",
-            "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
+            "warning spec.volumes[0].emptyDir.sizeLimit: enforced in memory; on the disk the directory may grow beyond it",
         ]
     );
 }
@@ -74,14 +74,14 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
 #[test]
 fn what_would_be_dangerous_to_leave_out_is_refused() {
     let spec = json!({
-        "containers": [{"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}],
+        "containers": [{"name": "a", "restartPolicyRules": [{"action": "RestartAllContainers"}]}],
         "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}},
             {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
         "hostPID": true,
     });
     let said = said(pod(spec));
     assert!(said.iter().all(|note| note.starts_with("error ")), "{said:#?}");
-    assert_eq!(said.len(), 6, "{said:#?}");
+    assert_eq!(said.len(), 5, "{said:#?}");
 }
 
 #[test]
@@ -89,11 +89,14 @@ fn a_templates_fields_speak_as_a_pods_do() {
     let value = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
         "spec": {"replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostIPC": true, "subdomain": "x", "containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostPID": true, "subdomain": "x", "containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}},
     });
     assert_eq!(
         said(value),
-        ["error spec.template.spec.hostIPC: pods can't join the host's IPC namespace here",]
+        [
+            "error spec.template.spec.hostPID: pods can't see the host's processes here: the kernel lets nobody out of the pod's own \
+             process namespace"
+        ]
     );
 }
 
@@ -198,4 +201,23 @@ fn what_a_service_does_not_do_is_warned_of() {
     });
     let balanced = said(service(balanced));
     assert_eq!(balanced.len(), 4, "{balanced:?}");
+}
+
+#[test]
+fn annotations_for_podman_are_told_where_they_stand() {
+    let annotated = |annotations: Value| {
+        let mut pod = pod(json!({"containers": []}));
+        pod["metadata"]["annotations"] = annotations;
+        said(pod)
+    };
+    assert_eq!(annotated(json!({"example.com/a": "b"})), [""; 0]);
+    let said =
+        annotated(json!({"io.podman.annotations.userns": "keep-id", "io.containers.autoupdate/web": "registry"}));
+    assert_eq!(
+        said,
+        [
+            "warning metadata.annotations[io.containers.autoupdate/web]: not honoured: imagePullPolicy says when an image is asked for again",
+            "warning metadata.annotations[io.podman.annotations.userns]: not honoured: all pods run in the user namespace of the node",
+        ]
+    );
 }

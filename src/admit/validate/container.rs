@@ -73,7 +73,8 @@ fn forbid_hooks_and_probes(container: &Container, path: &FieldPath, errors: &mut
     }
 }
 
-fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks what containers of every sort have.
+pub fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
     validate_name_and_image(container, path, errors);
     one_of(
         &container.image_pull_policy,
@@ -95,17 +96,64 @@ fn validate_container(container: &Container, place: &Place<'_>, path: &FieldPath
         errors,
     );
     env::validate_env(container, path, errors);
+    let context = container.security_context.as_ref();
     validate_mounts(
         container.volume_mounts.as_deref().unwrap_or_default(),
+        context.is_some_and(|context| context.privileged == Some(true)),
         place,
         &path.field("volumeMounts"),
         errors,
     );
+    validate_restart_rules(container, path, errors);
     if let Some(resources) = &container.resources {
         validate_resources(resources, &path.field("resources"), errors);
     }
     if let Some(context) = &container.security_context {
         security::validate_container_context(context, &path.field("securityContext"), errors);
+    }
+}
+
+/// The most rules and codes of a container (`validateContainerRestartPolicy`).
+const MOST_RULES: usize = 20;
+const MOST_CODES: usize = 255;
+
+fn validate_restart_rules(container: &Container, path: &FieldPath, errors: &mut ErrorList) {
+    let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
+    let at = path.field("restartPolicyRules");
+    if !rules.is_empty() && container.restart_policy.is_none() {
+        let detail = "must specify restartPolicy when restart rules are used";
+        errors.push(FieldError::required(&path.field("restartPolicy"), detail));
+    }
+    if rules.len() > MOST_RULES {
+        errors.push(FieldError::too_many(&at, MOST_RULES));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let at = at.index(index);
+        if !["Restart", "RestartAllContainers"].contains(&rule.action.as_str()) {
+            let actions = ["Restart", "RestartAllContainers"];
+            errors.push(FieldError::not_supported(&at.field("action"), &rule.action, &actions));
+        }
+        let Some(codes) = &rule.exit_codes else {
+            errors.push(FieldError::required(&at.field("exitCodes"), "must be specified"));
+            continue;
+        };
+        let at = at.field("exitCodes");
+        if !["In", "NotIn"].contains(&codes.operator.as_str()) {
+            errors.push(FieldError::not_supported(
+                &at.field("operator"),
+                &codes.operator,
+                &["In", "NotIn"],
+            ));
+        }
+        match codes.values.iter().flatten().count() {
+            0 => errors.push(FieldError::invalid(
+                &at.field("values"),
+                &codes.values,
+                "must specify at least one value",
+            )),
+            count if count > MOST_CODES => errors.push(FieldError::too_many(&at.field("values"), MOST_CODES)),
+            _ => {}
+        }
     }
 }
 
@@ -206,7 +254,13 @@ fn validate_host_ports(container: &Container, seen: &mut HashSet<String>, path: 
     }
 }
 
-fn validate_mounts(mounts: &[VolumeMount], place: &Place<'_>, path: &FieldPath, errors: &mut ErrorList) {
+fn validate_mounts(
+    mounts: &[VolumeMount],
+    is_privileged: bool,
+    place: &Place<'_>,
+    path: &FieldPath,
+    errors: &mut ErrorList,
+) {
     let mut seen = HashSet::new();
     for (index, mount) in mounts.iter().enumerate() {
         let at = path.index(index);
@@ -235,6 +289,41 @@ fn validate_mounts(mounts: &[VolumeMount], place: &Place<'_>, path: &FieldPath, 
         }
         volume::validate_relative_path(sub_path, &at.field("subPath"), errors);
         volume::validate_relative_path(expression, &at.field("subPathExpr"), errors);
+        validate_spreading(mount, is_privileged, &at, errors);
+    }
+}
+
+/// What reaches beyond the mount itself (`validateMountPropagation`, `validateMountRecursiveReadOnly`).
+fn validate_spreading(mount: &VolumeMount, is_privileged: bool, path: &FieldPath, errors: &mut ErrorList) {
+    let at = path.field("mountPropagation");
+    let propagation = mount.mount_propagation.as_deref().unwrap_or_default();
+    let known = ["None", "HostToContainer", "Bidirectional"];
+    one_of(&mount.mount_propagation, &known, &at, errors);
+    if propagation == "Bidirectional" && !is_privileged {
+        let detail = "Bidirectional mount propagation is available only to privileged containers";
+        errors.push(FieldError::forbidden(&at, detail));
+    }
+    let at = path.field("recursiveReadOnly");
+    match mount.recursive_read_only.as_deref().unwrap_or_default() {
+        "" | "Disabled" => {}
+        "IfPossible" | "Enabled" => {
+            if mount.read_only != Some(true) {
+                errors.push(FieldError::forbidden(
+                    &at,
+                    "may only be specified when readOnly is true",
+                ));
+            }
+            if !["", "None"].contains(&propagation) {
+                let detail = "may only be specified when mountPropagation is None or not specified";
+                errors.push(FieldError::forbidden(&at, detail));
+            }
+        }
+        _ => one_of(
+            &mount.recursive_read_only,
+            &["Disabled", "IfPossible", "Enabled"],
+            &at,
+            errors,
+        ),
     }
 }
 

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     NotFound,
     /// Its value is too long.
     TooLong,
+    /// It has too many items.
+    TooMany,
 }
 
 impl ErrorKind {
@@ -37,6 +39,7 @@ impl ErrorKind {
             ErrorKind::Duplicate => "FieldValueDuplicate",
             ErrorKind::NotFound => "FieldValueNotFound",
             ErrorKind::TooLong => "FieldValueTooLong",
+            ErrorKind::TooMany => "FieldValueTooMany",
         }
     }
 
@@ -49,6 +52,7 @@ impl ErrorKind {
             ErrorKind::Duplicate => "Duplicate value",
             ErrorKind::NotFound => "Not found",
             ErrorKind::TooLong => "Too long",
+            ErrorKind::TooMany => "Too many",
         }
     }
 }
@@ -114,11 +118,17 @@ impl FieldError {
         )
     }
 
+    /// A list of too many items.
+    pub fn too_many(path: &FieldPath, most: usize) -> Self {
+        let detail = format!("must have at most {most} items");
+        Self::new(path, ErrorKind::TooMany, Value::Null, detail)
+    }
+
     /// The text without the path: what a `metav1.Status` cause says.
     pub fn body(&self) -> String {
         let mut text = self.kind.words().to_owned();
         match self.kind {
-            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong => {}
+            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::TooMany => {}
             ErrorKind::Invalid | ErrorKind::NotSupported | ErrorKind::Duplicate | ErrorKind::NotFound => {
                 text.push_str(&format!(": {}", self.bad_value));
             }
@@ -158,6 +168,11 @@ impl ErrorList {
     /// Adds an error.
     pub fn push(&mut self, error: FieldError) {
         self.0.push(error);
+    }
+
+    /// Adds all of another list.
+    pub fn extend(&mut self, others: ErrorList) {
+        self.0.extend(others);
     }
 
     /// Whether nothing is wrong.

@@ -8,6 +8,7 @@ mod config;
 mod container;
 mod endpoints;
 mod env;
+mod ephemeral;
 mod errors;
 mod ingress;
 mod meta;
@@ -55,6 +56,31 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::NetworkPolicy(policy) => network_policy::validate_policy(policy, &spec, &mut errors),
     }
     errors
+}
+
+/// Checks an object that does not exist yet for what only changes may bring. It has been defaulted.
+pub fn validate_new(object: &Typed) -> ErrorList {
+    let mut errors = ErrorList::default();
+    if let Typed::Pod(pod) = object {
+        pod::validate_new_pod(pod, &mut errors);
+    }
+    errors
+}
+
+/// Checks that a pod differs from the old one by more ephemeral containers only, and is valid by itself.
+///
+/// # Errors
+/// Those that were there and have changed or are gone.
+pub fn validate_ephemeral_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
+    let (Typed::Pod(new), Typed::Pod(old)) = (new, old) else {
+        return validate_update(new, old);
+    };
+    let errors = ephemeral::changes(new, old);
+    if errors.is_empty() {
+        Ok(Change::Update)
+    } else {
+        Err(errors)
+    }
 }
 
 /// How an object may become another.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, Toleration};
 use super::super::path::FieldPath;
 use super::container::{Place, validate_containers};
 use super::errors::{ErrorList, FieldError};
-use super::{meta, names, security, volume};
+use super::{ephemeral, meta, names, security, volume};
 
 /// Checks a pod.
 pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
@@ -17,11 +17,17 @@ pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
         return;
     };
     validate_pod_spec(spec, &path, errors);
-    if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
-        errors.push(FieldError::forbidden(
-            &path.field("ephemeralContainers"),
-            "cannot be set on create",
-        ));
+}
+
+/// Checks what a pod may not be born with.
+pub fn validate_new_pod(pod: &Pod, errors: &mut ErrorList) {
+    let ephemeral = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    if ephemeral.count() > 0 {
+        let at = FieldPath::of(&["spec", "ephemeralContainers"]);
+        errors.push(FieldError::forbidden(&at, "cannot be set on create"));
     }
 }
 
@@ -59,6 +65,7 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
         names_os: spec.os.as_ref().is_some_and(|os| !os.name.is_empty()),
     };
     validate_containers(spec, &place, path, errors);
+    ephemeral::validate(spec, &place, path, errors);
     validate_choices(spec, path, errors);
     validate_pod_names(spec, path, errors);
     if let Some(grace) = spec.termination_grace_period_seconds.filter(|grace| *grace < 0) {

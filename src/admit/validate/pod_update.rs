@@ -71,9 +71,18 @@ fn with_changeable_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     {
         spec.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
+    // The number is the class's, and is written by the node.
+    if new.priority_class_name == old.priority_class_name {
+        spec.priority = old.priority;
+    }
+    // Gates are taken away, and none is put up.
+    let gates = |spec: &PodSpec| spec.scheduling_gates.clone().unwrap_or_default();
+    let before = gates(old);
+    if gates(new).iter().all(|gate| before.contains(gate)) {
+        spec.scheduling_gates.clone_from(&old.scheduling_gates);
+    }
     // Written by the node alone, through a subresource; files never name them.
     spec.node_name.clone_from(&old.node_name);
-    spec.ephemeral_containers.clone_from(&old.ephemeral_containers);
     spec
 }
 

@@ -1,10 +1,13 @@
 //! Security contexts of pods and containers (V44).
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, SeccompProfile, SecurityContext};
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{PodSecurityContext, SeccompProfile, SecurityContext, Sysctl};
 
 use super::super::path::FieldPath;
 use super::container::one_of;
 use super::errors::{ErrorList, FieldError};
+use super::volume;
 
 /// Checks a pod's security context.
 pub fn validate_pod_context(context: &PodSecurityContext, path: &FieldPath, errors: &mut ErrorList) {
@@ -15,6 +18,11 @@ pub fn validate_pod_context(context: &PodSecurityContext, path: &FieldPath, erro
         validate_id(Some(*group), &path.field("supplementalGroups").index(index), errors);
     }
     validate_seccomp(context.seccomp_profile.as_ref(), path, errors);
+    validate_sysctls(
+        context.sysctls.as_deref().unwrap_or_default(),
+        &path.field("sysctls"),
+        errors,
+    );
     let policies = ["OnRootMismatch", "Always"];
     one_of(
         &context.fs_group_change_policy,
@@ -29,6 +37,34 @@ pub fn validate_pod_context(context: &PodSecurityContext, path: &FieldPath, erro
         &path.field("supplementalGroupsPolicy"),
         errors,
     );
+}
+
+/// Upstream's grammar of names of sysctls (`SysctlContainSlashFmt`), as its message shows it.
+const SYSCTL: &str = "must have at most 253 characters and match regex \
+    ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+
+fn validate_sysctls(sysctls: &[Sysctl], path: &FieldPath, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let at = path.index(index).field("name");
+        if sysctl.name.is_empty() {
+            errors.push(FieldError::required(&at, ""));
+        } else if !is_sysctl(&sysctl.name) {
+            errors.push(FieldError::invalid(&at, &sysctl.name, SYSCTL));
+        } else if !seen.insert(sysctl.name.replace('/', ".")) {
+            errors.push(FieldError::duplicate(&at, &sysctl.name));
+        }
+    }
+}
+
+fn is_sysctl(name: &str) -> bool {
+    let is_end = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        let inner = |c: &u8| is_end(Some(*c)) || matches!(c, b'-' | b'_');
+        is_end(bytes.first().copied()) && is_end(bytes.last().copied()) && bytes.iter().all(inner)
+    };
+    name.len() <= 253 && name.split(['.', '/']).all(is_part)
 }
 
 /// Checks a container's security context.
@@ -86,7 +122,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &FieldPath, errors: 
             let detail = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(&at.field("localhostProfile"), detail));
         }
-        "Localhost" => {}
+        "Localhost" => volume::validate_relative_path(local, &at.field("localhostProfile"), errors),
         "RuntimeDefault" | "Unconfined" => {
             if !local.is_empty() {
                 let detail = "can only be set when seccomp type is Localhost";

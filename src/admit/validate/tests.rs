@@ -464,3 +464,69 @@ fn what_is_immutable_stays() {
     assert_eq!(error, "data: Forbidden: field is immutable when `immutable` is set");
     assert_eq!(update(&frozen, &frozen), Ok(Change::Update));
 }
+
+#[test]
+fn ephemeral_containers_only_look_around() {
+    let with = |fields: Value| {
+        let mut ephemeral = json!({"name": "d", "image": "i"});
+        for (field, inner) in fields.as_object().expect("fields") {
+            ephemeral[field] = inner.clone();
+        }
+        errors(&pod(
+            json!({"ephemeralContainers": [ephemeral], "volumes": [{"name": "v", "emptyDir": {}}]}),
+        ))
+    };
+    let at = "spec.ephemeralContainers[0]";
+    let not_here = "Forbidden: cannot be set for an Ephemeral Container";
+    assert_eq!(with(json!({"targetContainerName": "c", "tty": true})), [""; 0]);
+    for (fields, error) in [
+        (
+            json!({"ports": [{"containerPort": 80}]}),
+            format!("{at}.ports: {not_here}"),
+        ),
+        (
+            json!({"resources": {"limits": {"cpu": "1"}}}),
+            format!("{at}.resources: {not_here}"),
+        ),
+        (
+            json!({"livenessProbe": {"exec": {"command": ["x"]}}}),
+            format!("{at}.livenessProbe: {not_here}"),
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "s"}]}),
+            format!("{at}.volumeMounts[0].subPath: {not_here}"),
+        ),
+        (json!({"name": "c"}), format!("{at}.name: Duplicate value: \"c\"")),
+        (
+            json!({"targetContainerName": "x"}),
+            format!("{at}.targetContainerName: Not found: \"x\""),
+        ),
+        (json!({"image": ""}), format!("{at}.image: Required value")),
+    ] {
+        assert_eq!(with(fields.clone()), [error], "{fields}");
+    }
+}
+
+#[test]
+fn ephemeral_containers_come_later_and_stay_as_they_are() {
+    let pod_of = |list: Value| typed(&pod(json!({"ephemeralContainers": list}))).1;
+    let one = || json!({"name": "d", "image": "i"});
+    let born = validate_new(&pod_of(json!([one()])));
+    let texts: Vec<_> = born.iter().map(FieldError::to_string).collect();
+    assert_eq!(texts, ["spec.ephemeralContainers: Forbidden: cannot be set on create"]);
+    assert!(validate_new(&pod_of(json!([]))).is_empty());
+    let change = |new: Value| validate_ephemeral_update(&pod_of(new), &pod_of(json!([one()])));
+    assert_eq!(change(json!([one(), {"name": "e", "image": "i"}])), Ok(Change::Update));
+    for (new, word) in [
+        (json!([]), "removed"),
+        (json!([{"name": "d", "image": "j"}]), "changed"),
+    ] {
+        let refused = change(new).expect_err("it was there").to_string();
+        assert!(refused.contains(&format!("\"d\" may not be {word}")), "{refused}");
+    }
+    // No other way leads there.
+    assert!(matches!(
+        validate_update(&pod_of(json!([one()])), &pod_of(json!([]))),
+        Ok(Change::Replace(_))
+    ));
+}

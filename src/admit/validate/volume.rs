@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ProjectedVolu
 use serde_json::Value;
 
 use super::super::path::FieldPath;
+use super::container::one_of;
 use super::errors::{ErrorList, FieldError};
 use super::{env, names};
 
@@ -98,6 +99,14 @@ fn validate_source(volume: &Volume, path: &FieldPath, errors: &mut ErrorList) {
             &path.field("hostPath"),
             errors,
         );
+    }
+    if let Some(image) = &volume.image {
+        let at = path.field("image");
+        if image.reference.as_deref().unwrap_or_default().is_empty() {
+            errors.push(FieldError::required(&at.field("reference"), ""));
+        }
+        let policies = ["Always", "IfNotPresent", "Never"];
+        one_of(&image.pull_policy, &policies, &at.field("pullPolicy"), errors);
     }
     if volume
         .persistent_volume_claim

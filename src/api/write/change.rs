@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::Writer;
+use super::{EPHEMERAL_CONTAINERS, Writer};
 use crate::admit;
 use crate::api::body::{self, Answer, Body};
 use crate::api::error::ApiError;
@@ -53,7 +53,7 @@ impl Writer<'_> {
 
     pub(super) fn patch(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        if self.content_type == "application/apply-patch+yaml" {
+        if self.content_type == "application/apply-patch+yaml" && self.target.subresource != EPHEMERAL_CONTAINERS {
             return self.apply(&key, bytes);
         }
         let how = self.patch_type()?;
@@ -106,10 +106,17 @@ impl Writer<'_> {
     /// Writes `value` over the object as it was seen, through the gate. What the gate let through fits that object alone, so nobody may
     /// have written in between, be there a `resourceVersion` in `value` or not.
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
+        let is_addition = self.target.subresource == EPHEMERAL_CONTAINERS;
+        if is_addition {
+            value = with_ephemeral_of(live, &value);
+        }
         let mut warnings = self.settle_fields(&mut value)?;
         warnings.extend(self.warnings(&value, Some(live))?);
-        let next =
-            admit::admit_among(&value, Some(live), || self.services()).map_err(|refused| self.refused(refused))?;
+        let next = match is_addition {
+            true => admit::admit_ephemeral_containers(&value, live),
+            false => admit::admit_among(&value, Some(live), || self.services()),
+        };
+        let next = next.map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
         let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
@@ -178,4 +185,14 @@ impl Writer<'_> {
             &warnings,
         ))
     }
+}
+
+/// The pod as it is, with the ephemeral containers of `asked` (`podEphemeralContainersStrategy`).
+fn with_ephemeral_of(live: &Object, asked: &Value) -> Value {
+    let mut value = live.value().clone();
+    let containers = asked.pointer("/spec/ephemeralContainers").cloned();
+    value["spec"]["ephemeralContainers"] = containers.unwrap_or(Value::Null);
+    let version = asked.pointer("/metadata/resourceVersion").cloned();
+    value["metadata"]["resourceVersion"] = version.unwrap_or_default();
+    value
 }

@@ -59,12 +59,8 @@ impl World {
 
     /// Puts a run on record, in place of an earlier one of the same attempt.
     fn run(&mut self, name: &str, attempt: u32, state: ContainerState) {
-        let all = init_containers(&self.pod).iter().chain(containers(&self.pod));
-        let hash = all
-            .into_iter()
-            .find(|c| c.name == name)
-            .map(container_hash)
-            .expect("one of the pod's");
+        let container = super::plan::container(&self.pod, name).expect("one of the pod's");
+        let hash = container_hash(&container);
         let made = sandbox().created_at.to_string();
         let annotations = [(SPEC_HASH, hash), (SANDBOX, made), (BACK_OFF, "0".to_owned())];
         let run = ContainerStatus {
@@ -534,4 +530,111 @@ fn old_runs_are_forgotten_and_half_made_ones_replaced() {
         ("the last two are kept", third, forget(&[id("a", 0)], settled())),
         ("made but not started", half, forget(&[id("a", 0)], start("a", 0, 0))),
     ]);
+}
+
+/// Gives the pod ephemeral containers.
+fn with_ephemeral(world: &mut World, names: &[&str]) {
+    let containers = names.iter().map(|name| json!({"name": name, "image": "x"}));
+    let containers = containers
+        .map(|c| serde_json::from_value(c).expect("a container"))
+        .collect();
+    world.spec().ephemeral_containers = Some(containers);
+}
+
+#[test]
+fn ephemeral_containers_start_once_whatever_the_others_do() {
+    let fresh = World::running().with(|w| with_ephemeral(w, &["debug"]));
+    assert_eq!(fresh.plan(), start("debug", 0, 0));
+    // They wait for no init container.
+    let early = World::running().with(|w| {
+        w.init(&["setup"]);
+        w.run("setup", 0, running());
+        with_ephemeral(w, &["debug"]);
+    });
+    assert_eq!(early.plan(), start("debug", 0, 0));
+    for state in [running(), exited(0), exited(1)] {
+        let once = World::running().with(|w| {
+            with_ephemeral(w, &["debug"]);
+            w.run("debug", 0, state.clone());
+        });
+        assert_eq!(once.plan(), settled(), "{state:?}");
+    }
+}
+
+#[test]
+fn a_pod_is_over_with_an_ephemeral_container_that_still_runs() {
+    let over = World::running().with(|w| {
+        w.policy("Never");
+        w.run("a", 0, exited(0));
+        w.run("b", 0, exited(0));
+        with_ephemeral(w, &["debug"]);
+        w.run("debug", 0, running());
+    });
+    let Plan::End(steps) = over.plan() else {
+        panic!("{:?}", over.plan())
+    };
+    let ended: Vec<_> = steps.iter().map(|step| step.run.0.as_str()).collect();
+    assert_eq!(ended, ["debug0"]);
+    let seen = |name: &str| {
+        over.sandbox
+            .as_ref()
+            .map(|s| super::ephemeral::target(&over.pod, name, s))
+    };
+    assert_eq!(seen("debug"), Some(Ok(None)));
+}
+
+#[test]
+fn a_target_is_a_run_that_runs() {
+    let mut world = World::running();
+    with_ephemeral(&mut world, &["debug"]);
+    let target = |world: &World| {
+        let sandbox = world.sandbox.as_ref().expect("there is one");
+        super::ephemeral::target(&world.pod, "debug", sandbox)
+    };
+    let aim = |world: &mut World| {
+        let own = world.spec().ephemeral_containers.as_mut().expect("set");
+        own[0].target_container_name = Some("a".to_owned());
+    };
+    aim(&mut world);
+    assert_eq!(target(&world), Ok(Some(id("a", 0))));
+    world.run("a", 0, exited(1));
+    assert!(target(&world).is_err_and(|error| error.contains("\"a\"")));
+}
+
+#[test]
+fn a_containers_own_policy_and_rules_count_before_the_pods() {
+    let rule = |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]);
+    let again = start("a", 1, 10);
+    for (fields, code, plan) in [
+        (json!({}), 1, settled()),
+        (json!({"restartPolicy": "OnFailure"}), 1, again.clone()),
+        (json!({"restartPolicy": "OnFailure"}), 0, settled()),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}),
+            42,
+            again.clone(),
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("In")}),
+            1,
+            settled(),
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}),
+            1,
+            again,
+        ),
+        (
+            json!({"restartPolicy": "Never", "restartPolicyRules": rule("NotIn")}),
+            42,
+            settled(),
+        ),
+    ] {
+        let world = World::running().with(|w| {
+            w.policy("Never");
+            w.container(0, fields.clone());
+            w.run("a", 0, exited(code));
+        });
+        assert_eq!(world.plan(), plan, "{fields} {code}");
+    }
 }

@@ -29,6 +29,7 @@ mod external;
 mod living;
 mod node;
 mod oci;
+mod parts;
 mod record;
 mod rootfs;
 mod session;

@@ -20,11 +20,17 @@ struct Account<'a> {
 }
 
 /// Resolves `user`, `uid`, `user:group` or `uid:gid` as the image specification says (`config.User`): a number need not be in the
-/// files, and is then in group 0; a name must be. Groups that list the user as a member come along, as containerd has it.
+/// files, and is then in group 0; a name must be. Groups that list the user as a member come along, as containerd has it, unless `is_strict`.
 ///
 /// # Errors
 /// A name is not in the files; the text is for people.
-pub(super) fn resolve(user: &str, passwd: &str, group: &str, supplemental: &[u32]) -> Result<Identity, String> {
+pub(super) fn resolve(
+    user: &str,
+    passwd: &str,
+    group: &str,
+    supplemental: &[u32],
+    is_strict: bool,
+) -> Result<Identity, String> {
     let (user, wanted_group) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),
@@ -45,7 +51,7 @@ pub(super) fn resolve(user: &str, passwd: &str, group: &str, supplemental: &[u32
         None => account.as_ref().map_or(0, |account| account.gid),
     };
     let mut groups = supplemental.to_vec();
-    if let (Some(account), None) = (&account, wanted_group) {
+    if let (Some(account), None, false) = (&account, wanted_group, is_strict) {
         groups.extend(groups_of(account.name, group));
     }
     groups.sort_unstable();
@@ -116,7 +122,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww:x:34:\nlogs:x:40:root, www\nextra:x:50:www\n";
 
     fn resolved(user: &str) -> (u32, u32, Vec<u32>, String) {
-        let found = resolve(user, PASSWD, GROUP, &[]).expect("the user is in the files or a number");
+        let found = resolve(user, PASSWD, GROUP, &[], false).expect("the user is in the files or a number");
         (found.uid, found.gid, found.groups, found.home)
     }
 
@@ -139,13 +145,17 @@ mod tests {
 
     #[test]
     fn names_that_are_in_no_file_are_errors() {
-        assert!(resolve("nobody", PASSWD, GROUP, &[]).is_err());
-        assert!(resolve("www:nobody", PASSWD, GROUP, &[]).is_err());
+        assert!(resolve("nobody", PASSWD, GROUP, &[], false).is_err());
+        assert!(resolve("www:nobody", PASSWD, GROUP, &[], false).is_err());
     }
 
     #[test]
     fn supplemental_groups_come_first_and_once() {
-        let found = resolve("www", PASSWD, GROUP, &[50, 7]).expect("www is in the files");
-        assert_eq!(found.groups, [7, 40, 50]);
+        let groups = |is_strict| {
+            let found = resolve("www", PASSWD, GROUP, &[50, 7], is_strict);
+            found.expect("www is in the files").groups
+        };
+        assert_eq!(groups(false), [7, 40, 50]);
+        assert_eq!(groups(true), [7, 50]);
     }
 }

@@ -41,6 +41,11 @@ impl Bundle {
         self.path.join("rootfs")
     }
 
+    /// Where what is mounted from inside of volumes is pinned.
+    pub fn parts(&self) -> PathBuf {
+        self.state.with_file_name("parts").join(&self.id)
+    }
+
     /// What the runtime keeps of this container.
     pub fn state_dir(&self) -> PathBuf {
         self.state.join(&self.id)

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, Process,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 pub(super) use capabilities::CapabilitySet;
@@ -24,10 +24,21 @@ use capabilities::plan_capabilities;
 pub(super) use seccomp::default_profile;
 
 use super::users::Identity;
-use crate::runtime::{ContainerConfig, ExecConfig, Seccomp};
+use crate::runtime::{ContainerConfig, ExecConfig, Mount, Seccomp};
 
 /// What images rely on when they set no `PATH`.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The POSIX message queues that a container sees (mq_overview(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// Those of an IPC namespace that is ours.
+    Own,
+    /// The host's, where it has mounted them: nobody else may.
+    Hosts,
+    /// None: the host has not.
+    Nowhere,
+}
 
 /// Facts that are the same for every container of a pod.
 #[derive(Debug, Clone)]
@@ -36,6 +47,8 @@ pub(super) struct Place {
     pub in_user_namespace: bool,
     /// `spec.hostNetwork`.
     pub host_network: bool,
+    /// Where POSIX message queues are seen.
+    pub queues: Queues,
     /// The tmpfs that the pod's containers share as `/dev/shm`.
     pub shm: PathBuf,
     /// The pid namespace that they share, if they do.
@@ -52,12 +65,13 @@ pub(super) struct Place {
     pub hostname: String,
 }
 
-/// Plans the config of a container with this root file system.
+/// Plans the config of a container with this root file system, in which these mounts were asked for.
 ///
 /// # Errors
 /// Something that was asked does not exist; the text is for people.
 pub(super) fn plan_spec(
     config: &ContainerConfig,
+    asked: &[Mount],
     identity: &Identity,
     place: &Place,
     rootfs: &Path,
@@ -87,18 +101,28 @@ pub(super) fn plan_spec(
         .set_resources(None)
         .set_devices(None)
         .set_cgroups_path(cgroup.map(Path::to_owned));
-    if config.security.seccomp == Seccomp::RuntimeDefault && !config.security.privileged {
-        linux.set_seccomp(Some(seccomp::default_profile(capabilities).map_err(unbuildable)?));
+    if !config.security.privileged {
+        linux.set_seccomp(plan_seccomp(&config.security.seccomp, capabilities)?);
     }
     let spec = SpecBuilder::default()
         .version("1.0.2")
         .process(process)
         .root(root.map_err(unbuildable)?)
-        .mounts(mounts::plan_mounts(config, place).map_err(unbuildable)?)
+        .mounts(mounts::plan_mounts(config, asked, place).map_err(unbuildable)?)
         .linux(linux);
     let mut spec = spec.build().map_err(unbuildable)?;
     spec.set_hostname(None);
     Ok(spec)
+}
+
+fn plan_seccomp(asked: &Seccomp, capabilities: CapabilitySet) -> Result<Option<LinuxSeccomp>, String> {
+    match asked {
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::RuntimeDefault => seccomp::default_profile(capabilities).map(Some).map_err(unbuildable),
+        Seccomp::Localhost(text) => serde_json::from_str(text)
+            .map(Some)
+            .map_err(|error| format!("seccomp profile: {error}")),
+    }
 }
 
 /// Plans the process of a command executed in a container: the container's own, with other arguments.
@@ -222,6 +246,7 @@ pub(super) mod tests {
             cwd: String::new(),
             user: String::new(),
             supplemental_groups: Vec::new(),
+            has_strict_groups: false,
             mounts: Vec::new(),
             log_path: PathBuf::from("/logs/0.log"),
             stdin: false,
@@ -229,6 +254,7 @@ pub(super) mod tests {
             tty: false,
             security: security(),
             oom_score_adj: 1000,
+            pid_target: None,
             annotations: Default::default(),
         }
     }
@@ -237,6 +263,7 @@ pub(super) mod tests {
         Place {
             in_user_namespace: true,
             host_network: false,
+            queues: Queues::Own,
             shm: PathBuf::from("/pod/run/shm"),
             pid_namespace: None,
             bounding: CapabilitySet(u64::MAX),
@@ -254,7 +281,8 @@ pub(super) mod tests {
             groups: vec![9],
             home: "/home/seven".to_owned(),
         };
-        let spec = plan_spec(config, &identity, place, Path::new("/rootfs"), None).expect("the config is a good one");
+        let spec = plan_spec(config, &config.mounts, &identity, place, Path::new("/rootfs"), None)
+            .expect("the config is a good one");
         serde_json::to_value(spec).expect("a spec is JSON")
     }
 

@@ -2,19 +2,18 @@
 
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
 
-use super::Place;
+use super::{Place, Queues};
 use crate::runtime::{ContainerConfig, Mount};
 
 /// Plans the mounts in the order in which they are made. One that was asked for takes the place of a default one.
-pub(super) fn plan_mounts(config: &ContainerConfig, place: &Place) -> oci_spec::Result<Vec<OciMount>> {
+pub(super) fn plan_mounts(config: &ContainerConfig, asked: &[Mount], place: &Place) -> oci_spec::Result<Vec<OciMount>> {
     let mut mounts = defaults(config.security.privileged, place)?;
     mounts.retain(|mount| {
-        !config
-            .mounts
+        !asked
             .iter()
             .any(|asked| mount.destination().as_os_str() == &*asked.container_path)
     });
-    for asked in &config.mounts {
+    for asked in asked {
         mounts.push(bind(asked)?);
     }
     Ok(mounts)
@@ -36,7 +35,7 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
         virtual_mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access])?
     };
     let shm = place.shm.to_string_lossy();
-    Ok(vec![
+    let mut mounts = vec![
         virtual_mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
         virtual_mount(
             "/dev",
@@ -45,7 +44,6 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
             &["nosuid", "strictatime", "mode=755", "size=65536k"],
         )?,
         virtual_mount("/dev/pts", "devpts", "devpts", terminals)?,
-        virtual_mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
         virtual_mount(
             "/dev/shm",
             "bind",
@@ -59,7 +57,14 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
             "cgroup",
             &["nosuid", "noexec", "nodev", "relatime", access],
         )?,
-    ])
+    ];
+    let hosts = ["rbind", "nosuid", "noexec", "nodev"];
+    match place.queues {
+        Queues::Own => mounts.push(virtual_mount("/dev/mqueue", "mqueue", "mqueue", &hosts[1..])?),
+        Queues::Hosts => mounts.push(virtual_mount("/dev/mqueue", "none", "/dev/mqueue", &hosts)?),
+        Queues::Nowhere => {}
+    }
+    Ok(mounts)
 }
 
 fn virtual_mount(destination: &str, typ: &str, source: &str, options: &[&str]) -> oci_spec::Result<OciMount> {
@@ -73,8 +78,18 @@ fn virtual_mount(destination: &str, typ: &str, source: &str, options: &[&str]) -
 }
 
 fn bind(asked: &Mount) -> oci_spec::Result<OciMount> {
-    let access = if asked.read_only { "ro" } else { "rw" };
-    let options = ["rbind", "rprivate", access].map(str::to_owned);
+    let access = match (asked.read_only, asked.is_read_only_below) {
+        (true, true) => "rro",
+        (true, false) => "ro",
+        (false, _) => "rw",
+    };
+    let propagation = if asked.follows_host { "rslave" } else { "rprivate" };
+    let mut options = vec!["rbind", propagation, access];
+    if !asked.image_layers.is_empty() {
+        // Upstream promises both of image volumes.
+        options.extend(["noexec", "nosuid", "nodev"]);
+    }
+    let options: Vec<_> = options.into_iter().map(str::to_owned).collect();
     MountBuilder::default()
         .destination(&asked.container_path)
         .typ("bind")
@@ -91,15 +106,11 @@ mod tests {
     use super::*;
 
     fn asked(path: &str, read_only: bool) -> Mount {
-        Mount {
-            container_path: path.to_owned(),
-            host_path: PathBuf::from("/host"),
-            read_only,
-        }
+        Mount::of_host(path.to_owned(), PathBuf::from("/host"), read_only)
     }
 
     fn planned(config: &ContainerConfig, place: &Place) -> Vec<String> {
-        let mounts = plan_mounts(config, place).expect("every builder is given all it needs");
+        let mounts = plan_mounts(config, &config.mounts, place).expect("every builder is given all it needs");
         let line = |mount: &OciMount| {
             let options = mount.options().clone().unwrap_or_default().join(",");
             format!(
@@ -125,6 +136,24 @@ mod tests {
             ]
         );
         assert_eq!(lines.iter().filter(|line| line.starts_with("/dev/shm ")).count(), 1);
+    }
+
+    #[test]
+    fn mounts_are_as_read_only_and_as_open_to_the_host_as_was_asked() {
+        let mut wanted = config();
+        wanted.mounts = vec![asked("/a", true), asked("/b", false), asked("/c", true)];
+        wanted.mounts[0].is_read_only_below = true;
+        wanted.mounts[1].follows_host = true;
+        wanted.mounts[2].image_layers = vec![PathBuf::from("/layer")];
+        let lines = planned(&wanted, &place());
+        assert_eq!(
+            lines[lines.len() - 3..],
+            [
+                "/a bind rbind,rprivate,rro",
+                "/b bind rbind,rslave,rw",
+                "/c bind rbind,rprivate,ro,noexec,nosuid,nodev"
+            ]
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub(super) struct Born {
 pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
     let record: SandboxRecord = read_json(&dir.sandbox()).ok_or("sandbox.json cannot be read")?;
     let node_network = record.network.as_ref().map(open_node_network).transpose()?;
-    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWUTS;
+    if !record.config.host_ipc {
+        flags |= UnshareFlags::NEWIPC;
+    }
     if !record.config.host_network {
         flags |= UnshareFlags::NEWNET;
     }

@@ -10,7 +10,7 @@ use super::super::oci::{Bundle, Launched};
 use super::super::record::{RunDir, make_dir, remove_tree, write_json};
 use super::super::spec::{Place, plan_spec};
 use super::super::sys;
-use super::super::{rootfs, users};
+use super::super::{parts, rootfs, users};
 use super::note;
 use super::output::Output;
 use super::place::{is_mapped, read};
@@ -109,13 +109,15 @@ impl Container {
         rootfs::mount_overlay(&layers, &self.dir, &root, &links)?;
         let in_root = |path| rootfs::read_in_root(&root, path);
         let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
-        let identity = users::resolve(&config.user, &passwd, &group, &config.supplemental_groups)?;
+        let (groups, is_strict) = (&config.supplemental_groups, config.has_strict_groups);
+        let identity = users::resolve(&config.user, &passwd, &group, groups, is_strict)?;
         if !is_mapped(identity.uid.into(), &read("/proc/self/uid_map")) {
             let why = "this user namespace has no such id (is newuidmap installed, and a range in /etc/subuid?)";
             return Err(format!("user {}: {why}", identity.uid));
         }
         rootfs::make_dir_in_root(&root, &config.cwd)?;
-        let spec = plan_spec(config, &identity, place, &root, cgroup)?;
+        let mounts = parts::pin_all(&config.mounts, &self.bundle.parts(), &links)?;
+        let spec = plan_spec(config, &mounts, &identity, place, &root, cgroup)?;
         write_json(&self.bundle.path.join("config.json"), &spec, false).map_err(io)?;
         write_json(&self.dir.status(), &ContainerState::Created, false).map_err(io)?;
         // Last: a directory without it was never completed, and is nobody's.
@@ -159,6 +161,7 @@ impl Container {
     /// Takes the root file system away, and what only a running container needs.
     fn clear(&self) -> std::io::Result<()> {
         rootfs::unmount(&self.bundle.rootfs())?;
+        parts::unpin_all(&self.bundle.parts())?;
         remove_tree(&self.bundle.state_dir())?;
         remove_tree(&self.bundle.path)
     }

@@ -85,7 +85,8 @@ impl Supervisor {
             return;
         };
         let started_at = running.started_at;
-        if let (Some(_), Some(namespace)) = (&self.place.pid_namespace, running.mount_namespace) {
+        let shares_pids = self.place.pid_namespace.is_some() || container.config.pid_target.is_some();
+        if let (true, Some(namespace)) = (shares_pids, running.mount_namespace) {
             kill_leftovers(namespace);
         }
         self.drain(id);

@@ -1,19 +1,21 @@
 //! Furnishes the pod's namespaces: mounts, host name, loopback, shared memory, and the `pause` process of a shared pid namespace.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
-use super::super::spec::{CapabilitySet, Place};
+use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
 use super::cgroup::{self, PodCgroup};
 use super::note;
 use crate::net;
+use crate::runtime::MemoryDir;
 
 /// Sizes of the pod's two tmpfs, upper limits that cost nothing until used: `/dev/shm` (containerd's default), and
 /// the runtimes' state.
@@ -37,6 +39,7 @@ pub(super) fn make(
     node_network: Option<&OwnedFd>,
 ) -> Result<(Place, Option<PodCgroup>), String> {
     let (host_mount, own_group) = mount_all(dir)?;
+    record.config.memory_dirs.iter().try_for_each(mount_memory)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
     if !record.config.host_network {
@@ -44,6 +47,10 @@ pub(super) fn make(
     }
     if let (Some(node), Some(address)) = (node_network, record.address()) {
         net::wire_pod(node.as_fd(), address).map_err(|e| format!("network: {e}"))?;
+    }
+    for (name, value) in &record.config.sysctls {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::write(&path, value).map_err(|e| format!("sysctl {name}: {e}"))?;
     }
     // As kubelet has it for the pause container. Only root may; an unprivileged user's supervisors are as likely to be killed
     // as anything else of theirs.
@@ -53,7 +60,12 @@ pub(super) fn make(
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,
-        shm: dir.run().join("shm"),
+        queues: queues(record.config.host_ipc && in_user_namespace),
+        shm: if record.config.host_ipc {
+            PathBuf::from("/dev/shm")
+        } else {
+            dir.run().join("shm")
+        },
         pid_namespace: record.config.share_pid.then(start_pause).transpose()?,
         bounding: bounding_set(&read("/proc/self/status")),
         oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
@@ -84,6 +96,29 @@ fn mount_all(dir: &PodDir) -> Result<(PathBuf, PathBuf), String> {
     let flags = flags | MountFlags::NOEXEC;
     rustix::mount::mount("shm", run.join("shm"), "tmpfs", flags, Some(SHM_OPTIONS)).map_err(failed("shm"))?;
     cgroup::present_unified().map_err(|e| format!("control groups: {e}"))
+}
+
+/// `is_foreign` is whether the IPC namespace is one in which we may mount nothing.
+fn queues(is_foreign: bool) -> Queues {
+    match is_foreign {
+        false => Queues::Own,
+        true if Path::new("/dev/mqueue").is_dir() => Queues::Hosts,
+        true => Queues::Nowhere,
+    }
+}
+
+/// Makes a directory in memory, in this namespace alone: it goes with the pod.
+fn mount_memory(wanted: &MemoryDir) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", wanted.path.display());
+    fs::create_dir_all(&wanted.path).map_err(failed)?;
+    // As an emptyDir on the disk: whoever a container runs as writes here.
+    let mode = match wanted.group {
+        Some(group) => format!("mode=2777,gid={group}"),
+        None => "mode=0777".to_owned(),
+    };
+    let options = CString::new(format!("{mode},size={}", wanted.size)).expect("numbers have no zero bytes");
+    let mounted = rustix::mount::mount("tmpfs", &wanted.path, "tmpfs", MountFlags::empty(), Some(&*options));
+    mounted.map_err(|e| failed(e.into()))
 }
 
 fn set_up_network(hostname: &str) -> Result<(), String> {

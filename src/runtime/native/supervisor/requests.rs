@@ -1,7 +1,7 @@
 //! What the node may ask, and how it is done.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use super::super::oci::{self, Bundle, Launched};
 use super::super::record::write_json;
 use super::super::rootfs;
-use super::super::spec::plan_exec;
+use super::super::spec::{Place, plan_exec};
 use super::super::wire::{Fault, Reply, Request, State};
 use super::container::{Container, Stage};
 use super::jobs::{self, Job, Purpose, Streams};
@@ -79,11 +79,26 @@ impl Supervisor {
         let id = config.id.clone();
         let cgroup = self.cgroup.as_ref().map(|group| group.leaf(&id.0));
         let mount_points = rootfs::mount_points(&self.record.run_dir);
-        let container = Container::create(config, dir, bundle, &self.place, &mount_points, cgroup);
+        let place = self.place_of(&config)?;
+        let container = Container::create(config, dir, bundle, &place, &mount_points, cgroup);
         let container = container.map_err(Fault::Create)?;
         self.containers.insert(id, container);
         self.tell_watchers();
         Ok(())
+    }
+
+    /// The facts of the place for one container: it may want to see another one's processes.
+    fn place_of(&self, config: &ContainerConfig) -> Result<Place, Fault> {
+        let mut place = self.place.clone();
+        if let (Some(target), None) = (&config.pid_target, &place.pid_namespace) {
+            let target = self.containers.get(target).map(|container| &container.stage);
+            let Some(Stage::Running(running)) = target else {
+                return Err(Fault::Create("the target container does not run".to_owned()));
+            };
+            // Its number is its own for as long as this process has not reaped it.
+            place.pid_namespace = Some(PathBuf::from(format!("/proc/{}/ns/pid", running.pid)));
+        }
+        Ok(place)
     }
 
     /// Begins a start. True if it runs already.

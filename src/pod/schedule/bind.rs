@@ -1,0 +1,144 @@
+//! Carrying out what the scheduler decided: one write per pod, and what is told of it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Decision, Verdict, World, plan_schedule};
+use crate::event::{EventKind, EventRecorder};
+use crate::model::{self, Key, Object, list_at, text_at, whole_second};
+use crate::pod::Rooms;
+use crate::store::DeleteOptions;
+
+const GATED: &str = "Scheduling is blocked due to non-empty scheduling gates";
+
+/// Puts on the node what fits; tells of the rest why it waits. Returns how many wait.
+pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
+    let list = |version: &str, kind: &str| {
+        let kind = model::kind(version, kind).expect("in the table");
+        rooms.store.list(kind, None).items
+    };
+    let pods = list("v1", "Pod");
+    if pods.iter().all(|pod| !pod.text("/spec/nodeName").is_empty()) {
+        return 0;
+    }
+    let nodes = list("v1", "Node");
+    let (classes, namespaces) = (list("scheduling.k8s.io/v1", "PriorityClass"), list("v1", "Namespace"));
+    let verdicts = plan_schedule(World {
+        node: nodes
+            .iter()
+            .find(|node| node.key().name == rooms.host.node_name)
+            .map(AsRef::as_ref),
+        pods: &pods,
+        classes: &classes,
+        namespaces: &namespaces,
+    });
+    let mut waiting = 0;
+    for verdict in verdicts {
+        set_priority(rooms, &verdict);
+        match &verdict.decision {
+            Decision::Bind => bind(rooms, &verdict.pod),
+            Decision::Gated => {
+                waiting += 1;
+                wait(rooms, &verdict.pod, "SchedulingGated", GATED, false);
+            }
+            Decision::Wait(message) => {
+                waiting += 1;
+                fail(rooms, &verdict.pod, message, false);
+            }
+            Decision::Preempt { victims, message } => {
+                waiting += 1;
+                victims.iter().for_each(|victim| preempt(rooms, &verdict.pod, victim));
+                fail(rooms, &verdict.pod, message, true);
+            }
+        }
+    }
+    waiting
+}
+
+fn scheduler(rooms: &Rooms) -> EventRecorder {
+    rooms.recorder.component("default-scheduler")
+}
+
+/// A pod may be gone by the time it is written; whoever looks next sees that.
+fn bind(rooms: &Rooms, pod: &Arc<Object>) {
+    let node = &rooms.host.node_name;
+    if rooms.store.bind(pod.key(), node).is_ok() {
+        let Key { namespace, name, .. } = pod.key();
+        let message = format!("Successfully assigned {namespace}/{name} to {node}");
+        scheduler(rooms).event(pod, EventKind::Normal, "Scheduled", &message);
+    }
+}
+
+/// The number of the pod's class, which clusters set when the pod comes in.
+fn set_priority(rooms: &Rooms, Verdict { pod, priority, .. }: &Verdict) {
+    if pod.number("/spec/priority").unwrap_or(0) != *priority {
+        let set = |pod: &mut Object| pod.value_mut()["spec"]["priority"] = (*priority).into();
+        let _ = rooms.store.update(pod.key(), set);
+    }
+}
+
+fn fail(rooms: &Rooms, pod: &Arc<Object>, message: &str, is_nominated: bool) {
+    if wait(rooms, pod, "Unschedulable", message, is_nominated) {
+        scheduler(rooms).event(pod, EventKind::Warning, "FailedScheduling", message);
+    }
+}
+
+/// Writes why a pod waits; whether that is news.
+fn wait(rooms: &Rooms, pod: &Arc<Object>, reason: &str, message: &str, is_nominated: bool) -> bool {
+    let conditions = list_at(pod.value(), "/status/conditions");
+    let present = conditions.iter().find(|c| text_at(c, "/type") == "PodScheduled");
+    let is_same = present.is_some_and(|c| text_at(c, "/reason") == reason && text_at(c, "/message") == message);
+    if is_same && (!is_nominated || !pod.text("/status/nominatedNodeName").is_empty()) {
+        return false;
+    }
+    let was_false = present.filter(|c| text_at(c, "/status") == "False");
+    let since = was_false.and_then(|c| c.get("lastTransitionTime").cloned());
+    let now = || Value::String(whole_second(rooms.clock.now()).to_string());
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+        "lastProbeTime": null,
+        "lastTransitionTime": since.unwrap_or_else(now),
+    });
+    let others = conditions.iter().filter(|c| text_at(c, "/type") != "PodScheduled");
+    let conditions: Vec<_> = others.cloned().chain([condition]).collect();
+    let write = |pod: &mut Object| {
+        let status = &mut pod.value_mut()["status"];
+        status["phase"] = "Pending".into();
+        status["conditions"] = conditions.into();
+        if is_nominated {
+            status["nominatedNodeName"] = rooms.host.node_name.clone().into();
+        }
+    };
+    let _ = rooms.store.update_status(pod.key(), write);
+    !is_same
+}
+
+/// Ends a pod for a more important one, with all the time that it asks for.
+fn preempt(rooms: &Rooms, by: &Object, victim: &Key) {
+    let Some(pod) = rooms.store.get(victim).filter(|pod| !pod.is_deleting()) else {
+        return;
+    };
+    let (by_uid, node) = (by.uid(), &rooms.host.node_name);
+    let message = format!("Preempted by pod {by_uid} on node {node}");
+    scheduler(rooms).event(&pod, EventKind::Normal, "Preempted", &message);
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": whole_second(rooms.clock.now()).to_string(),
+    });
+    let tell = |pod: &mut Object| {
+        let status = &mut pod.value_mut()["status"];
+        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|c| text_at(c, "/type") != "DisruptionTarget");
+        conditions.push(condition);
+        status["conditions"] = conditions.into();
+    };
+    let _ = rooms.store.update_status(victim, tell);
+    let _ = rooms.store.delete(victim, &DeleteOptions::default());
+}
