@@ -15,7 +15,7 @@ use super::combine::{combine, problem};
 use super::retry::Retry;
 use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
+use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
@@ -182,7 +182,7 @@ impl Keeper {
 
     /// Every object that carries this source's mark.
     fn marked(&self) -> Vec<Arc<Object>> {
-        let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
+        let kinds = KINDS.iter().filter(|kind| kind.honoured.is_for_files());
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
         // What a controller made inherits annotations, but never belongs to the source itself.
         let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());

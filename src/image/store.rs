@@ -45,8 +45,8 @@ struct Inner {
     shared: Vec<PathBuf>,
     /// Someone removed an image while others were loading: the last of them sweeps.
     is_sweep_due: AtomicBool,
-    /// How often something was added.
-    grown: watch::Sender<u64>,
+    /// How often something was added or removed.
+    changed: watch::Sender<u64>,
 }
 
 /// What a store may be told. All of it has a default.
@@ -95,7 +95,7 @@ impl ImageStore {
             registries: options.registries,
             shared: options.shared,
             is_sweep_due: AtomicBool::new(false),
-            grown: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
         };
         Ok(ImageStore { inner: Arc::new(inner) })
     }
@@ -244,6 +244,7 @@ impl ImageStore {
             }
             false => unpoint()?,
         }
+        self.inner.changed.send_modify(|changed| *changed += 1);
         Ok(Removed {
             untagged: gone,
             deleted: is_last.then(|| record.id.to_string()),
@@ -336,10 +337,10 @@ impl ImageStore {
         Ok(record::look_up(self.disk(), &name)?.is_some_and(|name| name.is_pulled))
     }
 
-    /// Changes whenever something was added.
+    /// Changes whenever something was added or removed.
     #[must_use]
-    pub fn grown(&self) -> watch::Receiver<u64> {
-        self.inner.grown.subscribe()
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
     }
 
     /// What was set about registries.
@@ -389,7 +390,7 @@ impl ImageStore {
         let mut ingest = Ingest::begin(self.intake())?;
         let result = take(&mut ingest);
         drop(ingest);
-        self.inner.grown.send_modify(|grown| *grown += 1);
+        self.inner.changed.send_modify(|changed| *changed += 1);
         if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) {
             self.sweep(KEPT)?;
         }

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::access::Access;
-use crate::model::{Clock, Paths};
+use crate::access::token::TokenKey;
+use crate::model::{API_PORT, Clock, GATEWAY, Paths};
+use crate::net::NodeNetwork;
 
 /// How often certificates are looked at. They are renewed a month early, so a day more or less does not matter.
 const LOOK: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +33,9 @@ pub(super) fn socket(paths: &Paths) -> Result<UnixListener, Failure> {
 pub(super) struct Loopback {
     pub listener: TcpListener,
     pub tls: watch::Receiver<Arc<ServerConfig>>,
+    pub tokens: Arc<TokenKey>,
+    /// The authority's certificate.
+    pub authority: String,
     pub keeper: Keeper,
 }
 
@@ -52,8 +57,20 @@ pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, now: Timestamp)
     Ok(Loopback {
         listener,
         tls,
+        tokens: Arc::new(access.token_key()?),
+        authority: access.authority().to_owned(),
         keeper: Keeper { access, newest },
     })
+}
+
+/// Listens in the pods' network, where the Service `kubernetes` leads.
+pub(super) async fn for_pods(network: &NodeNetwork) -> io::Result<TcpListener> {
+    let bound = network.run(|| {
+        let listener = std::net::TcpListener::bind((GATEWAY, API_PORT))?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, io::Error>(listener)
+    });
+    TcpListener::from_std(bound.await.map_err(io::Error::other)??)
 }
 
 async fn bind(port: u16) -> io::Result<TcpListener> {

@@ -1,7 +1,7 @@
 //! The machine: what pods see of it, and the `Node` object that tells clients.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -54,6 +54,11 @@ fn memory() -> i64 {
     total.map_or(0, |kilobytes: i64| kilobytes * 1024)
 }
 
+/// Bytes of the file system where pods' own files are (`statvfs(3)`).
+fn storage(pods_dir: &Path) -> u64 {
+    rustix::fs::statvfs(pods_dir).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
 /// The node's object.
 pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -99,6 +104,7 @@ fn resources(host: &Host) -> Value {
     json!({
         "cpu": host.cpus.to_string(),
         "memory": format!("{}Ki", host.memory / 1024),
+        "ephemeral-storage": format!("{}Ki", storage(&host.pods_dir) / 1024),
         "pods": MOST_PODS.to_string(),
     })
 }

@@ -37,7 +37,7 @@ pub fn images_in_use(store: &Store) -> BTreeSet<String> {
 
 /// Removes unused images whenever something came and too much is taken, until `stop`.
 pub async fn run_collector(store: Store, images: ImageStore, marks: Marks, stop: CancellationToken) {
-    let mut grown = images.grown();
+    let mut changed = images.changed();
     let mut is_over = false;
     loop {
         let again = async {
@@ -48,14 +48,14 @@ pub async fn run_collector(store: Store, images: ImageStore, marks: Marks, stop:
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = grown.changed() => if changed.is_err() { return },
+            changed = changed.changed() => if changed.is_err() { return },
             () = again => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(GATHER) => {}
         }
-        grown.mark_unchanged();
+        changed.mark_unchanged();
         let (images, in_use) = (images.clone(), images_in_use(&store));
         let collected = tokio::task::spawn_blocking(move || images.collect(marks, &in_use)).await;
         match collected.expect("collecting does not panic") {

@@ -198,7 +198,7 @@ impl Manager {
                     waiting.for_each(|entry| entry.bell.ring_inputs());
                 }
             }
-            "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" => {
                 let key = change.object.key();
                 self.entries
                     .values()
@@ -293,7 +293,7 @@ impl Manager {
     }
 }
 
-/// The ConfigMaps, Secrets and claims that a pod names.
+/// The ConfigMaps, Secrets, claims and the account that a pod names.
 fn inputs(pod: &Object) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.at("/spec") else { return found };
@@ -308,6 +308,7 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
     visit(spec, &mut |field, value| match field {
         "configMapKeyRef" | "configMapRef" | "configMap" => add("ConfigMap", value.get("name")),
         "secretKeyRef" | "secretRef" => add("Secret", value.get("name")),
+        "serviceAccountToken" => add("ServiceAccount", spec.get("serviceAccountName")),
         "secret" => add("Secret", value.get("secretName").or_else(|| value.get("name"))),
         "imagePullSecrets" => {
             for secret in value.as_array().into_iter().flatten() {

@@ -32,6 +32,7 @@ mod qos;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod worker;
 
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+use crate::access::token::TokenKey;
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
@@ -74,6 +76,8 @@ pub struct Rooms {
     pub puller: Puller,
     /// Where events go.
     pub recorder: EventRecorder,
+    /// What signs pods' tokens.
+    pub tokens: Arc<TokenKey>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The machine.

@@ -24,6 +24,7 @@ pub mod pods;
 mod replicasets;
 mod secrets;
 mod services;
+mod small;
 mod storageclasses;
 
 pub use cells::selector_text;
@@ -122,6 +123,12 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("kubelocal.dev", "manifestsources") => &manifestsources::TABLE,
         ("", "endpoints") => &endpoints::TABLE,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICES,
+        ("", "serviceaccounts") => &small::ACCOUNTS,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &small::ROLES,
+        ("rbac.authorization.k8s.io", _) => &small::BINDINGS,
+        ("policy", "poddisruptionbudgets") => &small::BUDGETS,
+        ("coordination.k8s.io", "leases") => &small::LEASES,
+        ("apps", "controllerrevisions") => &small::REVISIONS,
         _ => &generic::TABLE,
     }
 }
