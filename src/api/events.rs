@@ -133,7 +133,11 @@ async fn from_core(answer: Response<Body>, is_watch: bool) -> Answer {
 /// Puts an event or a list of them into the words of the group; tables and refusals have none.
 fn show(value: &mut Value) {
     let kind = value["kind"].as_str().unwrap_or_default().to_owned();
-    if let Some(items) = value["items"].as_array_mut().filter(|_| kind == "EventList") {
+    if let Some(items) = value
+        .get_mut("items")
+        .and_then(Value::as_array_mut)
+        .filter(|_| kind == "EventList")
+    {
         items.iter_mut().for_each(show);
     }
     if let Some(fields) = value
@@ -143,9 +147,12 @@ fn show(value: &mut Value) {
         fields.insert("apiVersion".to_owned(), API_VERSION.into());
         rename(fields, |(theirs, ours)| (ours, theirs));
     }
-    for entry in value["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
+    let managers = value
+        .pointer_mut("/metadata/managedFields")
+        .and_then(Value::as_array_mut);
+    for entry in managers.into_iter().flatten() {
         entry["apiVersion"] = API_VERSION.into();
-        if let Some(owned) = entry["fieldsV1"].as_object_mut() {
+        if let Some(owned) = entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {
             for (theirs, ours) in NAMES {
                 if let Some(below) = owned.remove(&format!("f:{ours}")) {
                     owned.insert(format!("f:{theirs}"), below);

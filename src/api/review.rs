@@ -12,7 +12,7 @@ use crate::access::token::ISSUER;
 use crate::model::{Honoured, Kind, list_at, text_at};
 
 /// Every kind of question.
-pub(super) static REVIEWS: [Kind; 5] = [
+pub(super) static REVIEWS: [Kind; 6] = [
     of(
         "authentication.k8s.io",
         "SelfSubjectReview",
@@ -38,6 +38,16 @@ pub(super) static REVIEWS: [Kind; 5] = [
         "subjectaccessreviews",
         "subjectaccessreview",
     ),
+    // What kubectl 1.27 asks for.
+    Kind {
+        version: "v1beta1",
+        ..of(
+            "authentication.k8s.io",
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "selfsubjectreview",
+        )
+    },
 ];
 
 const fn of(group: &'static str, kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {

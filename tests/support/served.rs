@@ -134,7 +134,7 @@ pub fn request(method: &str, path: &str, content_type: &str, body: impl Into<Byt
 /// A ConfigMap of about a kilobyte.
 pub fn config_map(name: &str) -> Object {
     let metadata = json!({"name": name, "namespace": "default", "labels": {"app": "load"}});
-    let data = json!({"text": "x".repeat(1000), "turn": "0"});
+    let data = json!({"text": "x".repeat(1000), "turn": "none"});
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
     Object::new(value).expect("in the table")
 }
