@@ -177,7 +177,7 @@ fn what_people_say_of_the_node_stays() {
         for line in [
             format!("label {node} disk=ssd"),
             format!("annotate {node} owner=me"),
-            format!("taint {node} dedicated=db:PreferNoSchedule"),
+            format!("taint node {name} dedicated=db:PreferNoSchedule"),
             format!("cordon {name}"),
         ] {
             kubectl.must(&line);
@@ -193,7 +193,7 @@ fn what_people_say_of_the_node_stays() {
         for line in [
             format!("label {node} disk-"),
             format!("annotate {node} owner-"),
-            format!("taint {node} dedicated-"),
+            format!("taint node {name} dedicated-"),
             format!("uncordon {name}"),
         ] {
             kubectl.must(&line);
