@@ -64,16 +64,16 @@ impl Session<'_> {
 
 /// What people do, in an order in which each finds what it needs.
 const COMMANDS: &[Step] = &[
-    ("get -A -o wide", |s| s.shows("get pods -A -o wide", "NODE")),
     ("apply", |s| {
         let web = deployment("web", 1, "serve");
-        let file = s.file("web.yaml", documents([web, service()]));
+        // Older ones take a file that begins with a brace for JSON, in which there are no several documents.
+        let file = s.file("web.yaml", format!("# two\n{}", documents([web, service()])));
         s.shows(&format!("apply -f {file}"), "deployment.apps/web created")?;
         s.shows(&format!("apply -f {file}"), "deployment.apps/web unchanged")
     }),
     ("apply --server-side -k", |s| {
         let config =
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "built"}, "data": {"a": "b"}});
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "built"}, "data": {"a": "before"}});
         s.file("overlay/map.yaml", config);
         let file = s.file("overlay/kustomization.yaml", "resources: [map.yaml]\nnamePrefix: x-\n");
         let overlay = Path::new(&file)
@@ -95,6 +95,7 @@ const COMMANDS: &[Step] = &[
             "condition met",
         )
     }),
+    ("get -A -o wide", |s| s.shows("get pods -A -o wide", "NODE")),
     ("get -w", |s| {
         let mut child = s
             .command(&["get", "deploy", "web", "-w"])
@@ -150,7 +151,7 @@ const COMMANDS: &[Step] = &[
     }),
     ("label, annotate", |s| {
         s.shows("label deploy web a=b", "labeled")?;
-        s.shows("annotate deploy web a=b", "annotated")
+        s.shows("annotate deploy web a=b", "annotate")
     }),
     ("patch", |s| {
         s.shows("patch deploy web -p {\"spec\":{\"minReadySeconds\":1}}", "patched")
@@ -158,7 +159,7 @@ const COMMANDS: &[Step] = &[
     ("edit", |s| {
         let mut command = s.command(&["edit", "configmap", "x-built"]);
         let output = command
-            .env("KUBE_EDITOR", "sed -i s/a:/c:/")
+            .env("KUBE_EDITOR", "sed -i s/before/after/")
             .output()
             .map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -228,7 +229,9 @@ fn forward(s: &Session<'_>) -> Done {
         .spawn()
         .map_err(|e| e.to_string())?;
     let mut line = String::new();
-    let read = BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line);
+    // Kept open: kubectl says of each connection that it handles it.
+    let mut said = BufReader::new(child.stdout.take().expect("is piped"));
+    let read = said.read_line(&mut line);
     let fetched = read.map_err(|e| e.to_string()).and_then(|_| {
         let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:"));
         let mut stream = TcpStream::connect(address.ok_or(line.clone())?).map_err(|e| e.to_string())?;
@@ -411,7 +414,10 @@ fn every_kubectl_does_what_the_readme_says() {
         };
         kubectl.must(&format!("create namespace {}", session.namespace));
         for (label, command) in COMMANDS {
-            let why = command(&session).err().unwrap_or_default();
+            let why = command(&session)
+                .err()
+                .map(|why| format!("it failed: {why}"))
+                .unwrap_or_default();
             cells
                 .entry((*label).to_owned())
                 .or_default()
