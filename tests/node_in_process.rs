@@ -13,7 +13,7 @@ use kubelocal::access::token::TokenKey;
 use kubelocal::api::{NodeFacts, serve};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, PathFacts, Paths, SystemClock};
+use kubelocal::model::{Clock, ManualClock, PathFacts, Paths, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
 use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
@@ -40,6 +40,11 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
+        Self::with_pods_clock(Arc::new(SystemClock)).await
+    }
+
+    /// A node whose pods' workers go by a clock of their own.
+    async fn with_pods_clock(pods_clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
         std::fs::create_dir(path("manifests")).expect("makes it");
@@ -54,7 +59,7 @@ impl Node {
         let recorder = EventRecorder::new(store.clone(), clock.clone(), "test");
         let stop = CancellationToken::new();
         let tokens = tokens(dir.path());
-        let rooms = rooms(&store, &runtime, &images, tokens.clone(), path("pods"));
+        let rooms = rooms(&store, &runtime, &images, pods_clock, tokens.clone(), path("pods"));
         let ends = kubelocal::pod::Ends {
             stop: stop.clone(),
             ..Default::default()
@@ -168,8 +173,14 @@ fn tokens(home: &Path) -> Arc<TokenKey> {
     Arc::new(access.token_key().expect("a key"))
 }
 
-fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, tokens: Arc<TokenKey>, pods_dir: PathBuf) -> Rooms {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+fn rooms(
+    store: &Store,
+    runtime: &FakeRuntime,
+    images: &ImageStore,
+    clock: Arc<dyn Clock>,
+    tokens: Arc<TokenKey>,
+    pods_dir: PathBuf,
+) -> Rooms {
     Rooms {
         store: store.clone(),
         runtime: Arc::new(runtime.clone()),
@@ -299,6 +310,27 @@ async fn a_bare_pod_is_replaced_when_what_changed_is_fixed() {
     let replaced = |pods: &[Pod]| commands(pods) == ["b"] && pods.iter().all(is_ready);
     let after = node.until("a new one runs", replaced).await;
     assert_ne!(uid(&before[0]), uid(&after[0]));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_could_not_start_is_tried_at_once_when_it_is_changed() {
+    // No time passes, so no back-off ends.
+    let node = Node::with_pods_clock(Arc::new(ManualClock::at(Timestamp::now()))).await;
+    let missing = pod("a").replace("image: \"test:1\"", "image: \"missing:1\", imagePullPolicy: Never");
+    node.write("one.yaml", &missing);
+    let waits = |pods: &[Pod]| {
+        let statuses = pods.iter().flat_map(|pod| pod.status.iter());
+        let containers = statuses.flat_map(|status| status.container_statuses.iter().flatten());
+        let mut reasons = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
+        reasons.any(|reason| reason == "ErrImageNeverPull")
+    };
+    let before = node.until("its image is not here", waits).await;
+    node.write("one.yaml", &missing.replace("missing:1", "test:1"));
+    let after = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    assert_eq!(uid(&before[0]), uid(&after[0]), "an image is changed in place");
     node.end().await;
 }
 
@@ -469,6 +501,7 @@ async fn an_image_stays_for_as_long_as_something_runs_from_it() {
         &store,
         &node.runtime,
         &images,
+        Arc::new(SystemClock),
         tokens(node.dir.path()),
         node.dir.path().join("pods"),
     );
