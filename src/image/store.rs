@@ -140,7 +140,7 @@ impl ImageStore {
     /// # Errors
     /// If the store cannot be read, or the built-in image cannot be made.
     pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
-        builtin::ensure(self.intake(), &self.inner.binary)?;
+        self.built_in()?;
         let names = record::names(self.disk())?;
         let mut images = Vec::new();
         for id in record::ids(self.disk())? {
@@ -397,6 +397,12 @@ impl ImageStore {
         result
     }
 
+    /// The built-in image, which is made when it is first asked for.
+    fn built_in(&self) -> Result<Digest, ImageError> {
+        let made = || self.inner.changed.send_modify(|changed| *changed += 1);
+        builtin::ensure(self.intake(), &self.inner.binary, made)
+    }
+
     /// Finds an image and holds it.
     fn hold(&self, reference: &str) -> Result<Option<(Lease, Record)>, ImageError> {
         while let Some(found) = self.find(reference)? {
@@ -422,7 +428,7 @@ impl ImageStore {
         }
         let name = self.reference(reference)?.store_name();
         if name == BUILTIN_IMAGE {
-            let id = builtin::ensure(self.intake(), &self.inner.binary)?;
+            let id = self.built_in()?;
             let id = record::look_up(self.disk(), &name)?.map_or(id, |name| name.id);
             return record::read(self.disk(), &id);
         }
