@@ -16,6 +16,8 @@ mod image;
 #[path = "registry/scripted.rs"]
 mod scripted;
 
+#[path = "e2e/accounts.rs"]
+mod accounts;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/confinement.rs"]
@@ -36,6 +38,8 @@ mod ingress;
 mod kubectl;
 #[path = "e2e/life.rs"]
 mod life;
+#[path = "e2e/matrix.rs"]
+mod matrix;
 #[path = "e2e/network.rs"]
 mod network;
 #[path = "e2e/node.rs"]

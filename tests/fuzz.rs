@@ -186,3 +186,85 @@ fn any_bytes_are_frames_of_streams_or_none() {
     let seeds = recorded.map(|path| fs::read(path).expect("readable"));
     run(targets::streams, seeds.into(), 4000);
 }
+
+#[test]
+fn any_bytes_are_a_body_in_protobuf_or_none() {
+    // A field is its number and type, then its length, then what is in it.
+    let field = |number: u8, inner: &[u8]| {
+        let length = u8::try_from(inner.len()).expect("short");
+        [&[number << 3 | 2, length][..], inner].concat()
+    };
+    let named = |api_version: &str, kind: &str, raw: &[u8]| {
+        let about = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+        [b"k8s\0".to_vec(), field(1, &about), field(2, raw)].concat()
+    };
+    let label = field(11, &[field(1, b"a"), field(2, b"b")].concat());
+    let metadata = field(1, &[field(1, b"web"), label, vec![15 << 3, 1]].concat());
+    let container = field(2, &[field(1, b"c"), field(2, b"image"), field(6, &[24, 80])].concat());
+    let pod = [metadata.clone(), field(2, &container)].concat();
+    let seeds = vec![
+        named("v1", "Pod", &pod),
+        named("apps/v1", "Deployment", &metadata),
+        named(
+            "v1",
+            "Secret",
+            &[metadata, field(2, &[field(1, b"k"), field(2, b"v")].concat())].concat(),
+        ),
+        pod,
+    ];
+    run(targets::protobuf, seeds, 4000);
+}
+
+#[test]
+fn any_bytes_are_a_patch_or_none() {
+    let seeds = [
+        r#"[{"op":"replace","path":"/spec/replicas","value":2},{"op":"copy","from":"/spec","path":"/x"},{"op":"test","path":"/a~1b","value":null}]"#,
+        r#"{"metadata":{"labels":{"a":null}},"spec":{"replicas":3}}"#,
+        r#"{"spec":{"template":{"spec":{"$setElementOrder/containers":[{"name":"c"}],"containers":[{"name":"c","$patch":"delete"},{"name":"d","image":"x","env":[{"$patch":"replace"}]}]}}}}"#,
+        r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["x/y"],"$retainKeys":["name"]},"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}"#,
+    ];
+    run(
+        targets::patches,
+        seeds.map(|seed| seed.as_bytes().to_vec()).into(),
+        4000,
+    );
+}
+
+#[test]
+fn any_bytes_are_a_request_with_selectors_or_none() {
+    let seeds = [
+        "/api/v1/namespaces/a/pods/b/log?labelSelector=app%3Dweb%2Ctier+in+(a,b),!old,size>3&limit=1",
+        "/api/v1/namespaces/a/services/http:b:80/proxy/x?fieldSelector=metadata.name%3Dx,status.phase!=Running",
+        "a in (b, c),d notin (e),f,!g,h=i,j==k,l!=m,n>1,o<2",
+    ];
+    run(
+        targets::requests,
+        seeds.map(|seed| seed.as_bytes().to_vec()).into(),
+        4000,
+    );
+}
+
+#[test]
+fn any_bytes_are_messages_of_a_websocket_or_none() {
+    let frame = |first: u8, data: &[u8]| {
+        let length = u8::try_from(data.len()).expect("short") | 0x80;
+        [&[first, length, 0, 0, 0, 0][..], data].concat()
+    };
+    let seeds = vec![
+        [
+            frame(0x82, b"\0input"),
+            frame(0x82, &[4, b'{', b'}']),
+            frame(0x88, &[3, 232]),
+        ]
+        .concat(),
+        [
+            frame(0x02, b"half"),
+            frame(0x89, b"ping"),
+            frame(0x80, b"rest"),
+            frame(0x81, b"text"),
+        ]
+        .concat(),
+        [&[0x82, 0xff][..], &[0xff; 8], &[0; 20]].concat(),
+    ];
+    run(targets::websocket, seeds, 4000);
+}

@@ -1,6 +1,6 @@
 //! The whole node in one process on the fake runtime: files go in, and what a real `kube` client sees comes out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kubelocal::access::Access;
+use kubelocal::access::token::TokenKey;
 use kubelocal::api::{NodeFacts, serve};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, ManualClock, SystemClock};
+use kubelocal::model::{Clock, ManualClock, PathFacts, Paths, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
 use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
@@ -52,10 +54,12 @@ impl Node {
         imported.expect("does not panic").expect("imports");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::in_memory(clock.clone());
+        kubelocal::controller::create_initial(&store, &path("volumes"), "a certificate").expect("makes them");
         let runtime = FakeRuntime::new(Timestamp::now());
         let recorder = EventRecorder::new(store.clone(), clock.clone(), "test");
         let stop = CancellationToken::new();
-        let rooms = rooms(&store, &runtime, &images, pods_clock, path("pods"));
+        let tokens = tokens(dir.path());
+        let rooms = rooms(&store, &runtime, &images, pods_clock, tokens.clone(), path("pods"));
         let ends = kubelocal::pod::Ends {
             stop: stop.clone(),
             ..Default::default()
@@ -64,6 +68,7 @@ impl Node {
         let (bells, pods) = running.expect("the fake can list");
         let api = kubelocal::api::Api {
             store: store.clone(),
+            tokens,
             runtime: Arc::new(runtime.clone()),
             images: images.clone(),
             puller: Puller::new(images.clone(), LoginFiles::default()),
@@ -157,13 +162,32 @@ fn rootfs() -> Vec<u8> {
     tar.into_inner().expect("ends")
 }
 
-fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, clock: Arc<dyn Clock>, pods_dir: PathBuf) -> Rooms {
+/// What signs tokens in a node of this home.
+fn tokens(home: &Path) -> Arc<TokenKey> {
+    let facts = PathFacts {
+        kubelocal_home: Some(home.to_owned()),
+        ..PathFacts::default()
+    };
+    let paths = Paths::plan(&facts).expect("has a home");
+    let access = Access::open(&paths, Timestamp::now()).expect("makes keys");
+    Arc::new(access.token_key().expect("a key"))
+}
+
+fn rooms(
+    store: &Store,
+    runtime: &FakeRuntime,
+    images: &ImageStore,
+    clock: Arc<dyn Clock>,
+    tokens: Arc<TokenKey>,
+    pods_dir: PathBuf,
+) -> Rooms {
     Rooms {
         store: store.clone(),
         runtime: Arc::new(runtime.clone()),
         images: images.clone(),
         puller: Puller::new(images.clone(), LoginFiles::default()),
         recorder: EventRecorder::new(store.clone(), clock.clone(), "test"),
+        tokens,
         clock,
         host: host(pods_dir),
     }
@@ -481,6 +505,7 @@ async fn an_image_stays_for_as_long_as_something_runs_from_it() {
         &node.runtime,
         &images,
         Arc::new(SystemClock),
+        tokens(node.dir.path()),
         node.dir.path().join("pods"),
     );
     let started = kubelocal::pod::run(Arc::new(next), kubelocal::pod::Ends::default()).await;

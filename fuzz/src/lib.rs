@@ -5,6 +5,7 @@ use std::path::Path;
 use kubelocal::admit::{admit_file, decode_body};
 use kubelocal::kustomize::{MemoryFiles, NoTools, Options, build};
 
+pub use kubelocal::api::fuzzing::{patches, protobuf, requests, websocket};
 pub use kubelocal::image::fuzzing::{archive, credentials, manifest};
 
 /// A file of manifests, and the body of a request. What may be applied has all that an object has to have.

@@ -14,6 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 
 use super::AccessError;
+use crate::model::{API_SERVICE, GATEWAY};
 
 /// How long the authority holds. When it goes, every kubeconfig that was copied is void, so that is long.
 const AUTHORITY: SignedDuration = SignedDuration::from_hours(24 * 3650);
@@ -48,6 +49,23 @@ pub struct Certificates {
     pub client: Pair,
     authority_ends: Timestamp,
     leaves_end: Timestamp,
+    /// The names in the server's. Files of earlier versions do not tell them.
+    #[serde(default)]
+    names: Vec<String>,
+}
+
+/// Names by which the API may be called: from here, and from pods.
+fn server_names() -> Vec<String> {
+    let names = [
+        "127.0.0.1",
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let addresses = [API_SERVICE, GATEWAY].map(|ip| ip.to_string());
+    names.map(str::to_owned).into_iter().chain(addresses).collect()
 }
 
 /// What is to be made anew.
@@ -80,15 +98,7 @@ impl Certificates {
     fn signed_by(authority: Pair, authority_ends: Timestamp, now: Timestamp) -> Result<Self, AccessError> {
         let issuer = Issuer::new(authority_params(), KeyPair::from_pem(&authority.key)?);
         let leaves_end = now + LEAF;
-        // Names by which the API may be called, from here and later from pods.
-        let names = [
-            "127.0.0.1",
-            "localhost",
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-        ];
-        let mut server = CertificateParams::new(names.map(str::to_owned))?;
+        let mut server = CertificateParams::new(server_names())?;
         server.distinguished_name.push(DnType::CommonName, "kubelocal");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut client = CertificateParams::new(Vec::new())?;
@@ -115,6 +125,7 @@ impl Certificates {
             client,
             authority_ends,
             leaves_end,
+            names: server_names(),
         })
     }
 
@@ -123,7 +134,7 @@ impl Certificates {
         // An authority that ends before a leaf would take the leaf with it.
         if self.authority_ends < now + LEAF {
             Renewal::All
-        } else if self.leaves_end < now + EARLY {
+        } else if self.leaves_end < now + EARLY || self.names != server_names() {
             Renewal::Leaves
         } else {
             Renewal::Nothing
@@ -142,6 +153,7 @@ impl Certificates {
             .add(certificate(&self.authority)?)
             .map_err(|error| unusable(&error))?;
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
             .build()
             .map_err(|error| unusable(&error))?;
         let mut config = ServerConfig::builder_with_provider(provider)

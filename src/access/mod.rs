@@ -1,12 +1,16 @@
 //! How clients other than our own command line reach the API, and how each side proves who it is: the port on loopback, certificates,
 //! and the kubeconfig that tells clients of both.
 //!
+//! Who comes without a certificate has a token of a service account (`token`), and may do what roles say (`rights`).
+//!
 //! What is kept is one file of the owner's. It is made when it is missing or can't be used, and renewed before it expires. Whoever can
 //! read it is the owner, as with the unix socket. Requests and answers are the API's.
 
 mod authority;
 mod certificates;
 pub mod kubeconfig;
+pub mod rights;
+pub mod token;
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Paths;
 pub use authority::Authority;
 use certificates::{Certificates, Renewal};
+use token::TokenKey;
 
 /// Why there is no access.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,9 @@ struct Kept {
     /// The port of the last time; 0 before the first. The same port again spares clients a new kubeconfig.
     port: u16,
     certificates: Certificates,
+    /// The key of tokens. Files of earlier versions have none.
+    #[serde(default)]
+    tokens: String,
 }
 
 impl Access {
@@ -57,13 +65,18 @@ impl Access {
     /// [`AccessError::Make`].
     pub fn open(paths: &Paths, now: Timestamp) -> Result<Self, AccessError> {
         let file = paths.state.join("api.json");
-        let kept = match read(&file) {
+        let mut kept = match read(&file) {
             Some(kept) => kept,
             None => Kept {
                 port: 0,
                 certificates: Certificates::make(now)?,
+                tokens: String::new(),
             },
         };
+        // Whoever holds a token of a key that can't be read gets a new one: pods as soon as they are looked at.
+        if TokenKey::read(&kept.tokens).is_err() {
+            kept.tokens = TokenKey::make()?;
+        }
         let mut access = Self {
             file,
             kubeconfig: paths.kubeconfig.clone(),
@@ -104,7 +117,20 @@ impl Access {
         replace(&self.kubeconfig, text.as_bytes())
     }
 
-    /// TLS of the server: whoever has no certificate of our authority is not let in.
+    /// The key of tokens.
+    ///
+    /// # Errors
+    /// [`AccessError::Use`].
+    pub fn token_key(&self) -> Result<TokenKey, AccessError> {
+        TokenKey::read(&self.kept.tokens)
+    }
+
+    /// The authority's certificate, in PEM: by it clients know the server.
+    pub fn authority_certificate(&self) -> &str {
+        &self.kept.certificates.authority.certificate
+    }
+
+    /// TLS of the server. Who has a certificate has one of our authority; who has none is let in no further than to show a token.
     ///
     /// # Errors
     /// [`AccessError::Use`].

@@ -65,7 +65,7 @@ pub fn kind_of(value: &Value) -> Result<&'static Kind, Refusal> {
 }
 
 fn unknown_kind(version: &str, name: &str) -> Refusal {
-    let writable = || KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
+    let writable = || KINDS.iter().filter(|kind| kind.honoured.is_for_files());
     let message = format!("no matches for kind \"{name}\" in version \"{version}\"");
     if let Some(same) = writable().find(|kind| kind.kind == name) {
         return Refusal::new(
@@ -78,6 +78,19 @@ fn unknown_kind(version: &str, name: &str) -> Refusal {
     }
     let known: Vec<&str> = writable().map(|kind| kind.kind).collect();
     Refusal::new("kind", format!("{message}; known kinds: {}", known.join(", ")))
+}
+
+/// Finds the kind of a document of a file.
+///
+/// # Errors
+/// As [`kind_of`]; and for what is not for files.
+pub fn kind_for_files(value: &Value) -> Result<&'static Kind, Refusal> {
+    let kind = kind_of(value)?;
+    if kind.honoured.is_for_files() {
+        return Ok(kind);
+    }
+    let message = format!("objects of kind {} are not made by files", kind.kind);
+    Err(Refusal::new("kind", message))
 }
 
 /// Decodes a document of a known kind strictly.
@@ -244,8 +257,8 @@ mod tests {
             (json!([1]), "an object with apiVersion and kind was expected"),
             (json!({"apiVersion": 1, "kind": "Pod"}), "apiVersion must be a string"),
             (
-                json!({"apiVersion": "v1", "kind": "Node"}),
-                "objects of kind Node are the node's own reports and can't be written",
+                json!({"apiVersion": "kubelocal.dev/v1alpha1", "kind": "ManifestSource"}),
+                "objects of kind ManifestSource are the node's own reports and can't be written",
             ),
         ];
         for (value, message) in table {

@@ -104,7 +104,7 @@ fn admit_document(
         let refusals = refusals.into_iter();
         refusals.map(|refusal| of_refusal(source, &spans, refusal)).collect()
     };
-    let kind = decode::kind_of(&value).map_err(|refusal| refused(vec![refusal]))?;
+    let kind = decode::kind_for_files(&value).map_err(|refusal| refused(vec![refusal]))?;
     decode::decode_typed(kind, &value).map_err(refused)?;
     let mut notes = decode::to_config(kind, &mut value, namespace);
     notes.extend(fields::notes(kind, &value));

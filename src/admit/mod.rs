@@ -8,6 +8,7 @@
 //! bytes ─ yaml ─► value + spans ─ decode (strict) ─► typed ─ fields ─► notes ─ defaults ─ validate ─► object
 //! ```
 
+mod account;
 pub mod apply;
 mod decode;
 mod defaults;
@@ -27,6 +28,7 @@ mod typed;
 mod validate;
 mod yaml;
 
+pub use account::with_account;
 pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;

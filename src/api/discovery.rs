@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::events;
 use super::review::REVIEWS;
 use super::write::is_scalable;
 use crate::model::{Honoured, KINDS, Kind};
@@ -9,14 +10,7 @@ use crate::model::{Honoured, KINDS, Kind};
 /// One resource as discovery tells it.
 #[derive(Debug, Clone)]
 struct Resource {
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    singular: &'static str,
-    short_names: &'static [&'static str],
-    categories: &'static [&'static str],
-    namespaced: bool,
+    of: &'static Kind,
     verbs: &'static [&'static str],
     subresources: Vec<Subresource>,
 }
@@ -43,35 +37,31 @@ const ALL: &[&str] = &[
 
 const REPORTED: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 
+/// What may be done through a proxy.
+const PASSED: &[&str] = &["create", "delete", "get", "patch", "update"];
+
 fn resources() -> impl Iterator<Item = Resource> {
-    KINDS.iter().map(of_kind).chain(REVIEWS.iter().map(|review| Resource {
-        group: review.group,
-        version: review.version,
-        kind: review.kind,
-        plural: review.plural,
-        singular: review.singular,
-        short_names: &[],
-        categories: &[],
-        namespaced: false,
-        verbs: &["create"],
+    let plain = |of, verbs| Resource {
+        of,
+        verbs,
         subresources: Vec::new(),
-    }))
+    };
+    let reviews = REVIEWS.iter().map(move |review| plain(review, &["create"]));
+    KINDS
+        .iter()
+        .map(of_kind)
+        .chain(reviews)
+        .chain([plain(&events::KIND, ALL)])
 }
 
 fn of_kind(kind: &'static Kind) -> Resource {
     Resource {
-        group: kind.group,
-        version: kind.version,
-        kind: kind.kind,
-        plural: kind.plural,
-        singular: kind.singular,
-        short_names: kind.short_names,
-        categories: kind.categories,
-        namespaced: kind.namespaced,
-        verbs: if kind.honoured == Honoured::Reported {
-            REPORTED
-        } else {
-            ALL
+        of: kind,
+        verbs: match (kind.honoured, kind.kind) {
+            (Honoured::Reported, _) => REPORTED,
+            // There is one, and the node makes it.
+            (_, "Node") => &["get", "list", "patch", "update", "watch"],
+            _ => ALL,
         },
         subresources: subresources(kind),
     }
@@ -88,7 +78,15 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             of("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
             of("log", own, &["get"]),
             of("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+            of("proxy", ("", "v1", "PodProxyOptions"), PASSED),
         ],
+        ("", "Service") => vec![of("proxy", ("", "v1", "ServiceProxyOptions"), PASSED)],
+        ("", "Node") => vec![of("proxy", ("", "v1", "NodeProxyOptions"), PASSED)],
+        ("", "ServiceAccount") => vec![of(
+            "token",
+            ("authentication.k8s.io", "v1", "TokenRequest"),
+            &["create"],
+        )],
         _ => Vec::new(),
     };
     if is_scalable(kind) {
@@ -109,7 +107,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
 pub(super) fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     for resource in resources() {
-        let of = (resource.group, resource.version);
+        let of = (resource.of.group, resource.of.version);
         if !found.contains(&of) {
             found.push(of);
         }
@@ -151,7 +149,7 @@ fn aggregated_group(group: &str) -> Value {
     let versions = group_versions().into_iter().filter(|(of, _)| *of == group);
     let versions: Vec<_> = versions
         .map(|(_, version)| {
-            let of_version = resources().filter(|r| (r.group, r.version) == (group, version));
+            let of_version = resources().filter(|r| (r.of.group, r.of.version) == (group, version));
             let resources: Vec<_> = of_version.map(|resource| aggregated_resource(&resource)).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
@@ -166,17 +164,17 @@ fn aggregated_group(group: &str) -> Value {
 fn aggregated_resource(resource: &Resource) -> Value {
     let kind = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
     let mut value = json!({
-        "resource": resource.plural,
-        "responseKind": kind((resource.group, resource.version, resource.kind)),
-        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": resource.singular,
+        "resource": resource.of.plural,
+        "responseKind": kind((resource.of.group, resource.of.version, resource.of.kind)),
+        "scope": if resource.of.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.of.singular,
         "verbs": resource.verbs,
     });
-    if !resource.short_names.is_empty() {
-        value["shortNames"] = resource.short_names.into();
+    if !resource.of.short_names.is_empty() {
+        value["shortNames"] = resource.of.short_names.into();
     }
-    if !resource.categories.is_empty() {
-        value["categories"] = resource.categories.into();
+    if !resource.of.categories.is_empty() {
+        value["categories"] = resource.of.categories.into();
     }
     let subresource =
         |sub: &Subresource| json!({"subresource": sub.name, "responseKind": kind(sub.kind), "verbs": sub.verbs});
@@ -221,7 +219,7 @@ fn group_value(group: &'static str) -> Value {
 /// `/api/v1`, `/apis/<group>/<version>`; `None` if there is nothing such.
 pub(super) fn resource_list(group: &str, version: &str) -> Option<Value> {
     let entries: Vec<_> = resources()
-        .filter(|r| (r.group, r.version) == (group, version))
+        .filter(|r| (r.of.group, r.of.version) == (group, version))
         .flat_map(|resource| legacy_entries(&resource))
         .collect();
     let group_version = if group.is_empty() {
@@ -236,24 +234,24 @@ pub(super) fn resource_list(group: &str, version: &str) -> Option<Value> {
 
 fn legacy_entries(resource: &Resource) -> Vec<Value> {
     let mut own = Map::new();
-    own.insert("name".to_owned(), resource.plural.into());
-    own.insert("singularName".to_owned(), resource.singular.into());
-    own.insert("namespaced".to_owned(), resource.namespaced.into());
-    own.insert("kind".to_owned(), resource.kind.into());
+    own.insert("name".to_owned(), resource.of.plural.into());
+    own.insert("singularName".to_owned(), resource.of.singular.into());
+    own.insert("namespaced".to_owned(), resource.of.namespaced.into());
+    own.insert("kind".to_owned(), resource.of.kind.into());
     own.insert("verbs".to_owned(), resource.verbs.into());
-    if !resource.short_names.is_empty() {
-        own.insert("shortNames".to_owned(), resource.short_names.into());
+    if !resource.of.short_names.is_empty() {
+        own.insert("shortNames".to_owned(), resource.of.short_names.into());
     }
-    if !resource.categories.is_empty() {
-        own.insert("categories".to_owned(), resource.categories.into());
+    if !resource.of.categories.is_empty() {
+        own.insert("categories".to_owned(), resource.of.categories.into());
     }
     let subresource = |sub: &Subresource| {
         let (group, version, kind) = sub.kind;
-        let name = format!("{}/{}", resource.plural, sub.name);
+        let name = format!("{}/{}", resource.of.plural, sub.name);
         let mut entry = json!({
-            "name": name, "singularName": "", "namespaced": resource.namespaced, "kind": kind, "verbs": sub.verbs,
+            "name": name, "singularName": "", "namespaced": resource.of.namespaced, "kind": kind, "verbs": sub.verbs,
         });
-        if (group, version) != (resource.group, resource.version) {
+        if (group, version) != (resource.of.group, resource.of.version) {
             entry["group"] = group.into();
             entry["version"] = version.into();
         }

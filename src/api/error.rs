@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::access::rights::Deed;
 use crate::image::ImageError;
 use crate::model::{Key, Kind};
 use crate::store::StoreError;
@@ -128,18 +129,49 @@ impl ApiError {
 
     /// 422: an option of a request is refused (`ListOptions`, `PatchOptions` …).
     pub fn invalid_option(kind: &str, field: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self::invalid_part("meta.k8s.io", kind, field, reason, message)
+    }
+
+    /// The same for what is no object of the store.
+    pub fn invalid_part(group: &str, kind: &str, field: &str, reason: &str, message: impl Into<String>) -> Self {
         let causes = vec![Cause {
             reason: reason.to_owned(),
             message: message.into(),
             field: field.to_owned(),
         }];
-        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", faults(&causes));
+        let message = format!("{kind}.{group} \"\" is invalid: {}", faults(&causes));
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         error.details = Some(Box::new(Details {
             name: String::new(),
-            group: "meta.k8s.io".to_owned(),
+            group: group.to_owned(),
             kind: kind.to_owned(),
             causes,
+        }));
+        error
+    }
+
+    /// 401.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403.
+    pub fn forbidden(deed: &Deed, why: &str) -> Self {
+        let resource = match deed.group.as_str() {
+            "" => deed.resource.clone(),
+            group => format!("{}.{group}", deed.resource),
+        };
+        let what = match (resource.as_str(), deed.name.as_str()) {
+            ("", _) => String::new(),
+            (resource, "") => format!("{resource} is "),
+            (resource, name) => format!("{resource} {name:?} is "),
+        };
+        let mut error = Self::new(StatusCode::FORBIDDEN, "Forbidden", format!("{what}forbidden: {why}"));
+        error.details = Some(Box::new(Details {
+            name: deed.name.clone(),
+            group: deed.group.clone(),
+            kind: deed.resource.clone(),
+            causes: Vec::new(),
         }));
         error
     }
@@ -147,6 +179,11 @@ impl ApiError {
     /// 413.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// 503.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
     /// 504.

@@ -9,13 +9,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
+use super::entry::Connection;
 
 /// How long a client may take to prove who it is. On loopback that takes a millisecond.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -23,6 +25,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many may be proving it at once. Other users of the machine can connect too, and must neither take all descriptors nor the
 /// owner's turn: whoever comes after that many takes the place of the oldest, who would have been done long ago.
 const HANDSHAKES: usize = 128;
+
+/// How many connections there may be without a certificate. Pods that follow many kinds have one for each; other users of the machine, who
+/// have no token, can take no more than these, and none of the owner's.
+const STRANGERS: usize = 1024;
 
 /// How long the head of a request may take; hyper's own figure.
 const HEAD: Duration = Duration::from_secs(30);
@@ -34,7 +40,9 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, stop: CancellationToke
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(api.clone(), stream, stop.clone()))),
+                Ok((stream, _)) => {
+                    connections.spawn(connection(api.clone(), stream, Connection::Owner, stop.clone()));
+                }
                 Err(error) => not_accepted(&error).await,
             },
             Some(_) = connections.join_next() => {}
@@ -43,8 +51,8 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, stop: CancellationToke
     while connections.join_next().await.is_some() {}
 }
 
-/// Answers requests of whoever has a certificate of the authority that `tls` names, until `stop`.
-pub async fn serve_loopback(
+/// Answers requests of whoever has a certificate of the authority that `tls` names, or a token, until `stop`.
+pub async fn serve_tls(
     api: Arc<Api>,
     listener: TcpListener,
     tls: watch::Receiver<Arc<ServerConfig>>,
@@ -52,6 +60,7 @@ pub async fn serve_loopback(
 ) {
     let mut connections = JoinSet::new();
     let mut newest = VecDeque::with_capacity(HANDSHAKES);
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -59,14 +68,20 @@ pub async fn serve_loopback(
                 Ok((stream, _)) => {
                     let acceptor = TlsAcceptor::from(tls.borrow().clone());
                     let (api, stop, given_up) = (api.clone(), stop.clone(), stop.child_token());
+                    let strangers = strangers.clone();
                     if newest.len() == HANDSHAKES {
                         let oldest: Option<CancellationToken> = newest.pop_front();
                         oldest.into_iter().for_each(|oldest| oldest.cancel());
                     }
                     newest.push_back(given_up.clone());
                     connections.spawn(async move {
-                        if let Some(stream) = handshake(&acceptor, stream, &given_up).await {
-                            connection(api, stream, stop).await;
+                        let Some(stream) = handshake(&acceptor, stream, &given_up).await else { return };
+                        if stream.get_ref().1.peer_certificates().is_some() {
+                            return connection(api, stream, Connection::Owner, stop).await;
+                        }
+                        // Without room they come again.
+                        if let Ok(_room) = strangers.try_acquire() {
+                            connection(api, stream, Connection::Stranger, stop).await;
                         }
                     });
                 }
@@ -82,7 +97,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     given_up: &CancellationToken,
-) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+) -> Option<TlsStream<TcpStream>> {
     // Terminals send single keys.
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
@@ -108,11 +123,12 @@ async fn not_accepted(error: &std::io::Error) {
 async fn connection(
     api: Arc<Api>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    whose: Connection,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |request| {
         let api = api.clone();
-        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
+        async move { Ok::<_, std::convert::Infallible>(api.answer(request, whose).await) }
     });
     let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -7,8 +7,11 @@
 mod body;
 mod discovery;
 mod disk;
+mod entry;
 mod error;
+mod events;
 mod fields;
+pub mod fuzzing;
 mod images;
 mod listen;
 mod log;
@@ -17,6 +20,7 @@ pub mod own;
 mod page;
 mod patch;
 mod pods;
+mod proxy;
 mod pulls;
 mod read;
 mod request;
@@ -25,15 +29,18 @@ mod root;
 mod sources;
 mod streams;
 pub mod table;
+mod token;
 mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
+use crate::access::rights::Caller;
+use crate::access::token::TokenKey;
 use crate::image::{ImageStore, Puller};
 use crate::ingress::OpenDoors;
 use crate::model::Clock;
@@ -42,11 +49,12 @@ use crate::publish::Published;
 use crate::runtime::Runtime;
 use crate::store::Store;
 use body::{Answer, Body};
+use entry::Connection;
 use error::ApiError;
+use proxy::Passage;
 use request::{Query, Target, Verb};
-use review::Review;
 
-pub use listen::{serve, serve_loopback};
+pub use listen::{serve, serve_tls};
 
 /// The Kubernetes version whose API this is, as `/version` tells it.
 pub const KUBERNETES_VERSION: &str = "v1.37.0+kubelocal";
@@ -57,6 +65,8 @@ type SharedClock = Arc<dyn Clock>;
 pub struct Api {
     /// Objects.
     pub store: Store,
+    /// What signs and checks tokens.
+    pub tokens: Arc<TokenKey>,
     /// For exec and attach.
     pub runtime: Arc<dyn Runtime>,
     /// Images.
@@ -95,57 +105,89 @@ pub struct NodeFacts {
 }
 
 impl Api {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, whose: Connection) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.route(request).await;
+        let answer = self.route(request, whose).await;
         answer.unwrap_or_else(|error| {
             tracing::debug!(%method, path, %error, "refused");
-            body::json(error.code, &error.status())
+            let mut answer = body::json(error.code, &error.status());
+            if error.code == StatusCode::UNAUTHORIZED {
+                // Whoever guesses has to connect again for each guess.
+                answer
+                    .headers_mut()
+                    .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
         })
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Answer {
+    async fn route(&self, request: Request<Incoming>, whose: Connection) -> Answer {
         let path = request.uri().path().to_owned();
+        let caller = self.caller(whose, request.headers())?;
         if path.starts_with("/kubelocal/v1/") {
+            if !caller.is_owner() {
+                let deed = entry::deed_at(request.method(), &path);
+                return Err(ApiError::forbidden(&deed, &deed.refusal(&caller)));
+            }
             return self.route_own(&path, request).await;
         }
         if let Some(answer) = root::answer(&path, request.headers()).await {
+            self.authorize(&caller, &entry::deed_at(request.method(), &path))?;
             return answer;
         }
-        if let Some(review) = Review::at(&path) {
-            return self.review(review, request).await;
+        if let Some(review) = review::at(&path) {
+            return self.review(review, &caller, request).await;
+        }
+        if let Some(target) = events::target(&path) {
+            return self.route_events(target, &caller, request).await;
+        }
+        if let Some(passage) = Passage::parse(&path) {
+            return self.pass(passage?, &caller, request).await;
         }
         let target = Target::parse(&path).ok_or_else(ApiError::no_such_path)?;
-        self.route_resource(target, request).await
+        self.route_resource(target, &caller, request).await
     }
 
-    async fn route_resource(&self, target: Target, request: Request<Incoming>) -> Answer {
+    async fn route_resource(&self, target: Target, caller: &Caller, request: Request<Incoming>) -> Answer {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = Verb::of(request.method(), &target, &query)?;
+        self.authorize(caller, &entry::deed_of(&target, verb))?;
         match (target.kind.kind, target.subresource.as_str()) {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
             ("Pod", "attach") => return self.attach(&target, &query, request).await,
             ("Pod", "portforward") => return self.port_forward(&target, &query, request),
+            ("ServiceAccount", "token") if verb == Verb::Create => return self.request_token(&target, request).await,
+            ("ServiceAccount", "token") => return Err(ApiError::method_not_allowed()),
             ("Pod", "eviction") if verb == Verb::Create => {}
             ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
             (_, "" | "status") | ("Pod", write::EPHEMERAL_CONTAINERS) => {}
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }
-        let accept = request
-            .headers()
+        match verb {
+            Verb::Get | Verb::List | Verb::Watch => self.read(verb, &target, &query, request.headers()),
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
+                let headers = request.headers().clone();
+                let bytes = write::read(request).await?;
+                self.write(verb, &target, &query, &headers, &bytes).await
+            }
+        }
+    }
+
+    fn read(&self, verb: Verb, target: &Target, query: &Query, headers: &HeaderMap) -> Answer {
+        let accept = headers
             .get(http::header::ACCEPT)
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
         let now = self.clock.now();
         match verb {
-            Verb::Get if target.subresource == "scale" => read::scale(&self.store, &target),
-            Verb::Get => read::get(&self.store, &target, &query, accept, now),
-            Verb::List => read::list(&self.store, &target, &query, accept, now),
-            Verb::Watch => read::watch(&self.store, &target, &query, accept, self.clock.clone()),
+            Verb::Get if target.subresource == "scale" => read::scale(&self.store, target),
+            Verb::Get => read::get(&self.store, target, query, accept, now),
+            Verb::List => read::list(&self.store, target, query, accept, now),
+            Verb::Watch => read::watch(&self.store, target, query, accept, self.clock.clone()),
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
-                self.write(verb, &target, &query, request).await
+                Err(ApiError::method_not_allowed())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -26,6 +26,9 @@ const WATCH: Duration = Duration::from_secs(45 * 60);
 
 /// How often a watcher that asked for them gets bookmarks.
 const BOOKMARKS: Duration = Duration::from_secs(60);
+
+/// How much of a rush of changes is written at once.
+const CHUNK: usize = 64 << 10;
 
 /// The form of the answer, from `Accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +239,7 @@ impl Flow {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(line) = self.lines.pop_front() {
-                return Some(line);
+                return Some(self.with_more(line));
             }
             if self.is_over {
                 return None;
@@ -261,6 +264,30 @@ impl Flow {
         }
     }
 
+    /// A line, and those that are there already with it: in a rush of changes one write of the socket takes many.
+    fn with_more(&mut self, line: Bytes) -> Bytes {
+        while self.lines.is_empty()
+            && let Some(Ok(change)) = self.watcher.ready()
+        {
+            self.take(&change);
+        }
+        if self.lines.is_empty() {
+            return line;
+        }
+        let mut chunk = BytesMut::from(&line[..]);
+        while chunk.len() < CHUNK {
+            match self.lines.pop_front() {
+                Some(line) => chunk.extend_from_slice(&line),
+                None => match self.watcher.ready() {
+                    Some(Ok(change)) => self.take(&change),
+                    // What is wrong is told in its turn.
+                    Some(Err(_)) | None => break,
+                },
+            }
+        }
+        chunk.freeze()
+    }
+
     /// An object that begins to match is new to the client, and one that ceases to is gone.
     fn take(&mut self, change: &Change) {
         self.at = change.resource_version;
@@ -272,7 +299,7 @@ impl Flow {
             (true, true) => "MODIFIED",
             (true, false) => "DELETED",
         };
-        self.lines.push_back(self.events.event(kind, &change.object));
+        self.lines.push_back(self.events.change(kind, change));
     }
 }
 
@@ -286,6 +313,26 @@ struct Encoder {
 }
 
 impl Encoder {
+    /// A change. As plain JSON it is the same for all who follow.
+    fn change(&mut self, kind: &str, change: &Change) -> Bytes {
+        if self.form != Form::Plain {
+            return self.event(kind, &change.object);
+        }
+        let shown = change.shown.get_or_init(|| {
+            let object = shown(change.object.value().clone());
+            serde_json::to_vec(&object)
+                .expect("JSON values have string keys")
+                .into()
+        });
+        let mut line = BytesMut::with_capacity(shown.len() + 40);
+        line.extend_from_slice(br#"{"type":""#);
+        line.extend_from_slice(kind.as_bytes());
+        line.extend_from_slice(br#"","object":"#);
+        line.extend_from_slice(shown);
+        line.extend_from_slice(b"}\n");
+        line.freeze()
+    }
+
     fn event(&mut self, kind: &str, object: &Arc<Object>) -> Bytes {
         let object = match self.form {
             Form::Plain => shown(object.value().clone()),

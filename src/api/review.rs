@@ -1,4 +1,4 @@
-//! Questions about who asks and what they may: answered at once and not stored. Whoever is let in is the owner and may do everything.
+//! Questions about who somebody is and what they may: answered at once and not stored.
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -7,74 +7,123 @@ use serde_json::{Value, json};
 use super::body::{self, Answer};
 use super::error::ApiError;
 use super::{Api, write};
-use crate::access::kubeconfig::USER;
-
-/// A kind of question.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Review {
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
-    pub singular: &'static str,
-}
+use crate::access::rights::{Caller, Deed};
+use crate::access::token::ISSUER;
+use crate::model::{Honoured, Kind, list_at, text_at};
 
 /// Every kind of question.
-pub(super) static REVIEWS: [Review; 3] = [
-    Review {
-        group: "authentication.k8s.io",
-        version: "v1",
-        kind: "SelfSubjectReview",
-        plural: "selfsubjectreviews",
-        singular: "selfsubjectreview",
-    },
-    Review {
-        group: "authorization.k8s.io",
-        version: "v1",
-        kind: "SelfSubjectAccessReview",
-        plural: "selfsubjectaccessreviews",
-        singular: "selfsubjectaccessreview",
-    },
-    Review {
-        group: "authorization.k8s.io",
-        version: "v1",
-        kind: "SelfSubjectRulesReview",
-        plural: "selfsubjectrulesreviews",
-        singular: "selfsubjectrulesreview",
+pub(super) static REVIEWS: [Kind; 6] = [
+    of(
+        "authentication.k8s.io",
+        "SelfSubjectReview",
+        "selfsubjectreviews",
+        "selfsubjectreview",
+    ),
+    of("authentication.k8s.io", "TokenReview", "tokenreviews", "tokenreview"),
+    of(
+        "authorization.k8s.io",
+        "SelfSubjectAccessReview",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+    ),
+    of(
+        "authorization.k8s.io",
+        "SelfSubjectRulesReview",
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+    ),
+    of(
+        "authorization.k8s.io",
+        "SubjectAccessReview",
+        "subjectaccessreviews",
+        "subjectaccessreview",
+    ),
+    // What kubectl 1.27 asks for.
+    Kind {
+        version: "v1beta1",
+        ..of(
+            "authentication.k8s.io",
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "selfsubjectreview",
+        )
     },
 ];
 
-impl Review {
-    /// The question that a path means.
-    pub(super) fn at(path: &str) -> Option<&'static Self> {
-        let rest = path.strip_prefix("/apis/")?;
-        let mut pieces = rest.split('/');
-        let (group, version, plural) = (pieces.next()?, pieces.next()?, pieces.next()?);
-        let of = |r: &&Self| (r.group, r.version, r.plural) == (group, version, plural);
-        REVIEWS.iter().find(of).filter(|_| pieces.next().is_none())
+const fn of(group: &'static str, kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
+    Kind {
+        group,
+        version: "v1",
+        kind,
+        plural,
+        singular,
+        short_names: &[],
+        categories: &[],
+        namespaced: false,
+        has_status: false,
+        honoured: Honoured::Acted,
     }
+}
 
-    fn status(&self) -> Value {
-        match self.kind {
-            "SelfSubjectReview" => json!({
-                "userInfo": {"username": USER, "groups": ["system:masters", "system:authenticated"]},
-            }),
-            "SelfSubjectAccessReview" => json!({"allowed": true}),
-            _ => json!({
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-                "incomplete": false,
-            }),
-        }
+/// The question that a path means.
+pub(super) fn at(path: &str) -> Option<&'static Kind> {
+    let rest = path.strip_prefix("/apis/")?;
+    let mut pieces = rest.split('/');
+    let (group, version, plural) = (pieces.next()?, pieces.next()?, pieces.next()?);
+    let of = |kind: &&Kind| (kind.group, kind.version, kind.plural) == (group, version, plural);
+    REVIEWS.iter().find(of).filter(|_| pieces.next().is_none())
+}
+
+/// What asking it does.
+fn deed_of(review: &Kind) -> Deed {
+    Deed {
+        verb: "create".to_owned(),
+        group: review.group.to_owned(),
+        resource: review.plural.to_owned(),
+        ..Deed::default()
+    }
+}
+
+/// What a question about access asks for.
+fn deed_in(spec: &Value) -> Deed {
+    let text = |field: &str| text_at(spec, field).to_owned();
+    let of = |field: &str| text(&format!("/resourceAttributes/{field}"));
+    if spec["resourceAttributes"].is_object() {
+        return Deed {
+            verb: of("verb"),
+            group: of("group"),
+            resource: of("resource"),
+            subresource: of("subresource"),
+            namespace: of("namespace"),
+            name: of("name"),
+            path: String::new(),
+        };
+    }
+    Deed {
+        verb: text("/nonResourceAttributes/verb"),
+        path: text("/nonResourceAttributes/path"),
+        ..Deed::default()
+    }
+}
+
+/// Of whom a question asks that is about somebody else.
+fn caller_in(spec: &Value) -> Caller {
+    let groups = list_at(spec, "/groups").iter().filter_map(Value::as_str);
+    Caller {
+        name: text_at(spec, "/user").to_owned(),
+        uid: text_at(spec, "/uid").to_owned(),
+        groups: groups.map(str::to_owned).collect(),
+        pod: None,
     }
 }
 
 impl Api {
-    pub(super) async fn review(&self, review: &'static Review, request: Request<Incoming>) -> Answer {
+    pub(super) async fn review(&self, review: &'static Kind, caller: &Caller, request: Request<Incoming>) -> Answer {
         if request.method() != http::Method::POST {
             return Err(ApiError::method_not_allowed());
         }
-        let api_version = format!("{}/{}", review.group, review.version);
+        self.authorize(caller, &deed_of(review))?;
+        let api_version = review.api_version();
         let mut value = write::read_object(request, (&api_version, review.kind)).await?;
         let Some(fields) = value.as_object_mut() else {
             return Err(ApiError::bad_request("the body is not an object"));
@@ -82,8 +131,53 @@ impl Api {
         fields.insert("apiVersion".to_owned(), api_version.into());
         fields.insert("kind".to_owned(), review.kind.into());
         fields.entry("metadata").or_insert_with(|| json!({}));
-        fields.insert("status".to_owned(), review.status());
+        let spec = fields.get("spec").unwrap_or(&Value::Null);
+        let status = match review.kind {
+            "SelfSubjectReview" => json!({"userInfo": caller.to_value()}),
+            "TokenReview" => self.token_status(spec),
+            "SelfSubjectAccessReview" => self.access_status(caller, spec),
+            "SubjectAccessReview" => self.access_status(&caller_in(spec), spec),
+            _ => self.rules_status(caller, text_at(spec, "/namespace")),
+        };
+        fields.insert("status".to_owned(), status);
         Ok(body::json(StatusCode::CREATED, &value))
+    }
+
+    fn access_status(&self, caller: &Caller, spec: &Value) -> Value {
+        let deed = deed_in(spec);
+        if self.is_allowed(caller, &deed) {
+            json!({"allowed": true})
+        } else {
+            json!({"allowed": false, "reason": deed.refusal(caller)})
+        }
+    }
+
+    fn token_status(&self, spec: &Value) -> Value {
+        let asked = list_at(spec, "/audiences").iter().filter_map(Value::as_str);
+        let mut audiences: Vec<String> = asked.map(str::to_owned).collect();
+        if audiences.is_empty() {
+            audiences.push(ISSUER.to_owned());
+        }
+        match self.holder(text_at(spec, "/token"), &audiences) {
+            Some((caller, claims)) => {
+                audiences.retain(|audience| claims.aud.contains(audience));
+                json!({"authenticated": true, "user": caller.to_value(), "audiences": audiences})
+            }
+            None => json!({"authenticated": false, "error": "the token is not one that holds now"}),
+        }
+    }
+
+    fn rules_status(&self, caller: &Caller, namespace: &str) -> Value {
+        let mut rules = if caller.is_owner() {
+            vec![
+                json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}),
+                json!({"verbs": ["*"], "nonResourceURLs": ["*"]}),
+            ]
+        } else {
+            self.with_roles(namespace, |roles| roles.rules_of(caller))
+        };
+        let resources: Vec<_> = rules.extract_if(.., |rule| rule.get("resources").is_some()).collect();
+        json!({"resourceRules": resources, "nonResourceRules": rules, "incomplete": false})
     }
 }
 
@@ -93,7 +187,7 @@ mod tests {
 
     #[test]
     fn paths_of_questions_are_known_whole() {
-        let kind = |path: &str| Review::at(path).map(|review| review.kind);
+        let kind = |path: &str| at(path).map(|review| review.kind);
         let whole = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
         assert_eq!(kind(whole), Some("SelfSubjectAccessReview"));
         assert_eq!(kind(&format!("{whole}/x")), None);

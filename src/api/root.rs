@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Answer, Body};
 use super::error::ApiError;
-use super::{KUBERNETES_VERSION, discovery};
+use super::{KUBERNETES_VERSION, discovery, events};
 use crate::model::KINDS;
 use crate::schema;
 
@@ -117,6 +117,7 @@ fn openapi(group: &str, version: &str, headers: &HeaderMap) -> Answer {
     }
     let kinds = KINDS
         .iter()
+        .chain([&events::KIND])
         .filter(|kind| (kind.group, kind.version) == (group, version));
     let bytes = schema::openapi_document(kinds, KUBERNETES_VERSION);
     let mut response = tagged(

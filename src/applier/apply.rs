@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::admit::apply::{self, Conflicts};
 use crate::admit::{self, Refused};
+use crate::model::names::random_suffix;
 use crate::model::{Key, Object, kind};
 use crate::store::{Store, StoreError};
 
@@ -104,7 +105,7 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     };
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
-        None => store.create(next)?,
+        None => store.create(admit::with_account(next, |key| store.get(key), &random_suffix()))?,
         Some(_) if subresource == "status" => store.update_status(key, |object| *object = next)?.object,
         Some(_) => store.update(key, |object| *object = next)?.object,
     };

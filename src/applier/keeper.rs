@@ -15,9 +15,7 @@ use super::combine::{combine, problem};
 use super::report;
 use super::retry::Retry;
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{
-    self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage,
-};
+use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
@@ -184,7 +182,7 @@ impl Keeper {
 
     /// Every object that carries this source's mark.
     fn marked(&self) -> Vec<Arc<Object>> {
-        let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
+        let kinds = KINDS.iter().filter(|kind| kind.honoured.is_for_files());
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
         all.filter(|object| self.is_own(object)).collect()
     }

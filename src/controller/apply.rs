@@ -5,6 +5,7 @@ use super::pods::kind_of_pods;
 use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
+use crate::model::names::random_suffix;
 use crate::model::storage::kind_of_claims;
 use crate::store::{DeleteOptions, Precondition, Store, StoreError};
 
@@ -49,16 +50,17 @@ pub(super) fn execute(
 
 /// A pod or a claim that a controller makes passes the gate as what people write does, for it gets the defaults that are no
 /// template's. A ReplicaSet has its template from a Deployment that passed it.
-fn admitted(object: Object) -> Result<Object, ApplyError> {
+fn admitted(store: &Store, object: Object) -> Result<Object, ApplyError> {
     if object.kind() != kind_of_pods() && object.kind() != kind_of_claims() {
         return Ok(object);
     }
-    admit::admit(object.value(), None).map_err(ApplyError::Gate)
+    let made = admit::admit(object.value(), None).map_err(ApplyError::Gate)?;
+    Ok(admit::with_account(made, |key| store.get(key), &random_suffix()))
 }
 
 fn execute_write(store: &Store, write: Write) -> Result<(), ApplyError> {
     let done = match write {
-        Write::Create(object) => store.create(admitted(object)?).map(drop),
+        Write::Create(object) => store.create(admitted(store, object)?).map(drop),
         // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
         Write::Update(wanted) => {
             let key = wanted.key().clone();

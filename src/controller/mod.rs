@@ -15,6 +15,7 @@ mod deployment;
 mod endpoints;
 #[cfg(test)]
 mod fixtures;
+mod front;
 mod garbage;
 mod name;
 mod namespace;
@@ -22,6 +23,7 @@ mod plan;
 mod pods;
 mod queue;
 mod replicaset;
+mod roles;
 mod run;
 mod service;
 mod storage;
@@ -41,13 +43,15 @@ use crate::store::{Change, Store, StoreError};
 use apply::ApplyError;
 use plan::Plan;
 
-/// Makes the objects that are there before anybody asks for anything: the namespaces of the system, and the class of storage whose
-/// volumes lie in the directory `volumes`.
+/// Makes the objects that are there before anybody asks for anything: the namespaces of the system with what their pods need to know the
+/// API by `certificate`, the roles that charts take for granted, and the class of storage whose volumes lie in the directory `volumes`.
 ///
 /// # Errors
 /// When the store can't write.
-pub fn create_initial(store: &Store, volumes: &Path) -> Result<(), StoreError> {
+pub fn create_initial(store: &Store, volumes: &Path, certificate: &str) -> Result<(), StoreError> {
     namespace::create_system_namespaces(store)?;
+    account::create_initial(store, certificate)?;
+    roles::create_initial(store)?;
     storage::create_class(store, volumes)
 }
 
@@ -63,7 +67,8 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 10] = [
+static CONTROLLERS: [&dyn Controller; 11] = [
+    &front::Front,
     &service::Services,
     &endpoints::EndpointSlices,
     &replicaset::ReplicaSets,

@@ -18,7 +18,7 @@ use crate::model::{KINDS, Key, Kind, Object, kind};
 use crate::store::{Change, Store, StoreError};
 
 /// Namespaces that are always there.
-const SYSTEM: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+pub(super) const SYSTEM: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The entry in `spec.finalizers` that holds a namespace until its content is gone.
 const FINALIZER: &str = "kubernetes";

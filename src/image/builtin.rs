@@ -56,8 +56,8 @@ impl Key {
     }
 }
 
-/// Makes the image unless it is there; its id.
-pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageError> {
+/// Makes the image unless it is there, and says so to `made`; its id.
+pub(super) fn ensure(intake: &Intake, binary: &Path, made: impl FnOnce()) -> Result<Digest, ImageError> {
     if let Some(id) = find(intake, binary)? {
         return Ok(id);
     }
@@ -84,6 +84,7 @@ pub(super) fn ensure(intake: &Intake, binary: &Path) -> Result<Digest, ImageErro
     intake
         .disk
         .write_json(&intake.disk.path(MADE), &Made { key, id: id.clone() })?;
+    made();
     Ok(id)
 }
 

@@ -45,8 +45,8 @@ struct Inner {
     shared: Vec<PathBuf>,
     /// Someone removed an image while others were loading: the last of them sweeps.
     is_sweep_due: AtomicBool,
-    /// How often something was added.
-    grown: watch::Sender<u64>,
+    /// How often something was added or removed.
+    changed: watch::Sender<u64>,
 }
 
 /// What a store may be told. All of it has a default.
@@ -95,7 +95,7 @@ impl ImageStore {
             registries: options.registries,
             shared: options.shared,
             is_sweep_due: AtomicBool::new(false),
-            grown: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
         };
         Ok(ImageStore { inner: Arc::new(inner) })
     }
@@ -151,7 +151,7 @@ impl ImageStore {
     /// # Errors
     /// If the store cannot be read, or the built-in image cannot be made.
     pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
-        builtin::ensure(self.intake(), &self.inner.binary)?;
+        self.built_in()?;
         let names = record::names(self.disk())?;
         let mut images = Vec::new();
         for id in record::ids(self.disk())? {
@@ -255,6 +255,7 @@ impl ImageStore {
             }
             false => unpoint()?,
         }
+        self.inner.changed.send_modify(|changed| *changed += 1);
         Ok(Removed {
             untagged: gone,
             deleted: is_last.then(|| record.id.to_string()),
@@ -335,10 +336,10 @@ impl ImageStore {
         Ok(record::look_up(self.disk(), &name)?.is_some_and(|name| name.is_pulled))
     }
 
-    /// Changes whenever something was added.
+    /// Changes whenever something was added or removed.
     #[must_use]
-    pub fn grown(&self) -> watch::Receiver<u64> {
-        self.inner.grown.subscribe()
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
     }
 
     /// What was set about registries.
@@ -388,11 +389,17 @@ impl ImageStore {
         let mut ingest = Ingest::begin(self.intake())?;
         let result = take(&mut ingest);
         drop(ingest);
-        self.inner.grown.send_modify(|grown| *grown += 1);
+        self.inner.changed.send_modify(|changed| *changed += 1);
         if self.inner.is_sweep_due.swap(false, Ordering::Relaxed) {
             self.sweep(KEPT)?;
         }
         result
+    }
+
+    /// The built-in image, which is made when it is first asked for.
+    fn built_in(&self) -> Result<Digest, ImageError> {
+        let made = || self.inner.changed.send_modify(|changed| *changed += 1);
+        builtin::ensure(self.intake(), &self.inner.binary, made)
     }
 
     /// Finds an image and holds it.
@@ -420,7 +427,7 @@ impl ImageStore {
         }
         let name = self.reference(reference)?.store_name();
         if name == BUILTIN_IMAGE {
-            let id = builtin::ensure(self.intake(), &self.inner.binary)?;
+            let id = self.built_in()?;
             let id = record::look_up(self.disk(), &name)?.map_or(id, |name| name.id);
             return record::read(self.disk(), &id);
         }

@@ -7,8 +7,20 @@ pub enum Honoured {
     Acted,
     /// It is kept and shown; the text says what does not happen yet, and stands in a warning.
     Stored(&'static str),
-    /// The node's own report: files may not name it.
+    /// The node writes it, and clients may too: what they say of it stays. Files may not name it.
+    Shared,
+    /// The node's own report: nobody else may write it.
     Reported,
+}
+
+impl Honoured {
+    /// Whether manifests may name such objects.
+    pub fn is_for_files(self) -> bool {
+        match self {
+            Self::Acted | Self::Stored(_) => true,
+            Self::Shared | Self::Reported => false,
+        }
+    }
 }
 
 /// One kind of object.
@@ -111,8 +123,6 @@ const fn stored(
     }
 }
 
-const RIGHTS: &str = "stored, without effect here: whoever is let in may do everything";
-
 const ALL: &[&str] = &["all"];
 
 /// Every kind, in the order in which `get all` lists them and a source applies them backwards: what others need stands last.
@@ -181,6 +191,17 @@ pub static KINDS: &[Kind] = &[
         has_status: false,
         ..namespaced("coordination.k8s.io", "Lease", "leases", "lease", &[])
     },
+    // Whoever makes revisions acts on them.
+    Kind {
+        has_status: false,
+        ..namespaced(
+            "apps",
+            "ControllerRevision",
+            "controllerrevisions",
+            "controllerrevision",
+            &[],
+        )
+    },
     stored(
         "policy",
         "PodDisruptionBudget",
@@ -232,52 +253,42 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         has_status: false,
-        ..stored(
+        ..namespaced(
             "rbac.authorization.k8s.io",
             "RoleBinding",
             "rolebindings",
             "rolebinding",
             &[],
-            RIGHTS,
         )
     },
     Kind {
         has_status: false,
-        ..stored("rbac.authorization.k8s.io", "Role", "roles", "role", &[], RIGHTS)
+        ..namespaced("rbac.authorization.k8s.io", "Role", "roles", "role", &[])
     },
     Kind {
         has_status: false,
-        ..stored(
-            "",
-            "ServiceAccount",
-            "serviceaccounts",
-            "serviceaccount",
-            &["sa"],
-            "stored, without effect here: pods get no tokens of it",
-        )
+        ..namespaced("", "ServiceAccount", "serviceaccounts", "serviceaccount", &["sa"])
     },
     Kind {
         namespaced: false,
         has_status: false,
-        ..stored(
+        ..namespaced(
             "rbac.authorization.k8s.io",
             "ClusterRoleBinding",
             "clusterrolebindings",
             "clusterrolebinding",
             &[],
-            RIGHTS,
         )
     },
     Kind {
         namespaced: false,
         has_status: false,
-        ..stored(
+        ..namespaced(
             "rbac.authorization.k8s.io",
             "ClusterRole",
             "clusterroles",
             "clusterrole",
             &[],
-            RIGHTS,
         )
     },
     Kind {
@@ -308,12 +319,12 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         namespaced: false,
-        honoured: Honoured::Reported,
+        honoured: Honoured::Shared,
         ..namespaced("", "Node", "nodes", "node", &["no"])
     },
     Kind {
         has_status: false,
-        honoured: Honoured::Reported,
+        honoured: Honoured::Shared,
         ..namespaced("", "Event", "events", "event", &["ev"])
     },
     Kind {

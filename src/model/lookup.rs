@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ServiceAccountTokenProjection;
+
 use super::{Object, Quantity};
 
 /// Finds an object by kind name, namespace and name.
 pub type Find<'a> = dyn Fn(&str, &str, &str) -> Option<Arc<Object>> + 'a;
+
+/// Signs a token for the pod, or says why not.
+pub type Sign<'a> = dyn Fn(&ServiceAccountTokenProjection) -> Result<String, String> + 'a;
 
 /// Answers to what a pod may ask about the world.
 pub struct Lookup<'a> {
@@ -21,4 +26,6 @@ pub struct Lookup<'a> {
     pub links: &'a [(String, String)],
     /// What the node has of a resource such as `cpu` or `memory`.
     pub allocatable: &'a dyn Fn(&str) -> Option<Quantity>,
+    /// A token of the pod's service account.
+    pub token: &'a Sign<'a>,
 }

@@ -30,7 +30,7 @@ pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_secon
 pub use ephemeral::as_container;
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};
-pub use lookup::Lookup;
+pub use lookup::{Find, Lookup, Sign};
 pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
@@ -38,7 +38,8 @@ pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at
 pub use paths::{PathFacts, Paths};
 pub use quantity::Quantity;
 pub use ranges::{
-    DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside, is_service, link_name, mask,
+    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside,
+    is_service, link_name, mask,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

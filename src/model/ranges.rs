@@ -17,6 +17,11 @@ pub const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 /// Who answers questions for names, at the address where every cluster has it.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
+/// Where pods find the API: the first address of the Services' range, as in every cluster.
+pub const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// The port at [`GATEWAY`] where the API listens in the pods' network (kube-apiserver's own).
+pub const API_PORT: u16 = 6443;
+
 /// Where pods find the host's loopback, if they may: the address that podman gives to `host.containers.internal`.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
 

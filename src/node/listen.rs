@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use crate::access::token::TokenKey;
 use crate::access::{Access, Authority};
-use crate::model::{Clock, Paths};
+use crate::model::{API_PORT, Clock, GATEWAY, Paths};
+use crate::net::NodeNetwork;
 
 /// How often certificates are looked at. They are renewed a month early, so a day more or less does not matter.
 const LOOK: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +33,9 @@ pub(super) fn socket(paths: &Paths) -> Result<UnixListener, Failure> {
 pub(super) struct Loopback {
     pub listener: TcpListener,
     pub tls: watch::Receiver<Arc<ServerConfig>>,
+    pub tokens: Arc<TokenKey>,
+    /// The authority's certificate.
+    pub authority_certificate: String,
     pub keeper: Keeper,
     /// Who signed their certificates, to sign others.
     pub authority: Authority,
@@ -55,8 +60,20 @@ pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, clock: Arc<dyn 
         authority: access.authority(clock),
         listener,
         tls,
+        tokens: Arc::new(access.token_key()?),
+        authority_certificate: access.authority_certificate().to_owned(),
         keeper: Keeper { access, newest },
     })
+}
+
+/// Listens in the pods' network, where the Service `kubernetes` leads.
+pub(super) async fn for_pods(network: &NodeNetwork) -> io::Result<TcpListener> {
+    let bound = network.run(|| {
+        let listener = std::net::TcpListener::bind((GATEWAY, API_PORT))?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, io::Error>(listener)
+    });
+    TcpListener::from_std(bound.await.map_err(io::Error::other)??)
 }
 
 async fn bind(port: u16) -> io::Result<TcpListener> {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod config;
+mod images;
 mod listen;
 mod lock;
 mod namespaces;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::process::Pid;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -143,7 +145,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let (newest, addresses) = watch::channel(addresses::present());
     let mut host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
     host.allowed_sysctls.clone_from(&config.allowed_unsafe_sysctls);
-    controller::create_initial(&store, &paths.volumes)?;
+    controller::create_initial(&store, &paths.volumes, &loopback.authority_certificate)?;
     ingress::create_class(&store)?;
     report_node(
         &store,
@@ -157,6 +159,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         puller: Puller::new(images.clone(), logins),
         images,
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
+        tokens: loopback.tokens.clone(),
         clock,
         host,
     };
@@ -168,9 +171,22 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         .clone()
         .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
     let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
-    let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, loopback, end, &ends).await?;
+    let door = match &network {
+        Some(network) => listen::for_pods(network)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "pods do not reach the API"))
+            .ok(),
+        None => None,
+    };
+    let here = images::follow(
+        store.clone(),
+        rooms.images.clone(),
+        rooms.host.node_name.clone(),
+        ends.stop.clone(),
+    );
+    let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, (loopback, door), end, &ends).await?;
     tasks.extend(on_network.into_iter().flatten().chain(serving));
-    tasks.push(tokio::spawn(moves));
+    tasks.extend([tokio::spawn(moves), tokio::spawn(here)]);
     // Last, so that the API has the port that it had before.
     tasks.extend(network.map(|network| {
         let ways_in = publish::run(store.clone(), recorder, network, published, ends.stop.clone());
@@ -294,7 +310,7 @@ async fn spawn_all(
     facts: NodeFacts,
     paths: &Paths,
     config: &Config,
-    loopback: Loopback,
+    (loopback, door): (Loopback, Option<TcpListener>),
     end: watch::Sender<Option<bool>>,
     ends: &Ends,
 ) -> Result<(JoinHandle<()>, Vec<JoinHandle<()>>), Failure> {
@@ -304,6 +320,7 @@ async fn spawn_all(
         images,
         puller,
         recorder,
+        tokens,
         clock,
         ..
     } = rooms.clone();
@@ -329,6 +346,7 @@ async fn spawn_all(
     let keeper = loopback.keeper.run(clock.clone(), stop.clone());
     let api = Arc::new(Api {
         store,
+        tokens,
         runtime,
         images,
         puller,
@@ -337,28 +355,40 @@ async fn spawn_all(
         facts,
         end,
     });
-    let over_tls = api::serve_loopback(api.clone(), loopback.listener, loopback.tls, stop.clone());
-    let others = vec![
+    let listeners = [Some(loopback.listener), door].into_iter().flatten();
+    let over_tls = listeners.map(|listener| api::serve_tls(api.clone(), listener, loopback.tls.clone(), stop.clone()));
+    let over_tls: Vec<_> = over_tls.map(tokio::spawn).collect();
+    let mut others = vec![
         tokio::spawn(sources),
         tokio::spawn(reclaimer),
         tokio::spawn(controllers),
         tokio::spawn(collector),
         tokio::spawn(rest),
         tokio::spawn(api::serve(api, socket, stop.clone())),
-        tokio::spawn(over_tls),
         tokio::spawn(keeper),
     ];
+    others.extend(over_tls);
     Ok((tokio::spawn(pods), others))
 }
 
+/// Tells of the machine. What others said of the node, its labels, its taints and whether it takes pods, stays as they said it.
 fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
     match store.create(node.clone()) {
         Ok(_) => Ok(()),
         Err(StoreError::AlreadyExists(key)) => {
-            let status = node.value()["status"].clone();
-            store
-                .update_status(&key, |present| present.value_mut()["status"] = status)
-                .map(drop)
+            let tell = |present: &mut Object| {
+                let status = &mut present.value_mut()["status"];
+                let images = status["images"].take();
+                *status = node.value()["status"].clone();
+                // They have not changed while no node ran, but for what other programs share with us.
+                if !images.is_null() {
+                    status["images"] = images;
+                }
+                for (name, value) in node.labels() {
+                    present.value_mut()["metadata"]["labels"][name] = value.into();
+                }
+            };
+            store.update_status(&key, tell).map(drop)
         }
         Err(error) => Err(error),
     }

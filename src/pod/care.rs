@@ -71,6 +71,7 @@ impl Worker {
             object: &object,
             pod: &pod,
             uid: &self.uid,
+            tokens: &self.memory.tokens_of_volumes,
         };
         let name = self.memory.names.get(run).map(String::as_str);
         execution.event_of(name, EventKind::Warning, reason, message);

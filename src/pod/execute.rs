@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccountTokenProjection};
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
@@ -17,9 +17,10 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
+use super::tokens::Tokens;
 use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
-use crate::model::{Lookup, Object, Resolver};
+use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
@@ -91,6 +92,7 @@ pub(super) struct Execution<'a> {
     pub(super) object: &'a Object,
     pub(super) pod: &'a Pod,
     pub(super) uid: &'a PodUid,
+    pub(super) tokens: &'a Tokens,
 }
 
 impl Execution<'_> {
@@ -298,13 +300,15 @@ impl Execution<'_> {
         volume::set_up(&self.directory().join("volumes"), &plans)
     }
 
-    /// The variables of the namespace's Services, unless the pod wants none.
+    /// The variables of the namespace's Services, unless the pod wants none; those by which programs find the API in any case.
     fn links(&self) -> Vec<(String, String)> {
-        if self.pod.spec.as_ref().and_then(|s| s.enable_service_links) == Some(false) {
-            return Vec::new();
-        }
         let kind = crate::model::kind("v1", "Service").expect("in the table");
-        let services = self.rooms.store.list(kind, Some(&self.object.key().namespace)).items;
+        let api = self.rooms.store.get(&Key::new(kind, "default", "kubernetes"));
+        let mut services: Vec<_> = api.into_iter().collect();
+        if self.pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false) {
+            let others = self.rooms.store.list(kind, Some(&self.object.key().namespace)).items;
+            services.extend(others.into_iter().filter(|other| other.key().name != "kubernetes"));
+        }
         service_links(&services)
     }
 
@@ -316,6 +320,7 @@ impl Execution<'_> {
             store.get(&crate::model::Key::new(kind, namespace, name))
         };
         let allocatable = |resource: &str| host.allocatable(resource);
+        let token = |wanted: &ServiceAccountTokenProjection| self.tokens.get(self.rooms, self.object, wanted);
         ask(&Lookup {
             find: &find,
             node_name: &host.node_name,
@@ -323,6 +328,7 @@ impl Execution<'_> {
             pod_ips,
             links,
             allocatable: &allocatable,
+            token: &token,
         })
     }
 }

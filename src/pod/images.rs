@@ -55,7 +55,7 @@ pub async fn run_collector(
     recorder: EventRecorder,
     stop: CancellationToken,
 ) {
-    let mut grown = images.grown();
+    let mut changed = images.changed();
     let mut is_over = false;
     loop {
         let again = async {
@@ -66,14 +66,14 @@ pub async fn run_collector(
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = grown.changed() => if changed.is_err() { return },
+            came = changed.changed() => if came.is_err() { return },
             () = again => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(GATHER) => {}
         }
-        grown.mark_unchanged();
+        changed.mark_unchanged();
         let (images, in_use) = (images.clone(), images_in_use(&store));
         let collected = tokio::task::spawn_blocking(move || images.collect(marks, &in_use)).await;
         match collected.expect("collecting does not panic") {

@@ -209,7 +209,7 @@ impl Manager {
                 }
             }
             "Node" | "PriorityClass" | "Namespace" => self.schedule_waiting(),
-            "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" => {
                 let key = change.object.key();
                 self.entries
                     .values()
@@ -309,7 +309,7 @@ fn is_placed(pod: &Object) -> bool {
     !pod.text("/spec/nodeName").is_empty() || pod.is_deleting() || is_terminal(pod)
 }
 
-/// The ConfigMaps, Secrets and claims that a pod names.
+/// The ConfigMaps, Secrets, claims and the account that a pod names.
 fn inputs(pod: &Object) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.at("/spec") else { return found };
@@ -324,6 +324,7 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
     visit(spec, &mut |field, value| match field {
         "configMapKeyRef" | "configMapRef" | "configMap" => add("ConfigMap", value.get("name")),
         "secretKeyRef" | "secretRef" => add("Secret", value.get("name")),
+        "serviceAccountToken" => add("ServiceAccount", spec.get("serviceAccountName")),
         "secret" => add("Secret", value.get("secretName").or_else(|| value.get("name"))),
         "imagePullSecrets" => {
             for secret in value.as_array().into_iter().flatten() {

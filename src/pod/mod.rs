@@ -36,6 +36,7 @@ mod sysctls;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod worker;
 
 use std::net::IpAddr;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+use crate::access::token::TokenKey;
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
@@ -79,6 +81,8 @@ pub struct Rooms {
     pub puller: Puller,
     /// Where events go.
     pub recorder: EventRecorder,
+    /// What signs pods' tokens.
+    pub tokens: Arc<TokenKey>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The machine.

@@ -18,6 +18,7 @@ use super::history::VOLUME_IMAGES;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
 use super::tasks::Tasks;
+use super::tokens::Tokens;
 use super::{Ends, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
@@ -88,6 +89,8 @@ pub(super) struct Memory {
     /// What keeps the images of the pod's runs here, by their ids: from before a run is made until it is forgotten. Unlike the
     /// rest this may not be lost while the node works.
     leases: BTreeMap<String, Lease>,
+    /// What its volumes were given.
+    pub(super) tokens_of_volumes: Arc<Tokens>,
 }
 
 /// What a round of work came to.
@@ -220,12 +223,13 @@ impl Worker {
 
     async fn carry_out(&mut self, plan: Plan, object: &Object, pod: &Pod, observed: Option<SandboxStatus>) -> Outcome {
         let rooms = self.rooms.clone();
-        let uid = self.uid.clone();
+        let (uid, tokens) = (self.uid.clone(), self.memory.tokens_of_volumes.clone());
         let execution = Execution {
             rooms: &rooms,
             object,
             pod,
             uid: &uid,
+            tokens: &tokens,
         };
         if matches!(plan, Plan::End(_) | Plan::StopSandbox | Plan::Finish) {
             execution.end_is_durable().await;
@@ -238,7 +242,7 @@ impl Worker {
                     let now = rooms.clock.now();
                     self.memory.pulls.tell_back_off(&execution, &self.memory.failures, now);
                 }
-                return Outcome::Sleep(recheck);
+                return Outcome::Sleep(recheck.into_iter().chain(tokens.next_renewal()).min());
             }
             Plan::CreateSandbox => match execution.create_sandbox().await {
                 Ok(()) => drop(self.memory.failures.remove(SANDBOX_FAILURE)),

@@ -361,6 +361,7 @@ mod tests {
             object: Arc::new(Object::new(value).expect("a ConfigMap")),
             resource_version: version,
             old: None,
+            shown: Arc::default(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! The objects in memory, with the indexes that keep every question proportional to its answer, and the ring of recent changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::{Key, Kind, Object};
 
 /// How many changes a watcher may lag behind before it must list again. A busy second of fifty starting pods writes about
-/// three hundred; each entry holds at most one object that is otherwise gone (a few kB).
-const RING: usize = 1024;
+/// three hundred; a client that lists ten thousand objects and then follows them needs some seconds of a thousand writes each. An entry
+/// holds at most one object that is otherwise gone (a few kB), so that a burst takes some tens of MB for as long as it lasts.
+const RING: usize = 8192;
 
 /// How many changes are kept when nothing happens any more: enough for a client that connects anew after a moment.
 const RING_AT_REST: usize = 64;
@@ -37,6 +38,8 @@ pub struct Change {
     pub object: Arc<Object>,
     /// The object before it; `None` when it is new. Watches with selectors need it.
     pub old: Option<Arc<Object>>,
+    /// The object as clients are shown it: whoever shows it first does so for all who follow.
+    pub shown: Arc<OnceLock<Box<[u8]>>>,
 }
 
 /// Everything the store knows.
@@ -147,6 +150,7 @@ impl State {
             resource_version,
             object,
             old,
+            shown: Arc::default(),
         })
     }
 
@@ -162,6 +166,7 @@ impl State {
             resource_version,
             object,
             old: Some(old),
+            shown: Arc::default(),
         }))
     }
 

@@ -176,7 +176,7 @@ async fn a_watcher_sees_every_change_in_order() {
 fn a_watcher_from_too_long_ago_is_told_so() {
     let store = store();
     let start = store.resource_version();
-    for n in 0..2000 {
+    for n in 0..10_000 {
         store.create(object("ConfigMap", &format!("c{n}"))).expect("free name");
     }
     assert!(store.watch(start).is_err());

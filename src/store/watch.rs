@@ -59,6 +59,16 @@ impl Watcher {
         }
     }
 
+    /// The next change, if it is there already. An error comes again from [`Watcher::next`].
+    pub fn ready(&mut self) -> Option<Result<Change, Expired>> {
+        if self.batch.is_empty()
+            && let Err(expired) = self.fill()
+        {
+            return Some(Err(expired));
+        }
+        self.batch.pop_front().map(Ok)
+    }
+
     fn fill(&mut self) -> Result<(), Expired> {
         let state = self.store.lock();
         let expired = Expired {

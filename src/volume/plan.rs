@@ -216,6 +216,16 @@ fn projected_files(
             let items = own.items.as_deref().unwrap_or_default();
             let mode = default_mode.unwrap_or(DEFAULT_MODE);
             files.extend(downward_files(volume, items, mode, place)?);
+        } else if let Some(token) = &part.service_account_token {
+            let content = (place.lookup.token)(token).map_err(|why| VolumeError::Source {
+                volume: volume.to_owned(),
+                why,
+            })?;
+            let file = File {
+                content: content.into_bytes(),
+                mode: permission_bits(default_mode.unwrap_or(DEFAULT_MODE)),
+            };
+            files.insert(token.path.clone(), file);
         } else {
             // `admit` refuses the other kinds.
             return Err(VolumeError::Kind(volume.to_owned()));
@@ -379,6 +389,7 @@ mod tests {
             pod_ips: &[],
             links: &[],
             allocatable: &|_| None,
+            token: &|wanted| Ok(format!("token for {:?}", wanted.audience)),
         };
         let plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;
         let VolumeKind::Files { files, .. } = &plans[0].kind else {
@@ -418,6 +429,7 @@ mod tests {
             pod_ips: &[],
             links: &[],
             allocatable: &|_| None,
+            token: &|wanted| Ok(format!("token for {:?}", wanted.audience)),
         };
         let mut plans = plan_volumes(&pod, &lookup).map_err(|e| e.to_string())?;
         Ok(plans.remove(0).kind)

@@ -19,13 +19,21 @@ pub struct Kubectl<'h> {
     minor: u32,
 }
 
-/// Programs called `kubectl` or `kubectl.1.30` on the PATH, or beside what a link on it points to; each version once.
-fn programs() -> Vec<(u32, PathBuf)> {
+/// Where `scripts/clients` puts what it fetches.
+pub fn fetched() -> PathBuf {
+    let named = std::env::var_os("KUBELOCAL_TEST_CLIENTS");
+    named.map_or_else(|| "/var/tmp/kubelocal-clients".into(), PathBuf::from)
+}
+
+/// Programs called `kubectl` or `kubectl.1.30` on the PATH, or beside what a link on it points to, or among what was fetched; each version
+/// once.
+pub fn programs() -> Vec<(u32, PathBuf)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = |dir: &Path| dir.join("kubectl").canonicalize().ok()?.parent().map(Path::to_owned);
     let dirs: Vec<PathBuf> = std::env::split_paths(&path)
         .flat_map(|dir| [Some(dir.clone()), beside(&dir)])
         .flatten()
+        .chain([fetched()])
         .collect();
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     let entries = dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
@@ -62,13 +70,18 @@ pub fn with_each(home: &Home, test: impl Fn(&Kubectl<'_>)) {
         eprintln!("NOT TESTED: kubectl is not installed, so nothing was asked with it");
     }
     for (minor, program) in programs {
-        let kubectl = Kubectl { home, program, minor };
+        let kubectl = Kubectl::new(home, (minor, program));
         eprintln!("kubectl 1.{minor} ({})", kubectl.program.display());
         test(&kubectl);
     }
 }
 
-impl Kubectl<'_> {
+impl<'h> Kubectl<'h> {
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -80,6 +93,11 @@ impl Kubectl<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// One of this version, for a node that runs.
+    pub fn new(home: &'h Home, (minor, program): (u32, PathBuf)) -> Kubectl<'h> {
+        Kubectl { home, program, minor }
     }
 
     pub fn run(&self, line: &str) -> Output {
@@ -317,7 +335,7 @@ fn kinds_that_charts_carry_are_stored_with_a_warning() {
     with_each(&home, |kubectl| {
         let applied = kubectl.run(&format!("apply -f {chart}"));
         assert_eq!(applied.code, 0, "{}", applied.stderr);
-        let warned = "Warning: stored, without effect here: pods get no tokens of it";
+        let warned = "Warning: stored, without effect here: evictions do not ask it";
         assert!(applied.stderr.contains(warned), "{}", applied.stderr);
         kubectl.shows(
             &format!("apply -f {chart}"),

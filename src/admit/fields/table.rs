@@ -78,7 +78,35 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
     ),
     // Whoever holds one acts on it.
     ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
+    (
+        "apps",
+        "ControllerRevision",
+        &[("", OBJECT), ("", WHOLE), ("", REVISION)],
+    ),
+    ("", "ServiceAccount", &[("", OBJECT), ("", ACCOUNT)]),
+    (RIGHTS, "Role", &[("", OBJECT), ("", ROLE)]),
+    (RIGHTS, "ClusterRole", &[("", OBJECT), ("", ROLE)]),
+    (RIGHTS, "RoleBinding", &[("", OBJECT), ("", ROLE)]),
+    (RIGHTS, "ClusterRoleBinding", &[("", OBJECT), ("", ROLE)]),
     // For the others one warning says that nothing acts on the kind.
+];
+
+const RIGHTS: &str = "rbac.authorization.k8s.io";
+
+const REVISION: Entries = &[("revision", Honoured)];
+
+const ACCOUNT: Entries = &[
+    ("automountServiceAccountToken", Honoured),
+    ("imagePullSecrets", Honoured),
+    // A list for people to read.
+    ("secrets", Moot),
+];
+
+const ROLE: Entries = &[
+    ("rules", Honoured),
+    ("aggregationRule", Honoured),
+    ("subjects", Honoured),
+    ("roleRef", Honoured),
 ];
 
 const OBJECT: Entries = &[("apiVersion", Honoured), ("kind", Honoured), ("metadata", Honoured)];
@@ -242,7 +270,6 @@ const ROLLOUT: Entries = &[
     ("paused", Honoured),
 ];
 
-const NO_ACCOUNT: Say = Warn("not honoured yet: pods get no tokens of service accounts");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
 const NOT_ENFORCED: Say = Warn("not enforced yet");
@@ -289,9 +316,9 @@ const POD: Entries = &[
     ("hostAliases", Honoured),
     ("enableServiceLinks", Honoured),
     ("imagePullSecrets", Honoured),
-    ("serviceAccountName", OneOf(&["default"], &NO_ACCOUNT)),
-    ("serviceAccount", OneOf(&["default"], &NO_ACCOUNT)),
-    ("automountServiceAccountToken", NO_ACCOUNT),
+    ("serviceAccountName", Honoured),
+    ("serviceAccount", Honoured),
+    ("automountServiceAccountToken", Honoured),
     (
         "hostPID",
         Refuse(
@@ -402,7 +429,7 @@ const CONTAINER: Entries = &[
 
 const EPHEMERAL_CONTAINER: Entries = &[("targetContainerName", Honoured)];
 
-const NO_SOURCE: Say = Refuse("there are no service accounts and no certificates to take this from here");
+const NO_SOURCE: Say = Refuse("there is nobody here who signs certificates for pods");
 const NO_FILE_OWNER: Say = Warn("not honoured yet: files belong to root");
 
 const VOLUME: Entries = &[
@@ -429,7 +456,6 @@ const VOLUME: Entries = &[
     ("secret.items[].user", NO_FILE_OWNER),
     ("downwardAPI", Honoured),
     ("projected", Honoured),
-    ("projected.sources[].serviceAccountToken", NO_SOURCE),
     ("projected.sources[].clusterTrustBundle", NO_SOURCE),
     ("projected.sources[].podCertificate", NO_SOURCE),
     ("persistentVolumeClaim", Honoured),

@@ -76,7 +76,7 @@ fn what_would_be_dangerous_to_leave_out_is_refused() {
     let spec = json!({
         "containers": [{"name": "a", "restartPolicyRules": [{"action": "RestartAllContainers"}]}],
         "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}},
-            {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
+            {"name": "t", "projected": {"sources": [{"clusterTrustBundle": {"path": "t", "name": "n"}}]}}],
         "hostPID": true,
     });
     let said = said(pod(spec));

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use super::body::{self, Body};
@@ -39,6 +39,9 @@ pub(super) use process::{Process, Wanted};
 
 const SPDY: &str = "SPDY/3.1";
 const SPDY_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+
+/// The largest message of a WebSocket. kubectl's have 32 kB.
+const MESSAGE: usize = 8 << 20;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -171,14 +174,22 @@ impl Upgrade {
     }
 }
 
+/// What one message may take: a library may send all of its input in one, but nobody may fill the memory.
+pub(super) fn limits() -> WebSocketConfig {
+    let mut limits = WebSocketConfig::default();
+    limits.max_message_size = Some(MESSAGE);
+    limits.max_frame_size = Some(MESSAGE);
+    limits
+}
+
 async fn run(transport: Transport, io: TokioIo<Upgraded>, work: impl Work) {
     match transport {
         Transport::Channels { can_close } => {
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+            let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
             work.over_channels(Channels::new(socket, can_close)).await;
         }
         Transport::Tunnel => {
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+            let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
             let (reader, writer) = tunnel(socket);
             over_spdy(reader, writer, work).await;
         }

@@ -26,6 +26,7 @@ pub mod pods;
 mod replicasets;
 mod secrets;
 mod services;
+mod small;
 mod storageclasses;
 
 pub use cells::selector_text;
@@ -128,6 +129,12 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("networking.k8s.io", "ingresses") => &ingresses::TABLE,
         ("networking.k8s.io", "ingressclasses") => &ingresses::CLASSES,
         ("networking.k8s.io", "networkpolicies") => &networkpolicies::TABLE,
+        ("", "serviceaccounts") => &small::ACCOUNTS,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &small::ROLES,
+        ("rbac.authorization.k8s.io", _) => &small::BINDINGS,
+        ("policy", "poddisruptionbudgets") => &small::BUDGETS,
+        ("coordination.k8s.io", "leases") => &small::LEASES,
+        ("apps", "controllerrevisions") => &small::REVISIONS,
         _ => &generic::TABLE,
     }
 }

@@ -451,3 +451,36 @@ fn an_unknown_include_object_is_refused_in_the_servers_words() {
     );
     assert_eq!(IncludeObject::parse(""), Ok(IncludeObject::Metadata));
 }
+
+#[test]
+fn small_kinds_have_the_columns_of_kubernetes() {
+    let rbac = "rbac.authorization.k8s.io";
+    let binding = json!({"roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "s", "namespace": "n"}, {"kind": "Group", "name": "g"}]});
+    let owned = json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true}]}, "revision": 3});
+    for (group, plural, object, expected) in [
+        ("", "serviceaccounts", json!({}), vec!["x", "0", "5m"]),
+        (rbac, "roles", json!({}), vec!["x", "2026-01-02T00:05:00Z"]),
+        (rbac, "rolebindings", binding, vec!["x", "Role/r", "5m", "", "g", "n/s"]),
+        (
+            "policy",
+            "poddisruptionbudgets",
+            json!({"spec": {"minAvailable": "50%"}}),
+            vec!["x", "50%", "N/A", "0", "5m"],
+        ),
+        (
+            "coordination.k8s.io",
+            "leases",
+            json!({"spec": {"holderIdentity": "me"}}),
+            vec!["x", "me", "5m"],
+        ),
+        (
+            "apps",
+            "controllerrevisions",
+            owned,
+            vec!["x", "statefulset.apps/db", "3", "5m"],
+        ),
+    ] {
+        assert_eq!(cells(group, plural, object), expected, "{plural}");
+    }
+}

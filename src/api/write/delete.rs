@@ -11,13 +11,12 @@ use crate::model::{Key, Object};
 use crate::store::{DeleteOptions, Deleted, Precondition, Propagation};
 
 /// Kinds whose deletion answers with the object; for others it is a `Status` (the return types of upstream's OpenAPI).
-const ANSWER_THEMSELVES: [&str; 8] = [
+const ANSWER_THEMSELVES: [&str; 7] = [
     "Pod",
     "Service",
     "ServiceAccount",
     "PersistentVolumeClaim",
     "PersistentVolume",
-    "PodTemplate",
     "ResourceQuota",
     "StorageClass",
 ];

@@ -8,7 +8,7 @@ mod scale;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -21,7 +21,7 @@ use super::body::{self, Answer};
 use super::error::ApiError;
 use super::request::{Query, Target, Verb};
 use crate::admit::{self, Refused, Severity, Step};
-use crate::model::{Honoured, Object};
+use crate::model::{Honoured, Object, names};
 use crate::schema;
 use crate::store::Store;
 
@@ -32,38 +32,47 @@ pub(super) const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
 const LARGEST: usize = 3 << 20;
 
 impl Api {
-    pub(super) async fn write(&self, verb: Verb, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
+    pub(super) async fn write(
+        &self,
+        verb: Verb,
+        target: &Target,
+        query: &Query,
+        headers: &HeaderMap,
+        bytes: &[u8],
+    ) -> Answer {
         let header = |name| {
-            request
-                .headers()
+            headers
                 .get(name)
-                .and_then(|v| v.to_str().ok())
+                .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
-                .to_owned()
         };
         let (content_type, agent) = (header(CONTENT_TYPE), header(USER_AGENT));
+        // There is one node, which makes itself.
+        let makes_or_ends = matches!(verb, Verb::Create | Verb::Delete | Verb::DeleteCollection);
+        if target.kind.kind == "Node" && makes_or_ends {
+            return Err(ApiError::method_not_allowed());
+        }
         let writer = Writer {
             api: self,
             target,
             query,
-            content_type: media_type(&content_type),
-            manager: manager(query.text("fieldManager"), &agent),
+            content_type: media_type(content_type),
+            manager: manager(query.text("fieldManager"), agent),
             store: if query.all("dryRun").any(|word| word == "All") {
                 self.store.dry()
             } else {
                 self.store.clone()
             },
         };
-        let bytes = read(request).await?;
         let answer = match (verb, target.subresource.as_str()) {
-            (Verb::Create, "") => writer.create(&bytes)?,
-            (Verb::Create, "eviction") => writer.evict(&bytes)?,
-            (Verb::Update, "scale") => writer.update_scale(&bytes)?,
-            (Verb::Patch, "scale") => writer.patch_scale(&bytes)?,
-            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS) => writer.update(&bytes)?,
-            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS) => writer.patch(&bytes)?,
-            (Verb::Delete, "") => writer.delete(&bytes)?,
-            (Verb::DeleteCollection, "") => writer.delete_collection(&bytes)?,
+            (Verb::Create, "") => writer.create(bytes)?,
+            (Verb::Create, "eviction") => writer.evict(bytes)?,
+            (Verb::Update, "scale") => writer.update_scale(bytes)?,
+            (Verb::Patch, "scale") => writer.patch_scale(bytes)?,
+            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS) => writer.update(bytes)?,
+            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS) => writer.patch(bytes)?,
+            (Verb::Delete, "") => writer.delete(bytes)?,
+            (Verb::DeleteCollection, "") => writer.delete_collection(bytes)?,
             _ => return Err(ApiError::method_not_allowed()),
         };
         // What a client was told has happened survives a crash.
@@ -97,11 +106,11 @@ pub(super) async fn read_object(request: Request<Incoming>, default: (&str, &str
 }
 
 /// A content type without its parameters.
-fn media_type(content_type: &str) -> &str {
+pub(super) fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Value, ApiError> {
+pub(super) fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Value, ApiError> {
     match content_type {
         // Some clients send no type, and JSON.
         "" | "application/json" | "application/yaml" | "application/apply-patch+yaml" => {
@@ -117,7 +126,7 @@ fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Val
     }
 }
 
-async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
+pub(super) async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
     let body = Limited::new(request.into_body(), LARGEST).collect().await;
     body.map(|body| body.to_bytes()).map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -161,6 +170,7 @@ impl Writer<'_> {
         let now = self.api.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
+        let object = admit::with_account(object, |key| self.store.get(key), &names::random_suffix());
         let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),
