@@ -4,7 +4,7 @@ use super::error::{Context, Error, Result};
 use super::fieldspec::{Create, FieldSpec, TransformerConfig, merge_all, merge_one, visit};
 use super::generator::{ConfigGenerator, ConfigKind, Generate, HelmGenerator};
 use super::graph::{Graph, Id, Put};
-use super::kustomization::{Entry, GeneratorOptions, GeneratorSpec, Kustomization};
+use super::kustomization::{Entry, GeneratorOptions, Kustomization};
 use super::origin::Origin;
 use super::plugin::{self, Plugin};
 use super::read::read_resources;
@@ -35,28 +35,35 @@ pub fn annotate(graph: &mut Graph, root: Id, name: &str, text: &str) -> Result<(
     })
 }
 
+/// `configMapGenerator` and `secretGenerator`.
+fn config_generators(kustomization: &Kustomization) -> Vec<Box<dyn Generate>> {
+    let fields = [
+        (
+            ConfigKind::ConfigMap,
+            &kustomization.config_map_generator,
+            "configMapGenerator",
+        ),
+        (ConfigKind::Secret, &kustomization.secret_generator, "secretGenerator"),
+    ];
+    let mut all: Vec<Box<dyn Generate>> = Vec::new();
+    for (kind, specs, field) in fields {
+        for spec in specs {
+            let mut spec = spec.clone();
+            if !spec.pos.is_known() {
+                spec.pos = kustomization.place(field);
+            }
+            let global = kustomization.generator_options.as_ref();
+            let options = GeneratorOptions::under(spec.options.as_ref(), global);
+            all.push(Box::new(ConfigGenerator { kind, spec, options }));
+        }
+    }
+    all
+}
+
 /// Runs the generators and takes in what they make.
 pub fn generate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -> Result<()> {
     let kustomization = &target.kustomization;
-    let global = kustomization.generator_options.as_ref();
-    let config = |kind: ConfigKind, spec: &GeneratorSpec| {
-        let options = GeneratorOptions::under(spec.options.as_ref(), global);
-        let spec = spec.clone();
-        Box::new(ConfigGenerator { kind, spec, options }) as Box<dyn Generate>
-    };
-    let mut generators: Vec<Box<dyn Generate>> = Vec::new();
-    generators.extend(
-        kustomization
-            .config_map_generator
-            .iter()
-            .map(|spec| config(ConfigKind::ConfigMap, spec)),
-    );
-    generators.extend(
-        kustomization
-            .secret_generator
-            .iter()
-            .map(|spec| config(ConfigKind::Secret, spec)),
-    );
+    let mut generators = config_generators(kustomization);
     for chart in &kustomization.helm_charts {
         let mut chart = chart.clone();
         if chart.namespace.is_empty() {
