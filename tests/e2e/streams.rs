@@ -181,7 +181,7 @@ fn logs_are_cut_as_asked() {
         "{all}"
     );
     let said = home.fails("logs two -c none");
-    assert!(said.contains("container none not found in pod two"), "{said}");
+    assert!(said.contains("container none is not valid for pod two"), "{said}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_pod_is_described_as_kubectl_does_it() {
          NAME:  web (v1:metadata.name)\n      CPU:   2 (limits.cpu)\n",
         "    Mounts:\n      /u from u (rw,path=\"p\")\n      /v from v (ro)\n",
         "Volumes:\n  v:\n    Type:        Secret (a volume populated by a Secret)\n    SecretName:  s\n    Optional:    false\n  \
-         u:\n    Type:       EmptyDir (a temporary directory that shares a pod's lifetime)\n    Medium:     \n    SizeLimit:  <unset>\n",
+         u:\n    Type:        EmptyDir (a temporary directory that shares a pod's lifetime)\n    Medium:      \n    SizeLimit:   <unset>\n",
     ] {
         assert!(text.contains(piece), "missing:\n{piece}\nin:\n{text}");
     }
