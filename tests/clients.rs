@@ -177,7 +177,7 @@ async fn only_a_certificate_of_ours_or_a_token_opens_the_port() {
     let config = access.server_config().expect("certificates");
     let (_newest, tls) = tokio::sync::watch::channel(config);
     tokio::spawn(serve_tls(api, listener, tls, CancellationToken::new()));
-    let authority = access.authority();
+    let authority = access.authority_certificate();
     let nobody = || trusting(authority).with_no_client_auth();
     for token in [None, Some("x"), Some("a.b.c"), Some("")] {
         let answer = ask(port, nobody(), token).await.expect("is answered");
