@@ -34,6 +34,8 @@ mod images;
 mod kubectl;
 #[path = "e2e/life.rs"]
 mod life;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/network.rs"]
 mod network;
 #[path = "e2e/node.rs"]

@@ -63,6 +63,7 @@ impl Node {
             images: images.clone(),
             puller: Puller::new(images.clone(), LoginFiles::default()),
             bells,
+            meter: kubelocal::api::Meter::default(),
             clock: clock.clone(),
             facts: facts(dir.path().to_owned()),
             end: watch::channel(None).0,
@@ -172,6 +173,7 @@ fn host(pods_dir: PathBuf) -> Host {
         dns: None,
         cpus: 2,
         memory: 1 << 30,
+        pod_pids: None,
         pods_dir,
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::metrics::{self, METRICS};
 use super::review::REVIEWS;
 use super::write::is_scalable;
 use crate::model::{Honoured, KINDS, Kind};
@@ -44,7 +45,7 @@ const ALL: &[&str] = &[
 const REPORTED: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 
 fn resources() -> impl Iterator<Item = Resource> {
-    KINDS.iter().map(of_kind).chain(REVIEWS.iter().map(|review| Resource {
+    let reviews = REVIEWS.iter().map(|review| Resource {
         group: review.group,
         version: review.version,
         kind: review.kind,
@@ -55,7 +56,20 @@ fn resources() -> impl Iterator<Item = Resource> {
         namespaced: false,
         verbs: &["create"],
         subresources: Vec::new(),
-    }))
+    });
+    let metrics = METRICS.iter().map(|metrics| Resource {
+        group: metrics::GROUP,
+        version: metrics::VERSION,
+        kind: metrics.kind,
+        plural: metrics.plural,
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: metrics.namespaced,
+        verbs: &["get", "list"],
+        subresources: Vec::new(),
+    });
+    KINDS.iter().map(of_kind).chain(reviews).chain(metrics)
 }
 
 fn of_kind(kind: &'static Kind) -> Resource {

@@ -12,6 +12,7 @@ mod fields;
 mod images;
 mod listen;
 mod log;
+mod metrics;
 mod node;
 pub mod own;
 mod page;
@@ -46,6 +47,7 @@ use request::{Query, Target, Verb};
 use review::Review;
 
 pub use listen::{serve, serve_loopback};
+pub use metrics::Meter;
 
 /// The Kubernetes version whose API this is, as `/version` tells it.
 pub const KUBERNETES_VERSION: &str = "v1.37.0+kubelocal";
@@ -64,6 +66,8 @@ pub struct Api {
     pub puller: Puller,
     /// Wakes pods that wait for an image.
     pub bells: Bells,
+    /// Measures what is used.
+    pub meter: Meter,
     /// The time.
     pub clock: SharedClock,
     /// What does not change while the node runs.
@@ -111,6 +115,9 @@ impl Api {
         }
         if let Some(review) = Review::at(&path) {
             return self.review(review, request).await;
+        }
+        if let Some(answer) = self.metrics(&request).await {
+            return answer;
         }
         let target = Target::parse(&path).ok_or_else(ApiError::no_such_path)?;
         self.route_resource(target, request).await

@@ -44,6 +44,7 @@ mod session;
 mod status;
 mod stop;
 mod terminal;
+mod top;
 pub mod transport;
 mod wait;
 mod watch;
@@ -90,6 +91,8 @@ enum Verb {
     Kustomize(kustomize::KustomizeVerb),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Build(build::BuildArgs),
+    #[command(subcommand)]
+    Top(top::TopVerb),
     Df(df::DfArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -168,6 +171,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Kustomize(verb) => kustomize::run(verb),
         Verb::Kubeconfig(args) => kubeconfig::run(args).await,
         Verb::Build(args) => build::run(args).await,
+        Verb::Top(verb) => top::run(verb, context).await,
         Verb::Df(args) => df::run(args).await,
         Verb::Status(args) => status::run(args).await,
         Verb::Doctor(args) => doctor::run(args),
@@ -219,6 +223,8 @@ mod tests {
             "kustomize build overlays/local --enable-helm --load-restrictor LoadRestrictionsNone",
             "image import rootfs.tar demo:latest",
             "describe pod web",
+            "top pods -A --containers --sort-by=cpu",
+            "top node --no-headers",
             "completion zsh",
             "doctor",
         ] {

@@ -32,6 +32,8 @@ pub struct Config {
     pub images: ImageSettings,
     /// What pods reach outside of their network.
     pub egress: EgressSettings,
+    /// How many processes and threads a pod may have; any number if nothing is said.
+    pub pod_pids_limit: Option<u64>,
 }
 
 /// What pods reach outside of their network.

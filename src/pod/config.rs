@@ -12,6 +12,7 @@ use super::env::{ConfigError, Environment};
 use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, container_hash};
 use super::plan::Start;
+use super::resources::{self, Given};
 
 use crate::image::Image;
 use crate::model::signal_number;
@@ -55,6 +56,8 @@ pub struct ConfigFacts<'a> {
     pub files: &'a [Mount],
     /// The pod's directory of logs.
     pub logs: &'a Path,
+    /// What the machine gives besides what is asked.
+    pub given: Given,
     /// The id for the run.
     pub id: ContainerId,
 }
@@ -63,7 +66,7 @@ pub struct ConfigFacts<'a> {
 ///
 /// # Errors
 /// It can't be called what it wants to be called.
-pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
+pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> {
     let spec = pod.spec.as_ref();
     Ok(SandboxConfig {
         uid: super::uid(pod),
@@ -72,6 +75,7 @@ pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
         name: pod.metadata.name.clone().unwrap_or_default(),
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         share_pid: spec.and_then(|s| s.share_process_namespace).unwrap_or(false),
+        limits: resources::pod_limits(pod, given),
     })
 }
 
@@ -122,7 +126,8 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         security: security(&pod_context, &context),
-        oom_score_adj: oom_score_adj(pod),
+        oom_score_adj: resources::oom_score_adj(pod, container, facts.given),
+        limits: resources::container_limits(pod, container, facts.given),
         annotations: annotations
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
@@ -249,16 +254,6 @@ fn seccomp(profile: Option<&SeccompProfile>, is_privileged: bool) -> Seccomp {
         Some("Unconfined") => Seccomp::Unconfined,
         None if is_privileged => Seccomp::Unconfined,
         _ => Seccomp::RuntimeDefault,
-    }
-}
-
-/// Who goes first when memory runs out (kubelet `GetContainerOOMScoreAdjust`); Burstable pods stand in the middle until the node
-/// knows its memory.
-fn oom_score_adj(pod: &Pod) -> i32 {
-    match super::qos_class(pod) {
-        "Guaranteed" => -997,
-        "Burstable" => 999,
-        _ => 1000,
     }
 }
 

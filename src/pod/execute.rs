@@ -15,6 +15,7 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::PULL_FAILURE;
+use super::resources::unenforced;
 use super::{Rooms, init_containers, message};
 use crate::event::EventKind;
 use crate::image::Image;
@@ -104,9 +105,21 @@ impl Execution<'_> {
             return Err(Refusal::new("NodePorts", clash));
         }
         let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
-        let config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
+        let config = config::sandbox_config(self.pod, self.rooms.host.given()).map_err(|e| failed(&e))?;
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
-        made.map_err(|e| failed(&e))
+        made.map_err(|e| failed(&e))?;
+        self.tell_limits().await;
+        Ok(())
+    }
+
+    /// Tells of limits that nothing enforces.
+    async fn tell_limits(&self) {
+        let Ok(Some(sandbox)) = self.rooms.runtime.status(self.uid).await else {
+            return;
+        };
+        if let Some(message) = unenforced(self.pod, &sandbox) {
+            self.event_of(None, EventKind::Warning, "LimitsNotEnforced", &message);
+        }
     }
 
     /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
@@ -177,6 +190,7 @@ impl Execution<'_> {
             volumes: &volumes,
             files: &files,
             logs: &self.directory().join("logs"),
+            given: self.rooms.host.given(),
             id: id.clone(),
         };
         let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;

@@ -29,6 +29,7 @@ mod plan;
 mod ports;
 mod pull;
 mod qos;
+mod resources;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ pub use plan::{
 };
 pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
+pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};
 
 /// What workers need of the node.
 #[derive(Clone)]
@@ -93,6 +95,8 @@ pub struct Host {
     pub cpus: i64,
     /// How many bytes of memory it has.
     pub memory: i64,
+    /// How many processes and threads a pod may have.
+    pub pod_pids: Option<u64>,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
 }
@@ -104,6 +108,14 @@ impl Host {
             "cpu" => Some(Quantity::whole(self.cpus)),
             "memory" => Some(Quantity::whole(self.memory)),
             _ => None,
+        }
+    }
+
+    /// What it gives pods besides what they ask.
+    pub fn given(&self) -> Given {
+        Given {
+            memory: u64::try_from(self.memory).unwrap_or(0),
+            pids: self.pod_pids,
         }
     }
 

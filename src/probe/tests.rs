@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::runtime::fake::{FakeRuntime, Script, Verb};
-use crate::runtime::{ContainerConfig, PodUid, Runtime, SandboxConfig, Seccomp, Security};
+use crate::runtime::{ContainerConfig, Limits, PodUid, Runtime, SandboxConfig, Seccomp, Security};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,6 +31,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         hostname: "p".into(),
         host_network: false,
         share_pid: false,
+        limits: Limits::default(),
     };
     let config = container_config();
     runtime.run_pod_sandbox(&sandbox).await.expect("the fake does it");
@@ -80,6 +81,7 @@ fn container_config() -> ContainerConfig {
         tty: false,
         security,
         oom_score_adj: 0,
+        limits: Limits::default(),
         annotations: BTreeMap::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! The words of the runtime room: what a sandbox and a container are asked to be, and what they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use crate::cgroup::{Controller, Limits, Protection, Usage};
 
 /// The uid of a pod (`metadata.uid`): names its sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct SandboxConfig {
     pub host_network: bool,
     /// `spec.shareProcessNamespace`: containers see each other's processes.
     pub share_pid: bool,
+    /// What the pod as a whole may use.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a container is asked to be (CRI `ContainerConfig`).
@@ -88,6 +93,9 @@ pub struct ContainerConfig {
     pub security: Security,
     /// `oom_score_adj` of its first process (kubelet `GetContainerOOMScoreAdjust`).
     pub oom_score_adj: i32,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
     /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
     pub annotations: BTreeMap<String, String>,
 }
@@ -167,6 +175,8 @@ pub struct SandboxStatus {
     pub alive: bool,
     /// Its addresses in the pods' network, while it lives: none with the host's network.
     pub ips: Vec<IpAddr>,
+    /// Whose limits are enforced: not those of controllers that the sandbox was born without.
+    pub controllers: BTreeSet<Controller>,
     /// When the sandbox was made.
     pub created_at: Timestamp,
     /// Every run that is on record, oldest first.
@@ -231,6 +241,15 @@ pub struct Exit {
     pub reason: String,
     /// More for people; often empty.
     pub message: String,
+}
+
+/// What the runs of a pod's containers have used, as far as they still run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodUsage {
+    /// The pod.
+    pub pod: PodUid,
+    /// By run.
+    pub containers: Vec<(ContainerId, Usage)>,
 }
 
 /// A command to run in a container.

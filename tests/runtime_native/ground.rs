@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kubelocal::runtime::native::NativeRuntime;
 use kubelocal::runtime::{
-    ContainerConfig, ContainerId, ContainerState, ContainerStatus, ExecConfig, Exit, PodUid, Runtime, RuntimeOptions,
-    SandboxConfig, SandboxStatus, Seccomp, Security, Session,
+    ContainerConfig, ContainerId, ContainerState, ContainerStatus, ExecConfig, Exit, Limits, PodUid, Runtime,
+    RuntimeOptions, SandboxConfig, SandboxStatus, Seccomp, Security, Session,
 };
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
@@ -75,12 +75,10 @@ fn end_supervisor(pod: &Path) {
         let mut ended = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
         let _ = rustix::event::poll(&mut ended, None);
     }
-    // The kernel takes everything but the control group.
-    let group = PathBuf::from(fs::read_to_string(pod.join("cgroup")).unwrap_or_default());
-    for leaf in fs::read_dir(&group).into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(leaf.path());
-    }
-    let _ = fs::remove_dir(group);
+    // The kernel takes everything but the control groups.
+    let groups = fs::read_to_string(pod.join("cgroup")).unwrap_or_default();
+    let groups: Vec<PathBuf> = groups.lines().map(PathBuf::from).collect();
+    kubelocal::cgroup::remove_left(&groups);
 }
 
 impl Ground {
@@ -108,6 +106,7 @@ impl Ground {
         let options = RuntimeOptions {
             pods_dir: dir.0.path().join("pods"),
             run_dir: dir.0.path().join("run"),
+            cgroups: kubelocal::cgroup::prepare().ok(),
             oci_runtime,
             supervisor_exe: PathBuf::from(env!("CARGO_BIN_EXE_kubelocal")),
         };
@@ -144,6 +143,7 @@ impl Ground {
             hostname: name.to_owned(),
             host_network: false,
             share_pid: false,
+            limits: Limits::default(),
         }
     }
 
@@ -245,6 +245,7 @@ impl Ground {
             tty: false,
             security: security(),
             oom_score_adj: 1000,
+            limits: Limits::default(),
             annotations: BTreeMap::new(),
         }
     }

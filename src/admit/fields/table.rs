@@ -196,7 +196,6 @@ const NO_SCHEDULER: Say = Warn("not honoured yet: there is one node, and it runs
 const NO_ACCOUNT: Say = Warn("not honoured yet: pods get no tokens of service accounts");
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
-const NOT_ENFORCED: Say = Warn("not enforced yet");
 
 const POD: Entries = &[
     ("restartPolicy", Honoured),
@@ -214,14 +213,14 @@ const POD: Entries = &[
     ("priority", Moot),
     ("priorityClassName", Moot),
     ("preemptionPolicy", Moot),
-    ("overhead", Moot),
+    ("overhead", Honoured),
     ("evictionResponders", Moot),
     // A pod always runs in a user namespace of the node's user, or in none when the node is root's.
     ("hostUsers", Moot),
     ("schedulingGates", Warn("not honoured yet: the pod starts at once")),
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
-    ("resources", NOT_ENFORCED),
+    ("resources", Honoured),
     ("dnsPolicy", Honoured),
     ("dnsConfig", Honoured),
     ("subdomain", Honoured),
@@ -323,7 +322,16 @@ const CONTAINER: Entries = &[
         "lifecycle.preStop.tcpSocket",
         Warn("such a hook always fails, as in Kubernetes"),
     ),
-    ("resources", NOT_ENFORCED),
+    ("resources", Honoured),
+    ("resources.limits.cpu", Honoured),
+    ("resources.limits.memory", Honoured),
+    ("resources.limits.hugepages-2Mi", Honoured),
+    ("resources.limits.hugepages-1Gi", Honoured),
+    ("resources.limits.ephemeral-storage", Warn("not enforced yet")),
+    (
+        "resources.limits.*",
+        Warn("not honoured: nothing on this node counts it"),
+    ),
     ("resources.claims", Refuse("devices can't be claimed here")),
     ("resizePolicy", Moot),
     ("restartPolicyRules", Warn("not honoured yet")),

@@ -52,7 +52,7 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
     let spec = json!({
         "containers": [{
             "name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}, "ports": [{"containerPort": 80, "hostPort": 8080}],
-            "resources": {"limits": {"cpu": 1}},
+            "resources": {"limits": {"cpu": 1, "ephemeral-storage": "1Gi", "nvidia.com/gpu": 1}},
         }],
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
         "dnsPolicy": "None", "setHostnameAsFQDN": true,
@@ -61,7 +61,8 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].resources: not enforced yet",
+            "warning spec.containers[0].resources.limits.ephemeral-storage: not enforced yet",
+            "warning spec.containers[0].resources.limits.nvidia.com/gpu: not honoured: nothing on this node counts it",
             "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
         ]
     );
