@@ -98,13 +98,15 @@ impl Group {
         }
     }
 
-    /// Moves the calling process into a container's group.
+    /// Moves the calling process into a container's groups of version 1. Into that of version 2 the OCI runtime puts what it makes, and if
+    /// that fails, it kills everything there.
     ///
     /// # Errors
     /// The kernel refused it.
     pub fn enter(&self, leaf: &str) -> io::Result<()> {
-        self.dirs()
-            .try_for_each(|dir| write(&dir.join(leaf).join("cgroup.procs"), "0"))
+        let split = self.parents.iter().filter(|(controller, _)| controller.is_some());
+        let mut dirs = split.map(|(_, parent)| reach(parent).join(&self.name).join(leaf));
+        dirs.try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"))
     }
 
     /// How many processes of a container the kernel has killed for want of memory.
@@ -264,8 +266,27 @@ mod tests {
             ("4096", "max")
         );
         assert_eq!(read("cgroup.subtree_control"), "+memory");
+        group.enter("run").expect("there is nothing to enter");
+        assert_eq!(read("run/cgroup.procs"), "");
+    }
+
+    #[test]
+    fn processes_enter_the_groups_of_version_one_themselves() {
+        let mount = tempfile::tempdir().expect("a directory");
+        let dir = |name: &str| mount.path().join(name);
+        let tree = Tree::Split {
+            dirs: [(Controller::Memory, dir("memory")), (Controller::Pids, dir("pids"))].into(),
+            beside: Some((mount.path().to_owned(), PathBuf::from("/unified"))),
+        };
+        for name in ["memory", "pids", "unified"] {
+            fs::create_dir(dir(name)).expect("a directory");
+        }
+        let group = Group::make(&tree, "pod", &Limits::default()).expect("it is made");
+        group.make_leaf("run", &Limits::default()).expect("it is made");
         group.enter("run").expect("it may");
-        assert_eq!(read("run/cgroup.procs"), "0");
+        let entered = |name: &str| dir(name).join("pod/run/cgroup.procs").exists();
+        assert_eq!(["memory", "pids", "unified"].map(entered), [true, true, false]);
+        assert_eq!(group.oci_path("run"), Some(PathBuf::from("/unified/pod/run")));
     }
 
     #[test]

@@ -300,8 +300,9 @@ async fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone()).await?;
-    let stop = &ends.stop;
+    let (kubelet, stop) = (Arc::new(kubelet), &ends.stop);
+    let evictor = pod::run_evictor(kubelet.clone(), stop.clone());
+    let (bells, pods) = pod::run(kubelet, ends.clone()).await?;
     let sources = applier::run(
         store.clone(),
         clock.clone(),
@@ -331,6 +332,7 @@ async fn spawn_all(
         tokio::spawn(reclaimer),
         tokio::spawn(controllers),
         tokio::spawn(collector),
+        tokio::spawn(evictor),
         tokio::spawn(rest),
         tokio::spawn(api::serve(api, socket, stop.clone())),
         tokio::spawn(over_tls),

@@ -92,6 +92,16 @@ pub fn needed_controllers(pod: &Pod) -> BTreeSet<Controller> {
         .collect()
 }
 
+/// A limit of a container's own, in the resource's unit.
+pub(super) fn limit_of(container: &Container, name: &str) -> Option<u64> {
+    amount_of(limits_of(container.resources.as_ref()), name)
+}
+
+/// The limits of a pod's containers together.
+pub(super) fn pod_limit_of(pod: &Pod, name: &str) -> Option<u64> {
+    whole(pod.spec.as_ref()?, name, limits_of)
+}
+
 /// What is said of a pod with limits that nothing enforces; `None` where all of them are enforced.
 pub fn unenforced(pod: &Pod, sandbox: &SandboxStatus) -> Option<String> {
     let needed = needed_controllers(pod);

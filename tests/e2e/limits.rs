@@ -22,7 +22,9 @@ fn limits_are_enforced_or_their_absence_is_told() {
     let home = Home::new();
     home.start(pod("web", "serve").with("/spec/containers/0/resources", json!({"limits": {"memory": "64Mi"}})));
     let status = home.must("status");
-    let has_memory = status.lines().any(|line| line.starts_with("Cgroups: ") && line.contains(" memory"));
+    let has_memory = status
+        .lines()
+        .any(|line| line.starts_with("Cgroups: ") && line.contains(" memory"));
     let conditions = home.field("pod web", "/status/conditions");
     let conditions = conditions.as_array().expect("conditions");
     let told = conditions.iter().find(|c| c["type"] == "kubelocal.dev/LimitsEnforced");
@@ -32,11 +34,20 @@ fn limits_are_enforced_or_their_absence_is_told() {
     }
     assert!(status.contains("limits of pods are not enforced"), "{status}");
     let told = told.expect("the condition says what is not enforced");
-    assert_eq!((&told["status"], &told["reason"]), (&json!("False"), &json!("NoControllers")));
+    assert_eq!(
+        (&told["status"], &told["reason"]),
+        (&json!("False"), &json!("NoControllers"))
+    );
     let events = home.must("get events");
-    assert!(events.contains("LimitsNotEnforced") && events.contains("(memory)"), "{events}");
+    assert!(
+        events.contains("LimitsNotEnforced") && events.contains("(memory)"),
+        "{events}"
+    );
     let doctor = home.run("doctor").stdout;
-    assert!(doctor.contains("cgroups: ") && doctor.contains("limits are not enforced"), "{doctor}");
+    assert!(
+        doctor.contains("cgroups: ") && doctor.contains("limits are not enforced"),
+        "{doctor}"
+    );
 }
 
 #[test]
@@ -48,7 +59,9 @@ fn top_shows_what_pods_and_the_node_use() {
     ]));
     home.until("it has eaten", || home.must("logs full").contains("ate 40"));
     let number = |cell: &str, unit: &str| -> u64 {
-        let digits = cell.strip_suffix(unit).unwrap_or_else(|| panic!("{cell} has no {unit}"));
+        let digits = cell
+            .strip_suffix(unit)
+            .unwrap_or_else(|| panic!("{cell} has no {unit}"));
         digits.parse().expect("a number")
     };
     let shown = home.must("top pod --sort-by cpu");
@@ -58,9 +71,18 @@ fn top_shows_what_pods_and_the_node_use() {
     assert!(number(rows[1][1], "m") > 0, "{shown}");
     assert!((40..80).contains(&number(rows[2][2], "Mi")), "{shown}");
     let one = home.must("top pod -A -l app=full --containers --no-headers");
-    assert!(one.starts_with("default") && one.contains("full") && one.lines().count() == 1, "{one}");
+    assert!(
+        one.starts_with("default") && one.contains("full") && one.lines().count() == 1,
+        "{one}"
+    );
     let node = home.must("top node");
-    assert!(node.starts_with("NAME") && node.contains("CPU(%)") && node.contains('%'), "{node}");
+    assert!(
+        node.starts_with("NAME") && node.contains("CPU(%)") && node.contains('%'),
+        "{node}"
+    );
     let missing = home.fails("top pod nobody");
-    assert!(missing.contains("podmetrics.metrics.k8s.io \"default/nobody\" not found"), "{missing}");
+    assert!(
+        missing.contains("podmetrics.metrics.k8s.io \"default/nobody\" not found"),
+        "{missing}"
+    );
 }

@@ -79,9 +79,7 @@ fn find() -> Result<PathBuf, String> {
 fn contents(kernel: &Path, pods: &str, scratch: &Path) -> Vec<u8> {
     let read = |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut archive = Archive::default();
-    for dir in [
-        "bin", "dev", "etc", "home", "proc", "sys", "tmp", "root", "usr", "usr/bin", "var", "var/tmp",
-    ] {
+    for dir in ["bin", "dev", "etc"] {
         archive.dir(dir);
     }
     archive.program("init", include_bytes!("init"));

@@ -327,7 +327,7 @@ const CONTAINER: Entries = &[
     ("resources.limits.memory", Honoured),
     ("resources.limits.hugepages-2Mi", Honoured),
     ("resources.limits.hugepages-1Gi", Honoured),
-    ("resources.limits.ephemeral-storage", Warn("not enforced yet")),
+    ("resources.limits.ephemeral-storage", Honoured),
     (
         "resources.limits.*",
         Warn("not honoured: nothing on this node counts it"),
@@ -368,10 +368,6 @@ const VOLUME: Entries = &[
     ("name", Honoured),
     ("emptyDir", Honoured),
     ("emptyDir.medium", Warn("approximated: the directory lies on the disk")),
-    (
-        "emptyDir.sizeLimit",
-        Warn("not enforced yet: the directory may grow beyond it"),
-    ),
     ("hostPath", Honoured),
     ("configMap", Honoured),
     ("secret", Honoured),

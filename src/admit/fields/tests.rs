@@ -61,9 +61,7 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].resources.limits.ephemeral-storage: not enforced yet",
             "warning spec.containers[0].resources.limits.nvidia.com/gpu: not honoured: nothing on this node counts it",
-            "warning spec.volumes[0].emptyDir.sizeLimit: not enforced yet: the directory may grow beyond it",
         ]
     );
 }

@@ -1,8 +1,8 @@
 //! The pod's control groups as its supervisor uses them; and a view of cgroup v2 that OCI runtimes can live with.
 //!
-//! Limits are written before anything runs, and whoever is to live under them enters its group itself, before the OCI runtime is
-//! called: so it is so in both versions, and no runtime can leave it out. Where there are no groups containers run in the
-//! supervisor's own.
+//! Limits are written before anything runs. Who makes a container's process enters its groups of version 1 itself, before it calls the OCI
+//! runtime, which sees none of them; into the group of version 2 the runtime puts the process. Where there are no groups
+//! containers run in the supervisor's own.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -57,7 +57,7 @@ pub(in crate::runtime::native) fn remove_left(dir: &PodDir) {
     let _ = fs::remove_file(dir.cgroup());
 }
 
-/// Moves this process, which is to become a container's, into its group.
+/// Moves this process, which is to make a container's, into its groups of version 1.
 ///
 /// # Errors
 /// The text is for people.
