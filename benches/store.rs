@@ -117,7 +117,8 @@ fn durable(criterion: &mut Criterion) {
                         .update(&key(&format!("there-{object}")), change)
                         .expect("it is there");
                 }
-                runtime.block_on(store.durable(store.resource_version()));
+                let durable = runtime.block_on(store.durable(store.resource_version()));
+                durable.expect("the disk takes it");
             });
         });
     }

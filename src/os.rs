@@ -5,6 +5,7 @@ mod disk;
 mod limits;
 mod relay;
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -12,11 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::Interest;
@@ -86,10 +88,53 @@ const MAX_PRINTED: u64 = 128 << 20;
 /// How long a program that was asked to end may take to end what it started: git does, helpers of its own included.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs a program to its end, with nothing on its standard input. One that takes longer than `limit` is ended.
+/// Ends the programs that work which nobody wants any more has started, and those that it would start.
+#[derive(Debug, Clone)]
+pub struct Halt(Arc<OwnedFd>);
+
+thread_local! {
+    /// What ends the programs of the work of this thread.
+    static HALT: RefCell<Option<Halt>> = const { RefCell::new(None) };
+}
+
+impl Halt {
+    /// One that was not called yet.
+    ///
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?)))
+    }
+
+    /// Ends them.
+    pub fn call(&self) {
+        // A counter that was never read takes many a call.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Does work whose programs it ends: all that this thread runs by [`run_bounded`] meanwhile.
+    pub fn over<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = HALT.replace(Some(self.clone()));
+        let done = work();
+        HALT.set(before);
+        done
+    }
+}
+
+/// How the wait for a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Ended,
+    TooLong,
+    Halted,
+}
+
+/// Runs a program to its end, with nothing on its standard input. One that takes longer than `limit` is ended, and so is one whose
+/// work is called off ([`Halt`]).
 ///
 /// # Errors
-/// When it can't be started; with the kind `TimedOut` when it was ended, and `FileTooLarge` when it printed too much.
+/// When it can't be started; with the kind `TimedOut` when it was ended for its time, `Interrupted` when it was called off, and
+/// `FileTooLarge` when it printed too much.
 pub fn run_bounded(command: &mut Command, limit: Duration) -> io::Result<Output> {
     let piped = command
         .stdin(Stdio::null())
@@ -108,8 +153,13 @@ fn wait_bounded(child: &mut Child, limit: Duration) -> io::Result<Output> {
     let stderr = drain(child.stderr.take().expect("standard error is piped"));
     let began = Instant::now();
     let left = || limit.saturating_sub(began.elapsed());
-    if !has_ended(child, limit)? {
-        return Err(too_long(limit));
+    match wait(child, limit, HALT.with_borrow(Clone::clone).as_ref())? {
+        Wait::Ended => {}
+        Wait::TooLong => return Err(too_long(limit)),
+        Wait::Halted => {
+            let why = "was ended, since nobody waits for it any more";
+            return Err(io::Error::new(io::ErrorKind::Interrupted, why));
+        }
     }
     // Whoever it started may hold the pipes longer than it lived.
     let stdout = stdout.recv_timeout(left()).map_err(|_| too_long(limit))??;
@@ -146,19 +196,24 @@ fn drain(pipe: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
     receiver
 }
 
-/// Whether a child ends within a time.
-fn has_ended(child: &Child, limit: Duration) -> io::Result<bool> {
+/// Waits for a child's end, for a time.
+fn wait(child: &Child, limit: Duration, halt: Option<&Halt>) -> io::Result<Wait> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let began = Instant::now();
+    let mut descriptors = vec![PollFd::new(&pidfd, PollFlags::IN)];
+    descriptors.extend(halt.map(|halt| PollFd::new(&*halt.0, PollFlags::IN)));
     loop {
         let left = limit.saturating_sub(began.elapsed());
         let left = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+        match poll(&mut descriptors, Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
-            polled => return Ok(polled? > 0),
+            Ok(0) => return Ok(Wait::TooLong),
+            Ok(_) if descriptors[0].revents().is_empty() => return Ok(Wait::Halted),
+            Ok(_) => return Ok(Wait::Ended),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -166,7 +221,7 @@ fn has_ended(child: &Child, limit: Duration) -> io::Result<bool> {
 /// Ends a child: asked first, then not. What can't be ended has ended.
 fn end(child: &mut Child) {
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
-    if !has_ended(child, GRACE).unwrap_or(false) {
+    if !wait(child, GRACE, None).is_ok_and(|wait| wait == Wait::Ended) {
         let _ = child.kill();
     }
     let _ = child.wait();
@@ -189,6 +244,18 @@ mod tests {
             let error = shell(script, Duration::from_millis(100)).expect_err("does not end");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{script}");
         }
+    }
+
+    #[test]
+    fn a_program_that_is_called_off_is_ended() {
+        let halt = Halt::new().expect("a descriptor");
+        let work = halt.clone();
+        let running = thread::spawn(move || work.over(|| shell("exec sleep 1000", Duration::from_secs(600))));
+        halt.call();
+        let error = running.join().expect("no panic").expect_err("does not end");
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        let later = shell("exit 0", Duration::from_secs(60)).expect("another thread's work goes on");
+        assert!(later.status.success());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kubelocal::api::{NodeFacts, serve};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, SystemClock};
+use kubelocal::model::{Clock, ManualClock, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
 use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
@@ -38,6 +38,11 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
+        Self::with_pods_clock(Arc::new(SystemClock)).await
+    }
+
+    /// A node whose pods' workers go by a clock of their own.
+    async fn with_pods_clock(pods_clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
         std::fs::create_dir(path("manifests")).expect("makes it");
@@ -50,7 +55,7 @@ impl Node {
         let runtime = FakeRuntime::new(Timestamp::now());
         let recorder = EventRecorder::new(store.clone(), clock.clone(), "test");
         let stop = CancellationToken::new();
-        let rooms = rooms(&store, &runtime, &images, path("pods"));
+        let rooms = rooms(&store, &runtime, &images, pods_clock, path("pods"));
         let ends = kubelocal::pod::Ends {
             stop: stop.clone(),
             ..Default::default()
@@ -153,8 +158,7 @@ fn rootfs() -> Vec<u8> {
     tar.into_inner().expect("ends")
 }
 
-fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, pods_dir: PathBuf) -> Rooms {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+fn rooms(store: &Store, runtime: &FakeRuntime, images: &ImageStore, clock: Arc<dyn Clock>, pods_dir: PathBuf) -> Rooms {
     Rooms {
         store: store.clone(),
         runtime: Arc::new(runtime.clone()),
@@ -284,6 +288,27 @@ async fn a_bare_pod_is_replaced_when_what_changed_is_fixed() {
     let replaced = |pods: &[Pod]| commands(pods) == ["b"] && pods.iter().all(is_ready);
     let after = node.until("a new one runs", replaced).await;
     assert_ne!(uid(&before[0]), uid(&after[0]));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_could_not_start_is_tried_at_once_when_it_is_changed() {
+    // No time passes, so no back-off ends.
+    let node = Node::with_pods_clock(Arc::new(ManualClock::at(Timestamp::now()))).await;
+    let missing = pod("a").replace("image: \"test:1\"", "image: \"missing:1\", imagePullPolicy: Never");
+    node.write("one.yaml", &missing);
+    let waits = |pods: &[Pod]| {
+        let statuses = pods.iter().flat_map(|pod| pod.status.iter());
+        let containers = statuses.flat_map(|status| status.container_statuses.iter().flatten());
+        let mut reasons = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
+        reasons.any(|reason| reason == "ErrImageNeverPull")
+    };
+    let before = node.until("its image is not here", waits).await;
+    node.write("one.yaml", &missing.replace("missing:1", "test:1"));
+    let after = node
+        .until("it runs", |pods| pods.len() == 1 && pods.iter().all(is_ready))
+        .await;
+    assert_eq!(uid(&before[0]), uid(&after[0]), "an image is changed in place");
     node.end().await;
 }
 
@@ -450,7 +475,13 @@ async fn an_image_stays_for_as_long_as_something_runs_from_it() {
     // Nor is there an instant at the start of a next node, which has forgotten the pod, or has yet to look at it.
     let images = ImageStore::open(&node.dir.path().join("images")).expect("opens");
     let store = Store::in_memory(Arc::new(SystemClock));
-    let next = rooms(&store, &node.runtime, &images, node.dir.path().join("pods"));
+    let next = rooms(
+        &store,
+        &node.runtime,
+        &images,
+        Arc::new(SystemClock),
+        node.dir.path().join("pods"),
+    );
     let started = kubelocal::pod::run(Arc::new(next), kubelocal::pod::Ends::default()).await;
     let refused = remove(&images);
     assert!(matches!(refused, Err(ImageError::InUse(_))), "{refused:?}");

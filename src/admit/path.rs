@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
@@ -43,6 +45,15 @@ impl FieldPath {
     /// This path and then a key of the map.
     pub fn key(&self, key: &str) -> Self {
         self.with(Step::Key(key.to_owned()))
+    }
+
+    /// What stands there in a value.
+    pub fn find<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        self.0.iter().try_fold(value, |value, step| match step {
+            Step::Field(name) | Step::Key(name) => value.get(name),
+            // A key of digits is read back as an index.
+            Step::Index(index) => value.get(index).or_else(|| value.get(index.to_string())),
+        })
     }
 
     /// The steps, outermost first.

@@ -59,6 +59,39 @@ impl SpanTree {
         self.walk(path.steps()).1
     }
 
+    /// What has nothing in it at and below a path, in the order of the file; nothing if the document has nothing there.
+    pub fn leaves(&self, below: &FieldPath) -> Vec<(FieldPath, Place)> {
+        let mut found = Vec::new();
+        if let (node, true) = self.walk(below.steps()) {
+            node.collect_leaves(below, &mut found);
+        }
+        found
+    }
+
+    fn collect_leaves(&self, path: &FieldPath, found: &mut Vec<(FieldPath, Place)>) {
+        match &self.children {
+            Children::Map(entries) if !entries.is_empty() => {
+                for (name, child) in entries {
+                    // Names with dots are written in brackets, or else they could not be read back.
+                    let path = if name.contains('.') {
+                        path.key(name)
+                    } else {
+                        path.field(name)
+                    };
+                    child.collect_leaves(&path, found);
+                }
+            }
+            Children::List(items) if !items.is_empty() => {
+                for (index, child) in items.iter().enumerate() {
+                    child.collect_leaves(&path.index(index), found);
+                }
+            }
+            Children::None | Children::Map(_) | Children::List(_) => {
+                found.push((path.clone(), self.key.unwrap_or(self.at)))
+            }
+        }
+    }
+
     /// The places of an item of the list at `field`; used to take objects out of a `List`.
     pub fn take_items(self, field: &str) -> Vec<SpanTree> {
         let Children::Map(entries) = self.children else {

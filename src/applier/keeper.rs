@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
+use super::report;
 use super::retry::Retry;
-use super::{SOURCE, report};
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SourceSpec, SourceStatus, storage};
+use crate::model::{
+    self, Clock, Honoured, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage,
+};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
-use crate::store::{Change, ChangeKind, DeleteOptions, Store, StoreError, Watcher};
+use crate::store::{Change, ChangeKind, DeleteOptions, Precondition, Store, StoreError, Watcher};
 
 /// One source's keeper.
 pub(super) struct Keeper {
@@ -184,10 +186,12 @@ impl Keeper {
     fn marked(&self) -> Vec<Arc<Object>> {
         let kinds = KINDS.iter().filter(|kind| kind.honoured != Honoured::Reported);
         let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
-        // What a controller made inherits annotations, but never belongs to the source itself.
-        let is_own = |object: &Arc<Object>| object.annotations().get(SOURCE) == Some(&self.key.name.as_str());
-        all.filter(|object| is_own(object) && object.controller().is_none())
-            .collect()
+        all.filter(|object| self.is_own(object)).collect()
+    }
+
+    /// Whether the source made it. What a controller made inherits annotations, but never belongs to the source itself.
+    fn is_own(&self, object: &Object) -> bool {
+        object.annotations().get(SOURCE) == Some(&self.key.name.as_str()) && object.controller().is_none()
     }
 
     /// Takes note of what went. True if that calls for another look at the listing.
@@ -334,7 +338,18 @@ impl Keeper {
         if storage::holds_data(key.kind()) {
             return self.let_go(key);
         }
-        match self.store.delete(live.key(), &DeleteOptions::default()) {
+        // Someone may have made their own of the name meanwhile.
+        if !self.is_own(&live) {
+            return;
+        }
+        let options = DeleteOptions {
+            precondition: Precondition {
+                uid: Some(live.uid().to_owned()),
+                resource_version: None,
+            },
+            ..DeleteOptions::default()
+        };
+        match self.store.delete(key, &options) {
             Ok(_) | Err(StoreError::NotFound(_)) => {}
             Err(error) => tracing::warn!(object = %key, %error, "can't be pruned"),
         }

@@ -19,6 +19,3 @@ mod tests;
 
 pub use apply::{Applied, ApplyError, Outcome, Request, apply};
 pub use registry::run;
-
-/// Annotation on objects: the source that keeps them.
-pub const SOURCE: &str = "kubelocal.dev/source";

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::client::Resource;
 use super::error::{CliError, ErrorKind, Result};
-use crate::admit::{AdmittedObject, FieldPath, Problem, Severity, SourceText, SpanTree, admit_file_in};
+use crate::admit::{AdmittedObject, FieldPath, Location, Problem, Severity, SourceText, SpanTree, admit_file_in};
 use crate::kustomize::{self, Build};
 use crate::model::KINDS;
 use crate::source::{Builder, External, NO_BUILDER, move_problem};
@@ -82,6 +82,22 @@ impl Manifest {
         };
         let problem = source.error(self.spans.locate(&FieldPath::from(field)), message);
         self.text.at_origin(problem)
+    }
+}
+
+impl Manifest {
+    /// What the file says at and below a field: paths, values and where they were written. Nothing if it does not name the field.
+    #[must_use]
+    pub fn fields(&self, below: &FieldPath) -> Vec<(FieldPath, &Value, Location)> {
+        let content = String::from_utf8_lossy(&self.text.content);
+        let source = SourceText::new(self.text.name.as_path().into(), &content);
+        let leaves = self.spans.leaves(below).into_iter();
+        let written = leaves.filter_map(|(path, at)| {
+            let value = path.find(&self.object)?;
+            let location = self.text.at_origin(source.error(at, String::new())).location;
+            Some((path, value, location))
+        });
+        written.collect()
     }
 }
 

@@ -48,6 +48,7 @@ mod top;
 pub mod transport;
 mod wait;
 mod watch;
+mod why;
 
 pub use context::Context;
 pub use error::{CliError, ErrorKind};
@@ -78,6 +79,7 @@ enum Verb {
     Down(down::DownArgs),
     Diff(diff::DiffArgs),
     Describe(describe::DescribeArgs),
+    Why(why::WhyArgs),
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
     Attach(attach::AttachArgs),
@@ -159,6 +161,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Down(args) => down::run(args, context).await,
         Verb::Diff(args) => diff::run(args, context).await,
+        Verb::Why(args) => why::run(args, context).await,
         Verb::Describe(args) => describe::run(args, context).await,
         Verb::Logs(args) => logs::run(args, context).await,
         Verb::Exec(args) => exec::run(args, context).await,

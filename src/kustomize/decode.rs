@@ -9,6 +9,9 @@ use super::error::{Error, Result};
 use super::graph::{Graph, Id};
 use super::yaml::{Dialect, Form, Kind, Pos, Problem, Scalar, Tag, float_as_legacy_key, float_in_yaml, resolve};
 
+/// Where floating-point numbers stop to fit into an integer: 2^63.
+const MAX_INTEGER: f64 = 9_223_372_036_854_775_808.0;
+
 /// A value in a document, with what it is called for errors.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
@@ -171,6 +174,8 @@ impl<'a> At<'a> {
     pub fn integer(&self) -> Result<i64> {
         match self.graph.is_scalar(self.id).then(|| scalar(self.graph, self.id)) {
             Some(Scalar::Int(value)) => Ok(value),
+            // Go's JSON has no fraction where there is none.
+            Some(Scalar::Float(value)) if value.fract() == 0.0 && value.abs() < MAX_INTEGER => Ok(value as i64),
             Some(Scalar::Null) => Ok(0),
             _ => Err(self.wrong("int64")),
         }

@@ -151,7 +151,8 @@ impl Config {
             }
             ("ImageTagTransformer", "imageTag") => self.image = value.or_default()?,
             ("ReplicaCountTransformer", "replica") => self.replica = value.or_default()?,
-            ("PatchStrategicMergeTransformer", "paths") => self.paths.extend(value.list::<Entry>()?),
+            // Files first, whichever field stands first.
+            ("PatchStrategicMergeTransformer", "paths") => drop(self.paths.splice(0..0, value.list::<Entry>()?)),
             ("PatchStrategicMergeTransformer", "patches") => self.paths.extend(value.optional::<Entry>()?),
             ("PatchTransformer" | "PatchJson6902Transformer", "path") => self.patch.path = value.text()?,
             ("PatchTransformer", "patch") => self.patch.patch = value.text()?,

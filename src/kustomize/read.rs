@@ -64,7 +64,7 @@ fn check_all(graph: &Graph, roots: Vec<Id>) -> Result<Vec<Id>> {
 }
 
 /// Checks that something is an object: it has a kind, and unless it is a list a name.
-fn check(graph: &Graph, root: Id) -> Result<()> {
+pub(super) fn check(graph: &Graph, root: Id) -> Result<()> {
     let text = |name: &str| {
         graph
             .get(root, name)

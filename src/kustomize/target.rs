@@ -56,7 +56,12 @@ impl Target {
             if let Ok(file) = loader.load(world, name) {
                 if found.is_some() {
                     let why = format!("Found multiple kustomization files under: {}", loader.root());
-                    return Err(Error::load(why));
+                    let second = yaml::Pos {
+                        file: file.id,
+                        line: 1,
+                        column: 1,
+                    };
+                    return Err(Error::load(why).at(second));
                 }
                 found = Some((name, file));
             }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Name of the source that every node has: `<home>/manifests`.
 pub const MANIFESTS_SOURCE: &str = "manifests";
 
+/// Annotation on objects: the source that keeps them.
+pub const SOURCE: &str = "kubelocal.dev/source";
+
 /// Holds a ManifestSource until what it made is deleted.
 pub const PRUNE_FINALIZER: &str = "kubelocal.dev/prune";
 

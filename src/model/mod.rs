@@ -27,7 +27,7 @@ pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};
 pub use lookup::Lookup;
 pub use manifest_source::{
-    MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, Severity, SourceObject, SourceSpec, SourceStatus,
+    MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
 pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};

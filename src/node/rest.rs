@@ -41,11 +41,57 @@ pub(super) async fn run(store: Store, stop: CancellationToken) {
     }
 }
 
-/// The allocator keeps what was freed until it is told that the time is right.
+/// The allocator keeps what was freed until it is told that the time is right. The program's own pages are the kernel's to keep: it
+/// maps sixteen for each that is touched, and of those of a node at rest next to none is needed again soon.
 fn give_back() {
+    for (start, length) in program_text() {
+        // SAFETY: the range is this program's own code, as the kernel just said: mapped from its file, never written to. What is
+        // needed again comes from the page cache.
+        unsafe {
+            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
+        }
+    }
     #[cfg(target_env = "gnu")]
     // SAFETY: the call touches free memory of the allocator only, under the allocator's own locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Where this program's code is mapped, as address and length (proc_pid_maps(5)). Nothing if the kernel does not say.
+fn program_text() -> Vec<(usize, usize)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    plan_text(&maps, &program.to_string_lossy())
+}
+
+fn plan_text(maps: &str, program: &str) -> Vec<(usize, usize)> {
+    let range = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let is_text = words.next()? == "r-xp" && words.nth(3)? == program;
+        let (start, end) = (
+            usize::from_str_radix(start, 16).ok()?,
+            usize::from_str_radix(end, 16).ok()?,
+        );
+        is_text.then_some((start, end - start))
+    };
+    maps.lines().filter_map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_programs_own_code_is_given_back() {
+        let maps = "00200000-0075a000 r--p 00000000 fe:00 77  /opt/kubelocal\n\
+                    0075a000-01cc6000 r-xp 00559000 fe:00 77  /opt/kubelocal\n\
+                    01cc6000-01d00000 rw-p 01ac4000 fe:00 77  /opt/kubelocal\n\
+                    01d00000-01e00000 r-xp 00000000 fe:00 78  /opt/kubelocal-other\n\
+                    7ffe053cd000-7ffe053cf000 r-xp 00000000 00:00 0  [vdso]\n";
+        assert_eq!(plan_text(maps, "/opt/kubelocal"), [(0x0075_a000, 0x0156_c000)]);
+        assert_eq!(plan_text("", "/opt/kubelocal"), []);
+        assert_eq!(plan_text("nonsense\n\n00-", "/opt/kubelocal"), []);
     }
 }

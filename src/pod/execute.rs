@@ -99,7 +99,8 @@ impl Execution<'_> {
     /// Makes the sandbox. The pod is on disk before the first of its processes is there, so that no crash leaves a
     /// process that nobody knows.
     pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
-        self.rooms.store.durable(self.object.resource_version()).await;
+        let durable = self.rooms.store.durable(self.object.resource_version()).await;
+        durable.map_err(|why| Refusal::new("FailedCreatePodSandBox", why))?;
         let kind = self.object.kind();
         if let Some(clash) = super::ports::plan_clash(self.object, || self.rooms.store.list(kind, None).items) {
             return Err(Refusal::new("NodePorts", clash));
@@ -123,10 +124,12 @@ impl Execution<'_> {
     }
 
     /// To be awaited before anything of the pod is ended: a node that dies then and forgets why would start it anew, with its
-    /// attempts counted from 0 again.
+    /// attempts counted from 0 again. A disk that takes nothing keeps nothing from ending.
     pub(super) async fn end_is_durable(&self) {
         let store = &self.rooms.store;
-        store.durable(store.resource_version()).await;
+        if let Err(why) = store.durable(store.resource_version()).await {
+            tracing::debug!(pod = %self.uid, %why, "ends nevertheless");
+        }
     }
 
     /// Sends a run the signal to end. That it is already gone is fine.

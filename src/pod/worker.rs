@@ -76,6 +76,8 @@ pub(super) struct Memory {
     pub(super) names: BTreeMap<ContainerId, String>,
     pub(super) endings: BTreeMap<ContainerId, Ending>,
     pub(super) tasks: Tasks,
+    /// The generation that the failures belong to: what was changed since is tried at once.
+    generation: Option<i64>,
     /// It has been told that the pod's time is over.
     pub(super) is_late: bool,
     /// Runs of which it has been told that the next one waits.
@@ -176,6 +178,9 @@ impl Worker {
                 return self.sleep_a_moment();
             }
         };
+        if self.memory.generation.replace(object.generation()) != Some(object.generation()) {
+            self.memory.failures.clear();
+        }
         self.forget_settled_failures(observed.as_ref());
         self.forget_unused_images(observed.as_ref());
         self.forget_ended_runs(observed.as_ref());
@@ -199,7 +204,7 @@ impl Worker {
         let (plan, is_ending) = (plan_pod(facts), facts.is_ending());
         tracing::debug!(pod = %self.uid, ?plan, "planned");
         if !is_gone {
-            self.write_status(&object, observed.as_ref());
+            self.write_status(&object, &pod, observed.as_ref());
         }
         self.tell_deadline(&object, &pod, observed.as_ref());
         let asked = observed.as_ref().filter(|sandbox| sandbox.alive && !is_gone);
@@ -346,20 +351,36 @@ impl Worker {
             .collect();
     }
 
-    /// Writes the status if it says anything new. It is made from the object in the store, which may be newer than the one at hand.
-    fn write_status(&self, object: &Object, observed: Option<&SandboxStatus>) {
-        let (uid, now) = (object.uid().to_owned(), self.rooms.clock.now());
-        let write = |object: &mut Object| {
-            let pod = object
-                .typed::<Pod>()
-                .ok()
-                .filter(|pod| pod.metadata.uid.as_ref() == Some(&uid));
-            let Some(pod) = pod else { return };
-            object.value_mut()["status"] = serde_json::to_value(self.status_of(&pod, observed, now))
-                .expect("Kubernetes types have string keys only");
+    /// Writes the status if it says anything new. The object in the store may be newer than the one at hand: then the status is
+    /// made from that.
+    fn write_status(&self, object: &Object, pod: &Pod, observed: Option<&SandboxStatus>) {
+        let (version, now) = (object.resource_version(), self.rooms.clock.now());
+        let status = self.status_value(pod, observed, now);
+        if object.value().get("status") == Some(&status) {
+            return;
+        }
+        let mut status = Some(status);
+        let write = |stored: &mut Object| {
+            if stored.uid() != object.uid() {
+                return;
+            }
+            let at_hand = status.take().filter(|_| stored.resource_version() == version);
+            let anew = || {
+                stored
+                    .typed::<Pod>()
+                    .ok()
+                    .map(|pod| self.status_value(&pod, observed, now))
+            };
+            if let Some(status) = at_hand.or_else(anew) {
+                stored.value_mut()["status"] = status;
+            }
         };
         // It may have been deleted meanwhile; the next round learns it.
         let _ = self.rooms.store.update_status(object.key(), write);
+    }
+
+    fn status_value(&self, pod: &Pod, observed: Option<&SandboxStatus>, now: Timestamp) -> serde_json::Value {
+        serde_json::to_value(self.status_of(pod, observed, now)).expect("Kubernetes types have string keys only")
     }
 }
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::built::{self, BuiltOverlay, Memory, Overlays};
 use super::overlay::{Builder, NO_BUILDER, follow_references};
 use super::plan::rank;
-use super::tree::{Dependencies, Directories, Seen, Stamp, Tree, depend_on, nearest_ancestor, walk};
+use super::tree::{Dependencies, Directories, Seen, Stamp, Tree, depend_on, is_manifest, nearest_ancestor, walk};
 use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
 use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
 use crate::model::Key;
@@ -362,10 +362,12 @@ impl Reader {
             );
         }
         for (path, text) in &tree.unreadable {
-            listing
-                .problems
-                .push(problem_of(path, format!("can't be read: {text}")));
             listing.unsettled.insert(path.clone());
+            // Of a name like any other it is not known that it ever led to manifests.
+            if path.is_dir() || is_manifest(path) || self.parts.keys().any(|part| part.starts_with(path)) {
+                let problem = problem_of(path, format!("can't be read: {text}"));
+                listing.problems.push(problem);
+            }
         }
         listing.problems.sort_by(|a, b| a.location.cmp(&b.location));
         self.owners = chosen

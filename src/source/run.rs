@@ -15,6 +15,7 @@ use super::watcher::Watcher;
 use super::{Listing, Noticing, Origin, SourceSpec, Timing};
 use crate::admit::MAX_FILE_BYTES;
 use crate::model::Clock;
+use crate::os::Halt;
 
 /// A source that is read for as long as its token is not cancelled.
 #[derive(Debug)]
@@ -106,7 +107,10 @@ impl Running {
     async fn run(mut self, stop: CancellationToken) {
         loop {
             let reading;
-            (self.reader, reading) = read(self.reader, &self.clock).await;
+            (self.reader, reading) = tokio::select! {
+                () = stop.cancelled() => return,
+                read = read(self.reader, &self.clock) => read,
+            };
             // Between the walk and the watch anything may have happened in a directory: look once more.
             let is_new = self.watcher.watch(&reading.directories);
             let noticing = self.watcher.noticing();
@@ -136,15 +140,31 @@ impl Running {
     }
 }
 
-/// Reads where blocking is allowed.
+/// Reads where blocking is allowed. If nobody waits for it any more, the programs that build its overlays are ended.
 async fn read(mut reader: Reader, clock: &Arc<dyn Clock>) -> (Reader, Reading) {
     let now = clock.now();
+    // Without a descriptor left the programs' own limits must do.
+    let halt = Halt::new().ok();
+    let _called = halt.clone().map(CallOnDrop);
     let work = tokio::task::spawn_blocking(move || {
-        let reading = reader.read(now);
+        let mut read = || reader.read(now);
+        let reading = match &halt {
+            Some(halt) => halt.over(read),
+            None => read(),
+        };
         (reader, reading)
     });
     work.await
         .expect("reading does not panic, and the runtime outlives its tasks")
+}
+
+/// Calls work off that is waited for no more.
+struct CallOnDrop(Halt);
+
+impl Drop for CallOnDrop {
+    fn drop(&mut self) {
+        self.0.call();
+    }
 }
 
 /// Waits for an event and then for the end of the burst that it began, but not for ever.

@@ -301,6 +301,49 @@ async fn a_symlinks_target_is_watched_and_so_is_its_swap() {
 }
 
 #[tokio::test]
+async fn a_linked_directory_whose_target_is_away_keeps_what_it_named_and_is_read_when_it_is_back() {
+    let mut bench = Bench::of(&[("own.yaml", map("own", "1"))]);
+    let (app, away) = (bench.root.path().join("app"), bench.root.path().join("away"));
+    fs::create_dir(&app).expect("made");
+    fs::write(app.join("a.yaml"), map("a", "1")).expect("written");
+    symlink(&app, bench.path("linked")).expect("linked");
+    bench.until_named(&["a", "own"]).await;
+    symlink("/nowhere/at/all", bench.path("never-led-anywhere")).expect("linked");
+    fs::rename(&app, &away).expect("moved");
+    let link = bench.path("linked");
+    let lost = bench.until("it is lost", |listing| !listing.problems.is_empty()).await;
+    let places: Vec<_> = lost
+        .problems
+        .iter()
+        .map(|problem| problem.location.file.as_ref())
+        .collect();
+    assert_eq!(places, [link.as_path()], "{:?}", lost.problems);
+    assert!(lost.unsettled.contains(&link), "nothing of it is pruned");
+    fs::write(away.join("a.yaml"), map("a", "2")).expect("written");
+    fs::rename(&away, &app).expect("moved back");
+    bench.until("it is back", |listing| value_of(listing, "a") == "2").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_and_back_at_once_is_watched_on() {
+    let overlay = "resources: [../base/a.yaml]\n".to_owned();
+    let mut bench = Bench::of(&[("o/kustomization.yaml", overlay), ("base/a.yaml", map("a", "1"))]);
+    bench.until("built", |listing| value_of(listing, "a") == "1").await;
+    let (base, away) = (bench.path("base"), bench.path("away"));
+    for value in ["2", "3"] {
+        fs::rename(&base, &away).expect("moved");
+        fs::rename(&away, &base).expect("moved back");
+        // What was moved is looked at before what is in it changes, or else the walk after the move would find it.
+        fs::write(bench.path("seen.yaml"), map("seen", value)).expect("written");
+        bench
+            .until("it was looked at", |listing| value_of(listing, "seen") == value)
+            .await;
+        fs::write(base.join("a.yaml"), map("a", value)).expect("written");
+        bench.until("the edit", |listing| value_of(listing, "a") == value).await;
+    }
+}
+
+#[tokio::test]
 async fn an_object_named_twice_stays_where_it_was_and_the_other_is_refused() {
     let mut bench = Bench::of(&[("m.yaml", map("a", "1"))]);
     bench.until_named(&["a"]).await;
@@ -460,6 +503,32 @@ async fn what_is_wrong_in_what_was_built_is_told_where_it_was_written() {
         .map(|end| places.iter().any(|place| place.ends_with(end)))
         .collect();
     assert_eq!(ends, [true, true], "{places:?}");
+}
+
+#[tokio::test]
+async fn what_a_kustomization_makes_is_told_at_its_own_lines() {
+    let kustomization = "namePrefix: Up_\nlabels:\n- pairs: {a: b}\n  fields: [{path: spec/nope, create: true}]\n\
+        resources: [d.yaml]\npatches:\n- target: {kind: Deployment}\n  patch: |-\n    - op: add\n      path: /spec/x1\n      \
+        value: 1\n    - {op: add, path: /spec/x2, value: 1}\n";
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  selector: {matchLabels: {app: web}}\n  \
+        template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: c, image: i:1}]}\n";
+    let root = tempfile::tempdir().expect("a temporary directory");
+    fs::write(root.path().join("kustomization.yaml"), kustomization).expect("written");
+    fs::write(root.path().join("d.yaml"), deployment).expect("written");
+    let listing = read_once(SourceSpec::at("test", root.path()), Arc::new(SystemClock)).await;
+    let told = |what: &str| {
+        let problem = listing.problems.iter().find(|problem| problem.message.contains(what));
+        // Columns of text within text count from the text's own margin.
+        problem.map(|problem| {
+            (
+                problem.location.file.ends_with("kustomization.yaml"),
+                problem.location.at.line,
+            )
+        })
+    };
+    assert_eq!(told("spec.x1"), Some((true, 9)), "{:#?}", listing.problems);
+    assert_eq!(told("spec.x2"), Some((true, 12)));
+    assert_eq!(told("spec.nope"), Some((true, 3)));
 }
 
 #[tokio::test]

@@ -270,14 +270,7 @@ impl Walk {
             (Ok(own), Ok(metadata)) => (own, metadata),
             // It vanished while it was looked at.
             (Err(_), _) => return,
-            (Ok(_), Err(error)) => {
-                if is_manifest {
-                    self.tree
-                        .unreadable
-                        .insert(path.to_owned(), format!("the symlink leads nowhere: {error}"));
-                }
-                return;
-            }
+            (Ok(_), Err(error)) => return self.lost_link(path, &error),
         };
         if metadata.is_dir() {
             self.directory(path, &metadata, of_overlay);
@@ -291,6 +284,19 @@ impl Walk {
             if own.is_symlink() {
                 self.watch_target(path);
             }
+        }
+    }
+
+    /// A symlink that leads nowhere may have led to a directory of manifests, whatever its name.
+    fn lost_link(&mut self, link: &Path, error: &io::Error) {
+        let why = format!("the symlink leads nowhere: {error}");
+        self.tree.unreadable.insert(link.to_owned(), why);
+        let target = fs::read_link(link)
+            .ok()
+            .zip(link.parent())
+            .map(|(target, dir)| dir.join(target));
+        for (path, directory) in target.iter().flat_map(|target| nearest_ancestor(target)) {
+            add(&mut self.tree.directories, path, directory);
         }
     }
 
@@ -330,7 +336,7 @@ fn is_ignored(path: &Path) -> bool {
     name.starts_with(['.', '#']) || name.ends_with(['~', '#'])
 }
 
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     let extension = path
         .extension()
         .unwrap_or_default()

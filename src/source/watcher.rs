@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -19,36 +19,72 @@ use super::tree::{Directories, DirectoryId};
 #[derive(Debug)]
 pub struct Watcher {
     inner: Option<RecommendedWatcher>,
-    watched: BTreeMap<PathBuf, DirectoryId>,
     /// Why not everything is watched.
     trouble: Option<String>,
     bell: Arc<Notify>,
-    narrow: Narrow,
+    places: Arc<Mutex<Places>>,
 }
 
-/// Directories in which only some names matter. Read by the thread that gets the events, hence the lock.
-type Narrow = Arc<Mutex<BTreeMap<PathBuf, BTreeSet<OsString>>>>;
+/// What is known of the directories, by the thread that gets the events too. No one may hold the lock who asks `inner` for anything:
+/// that thread answers.
+#[derive(Debug, Default)]
+struct Places {
+    watched: BTreeMap<PathBuf, DirectoryId>,
+    /// Those in which only some names matter.
+    narrow: BTreeMap<PathBuf, BTreeSet<OsString>>,
+}
+
+impl Places {
+    /// Takes an event in; returns whether anything that matters may have changed.
+    fn hear(&mut self, event: &Event) -> bool {
+        let is_lost = self.forget_moved(event);
+        is_lost || (is_relevant(&event.kind) && !self.is_elsewhere(event))
+    }
+
+    /// `notify` drops the watch of what is moved away or removed, even where it comes back at once and looks as before. Returns
+    /// whether it dropped one of ours.
+    fn forget_moved(&mut self, event: &Event) -> bool {
+        let is_move = matches!(
+            event.kind,
+            EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_)
+        );
+        let before = self.watched.len();
+        if is_move {
+            self.watched
+                .retain(|path, _| !event.paths.iter().any(|moved| path.starts_with(moved)));
+        }
+        self.watched.len() < before
+    }
+
+    /// Whether an event is of names that do not matter.
+    fn is_elsewhere(&self, event: &Event) -> bool {
+        let is_other = |path: &PathBuf| {
+            let names = path.parent().and_then(|parent| self.narrow.get(parent));
+            names.is_some_and(|names| path.file_name().is_some_and(|name| !names.contains(name)))
+        };
+        !event.paths.is_empty() && event.paths.iter().all(is_other)
+    }
+}
 
 impl Watcher {
     /// A watcher of nothing.
     pub fn new(bell: Arc<Notify>) -> Self {
         let mut watcher = Self {
             inner: None,
-            watched: BTreeMap::new(),
             trouble: None,
             bell,
-            narrow: Narrow::default(),
+            places: Arc::default(),
         };
         watcher.open();
         watcher
     }
 
     fn open(&mut self) {
-        let (bell, narrow) = (Arc::clone(&self.bell), Arc::clone(&self.narrow));
+        let (bell, places) = (Arc::clone(&self.bell), Arc::clone(&self.places));
         let made = RecommendedWatcher::new(
             move |event: notify::Result<Event>| {
                 // An error may be a lost event.
-                if event.is_ok_and(|event| !is_relevant(&event.kind) || is_elsewhere(&event, &narrow)) {
+                if event.is_ok_and(|event| !lock(&places).hear(&event)) {
                     return;
                 }
                 bell.notify_one();
@@ -64,7 +100,7 @@ impl Watcher {
     /// Watches these directories and no others. Returns whether some are new: what happened in them before they were
     /// watched is not known.
     pub fn watch(&mut self, wanted: &Directories) -> bool {
-        *self.narrow.lock().unwrap_or_else(PoisonError::into_inner) = wanted
+        lock(&self.places).narrow = wanted
             .iter()
             .filter_map(|(path, directory)| Some((path.clone(), directory.only.clone()?)))
             .collect();
@@ -74,30 +110,30 @@ impl Watcher {
         let Some(inner) = &mut self.inner else { return false };
         self.trouble = None;
         let is_stale = |path: &PathBuf, id: &DirectoryId| wanted.get(path).is_none_or(|directory| directory.id != *id);
-        let stale: Vec<PathBuf> = self
+        let stale = lock(&self.places)
             .watched
-            .iter()
-            .filter(|(path, id)| is_stale(path, id))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in stale {
+            .extract_if(.., |path, id| is_stale(path, id))
+            .collect::<Vec<_>>();
+        for (path, _) in stale {
             // The kernel has dropped the watch of a directory that is gone by itself.
             let _ = inner.unwatch(&path);
-            self.watched.remove(&path);
         }
         let mut is_new = false;
         for (path, directory) in wanted {
-            if self.watched.contains_key(path) {
+            // Before it is watched, so that what happens in that very moment is not forgotten.
+            if lock(&self.places).watched.insert(path.clone(), directory.id).is_some() {
                 continue;
             }
             match inner.watch(path, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.watched.insert(path.clone(), directory.id);
-                    is_new = true;
+                Ok(()) => is_new = true,
+                Err(error) => {
+                    lock(&self.places).watched.remove(path);
+                    // If it went away since the walk, the next one will know.
+                    match is_gone(&error) {
+                        true => is_new = true,
+                        false => self.trouble = Some(limit_hint(&error, "fs.inotify.max_user_watches")),
+                    }
                 }
-                // It went away since the walk; the next one will know.
-                Err(error) if is_gone(&error) => is_new = true,
-                Err(error) => self.trouble = Some(limit_hint(&error, "fs.inotify.max_user_watches")),
             }
         }
         is_new
@@ -118,14 +154,8 @@ fn is_relevant(kind: &EventKind) -> bool {
     }
 }
 
-/// Whether an event is of names that do not matter.
-fn is_elsewhere(event: &Event, narrow: &Narrow) -> bool {
-    let narrow = narrow.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_other = |path: &PathBuf| {
-        let names = path.parent().and_then(|parent| narrow.get(parent));
-        names.is_some_and(|names| path.file_name().is_some_and(|name| !names.contains(name)))
-    };
-    !event.paths.is_empty() && event.paths.iter().all(is_other)
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_gone(error: &notify::Error) -> bool {

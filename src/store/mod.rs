@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::model::{Clock, Key, Kind, Object};
 
-pub use journal::JournalError;
+pub use journal::{JournalError, NotDurable};
 pub use state::{Change, ChangeKind};
 pub use verbs::{DeleteOptions, Deleted, Precondition, Propagation, StoreError, Written};
 pub use watch::{Expired, Watcher};
@@ -162,8 +162,11 @@ impl Store {
     }
 
     /// Returns when everything up to `resource_version` would survive a loss of power.
-    pub async fn durable(&self, resource_version: u64) {
-        self.inner.journal.durable(resource_version).await;
+    ///
+    /// # Errors
+    /// When the disk does not take it. It stays right in memory and is tried again.
+    pub async fn durable(&self, resource_version: u64) -> Result<(), NotDurable> {
+        self.inner.journal.durable(resource_version).await
     }
 
     /// Writes out what is under way and stops the journal's thread. Later writes are lost.

@@ -193,7 +193,8 @@ async fn what_is_durable_is_there_after_a_restart_under_higher_versions() {
     first
         .delete(gone.key(), &DeleteOptions::default())
         .expect("it is there");
-    first.durable(first.resource_version()).await;
+    let durable = first.durable(first.resource_version()).await;
+    durable.expect("the disk takes it");
     let newest = first.resource_version();
     first.close();
     drop(first);

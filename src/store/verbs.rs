@@ -9,6 +9,9 @@ use super::deletion::{deletable, is_held, plan_deletion, waits_for_containers};
 use super::state::State;
 use crate::model::{Key, Object, object_time};
 
+/// What every object is: checked when it is made.
+const IS_OBJECT: &str = "objects are JSON objects";
+
 /// Why a write was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -334,16 +337,28 @@ fn prepare_update(old: &Object, mut new: Object) -> Result<Object, StoreError> {
     Ok(new)
 }
 
+/// Takes the status, labels and annotations of `new`; all else is as it was. What did not change, nearly always all else, is not
+/// copied once more: pods write their status some times for each start.
 fn prepare_status(old: &Object, mut new: Object) -> Result<Object, StoreError> {
-    let mut kept = Object::clone(old);
+    let (was, is) = (
+        old.value().as_object().expect(IS_OBJECT),
+        new.value_mut().as_object_mut().expect(IS_OBJECT),
+    );
+    is.retain(|field, _| field == "status" || was.contains_key(field));
+    for (field, value) in was {
+        if !matches!(field.as_str(), "metadata" | "status") && is.get(field) != Some(value) {
+            is.insert(field.clone(), value.clone());
+        }
+    }
+    let mut metadata = old.value()["metadata"].as_object().expect(IS_OBJECT).clone();
     for field in ["labels", "annotations", "managedFields"] {
         match new.metadata_mut().remove(field) {
-            Some(value) => kept.metadata_mut().insert(field.into(), value),
-            None => kept.metadata_mut().remove(field),
+            Some(value) => metadata.insert(field.into(), value),
+            None => metadata.remove(field),
         };
     }
-    copy_field(&new, &mut kept, "status");
-    Ok(kept)
+    *new.metadata_mut() = metadata;
+    Ok(new)
 }
 
 fn keep_system_metadata(old: &Object, new: &mut Object) {
@@ -363,10 +378,7 @@ fn keep_system_metadata(old: &Object, new: &mut Object) {
 }
 
 fn copy_field(from: &Object, to: &mut Object, field: &str) {
-    let whole = to
-        .value_mut()
-        .as_object_mut()
-        .expect("objects are JSON objects: checked when made");
+    let whole = to.value_mut().as_object_mut().expect(IS_OBJECT);
     match from.value().get(field) {
         Some(value) => whole.insert(field.to_owned(), value.clone()),
         None => whole.remove(field),

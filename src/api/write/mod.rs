@@ -64,7 +64,8 @@ impl Api {
             _ => return Err(ApiError::method_not_allowed()),
         };
         // What a client was told has happened survives a crash.
-        self.store.durable(self.store.resource_version()).await;
+        let durable = self.store.durable(self.store.resource_version()).await;
+        durable.map_err(|why| ApiError::internal(why.to_string()))?;
         Ok(answer)
     }
 }

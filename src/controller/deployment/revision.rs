@@ -26,7 +26,7 @@ const REVISION_HISTORY_LIMIT: usize = 2000;
 /// Annotations of a Deployment that are about the Deployment itself and not copied to its ReplicaSets.
 const NOT_COPIED: [&str; 7] = [
     "kubectl.kubernetes.io/last-applied-configuration",
-    // The mark by which a source knows its own objects (`applier::SOURCE`).
+    // The mark by which a source knows its own objects (`model::SOURCE`).
     "kubelocal.dev/source",
     REVISION,
     REVISION_HISTORY,

@@ -172,6 +172,32 @@ impl Graph {
         }
     }
 
+    /// Says more exactly where what is at a path was written, if it stands at `from` so far. A last part that is no field is
+    /// taken for the last item of a list.
+    pub fn move_place(&mut self, root: Id, path: &[String], from: Pos, to: Pos) {
+        let mut at = root;
+        let mut key = None;
+        for part in path {
+            let below = match self.kind(at) {
+                Kind::Mapping => self.field(at, part).map(|(name, value)| (Some(name), value)),
+                Kind::Sequence => {
+                    let items = self.content(at);
+                    let item = part.parse().map_or(items.last(), |index: usize| items.get(index));
+                    item.map(|item| (None, *item))
+                }
+                Kind::Scalar | Kind::Alias => None,
+            };
+            let Some(below) = below else { return };
+            (key, at) = below;
+        }
+        if self.pos(at) == from {
+            self.set_places(at, to);
+        }
+        for key in key.into_iter().filter(|key| self.pos(*key) == from).collect::<Vec<_>>() {
+            self.cell_mut(key).pos = to;
+        }
+    }
+
     /// Adds the document that a text is. `None` if it holds none.
     ///
     /// # Errors

@@ -85,6 +85,8 @@ pub struct Graph {
     bytes: usize,
     /// Whether types have namespaces, where a schema of the user's tells of it.
     scopes: HashMap<(String, String), bool>,
+    /// Where it is said what is being done: the place of nodes that are made without one.
+    author: Pos,
 }
 
 /// Nodes apart from any graph, to be added to another one.
@@ -182,8 +184,19 @@ impl Graph {
         self.cells.len()
     }
 
+    /// Does something that is asked for at a place; what it makes or overwrites stands there.
+    pub fn by<T>(&mut self, author: Pos, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.author, author);
+        let done = work(self);
+        self.author = before;
+        done
+    }
+
     /// Makes a node.
-    pub fn add(&mut self, cell: Cell) -> Id {
+    pub fn add(&mut self, mut cell: Cell) -> Id {
+        if !cell.pos.is_known() {
+            cell.pos = self.author;
+        }
         let id = u32::try_from(self.cells.len()).expect("limits keep graphs far below 2^32 nodes");
         self.bytes += cell.text.len();
         self.cells.push(cell);

@@ -51,7 +51,9 @@ impl Transform for AffixTransformer {
                 if spec.path == "metadata/name" {
                     self.note(graph, root)?;
                 }
-                self.change(graph, root, spec).at(self.pos)?;
+                graph
+                    .by(self.pos, |graph| self.change(graph, root, spec))
+                    .at(self.pos)?;
             }
         }
         map.drop_hollow(graph);

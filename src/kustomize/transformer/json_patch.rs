@@ -5,10 +5,15 @@ use serde_json::{Map, Value};
 
 use crate::kustomize::error::{Error, Result};
 use crate::kustomize::graph::MAX_DEPTH;
+use crate::kustomize::yaml::Pos;
 
 /// Operations in order.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct JsonPatch(Vec<Map<String, Value>>);
+pub struct JsonPatch {
+    operations: Vec<Map<String, Value>>,
+    /// Where each of them stands, as far as that is known.
+    places: Vec<Pos>,
+}
 
 impl JsonPatch {
     /// Reads operations from a value.
@@ -25,15 +30,31 @@ impl JsonPatch {
                     Value::Null => Ok(Map::new()),
                     _ => Err(wrong()),
                 };
-                items.into_iter().map(operation).collect::<Result<_>>().map(Self)
+                let operations = items.into_iter().map(operation).collect::<Result<_>>()?;
+                let places = Vec::new();
+                Ok(Self { operations, places })
             }
             _ => Err(wrong()),
         }
     }
 
+    /// The same patch, whose operations stand at these places.
+    pub fn standing_at(self, places: Vec<Pos>) -> Self {
+        Self { places, ..self }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.operations.is_empty()
+    }
+
+    /// What the operations write, and where they stand, as far as that is known: the parts of a path, the last operation last.
+    pub fn written(&self) -> impl Iterator<Item = (Vec<String>, Pos)> {
+        let known = self.operations.iter().zip(&self.places);
+        known.filter_map(|(operation, pos)| {
+            let (_, path) = operation.get("path")?.as_str()?.split_once('/')?;
+            Some((path.split('/').map(unescape).collect(), *pos))
+        })
     }
 
     /// Applies all operations.
@@ -42,7 +63,7 @@ impl JsonPatch {
     /// If one of them does not apply; the value is then half changed.
     pub fn apply(&self, value: &mut Value) -> Result<()> {
         let mut room = Room(MAX_COPIED);
-        self.0
+        self.operations
             .iter()
             .try_for_each(|operation| apply(operation, value, &mut room))
     }

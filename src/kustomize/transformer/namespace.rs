@@ -65,7 +65,7 @@ impl Transform for NamespaceTransformer {
                 continue;
             }
             graph.store_previous_id(root)?;
-            self.apply(graph, root).at(self.pos)?;
+            graph.by(self.pos, |graph| self.apply(graph, root)).at(self.pos)?;
         }
         map.list_mut();
         self.check(graph, map)

@@ -9,7 +9,7 @@ use crate::kustomize::graph::{Graph, Id};
 use crate::kustomize::kustomization::{Entry, Patch, PatchOptions, Selector};
 use crate::kustomize::loader::Loader;
 use crate::kustomize::merge::merge;
-use crate::kustomize::read::read_resources;
+use crate::kustomize::read::{check, read_resources};
 use crate::kustomize::resmap::ResMap;
 use crate::kustomize::resource::{Resource, note};
 use crate::kustomize::world::World;
@@ -82,10 +82,15 @@ impl Text {
             return JsonPatch::new(value);
         }
         let document = self.moved(yaml::parse_document(&self.text, self.file).map_err(Error::from))?;
-        let value = document.map_or(Ok(serde_json::Value::Null), |document| {
-            self.moved(yaml::legacy_to_json(&document.root).map_err(Error::from))
-        });
-        JsonPatch::new(value?)
+        let Some(document) = document else {
+            return JsonPatch::new(serde_json::Value::Null);
+        };
+        let value = self.moved(yaml::legacy_to_json(&document.root).map_err(Error::from))?;
+        let places = match &document.root.data {
+            yaml::Data::Sequence(items) => items.iter().map(|item| self.shift(item.pos)).collect(),
+            yaml::Data::Scalar(_) | yaml::Data::Mapping(_) | yaml::Data::Alias(_) => Vec::new(),
+        };
+        Ok(JsonPatch::new(value)?.standing_at(places))
     }
 }
 
@@ -376,6 +381,13 @@ fn patch_json(graph: &mut Graph, root: Id, patch: &JsonPatch, pos: Pos) -> Resul
     }
     let made = graph.add_json(&value)?;
     graph.take_places(made, root, pos);
+    for (path, place) in patch.written() {
+        graph.move_place(made, &path, pos, place);
+    }
+    check(graph, made).map_err(|error| Error {
+        pos: Some(pos),
+        ..error
+    })?;
     let mut annotations = graph.meta_texts(made, "annotations");
     annotations.extend(notes);
     graph.set_meta_texts(made, "annotations", &annotations)?;

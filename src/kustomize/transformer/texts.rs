@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Transform;
 use crate::kustomize::error::{Context, Result};
 use crate::kustomize::fieldspec::{Create, FieldSpec, visit};
-use crate::kustomize::graph::{Cell, Put};
+use crate::kustomize::graph::{Cell, Graph, Put};
 use crate::kustomize::resmap::ResMap;
 use crate::kustomize::world::World;
 use crate::kustomize::yaml::{Kind, Pos, Tag};
@@ -36,10 +36,9 @@ impl Transform for TextsTransformer {
                 // One node for all places of an object: see the graph's first lines.
                 let value = graph.add(Cell::scalar(text, Tag::Str).at(self.pos));
                 for spec in &self.specs {
-                    let set = |graph: &mut crate::kustomize::graph::Graph, at| {
-                        graph.set_field(at, name, Some(value), Put::default())
-                    };
-                    visit(graph, root, spec, Some(&create), set).at(self.pos)?;
+                    let set = |graph: &mut Graph, at| graph.set_field(at, name, Some(value), Put::default());
+                    let set_all = |graph: &mut Graph| visit(graph, root, spec, Some(&create), set);
+                    graph.by(self.pos, set_all).at(self.pos)?;
                 }
             }
         }

@@ -184,7 +184,11 @@ impl LogFile {
         self.file = open_log(&self.path)?;
         self.size = 0;
         for old in plan_removed(rotated(&self.path), MAX_FILES - 1) {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                // Someone tidied up meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         Ok(())
     }
