@@ -5,13 +5,13 @@ state() { kubelocal get pod $1 -o "jsonpath={.status.containerStatuses[0].state.
 group() { echo /sys/fs/cgroup/ann/kubelocal-$(kubelocal get pod $1 -o 'jsonpath={.metadata.uid}'); }
 count() { awk "/^$2 /{print \$2}" $(group $1)/*/$3; }
 # A condition that must come true; the last word on it is in the output if it does not.
-until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 60 ] || { echo "never: $1"; kubelocal get pods; return 1; }; sleep 0.5; done; }
+until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 240 ] || { echo "never: $1"; kubelocal get pods; return 1; }; sleep 0.5; done; }
 
 kubelocal apply -f /pods.yaml
 # Without this nothing of the rest can be so.
-kubelocal wait pod/web --for=condition=Ready --timeout=60s || { kubelocal describe pod web; kubelocal stop --pods; exit; }
-for pod in hungry parent liar; do kubelocal wait pod/$pod '--for=jsonpath={.status.phase}=Failed' --timeout=120s; done
-kubelocal wait pod/burn pod/slowed pod/crowd pod/sure '--for=jsonpath={.status.phase}=Running' --timeout=120s
+kubelocal wait pod/web --for=condition=Ready --timeout=180s || { kubelocal describe pod web; kubelocal stop --pods; exit; }
+for pod in hungry parent liar; do kubelocal wait pod/$pod '--for=jsonpath={.status.phase}=Failed' --timeout=180s; done
+kubelocal wait pod/burn pod/slowed pod/crowd pod/sure '--for=jsonpath={.status.phase}=Running' --timeout=180s
 say cgroups "kubelocal status | sed -n 's/^Cgroups: *//p'"
 say web-ready "kubelocal get pod web -o 'jsonpath={.status.conditions[?(@.type==\"Ready\")].status}'"
 say web-condition "kubelocal get pod web -o 'jsonpath={.status.conditions[?(@.type==\"kubelocal.dev/LimitsEnforced\")].message}'"

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::archive::Archive;
 
 /// A machine without anything beside it needs a minute.
-const PATIENCE: Duration = Duration::from_secs(480);
+const PATIENCE: Duration = Duration::from_secs(900);
 const QEMU: &str = "qemu-system-x86_64";
 const BUSYBOX: &str = "/bin/busybox";
 
