@@ -7,6 +7,9 @@ count() { awk "/^$2 /{print \$2}" $(group $1)/*/$3; }
 # A condition that must come true; the last word on it is in the output if it does not.
 until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 240 ] || { echo "never: $1"; kubelocal get pods; return 1; }; sleep 0.5; done; }
 
+# A machine that is emulated may need longer than a command waits for the node that it starts.
+kubelocal node >node.log 2>&1 &
+until_so 'kubelocal status | grep -q ^Node:' || cat node.log
 kubelocal apply -f /pods.yaml
 # Without this nothing of the rest can be so.
 kubelocal wait pod/web --for=condition=Ready --timeout=180s || { kubelocal describe pod web; kubelocal stop --pods; exit; }
