@@ -286,9 +286,10 @@ fn a_container_is_added_to_look_around_in_a_pod() {
     ]));
     let look = "debug web -i --image=test/busybox:1 --image-pull-policy=Never";
     let words = |more: &'static [&'static str]| look.split(' ').chain(more.iter().copied()).collect::<Vec<_>>();
-    // The target's processes and, by them, its files; its own are the image's.
+    // The target's processes and, by them, its files; its own are the image's. It speaks when it is spoken to: what it said before
+    // somebody listened is in its log only.
     let seen = home.run_with(
-        "",
+        "go\n",
         words(&[
             "-q",
             "--target=app",
@@ -297,7 +298,7 @@ fn a_container_is_added_to_look_around_in_a_pod() {
             "--",
             "sh",
             "-c",
-            "cat /proc/1/cmdline; ls /proc/1/root; sleep 1; exit 3",
+            "read go; cat /proc/1/cmdline; ls /proc/1/root; exit 3",
         ]),
     );
     assert!(
