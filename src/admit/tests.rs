@@ -94,8 +94,8 @@ fn problems_are_shown_where_they_are() {
         ),
         (
             "image: nginx:1",
-            "image: nginx:1\n    resources: {limits: {fish: 1}}",
-            "m/pod.yaml:9:26: warning: spec.containers[0].resources.limits.fish: not honoured: nothing on this node counts it",
+            "image: nginx:1\n    resources: {limits: {example.com/fish: 1}}",
+            "m/pod.yaml:9:26: warning: spec.containers[0].resources.limits.example.com/fish: not honoured: nothing on this node counts it",
         ),
         (
             "spec:",
