@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kubelocal::model::Object;
 use kubelocal::pod::{Facts, Health, Plan, SANDBOX, SPEC_HASH, container_hash, containers, plan_pod};
-use kubelocal::runtime::{ContainerId, ContainerState, ContainerStatus, PodUid, SandboxConfig, SandboxStatus};
+use kubelocal::runtime::{ContainerId, ContainerState, ContainerStatus, Limits, PodUid, SandboxConfig, SandboxStatus};
 use kubelocal::status::{StatusFacts, pod_status};
 use serde_json::{Value, json};
 
@@ -60,9 +60,11 @@ fn running(pod: &Pod) -> SandboxStatus {
             host_ipc: false,
             sysctls: Default::default(),
             memory_dirs: Vec::new(),
+            limits: Limits::default(),
         },
         alive: true,
         ips: Vec::new(),
+        controllers: BTreeSet::new(),
         created_at,
         containers: containers(pod).iter().enumerate().map(run).collect(),
     }

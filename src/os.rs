@@ -1,6 +1,7 @@
 //! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, what carries bytes
-//! between two of them, regular files and nothing else, programs by name, and programs that may not run for ever.
+//! between two of them, regular files and nothing else, programs by name, programs that may not run for ever, and what directories take.
 
+mod disk;
 mod limits;
 mod relay;
 
@@ -23,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub use disk::size_of;
 pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
 pub use relay::{abort, relay, tune};
 

@@ -38,6 +38,8 @@ mod ingress;
 mod kubectl;
 #[path = "e2e/life.rs"]
 mod life;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/matrix.rs"]
 mod matrix;
 #[path = "e2e/network.rs"]

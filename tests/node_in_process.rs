@@ -73,6 +73,7 @@ impl Node {
             images: images.clone(),
             puller: Puller::new(images.clone(), LoginFiles::default()),
             bells,
+            meter: kubelocal::api::Meter::default(),
             clock: clock.clone(),
             facts: facts(dir.path().to_owned()),
             end: watch::channel(None).0,
@@ -201,6 +202,7 @@ fn host(pods_dir: PathBuf) -> Host {
         cpus: 2,
         memory: 1 << 30,
         storage: 1 << 40,
+        pod_pids: None,
         pods_dir,
         allowed_sysctls: Vec::new(),
     }

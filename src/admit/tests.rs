@@ -94,8 +94,8 @@ fn problems_are_shown_where_they_are() {
         ),
         (
             "image: nginx:1",
-            "image: nginx:1\n    resources: {limits: {cpu: 1}}",
-            "m/pod.yaml:9:5: warning: spec.containers[0].resources: not enforced yet",
+            "image: nginx:1\n    resources: {limits: {example.com/fish: 1}}",
+            "m/pod.yaml:9:26: warning: spec.containers[0].resources.limits.example.com/fish: not honoured: nothing on this node counts it",
         ),
         (
             "spec:",

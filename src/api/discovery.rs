@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::events;
+use super::metrics::METRICS;
 use super::review::REVIEWS;
 use super::write::is_scalable;
 use crate::model::{Honoured, KINDS, Kind};
@@ -52,6 +53,7 @@ fn resources() -> impl Iterator<Item = Resource> {
         .map(of_kind)
         .chain(reviews)
         .chain([plain(&events::KIND, ALL)])
+        .chain(METRICS.iter().map(move |of| plain(of, &["get", "list"])))
 }
 
 fn of_kind(kind: &'static Kind) -> Resource {

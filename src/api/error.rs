@@ -81,6 +81,20 @@ impl ApiError {
         error.about(kind, name)
     }
 
+    /// 404 for what is no object of the store; `resource` is `podmetrics.metrics.k8s.io` and its like.
+    pub fn not_found_as(resource: &str, name: &str) -> Self {
+        let message = format!("{resource} {name:?} not found");
+        let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let mut error = Self::new(StatusCode::NOT_FOUND, "NotFound", message);
+        error.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            ..Details::default()
+        }));
+        error
+    }
+
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";

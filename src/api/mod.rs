@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod images;
 mod listen;
 mod log;
+mod metrics;
 mod node;
 pub mod own;
 mod page;
@@ -55,6 +56,7 @@ use proxy::Passage;
 use request::{Query, Target, Verb};
 
 pub use listen::{serve, serve_tls};
+pub use metrics::Meter;
 
 /// The Kubernetes version whose API this is, as `/version` tells it.
 pub const KUBERNETES_VERSION: &str = "v1.37.0+kubelocal";
@@ -75,6 +77,8 @@ pub struct Api {
     pub puller: Puller,
     /// Wakes pods that wait for an image.
     pub bells: Bells,
+    /// Measures what is used.
+    pub meter: Meter,
     /// The time.
     pub clock: SharedClock,
     /// What does not change while the node runs.
@@ -143,6 +147,9 @@ impl Api {
         }
         if let Some(passage) = Passage::parse(&path) {
             return self.pass(passage?, &caller, request).await;
+        }
+        if let Some(answer) = self.metrics(&caller, &request).await {
+            return answer;
         }
         let target = Target::parse(&path).ok_or_else(ApiError::no_such_path)?;
         self.route_resource(target, &caller, request).await

@@ -46,6 +46,7 @@ mod session;
 mod status;
 mod stop;
 mod terminal;
+mod top;
 pub mod transport;
 mod wait;
 mod watch;
@@ -95,6 +96,8 @@ enum Verb {
     Kustomize(kustomize::KustomizeVerb),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Build(build::BuildArgs),
+    #[command(subcommand)]
+    Top(top::TopVerb),
     Df(df::DfArgs),
     Net(net::NetArgs),
     Status(status::StatusArgs),
@@ -176,6 +179,7 @@ async fn run(verb: &Verb, context: &Context) -> Result<(), CliError> {
         Verb::Kustomize(verb) => kustomize::run(verb),
         Verb::Kubeconfig(args) => kubeconfig::run(args).await,
         Verb::Build(args) => build::run(args).await,
+        Verb::Top(verb) => top::run(verb, context).await,
         Verb::Df(args) => df::run(args).await,
         Verb::Net(args) => net::run(args, context).await,
         Verb::Status(args) => status::run(args).await,
@@ -229,6 +233,8 @@ mod tests {
             "kustomize build overlays/local --enable-helm --load-restrictor LoadRestrictionsNone",
             "image import rootfs.tar demo:latest",
             "describe pod web",
+            "top pods -A --containers --sort-by=cpu",
+            "top node --no-headers",
             "completion zsh",
             "doctor",
         ] {

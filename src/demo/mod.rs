@@ -7,6 +7,7 @@
 mod datagram;
 mod dns;
 mod files;
+mod hunger;
 mod net;
 mod output;
 mod process;
@@ -33,6 +34,9 @@ const USAGE: &str = "usage: kubelocal demo VERB
   cat PATH [--every SECONDS]     print a file, again and again
   count [--interval MS] [--to N] print numbered lines
   spin                           use a processor
+  eat MEBIBYTES                  take that much memory, then sleep
+  eat-in-child MEBIBYTES         have a child take it; exit with its code, as a shell counts
+  crowd N                        start N processes that sleep, print how many could be started, then sleep
   write PATH TEXT                write a file
   ls|stat|rm|readlink PATH       look at a path, or remove it
   mounts                         print the mounts";
@@ -84,6 +88,9 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["env"] => output::env(),
         ["id"] => process::id(),
         ["spin"] => process::spin(),
+        ["eat", size] => hunger::eat(number("number of mebibytes", size)?),
+        ["eat-in-child", size] => hunger::eat_in_child(size),
+        ["crowd", count] => hunger::crowd(number("number", count)?),
         ["resolve", name] => dns::resolve(name),
         ["connect", target] => net::connect(target, None),
         ["connect", target, "--within", time] => net::connect(target, Some(number("milliseconds", time)?)),

@@ -1,7 +1,8 @@
 //! Judging the facts: one function for each check, pure. A verdict names what does not work and the exact command that mends
 //! it; what needs another decision than the user's (a reboot, another file system) says so.
 
-use super::facts::{Cgroups, Facts, Helper, IdRange};
+use super::facts::{Facts, Helper, IdRange};
+use crate::cgroup::{Controller, Lack};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,22 +254,12 @@ fn to_version_2(facts: &Facts) -> &'static str {
 
 fn cgroups(facts: &Facts) -> Verdict {
     const CHECK: &str = "cgroups";
-    const WANTED: [&str; 3] = ["cpu", "memory", "pids"];
-    match &facts.cgroups {
-        Cgroups::None => warning(CHECK, "are not mounted: limits are not enforced", None),
-        Cgroups::V1 if facts.uid == 0 => fine(CHECK, "version 1"),
-        Cgroups::V1 => warning(
-            CHECK,
-            "are version 1, of which only root can use any: limits are not enforced",
-            Some(to_version_2(facts).to_owned()),
-        ),
-        Cgroups::V2 { delegated } => {
-            let missing: Vec<&str> = WANTED
-                .into_iter()
-                .filter(|name| !delegated.iter().any(|has| has == name))
-                .collect();
+    match &facts.cgroups.here {
+        Ok(tree) => {
+            let has = tree.controllers();
+            let missing: Vec<&str> = WANTED.iter().filter(|c| !has.contains(c)).map(|c| c.name()).collect();
             if missing.is_empty() {
-                return fine(CHECK, format!("version 2, with {}", delegated.join(", ")));
+                return fine(CHECK, tree.to_string());
             }
             let found = format!(
                 "{} not delegated to {}: such limits are not enforced",
@@ -277,6 +268,35 @@ fn cgroups(facts: &Facts) -> Verdict {
             );
             warning(CHECK, found, facts.has_systemd.then(delegate))
         }
+        Err(lack) => warning(
+            CHECK,
+            format!("{lack}: limits are not enforced"),
+            mend_cgroups(lack, facts),
+        ),
+    }
+}
+
+/// Without these some limits that manifests commonly have are not enforced.
+const WANTED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
+
+fn mend_cgroups(lack: &Lack, facts: &Facts) -> Option<String> {
+    let manager_has = |c: &Controller| facts.cgroups.manager.iter().any(|name| name == c.name());
+    match lack {
+        Lack::NotMounted | Lack::Refused(_) => None,
+        Lack::VersionOne => Some(to_version_2(facts).to_owned()),
+        Lack::NoSubgroup(_) => Some(
+            "printf '[Service]\\nDelegateSubgroup=kubelocal-node\\n' | systemctl --user edit --stdin kubelocal  # systemd 256; else by `systemctl --user edit kubelocal`"
+                .to_owned(),
+        ),
+        Lack::NotDelegated(_) | Lack::NoControllers(_) if !facts.has_systemd => Some(format!(
+            "G=/sys/fs/cgroup/kubelocal-{user}; echo '+cpu +memory +pids' | sudo tee /sys/fs/cgroup/cgroup.subtree_control && sudo mkdir $G && \
+             sudo chown {user} $G $G/cgroup.procs $G/cgroup.subtree_control && echo $$ | sudo tee $G/cgroup.procs  # then start the node in this shell",
+            user = facts.user
+        )),
+        Lack::NotDelegated(_) | Lack::NoControllers(_) if WANTED.iter().all(manager_has) => Some(
+            "kubelocal stop; systemd-run --user --scope --property=Delegate=yes kubelocal node  # or install the unit in deploy/".to_owned(),
+        ),
+        Lack::NotDelegated(_) | Lack::NoControllers(_) => Some(delegate()),
     }
 }
 
@@ -364,8 +384,10 @@ fn linger(facts: &Facts) -> Verdict {
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::facts::Cgroups;
     use super::super::probe::Probe;
     use super::*;
+    use crate::cgroup::Tree;
 
     /// A host on which everything is as it should be.
     fn host() -> Facts {
@@ -395,9 +417,7 @@ mod tests {
             subuid: range(100_000),
             subgid: range(100_000),
             id_helpers: Helper::Usable,
-            cgroups: Cgroups::V2 {
-                delegated: ["cpu", "io", "memory", "pids"].map(str::to_owned).to_vec(),
-            },
+            cgroups: cgroups(Ok(tree(&WANTED)), &["cpu", "io", "memory", "pids"]),
             has_systemd: true,
             lingers: true,
             has_tun: true,
@@ -405,6 +425,21 @@ mod tests {
             inotify_instances: Some(128),
             free_bytes: Some(100 << 30),
             free_inodes: Some(1_000_000),
+        }
+    }
+
+    fn cgroups(here: Result<Tree, Lack>, manager: &[&str]) -> Cgroups {
+        Cgroups {
+            here,
+            manager: manager.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    fn tree(controllers: &[Controller]) -> Tree {
+        Tree::Unified {
+            mount: "/sys/fs/cgroup".into(),
+            path: "/k".into(),
+            controllers: controllers.iter().copied().collect(),
         }
     }
 
@@ -519,9 +554,7 @@ mod tests {
             ),
             (
                 Facts {
-                    cgroups: Cgroups::V2 {
-                        delegated: vec!["memory".into(), "pids".into()],
-                    },
+                    cgroups: cgroups(Ok(tree(&[Controller::Memory, Controller::Pids])), &["memory", "pids"]),
                     ..host()
                 },
                 "cgroups",
@@ -530,7 +563,7 @@ mod tests {
             ),
             (
                 Facts {
-                    cgroups: Cgroups::V1,
+                    cgroups: cgroups(Err(Lack::VersionOne), &[]),
                     ..host()
                 },
                 "cgroups",
@@ -539,13 +572,50 @@ mod tests {
             ),
             (
                 Facts {
-                    cgroups: Cgroups::V1,
+                    cgroups: cgroups(Err(Lack::VersionOne), &[]),
                     distribution: "fedora".into(),
                     ..host()
                 },
                 "cgroups",
                 Level::Warning,
                 "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1",
+            ),
+            (
+                Facts {
+                    cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["cpu", "memory", "pids"]),
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "systemd-run --user --scope",
+            ),
+            (
+                Facts {
+                    cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["memory", "pids"]),
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "Delegate=cpu cpuset io memory pids",
+            ),
+            (
+                Facts {
+                    cgroups: cgroups(Err(Lack::NoControllers("/s".into())), &[]),
+                    has_systemd: false,
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "sudo mkdir $G",
+            ),
+            (
+                Facts {
+                    cgroups: cgroups(Err(Lack::NoSubgroup("/s".into())), &["cpu", "memory", "pids"]),
+                    ..host()
+                },
+                "cgroups",
+                Level::Warning,
+                "DelegateSubgroup=kubelocal-node",
             ),
             (
                 probe(Probe {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::probe::{self, Probe};
+use crate::cgroup::{self, Lack, Tree};
 use crate::os::find_program;
 
 /// A range of subordinate ids (`subuid(5)`).
@@ -31,16 +32,11 @@ pub enum Helper {
 
 /// What of cgroups the user may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cgroups {
-    /// Nothing is mounted.
-    None,
-    /// Version 1: an unprivileged user can't limit anything.
-    V1,
-    /// Version 2, with the controllers of the user's own subtree; none if it has no subtree that it may write.
-    V2 {
-        /// `cpu`, `memory`, `pids` …
-        delegated: Vec<String>,
-    },
+pub struct Cgroups {
+    /// Where a node that is started from here would make pods' groups, or why nowhere.
+    pub here: Result<Tree, Lack>,
+    /// The controllers that the user's own systemd has: `cpu`, `memory`, `pids` …
+    pub manager: Vec<String>,
 }
 
 /// Everything that the checks look at.
@@ -219,29 +215,12 @@ fn worse(a: Helper, b: Helper) -> Helper {
     if rank(a) <= rank(b) { a } else { b }
 }
 
-/// The user manager's subtree if there is one, else the cgroup that we are in, if we may write there.
 fn cgroups(uid: u32) -> Cgroups {
-    let root = Path::new("/sys/fs/cgroup");
-    if !root.join("cgroup.controllers").is_file() {
-        return if root.join("memory").is_dir() || root.join("pids").is_dir() {
-            Cgroups::V1
-        } else {
-            Cgroups::None
-        };
-    }
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap_or_default();
-    let manager = format!("user.slice/user-{uid}.slice/user@{uid}.service");
-    let is_ours = |dir: &PathBuf| rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
-    let dir = [root.join(manager), root.join(own)].into_iter().find(is_ours);
-    let controllers = dir
-        .and_then(|dir| fs::read_to_string(dir.join("cgroup.controllers")).ok())
-        .unwrap_or_default();
-    Cgroups::V2 {
-        delegated: controllers.split_whitespace().map(str::to_owned).collect(),
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    let controllers = fs::read_to_string(manager).unwrap_or_default();
+    Cgroups {
+        here: cgroup::look(),
+        manager: controllers.split_whitespace().map(str::to_owned).collect(),
     }
 }
 

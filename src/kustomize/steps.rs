@@ -210,15 +210,17 @@ fn configured(target: &Target, world: &mut World<'_>, entries: &[Entry]) -> Resu
     Ok(all)
 }
 
-/// Runs the validators, which must not change anything but for a label that says that they ran.
+/// Runs the validators, which must not change anything but for a label that says that they ran. To write what was there before is a
+/// change, too: the reference compares nodes.
 pub fn validate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -> Result<()> {
     for (validator, _) in configured(target, world, &target.kustomization.validators)? {
         if let Some(trace) = &mut world.trace {
             trace.give_up();
         }
-        let before = snapshot(&world.graph, acc)?;
+        let before = states(&world.graph, acc, |_| None)?;
         validator.transform(world, &mut acc.map)?;
-        if before != snapshot(&world.graph, acc)? {
+        let mark = |root| mark_of(&world.graph, root);
+        if before != states(&world.graph, acc, mark)? {
             let pos = target.kustomization.place("validators");
             return Err(Error::resources("validator shouldn't modify the resource map").at(pos));
         }
@@ -226,18 +228,61 @@ pub fn validate(target: &Target, world: &mut World<'_>, acc: &mut Accumulator) -
     Ok(())
 }
 
-fn snapshot(graph: &Graph, acc: &Accumulator) -> Result<Vec<serde_json::Value>> {
-    let without_label = |root| {
-        let mut value = graph.to_json(root)?;
-        if let Some(labels) = value
-            .pointer_mut("/metadata/labels")
-            .and_then(serde_json::Value::as_object_mut)
-        {
-            labels.remove("validated-by");
+/// What an object says, and where each of its nodes was written; none if it differs from whatever it was before.
+type State = Option<(serde_json::Value, Vec<Pos>)>;
+
+/// The states of all objects, without the labels of those that bear a mark.
+fn states(graph: &Graph, acc: &Accumulator, without: impl Fn(Id) -> Option<Mark>) -> Result<Vec<State>> {
+    let state = |root| {
+        let mark = without(root);
+        if matches!(mark, Some(Mark::AmongOthers)) {
+            return Ok(None);
         }
-        Ok(value)
+        let (mut value, mut places) = (graph.to_json(root)?, Vec::new());
+        let skipped = mark.and_then(|_| graph.metadata(root));
+        if let (Some(_), Some(metadata)) = (skipped, value.pointer_mut("/metadata")) {
+            metadata.as_object_mut().and_then(|fields| fields.remove("labels"));
+        }
+        collect_places(graph, root, skipped, &mut places);
+        Ok(Some((value, places)))
     };
-    acc.map.roots().into_iter().map(without_label).collect()
+    acc.map.roots().into_iter().map(state).collect()
+}
+
+/// The label by which validators say that they ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// It is the only label: taken off, nothing is left of it.
+    Alone,
+    /// The reference writes the others anew when it takes it off.
+    AmongOthers,
+}
+
+fn mark_of(graph: &Graph, root: Id) -> Option<Mark> {
+    let labels = graph
+        .metadata(root)
+        .and_then(|metadata| graph.get(metadata, "labels"))?;
+    graph.get(labels, "validated-by")?;
+    Some(match graph.fields(labels).count() {
+        1 => Mark::Alone,
+        _ => Mark::AmongOthers,
+    })
+}
+
+/// The places of all nodes, but for the labels of the metadata that is given.
+fn collect_places(graph: &Graph, at: Id, without_labels: Option<Id>, places: &mut Vec<Pos>) {
+    places.push(graph.pos(at));
+    let is_skipped = |key: Id| without_labels == Some(at) && graph.text(key) == "labels";
+    if graph.is_mapping(at) {
+        for (key, value) in graph.fields(at).filter(|(key, _)| !is_skipped(*key)) {
+            places.push(graph.pos(key));
+            collect_places(graph, value, without_labels, places);
+        }
+    } else {
+        for item in graph.content(at) {
+            collect_places(graph, *item, without_labels, places);
+        }
+    }
 }
 
 type Builtin = Vec<(&'static str, Box<dyn Transform>)>;

@@ -38,6 +38,8 @@ pub struct Config {
     pub ingress: IngressSettings,
     /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// How many processes and threads a pod may have; any number if nothing is said.
+    pub pod_pids_limit: Option<u64>,
 }
 
 /// Where Ingresses are served.

@@ -26,7 +26,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, NodeFacts};
+use crate::api::{self, Api, Meter, NodeFacts};
+use crate::cgroup::{self, Lack, Tree};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, HOST, Object, Paths, SystemClock};
@@ -75,6 +76,8 @@ struct Prepared {
     user: (u32, u32),
     /// Whether pods are kept from the outside whatever the settings say.
     no_egress: bool,
+    /// Where pods' control groups are, or why nowhere.
+    cgroups: Result<Tree, Lack>,
     /// Held for as long as the node runs.
     lock: File,
 }
@@ -90,6 +93,8 @@ fn prepare(no_egress: bool) -> Result<Prepared, Failure> {
     let config = Config::read(&paths.config)?;
     let lock = lock::take(&paths.lock)?;
     let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    // As the user that the groups were delegated to.
+    let cgroups = cgroup::prepare();
     let supervisor = find_supervisor(&paths.pods);
     let mode = namespaces::enter(supervisor.and_then(Pid::from_raw))?;
     Ok(Prepared {
@@ -99,6 +104,7 @@ fn prepare(no_egress: bool) -> Result<Prepared, Failure> {
         network: supervisor.and_then(node_network_of),
         user,
         no_egress,
+        cgroups,
         lock,
     })
 }
@@ -130,20 +136,26 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         network,
         user,
         no_egress,
+        cgroups,
         lock,
     } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
-    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), clock.now());
+    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &cgroups, clock.now());
     let network = open_network(network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
-    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime), network.clone()).await?;
+    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime, cgroups.ok()), network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
-    let mut host = report::host(paths.pods.clone(), network.is_some(), addresses.clone());
+    let mut host = report::host(
+        paths.pods.clone(),
+        network.is_some(),
+        addresses.clone(),
+        config.pod_pids_limit,
+    );
     host.allowed_sysctls.clone_from(&config.allowed_unsafe_sysctls);
     controller::create_initial(&store, &paths.volumes, &loopback.authority_certificate)?;
     ingress::create_class(&store)?;
@@ -282,23 +294,31 @@ fn variable(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-fn facts(paths: &Paths, mode: Mode, oci_runtime: Option<&Path>, started_at: Timestamp) -> NodeFacts {
+fn facts(
+    paths: &Paths,
+    mode: Mode,
+    oci_runtime: Option<&Path>,
+    cgroups: &Result<Tree, Lack>,
+    started_at: Timestamp,
+) -> NodeFacts {
+    let warnings = mode.warning().map(str::to_owned).into_iter();
     NodeFacts {
         home: paths.home.clone(),
         mode: mode.as_str().to_owned(),
         runtime: oci_runtime.map_or("embedded".to_owned(), |path| path.display().to_string()),
-        cgroups: report::cgroups(),
+        cgroups: report::cgroups(cgroups),
         started_at,
-        warnings: mode.warning().into_iter().map(str::to_owned).collect(),
+        warnings: warnings.chain(report::no_limits(cgroups)).collect(),
         published: Published::default(),
         ingress: ingress::OpenDoors::default(),
     }
 }
 
-fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>) -> RuntimeOptions {
+fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>, cgroups: Option<Tree>) -> RuntimeOptions {
     RuntimeOptions {
         pods_dir: paths.pods.clone(),
         run_dir: paths.run_dir.clone(),
+        cgroups,
         oci_runtime,
         supervisor_exe: "/proc/self/exe".into(),
     }
@@ -329,8 +349,9 @@ async fn spawn_all(
         recorder: recorder.component("kubelet"),
         ..rooms
     };
-    let (bells, pods) = pod::run(Arc::new(kubelet), ends.clone()).await?;
-    let stop = &ends.stop;
+    let (kubelet, stop) = (Arc::new(kubelet), &ends.stop);
+    let evictor = pod::run_evictor(kubelet.clone(), stop.clone());
+    let (bells, pods) = pod::run(kubelet, ends.clone()).await?;
     let sources = applier::run(
         store.clone(),
         clock.clone(),
@@ -351,6 +372,7 @@ async fn spawn_all(
         images,
         puller,
         bells,
+        meter: Meter::default(),
         clock,
         facts,
         end,
@@ -363,6 +385,7 @@ async fn spawn_all(
         tokio::spawn(reclaimer),
         tokio::spawn(controllers),
         tokio::spawn(collector),
+        tokio::spawn(evictor),
         tokio::spawn(rest),
         tokio::spawn(api::serve(api, socket, stop.clone())),
         tokio::spawn(keeper),

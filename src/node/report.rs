@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
+use crate::cgroup::{Controller, Lack, Tree};
 use crate::model::{DNS, Object};
 use crate::pod::Host;
 
@@ -16,7 +17,12 @@ use crate::pod::Host;
 const MOST_PODS: u32 = 1000;
 
 /// Looks at the machine.
-pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec<String>>) -> Host {
+pub fn host(
+    pods_dir: PathBuf,
+    has_network: bool,
+    addresses: watch::Receiver<Vec<String>>,
+    pod_pids: Option<u64>,
+) -> Host {
     Host {
         node_name: node_name(),
         addresses,
@@ -24,6 +30,7 @@ pub fn host(pods_dir: PathBuf, has_network: bool, addresses: watch::Receiver<Vec
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         storage: storage(&pods_dir),
+        pod_pids,
         pods_dir,
         allowed_sysctls: Vec::new(),
     }
@@ -150,23 +157,28 @@ fn info() -> Value {
     })
 }
 
-/// What of cgroups there is for limits, in a few words (`cgroups(7)`).
-pub fn cgroups() -> String {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
-    let is_pure = own.lines().count() == 1;
-    match unified {
-        Some(path) if is_pure => {
-            let controllers =
-                fs::read_to_string(format!("/sys/fs/cgroup{path}/cgroup.controllers")).unwrap_or_default();
-            if controllers.trim().is_empty() {
-                "v2, nothing delegated".to_owned()
-            } else {
-                "v2, delegated".to_owned()
-            }
-        }
-        Some(_) => "v1 with v2 beside it".to_owned(),
-        None if own.is_empty() => "none".to_owned(),
-        None => "v1".to_owned(),
+/// What of cgroups there is for limits, in a few words.
+pub fn cgroups(found: &Result<Tree, Lack>) -> String {
+    match found {
+        Ok(tree) => tree.to_string(),
+        Err(lack) => format!("none: {lack}"),
     }
+}
+
+/// What is said where limits are not enforced.
+pub fn no_limits(found: &Result<Tree, Lack>) -> Option<String> {
+    let missing = match found {
+        Ok(tree) => {
+            let has = tree.controllers();
+            let wanted = [Controller::Cpu, Controller::Memory, Controller::Pids];
+            let missing: Vec<_> = wanted
+                .into_iter()
+                .filter(|c| !has.contains(c))
+                .map(Controller::name)
+                .collect();
+            Some(format!("no {} in the node's cgroup", missing.join(", "))).filter(|_| !missing.is_empty())
+        }
+        Err(lack) => Some(lack.to_string()),
+    };
+    missing.map(|why| format!("limits of pods are not enforced ({why}): see `kubelocal doctor`"))
 }

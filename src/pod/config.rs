@@ -13,6 +13,7 @@ use super::ephemeral;
 use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, VOLUME_IMAGES, container_hash};
 use super::plan::Start;
+use super::resources::{self, Given};
 use super::sysctls;
 
 use crate::image::Image;
@@ -61,6 +62,8 @@ pub struct ConfigFacts<'a> {
     pub files: &'a [Mount],
     /// The pod's directory of logs.
     pub logs: &'a Path,
+    /// What the machine gives besides what is asked.
+    pub given: Given,
     /// The id for the run.
     pub id: ContainerId,
 }
@@ -69,7 +72,7 @@ pub struct ConfigFacts<'a> {
 ///
 /// # Errors
 /// It can't be called what it wants to be called.
-pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
+pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> {
     let spec = pod.spec.as_ref();
     Ok(SandboxConfig {
         uid: super::uid(pod),
@@ -81,6 +84,7 @@ pub fn sandbox_config(pod: &Pod) -> Result<SandboxConfig, String> {
         host_ipc: spec.and_then(|s| s.host_ipc).unwrap_or(false),
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
+        limits: resources::pod_limits(pod, given),
     })
 }
 
@@ -134,7 +138,8 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         security: security(&pod_context, &context, facts.profile.clone()),
-        oom_score_adj: oom_score_adj(pod),
+        oom_score_adj: resources::oom_score_adj(pod, container, facts.given),
+        limits: resources::container_limits(pod, container, facts.given),
         pid_target: ephemeral::target(pod, &container.name, facts.sandbox).map_err(ConfigError::Invalid)?,
         annotations: annotations
             .into_iter()
@@ -264,16 +269,6 @@ fn seccomp(profile: Option<&SeccompProfile>, is_privileged: bool) -> Seccomp {
         Some("Unconfined") => Seccomp::Unconfined,
         None if is_privileged => Seccomp::Unconfined,
         _ => Seccomp::RuntimeDefault,
-    }
-}
-
-/// Who goes first when memory runs out (kubelet `GetContainerOOMScoreAdjust`); Burstable pods stand in the middle until the node
-/// knows its memory.
-fn oom_score_adj(pod: &Pod) -> i32 {
-    match super::qos_class(pod) {
-        "Guaranteed" => -997,
-        "Burstable" => 999,
-        _ => 1000,
     }
 }
 

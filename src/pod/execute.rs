@@ -17,6 +17,7 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
+use super::resources::unenforced;
 use super::tokens::Tokens;
 use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
@@ -116,11 +117,23 @@ impl Execution<'_> {
             self.reject(sysctls::FORBIDDEN, &why);
             return Err(Refusal::new(sysctls::FORBIDDEN, why));
         }
-        let mut config = config::sandbox_config(self.pod).map_err(|e| failed(&e))?;
+        let mut config = config::sandbox_config(self.pod, self.rooms.host.given()).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
         config.memory_dirs = memory::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
-        made.map_err(|e| failed(&e))
+        made.map_err(|e| failed(&e))?;
+        self.tell_limits().await;
+        Ok(())
+    }
+
+    /// Tells of limits that nothing enforces.
+    async fn tell_limits(&self) {
+        let Ok(Some(sandbox)) = self.rooms.runtime.status(self.uid).await else {
+            return;
+        };
+        if let Some(message) = unenforced(self.pod, &sandbox) {
+            self.event_of(None, EventKind::Warning, "LimitsNotEnforced", &message);
+        }
     }
 
     /// Ends a pod for good that may not run here (kubelet `rejectPod`).
@@ -242,6 +255,7 @@ impl Execution<'_> {
             profile: self.seccomp_profile(container)?,
             files: &files,
             logs: &self.directory().join("logs"),
+            given: self.rooms.host.given(),
             id: id.clone(),
         };
         let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;

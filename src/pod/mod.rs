@@ -19,6 +19,7 @@ mod ending;
 mod env;
 mod ephemeral;
 mod etc;
+mod evict;
 mod execute;
 mod health;
 mod history;
@@ -31,6 +32,7 @@ mod plan;
 mod ports;
 mod pull;
 mod qos;
+mod resources;
 mod schedule;
 mod sysctls;
 mod tasks;
@@ -58,6 +60,7 @@ pub use deadline::{MESSAGE as DEADLINE_MESSAGE, REASON as DEADLINE_REASON, is_ex
 pub use ending::{EndStep, Ending};
 pub use env::ConfigError;
 pub use ephemeral::ephemeral_containers;
+pub use evict::run_evictor;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
 pub use images::{images_in_use, run_collector, whole_image_name};
@@ -67,6 +70,7 @@ pub use plan::{
 };
 pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
+pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};
 
 /// What workers need of the node.
 #[derive(Clone)]
@@ -104,6 +108,8 @@ pub struct Host {
     pub memory: i64,
     /// How many bytes the disk that pods write to holds.
     pub storage: i64,
+    /// How many processes and threads a pod may have.
+    pub pod_pids: Option<u64>,
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
     /// Sysctls beyond the safe ones that pods may set: names, or beginnings followed by `*`.
@@ -120,6 +126,14 @@ impl Host {
             // Memory is given in pages of the common size alone.
             _ if resource.starts_with("hugepages-") => Some(Quantity::whole(0)),
             _ => None,
+        }
+    }
+
+    /// What it gives pods besides what they ask.
+    pub fn given(&self) -> Given {
+        Given {
+            memory: u64::try_from(self.memory).unwrap_or(0),
+            pids: self.pod_pids,
         }
     }
 

@@ -12,7 +12,7 @@ use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spe
 use super::ephemeral::ephemeral_containers;
 use super::health::{Health, PostStart};
 use super::history::{self, History, is_sidecar};
-use super::{back_off, deadline, pull};
+use super::{back_off, deadline, evict, pull};
 use crate::model::as_container;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
@@ -127,7 +127,10 @@ pub fn plan_pod(facts: Facts<'_>) -> Plan {
     if is_finished(facts.pod, facts.observed) || deadline::is_exceeded(facts.pod, facts.now) {
         return match living {
             // What still runs are sidecars, or all when their time is up.
-            Some(sandbox) => plan_ends(facts, sandbox, spec_grace(facts.pod), Plan::StopSandbox),
+            Some(sandbox) => {
+                let grace = evict::grace_of(facts.pod).unwrap_or_else(|| spec_grace(facts.pod));
+                plan_ends(facts, sandbox, grace, Plan::StopSandbox)
+            }
             None => Plan::Settled { recheck: None },
         };
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::runtime::fake::{FakeRuntime, Script, Verb};
-use crate::runtime::{ContainerConfig, PodUid, Runtime, SandboxConfig, Seccomp, Security};
+use crate::runtime::{ContainerConfig, Limits, PodUid, Runtime, SandboxConfig, Seccomp, Security};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,6 +34,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         host_ipc: false,
         sysctls: Default::default(),
         memory_dirs: Vec::new(),
+        limits: Limits::default(),
     };
     let config = container_config();
     runtime.run_pod_sandbox(&sandbox).await.expect("the fake does it");
@@ -85,6 +86,7 @@ fn container_config() -> ContainerConfig {
         security,
         oom_score_adj: 0,
         pid_target: None,
+        limits: Limits::default(),
         annotations: BTreeMap::new(),
     }
 }

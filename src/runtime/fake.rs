@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{
-    Answer, AttachConfig, ContainerConfig, ContainerId, ContainerState, ExecConfig, Exit, PodUid, Runtime,
-    RuntimeError, SandboxConfig, SandboxStatus, Session, Stop,
+    Answer, AttachConfig, ContainerConfig, ContainerId, ContainerState, Controller, ExecConfig, Exit, PodUid, PodUsage,
+    Runtime, RuntimeError, SandboxConfig, SandboxStatus, Session, Stop, Usage,
 };
 
 /// Which call of [`Runtime`] was made, in the order of the trait.
@@ -85,6 +85,7 @@ struct FakeSandbox {
 struct State {
     sandboxes: BTreeMap<PodUid, FakeSandbox>,
     scripts: HashMap<String, Script>,
+    usages: HashMap<String, Usage>,
     failures: HashMap<Verb, VecDeque<String>>,
     calls: Vec<Call>,
 }
@@ -114,6 +115,11 @@ impl FakeRuntime {
     /// Sets how the containers of this name behave from their next start on.
     pub fn script(&self, container: &str, script: Script) {
         self.lock().scripts.insert(container.to_owned(), script);
+    }
+
+    /// Sets what the runs of containers of this name have used.
+    pub fn set_usage(&self, container: &str, usage: Usage) {
+        self.lock().usages.insert(container.to_owned(), usage);
     }
 
     /// Makes the next call of this kind fail with this text; several calls queue up.
@@ -287,6 +293,24 @@ impl FakeRuntime {
         Ok(())
     }
 
+    fn usages(&self) -> Vec<PodUsage> {
+        let state = self.lock();
+        let sandboxes = state.sandboxes.iter();
+        let of_pod = |(pod, sandbox): (&PodUid, &FakeSandbox)| {
+            let running = |c: &&FakeContainer| matches!(c.state, ContainerState::Running { .. });
+            let runs = sandbox.containers.iter().filter(running);
+            let used = |c: &FakeContainer| {
+                let usage = state.usages.get(&c.config.name).copied();
+                (c.config.id.clone(), usage.unwrap_or_default())
+            };
+            PodUsage {
+                pod: pod.clone(),
+                containers: runs.map(used).collect(),
+            }
+        };
+        sandboxes.map(of_pod).collect()
+    }
+
     fn statuses(&self) -> Vec<SandboxStatus> {
         self.lock().sandboxes.values().map(FakeSandbox::status).collect()
     }
@@ -298,6 +322,7 @@ impl FakeSandbox {
             config: self.config.clone(),
             alive: self.alive,
             ips: Vec::new(),
+            controllers: Controller::LIMITING.into(),
             created_at: self.created_at,
             containers: self
                 .containers
@@ -435,6 +460,10 @@ impl Runtime for FakeRuntime {
 
     fn dial(&self, address: SocketAddr) -> Answer<'_, TcpStream> {
         Box::pin(async move { TcpStream::connect(address).await.map_err(RuntimeError::Connect) })
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<PodUsage>> {
+        answer(Ok(self.usages()))
     }
 
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>> {

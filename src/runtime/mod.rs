@@ -18,6 +18,7 @@ pub mod fake;
 pub mod native;
 mod types;
 
+use crate::cgroup::Tree;
 pub use types::*;
 
 /// The answer of a runtime call.
@@ -61,6 +62,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// What is there now, from the supervisors and the disk (CRI `ListPodSandbox` + `ListContainers`).
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>>;
+
+    /// What everything that runs has used (CRI `ListPodSandboxStats`). A pod that does not answer is left out.
+    fn usage(&self) -> Answer<'_, Vec<PodUsage>>;
 
     /// One sandbox, or `None` if there is neither process nor record of it.
     fn status<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, Option<SandboxStatus>>;
@@ -134,6 +138,8 @@ pub struct RuntimeOptions {
     pub pods_dir: PathBuf,
     /// Where sockets go: `$XDG_RUNTIME_DIR/kubelocal/`.
     pub run_dir: PathBuf,
+    /// Where pods' control groups are made; `None` where none can be, and limits are not enforced.
+    pub cgroups: Option<Tree>,
     /// An external OCI runtime (`crun`, `runc`, `youki`) by path; `None` is the embedded one.
     pub oci_runtime: Option<PathBuf>,
     /// The program that is run as `<program> pod-supervisor …`: this very binary, `/proc/self/exe`. Only tests, whose

@@ -1,6 +1,6 @@
 //! The words of the runtime room: what a sandbox and a container are asked to be, and what they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use crate::cgroup::{Controller, Limits, Protection, Usage};
 
 /// The uid of a pod (`metadata.uid`): names its sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,6 +57,9 @@ pub struct SandboxConfig {
     /// Directories in memory, made before anything runs.
     #[serde(default)]
     pub memory_dirs: Vec<MemoryDir>,
+    /// What the pod as a whole may use.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a container is asked to be (CRI `ContainerConfig`).
@@ -104,6 +109,9 @@ pub struct ContainerConfig {
     /// its own.
     #[serde(default)]
     pub pid_target: Option<ContainerId>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
     /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
     pub annotations: BTreeMap<String, String>,
 }
@@ -223,6 +231,8 @@ pub struct SandboxStatus {
     pub alive: bool,
     /// Its addresses in the pods' network, while it lives: none with the host's network.
     pub ips: Vec<IpAddr>,
+    /// Whose limits are enforced: not those of controllers that the sandbox was born without.
+    pub controllers: BTreeSet<Controller>,
     /// When the sandbox was made.
     pub created_at: Timestamp,
     /// Every run that is on record, oldest first.
@@ -287,6 +297,15 @@ pub struct Exit {
     pub reason: String,
     /// More for people; often empty.
     pub message: String,
+}
+
+/// What the runs of a pod's containers have used, as far as they still run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodUsage {
+    /// The pod.
+    pub pod: PodUid,
+    /// By run.
+    pub containers: Vec<(ContainerId, Usage)>,
 }
 
 /// A command to run in a container.

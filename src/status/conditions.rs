@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Phase, StatusFacts};
 use crate::model::whole_second;
-use crate::pod::has_sidecar;
+use crate::pod::{has_sidecar, unenforced};
+
+/// Says that limits of a pod are not enforced; it is there for as long as that is so.
+const LIMITS_ENFORCED: &str = "kubelocal.dev/LimitsEnforced";
 
 /// A condition without its history.
 struct Finding {
@@ -56,15 +59,20 @@ pub(super) fn conditions(
     ];
     let ours: Vec<_> = findings
         .into_iter()
+        .chain(limits(facts))
         .map(|finding| dated(facts, finding, present))
         .collect();
     // Conditions of others (readiness gates, disruption) are theirs to change.
-    let theirs = present
-        .iter()
-        .filter(|c| !ours.iter().any(|o| o.type_ == c.type_))
-        .cloned();
+    let is_ours = |kind: &str| kind == LIMITS_ENFORCED || ours.iter().any(|own| own.type_ == kind);
+    let theirs = present.iter().filter(|c| !is_ours(&c.type_)).cloned();
     let theirs: Vec<_> = theirs.collect();
     ours.into_iter().chain(theirs).collect()
+}
+
+fn limits(facts: StatusFacts<'_>) -> Option<Finding> {
+    let sandbox = facts.observed.filter(|sandbox| sandbox.alive)?;
+    let message = unenforced(facts.pod, sandbox)?;
+    Some(Finding::fails(LIMITS_ENFORCED, "NoControllers", Some(message)))
 }
 
 fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[ContainerStatus]) -> Finding {

@@ -1,10 +1,13 @@
 //! `containerStatuses` and `initContainerStatuses` (kubelet `convertToAPIContainerStatuses`).
 
 use jiff::Timestamp;
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus as ApiStatus, PodStatus, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::StatusFacts;
@@ -68,8 +71,15 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         state: Some(state),
         last_state: Some(last_state),
         volume_mounts: mounts(container),
+        allocated_resources: allocated(container),
+        resources: container.resources.clone(),
         ..ApiStatus::default()
     }
+}
+
+/// What the node has set apart for a container: what it requests.
+fn allocated(container: &Container) -> Option<BTreeMap<String, Quantity>> {
+    container.resources.as_ref()?.requests.clone()
 }
 
 /// A container with no record: not yet started, or its records are gone with its pod's sandbox; then the last word stays.

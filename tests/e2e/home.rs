@@ -396,7 +396,9 @@ impl Home {
     pub fn control_groups(&self) -> Vec<PathBuf> {
         let pods = fs::read_dir(self.path("pods")).into_iter().flatten().flatten();
         let written = pods.filter_map(|pod| fs::read_to_string(pod.path().join("cgroup")).ok());
-        written.map(PathBuf::from).collect()
+        written
+            .flat_map(|text| text.lines().map(PathBuf::from).collect::<Vec<_>>())
+            .collect()
     }
 
     fn end_children(&self) {

@@ -167,6 +167,12 @@ fn kubectl_reads_what_runs() {
         kubectl.shows("describe cm settings", &["Data"]);
         kubectl.shows("events --for pod/web", &["Started"]);
         kubectl.shows("get events", &["LAST SEEN", "pod/web"]);
+        kubectl.shows("top pod", &["NAME ", "CPU(cores) ", "MEMORY(bytes)", "web ", "other "]);
+        kubectl.shows(
+            "top pod -A -l app=web --containers --sort-by=cpu",
+            &["NAMESPACE ", "POD ", "web ", "Mi"],
+        );
+        kubectl.shows("top node", &["CPU(cores) ", "MEMORY(bytes) "]);
         kubectl.shows(
             "wait --for=condition=Ready pod/web --timeout=30s",
             &["pod/web condition met"],

@@ -65,6 +65,7 @@ impl Served {
                 cpus: 2,
                 memory: 1 << 30,
                 storage: 1 << 40,
+                pod_pids: None,
                 allowed_sysctls: Vec::new(),
                 pods_dir: dir.path().join("pods"),
             },
@@ -74,6 +75,7 @@ impl Served {
             .await
             .expect("the fake can list");
         let api = Arc::new(Api {
+            meter: kubelocal::api::Meter::default(),
             store: store.clone(),
             tokens,
             runtime,

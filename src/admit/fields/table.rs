@@ -272,7 +272,6 @@ const ROLLOUT: Entries = &[
 
 const NO_WINDOWS: Say = Refuse("containers of other systems than Linux can't run here");
 const NO_SELINUX: Say = Warn("not honoured: containers run with the label of the user's session");
-const NOT_ENFORCED: Say = Warn("not enforced yet");
 
 const POD: Entries = &[
     ("restartPolicy", Honoured),
@@ -296,7 +295,7 @@ const POD: Entries = &[
     ("priority", Honoured),
     ("priorityClassName", Honoured),
     ("preemptionPolicy", Honoured),
-    ("overhead", Moot),
+    ("overhead", Honoured),
     ("evictionResponders", Moot),
     (
         "hostUsers",
@@ -307,7 +306,7 @@ const POD: Entries = &[
     ("schedulingGates", Honoured),
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
-    ("resources", NOT_ENFORCED),
+    ("resources", Honoured),
     ("dnsPolicy", Honoured),
     ("dnsConfig", Honoured),
     ("subdomain", Honoured),
@@ -398,7 +397,16 @@ const CONTAINER: Entries = &[
         "lifecycle.preStop.tcpSocket",
         Warn("such a hook always fails, as in Kubernetes"),
     ),
-    ("resources", NOT_ENFORCED),
+    ("resources", Honoured),
+    ("resources.limits.cpu", Honoured),
+    ("resources.limits.memory", Honoured),
+    ("resources.limits.hugepages-2Mi", Honoured),
+    ("resources.limits.hugepages-1Gi", Honoured),
+    ("resources.limits.ephemeral-storage", Honoured),
+    (
+        "resources.limits.*",
+        Warn("not honoured: nothing on this node counts it"),
+    ),
     ("resources.claims", Refuse("devices can't be claimed here")),
     (
         "resizePolicy",
@@ -441,10 +449,6 @@ const VOLUME: Entries = &[
             &["Memory"],
             &Warn("not honoured: huge pages are not given out, so the directory lies on the disk"),
         ),
-    ),
-    (
-        "emptyDir.sizeLimit",
-        Warn("enforced in memory; on the disk the directory may grow beyond it"),
     ),
     ("hostPath", Honoured),
     ("configMap", Honoured),

@@ -155,11 +155,12 @@ fn id(name: &str, attempt: u32) -> ContainerId {
 
 fn sandbox() -> SandboxStatus {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web", "uid": "u"}})).expect("a pod");
-    let config = config::sandbox_config(&pod).expect("a short name");
+    let config = config::sandbox_config(&pod, Given::default()).expect("a short name");
     SandboxStatus {
         config,
         alive: true,
         ips: Vec::new(),
+        controllers: BTreeSet::new(),
         created_at: at(0),
         containers: Vec::new(),
     }

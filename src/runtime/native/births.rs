@@ -108,6 +108,7 @@ impl Births {
             oci_runtime: self.oci_runtime.clone(),
             run_dir: self.living.options.run_dir.clone(),
             network: self.network(config)?,
+            cgroups: self.living.options.cgroups.clone(),
         };
         let written = record::make_dir(dir.path()).and_then(|()| record::write_json(&dir.sandbox(), &record, false));
         written.map_err(|source| RuntimeError::Io {

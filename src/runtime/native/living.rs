@@ -75,6 +75,11 @@ impl Living {
         self.map().get(pod).map(|live| live.process.clone())
     }
 
+    /// The pods whose supervisors live.
+    pub fn pods(&self) -> Vec<PodUid> {
+        self.map().keys().cloned().collect()
+    }
+
     /// Says that something changed in a pod.
     pub fn hint(&self, pod: &PodUid) {
         // Nobody may be listening, which is what a hint allows.

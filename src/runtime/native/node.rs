@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::births::Births;
 use super::client::Connection;
@@ -19,9 +21,12 @@ use super::wire::{Reply, Request};
 use crate::model::is_inside;
 use crate::net::NodeNetwork;
 use crate::runtime::{
-    Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, RuntimeOptions,
-    SandboxConfig, SandboxStatus, Session, Stop,
+    Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, PodUsage, Runtime, RuntimeError,
+    RuntimeOptions, SandboxConfig, SandboxStatus, Session, Stop,
 };
+
+/// How long is waited for a pod's account of what it used, which takes its supervisor less than a millisecond.
+const ACCOUNT: Duration = Duration::from_secs(2);
 
 /// The runtime that runs pods itself.
 pub struct NativeRuntime {
@@ -115,6 +120,19 @@ impl NativeRuntime {
             Reply::Done => Ok(()),
             Reply::Failed(fault) => Err(fault.into()),
             other => Err(lost(std::io::Error::other(format!("unexpected answer {other:?}")))),
+        }
+    }
+
+    /// What a pod has used; `None` if its supervisor does not say.
+    async fn usage_of(&self, pod: PodUid) -> Option<PodUsage> {
+        let ask = async {
+            let mut connection = Connection::ask(&self.living.options.run_dir, &pod, &Request::Usage, &[]).await?;
+            connection.answer().await
+        };
+        match timeout(ACCOUNT, ask).await {
+            Ok(Ok(Reply::Used(containers))) => Some(PodUsage { pod, containers }),
+            // It is ending, or is one of an older version.
+            _ => None,
         }
     }
 
@@ -227,6 +245,13 @@ impl Runtime for NativeRuntime {
 
     fn list(&self) -> Answer<'_, Vec<SandboxStatus>> {
         Box::pin(async { Ok(self.read(record::pod_dirs(&self.living.options.pods_dir)).await) })
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<PodUsage>> {
+        Box::pin(async {
+            let asked = self.living.pods().into_iter().map(|pod| self.usage_of(pod));
+            Ok(join_all(asked).await.into_iter().flatten().collect())
+        })
     }
 
     fn status<'a>(&'a self, pod: &'a PodUid) -> Answer<'a, Option<SandboxStatus>> {

@@ -8,7 +8,7 @@
 //! <pods_dir>/<uid>/sandbox.json                        what was asked, when
 //!                 /supervisor.json                     which process serves it
 //!                 /supervisor.log                      its last words
-//!                 /cgroup                              where its control group is, if it has one
+//!                 /cgroup                              where its control groups are, one a line, if it has some
 //!                 /run/                                tmpfs in the supervisor's own mount namespace: OCI bundles with
 //!                                                      root file systems, and what the OCI runtime keeps
 //!                 /containers/<name>/<attempt>/config.json      what was asked
@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::external::Program;
+use crate::cgroup::Tree;
 use crate::runtime::{
     ContainerConfig, ContainerId, ContainerState, ContainerStatus, Exit, PodUid, SandboxConfig, SandboxStatus,
 };
@@ -44,6 +45,9 @@ pub(super) struct SandboxRecord {
     /// The pods' network; `None` where the node has none.
     #[serde(default)]
     pub network: Option<NetworkRecord>,
+    /// Where the pod's control group is made; `None` if it has none.
+    #[serde(default)]
+    pub cgroups: Option<Tree>,
 }
 
 /// How a supervisor finds the pods' network, which it holds open whether its pod is on it or not.
@@ -159,7 +163,7 @@ impl PodDir {
         self.0.join("run")
     }
 
-    /// The path of the pod's control group, if its supervisor could make one.
+    /// The paths of the pod's control groups, if its supervisor was to make some.
     pub fn cgroup(&self) -> PathBuf {
         self.0.join("cgroup")
     }
@@ -246,6 +250,7 @@ pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
         config: record.config,
         alive,
         ips: address.map(IpAddr::V4).into_iter().collect(),
+        controllers: record.cgroups.as_ref().map(Tree::controllers).unwrap_or_default(),
         created_at: record.created_at,
         containers,
     })

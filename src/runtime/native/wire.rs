@@ -9,7 +9,7 @@ use std::io;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, RuntimeError};
+use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, RuntimeError, Usage};
 
 /// What the node asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub(super) enum Request {
     Exec(ContainerId, ExecConfig),
     /// Copy its output to the descriptors that come along: standard output and error.
     Attach(ContainerId, AttachConfig),
+    /// Say what the containers that run have used.
+    Usage,
     /// Kill everything and go.
     Shutdown,
 }
@@ -54,6 +56,8 @@ pub(super) enum Reply {
     },
     /// The command, or the container attached to, ended.
     Ended(i32),
+    /// To [`Request::Usage`].
+    Used(Vec<(ContainerId, Usage)>),
     /// It could not be done.
     Failed(Fault),
 }

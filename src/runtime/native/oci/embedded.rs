@@ -39,6 +39,7 @@ impl OciRuntime for Embedded {
             .ok_or("the OCI runtime made a container without a process")?
             .as_raw();
         let mount_namespace = mount_namespace(pid);
+        check_group(bundle, pid)?;
         container.start().map_err(|error| call.explain(&error))?;
         call.finish(pid, mount_namespace)
     }
@@ -53,6 +54,26 @@ impl OciRuntime for Embedded {
         let pid = built.map_err(|error| call.explain(&error))?.as_raw();
         call.finish(pid, None)
     }
+}
+
+/// Refuses a process that waits for its start outside of its control group: in a user namespace libcontainer goes on if it may not put it
+/// there, and then its limits would not hold.
+fn check_group(bundle: &Bundle, pid: i32) -> Result<(), String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let is_there = groups
+        .lines()
+        .any(|line| line.starts_with("0::") && line.ends_with(&bundle.id));
+    if is_there || !bundle.has_cgroup {
+        return Ok(());
+    }
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It may have ended meanwhile, which is what is wanted.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    Err(format!(
+        "the process could not be put into its control group, but is in {}",
+        groups.trim()
+    ))
 }
 
 /// What one call needs beside libcontainer.

@@ -3,7 +3,7 @@
 //!
 //! The result is what containerd writes for a pod's container, with these differences: namespaces that the supervisor holds are
 //! inherited (and so not named), `noNewPrivileges` is written only when true (libcontainer tests its presence), and
-//! no resources are written, since limits need controllers that are the business of whoever owns the cgroup.
+//! no resources are written, since limits are in force before a runtime is called (`supervisor::cgroup`).
 
 mod capabilities;
 mod mounts;
@@ -218,7 +218,7 @@ fn unbuildable(error: OciSpecError) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::runtime::{ContainerId, Security};
+    use crate::runtime::{ContainerId, Limits, Security};
 
     pub fn security() -> Security {
         Security {
@@ -255,6 +255,7 @@ pub(super) mod tests {
             security: security(),
             oom_score_adj: 1000,
             pid_target: None,
+            limits: Limits::default(),
             annotations: Default::default(),
         }
     }

@@ -1,143 +1,141 @@
-//! The pod's control group, where one can be made; and a view of cgroup v2 that OCI runtimes can live with.
+//! The pod's control groups as its supervisor uses them; and a view of cgroup v2 that OCI runtimes can live with.
 //!
-//! Limits are not this file's business: it only gives each container a leaf below the pod's group, in whatever subtree this
-//! process is in and may write. Where that is not possible (cgroup v1 or hybrid without permission) containers run in the
-//! supervisor's own group.
+//! Limits are written before anything runs. Who makes a container's process enters its groups of version 1 itself, before it calls the OCI
+//! runtime, which sees none of them; into the group of version 2 the runtime puts the process. Where there are no groups
+//! containers run in the supervisor's own.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
-use super::super::record::PodDir;
+use super::super::record::{PodDir, SandboxRecord};
 use super::super::sys;
+use super::super::wire::Fault;
+use super::container::{Container, Stage};
+use super::{Supervisor, note, processes};
+use crate::cgroup::{self, Group};
+use crate::runtime::{ContainerId, Usage};
 
 /// Where runtimes look for control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` of statfs(2).
 const CGROUP2_MAGIC: libc::__fsword_t = 0x6367_7270;
 
-/// The pod's group.
-#[derive(Debug)]
-pub(super) struct PodCgroup {
-    /// From the root of the hierarchy: `/user.slice/…/kubelocal-<uid>`.
-    path: PathBuf,
+/// Makes the pod's group, and writes its paths down first, so that whoever cleans up after a killed supervisor finds it. `None`
+/// if the pod is to have none.
+///
+/// # Errors
+/// The text is for people.
+pub(super) fn make(dir: &PodDir, record: &SandboxRecord) -> Result<Option<Group>, String> {
+    let Some(tree) = &record.cgroups else {
+        return Ok(None);
+    };
+    let failed = |e: io::Error| format!("control group: {e}");
+    let name = format!("kubelocal-{}", record.config.uid);
+    let paths = Group::paths(tree, &name);
+    let lines: Vec<&[u8]> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
+    fs::write(dir.cgroup(), lines.join(&b'\n')).map_err(failed)?;
+    let made = Group::make(tree, &name, &record.config.limits);
+    if made.is_err() {
+        remove_left(dir);
+    }
+    made.map(Some).map_err(failed)
 }
 
-impl PodCgroup {
-    /// Makes the pod's group, and writes its host path down first, so that whoever cleans up after a killed supervisor finds it.
-    /// `None` if this process may not.
-    pub fn make(dir: &PodDir, host_mount: &Path, own: &Path) -> Option<PodCgroup> {
-        let name = format!("kubelocal-{}", dir.path().file_name()?.to_str()?);
-        let path = own.join(&name);
-        let relative = path.strip_prefix("/").ok()?;
-        let made = fs::write(dir.cgroup(), host_mount.join(relative).as_os_str().as_encoded_bytes())
-            .and_then(|()| make_if_absent(&Path::new(ROOT).join(relative)));
-        if made.is_err() {
-            let _ = fs::remove_file(dir.cgroup());
-            return None;
-        }
-        Some(PodCgroup { path })
-    }
-
-    /// A container's group, as OCI's `cgroupsPath` has it.
-    pub fn leaf(&self, id: &str) -> PathBuf {
-        self.path.join(id)
-    }
-
-    /// Whether the kernel killed a process of this group for want of memory.
-    pub fn was_out_of_memory(&self, id: &str) -> bool {
-        let events = fs::read_to_string(mounted(&self.leaf(id)).join("memory.events")).unwrap_or_default();
-        events
-            .lines()
-            .filter_map(|line| line.strip_prefix("oom_kill "))
-            .any(|count| count.trim() != "0")
-    }
-
-    /// Removes a container's group once it is empty.
-    pub fn remove_leaf(&self, id: &str) {
-        // One that is still in use, or that no process ever entered, stays or is not there.
-        let _ = fs::remove_dir(mounted(&self.leaf(id)));
-    }
-
-    /// Removes the pod's group and what is left below it.
-    pub fn remove(&self) {
-        remove_group(&mounted(&self.path));
-    }
-}
-
-/// Removes the group that a dead supervisor has left, if it made one.
+/// Removes the groups that a dead supervisor has left, if it made some.
 pub(in crate::runtime::native) fn remove_left(dir: &PodDir) {
-    if let Ok(path) = fs::read_to_string(dir.cgroup()) {
-        remove_group(Path::new(&path));
-        let _ = fs::remove_file(dir.cgroup());
-    }
+    let Ok(lines) = fs::read(dir.cgroup()) else { return };
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let paths: Vec<PathBuf> = lines.map(|line| OsStr::from_bytes(line).into()).collect();
+    cgroup::remove_left(&paths);
+    let _ = fs::remove_file(dir.cgroup());
 }
 
-/// Groups are removed by rmdir alone, the leaves first.
-fn remove_group(path: &Path) {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = fs::remove_dir(entry.path());
+/// Moves this process, which is to make a container's, into its groups of version 1.
+///
+/// # Errors
+/// The text is for people.
+pub(super) fn enter(group: Option<&Group>, id: &ContainerId) -> Result<(), String> {
+    let entered = group.map(|group| group.enter(&id.0)).transpose();
+    entered.map(drop).map_err(|e| format!("control group: {e}"))
+}
+
+impl Supervisor {
+    /// Makes a container's group with its limits; undoes the container if that can't be done.
+    pub(super) fn limit(&self, container: &Container) -> Result<(), Fault> {
+        let (Some(group), config) = (&self.cgroup, &container.config) else {
+            return Ok(());
+        };
+        let Err(refused) = group.make_leaf(&config.id.0, &config.limits) else {
+            return Ok(());
+        };
+        group.remove_leaf(&config.id.0);
+        if let Err(error) = container.remove() {
+            note(&format!("undoing {}: {error}", config.id));
         }
+        Err(Fault::Create(format!("limits: {refused}")))
     }
-    let _ = fs::remove_dir(path);
-}
 
-fn mounted(group: &Path) -> PathBuf {
-    Path::new(ROOT).join(group.strip_prefix("/").unwrap_or(group))
-}
+    /// Whether the kernel killed something of a container for want of memory.
+    pub(super) fn was_out_of_memory(&self, id: &ContainerId) -> bool {
+        self.cgroup.as_ref().is_some_and(|group| group.oom_kills(&id.0) > 0)
+    }
 
-fn make_if_absent(path: &Path) -> io::Result<()> {
-    fs::create_dir(path).or_else(|e| {
-        if e.kind() == io::ErrorKind::AlreadyExists {
-            Ok(())
-        } else {
-            Err(e)
+    /// What the containers that run have used: by their groups' accounts, or by those of their processes.
+    pub(super) fn usage(&self) -> Vec<(ContainerId, Usage)> {
+        let namespaces = self
+            .containers
+            .iter()
+            .filter_map(|(id, container)| match &container.stage {
+                Stage::Running(running) => Some((id, running.mount_namespace)),
+                Stage::Created | Stage::Starting | Stage::Exited => None,
+            });
+        let (mut used, mut unaccounted) = (Vec::new(), BTreeMap::new());
+        for (id, namespace) in namespaces {
+            match self.cgroup.as_ref().and_then(|group| group.usage(&id.0)) {
+                Some(usage) => used.push((id.clone(), usage)),
+                None => drop(namespace.map(|namespace| unaccounted.insert(namespace, id.clone()))),
+            }
         }
-    })
+        if !unaccounted.is_empty() {
+            let mut sums = processes::usage();
+            used.extend(
+                unaccounted
+                    .into_iter()
+                    .map(|(namespace, id)| (id, sums.remove(&namespace).unwrap_or_default())),
+            );
+        }
+        used
+    }
 }
 
 /// Makes `/sys/fs/cgroup` of this mount namespace a cgroup v2 tree, which the embedded runtime can use or tolerate without
-/// permissions; v1 it can not. Returns where the tree is mounted on the host, and this process's group in it.
-pub(super) fn present_unified() -> io::Result<(PathBuf, PathBuf)> {
-    let own = own_group(&fs::read_to_string("/proc/self/cgroup")?);
+/// permissions; v1 it can not.
+pub(super) fn present_unified() -> io::Result<()> {
     let hybrid = Path::new(ROOT).join("unified");
     if is_cgroup2(Path::new(ROOT)) {
-        return Ok((PathBuf::from(ROOT), own));
+        return Ok(());
     }
     if is_cgroup2(&hybrid) {
-        rustix::mount::mount_bind(&hybrid, ROOT)?;
-        return Ok((hybrid, own));
+        return Ok(rustix::mount::mount_bind(&hybrid, ROOT)?);
     }
     // Version 1 alone: a tree that begins at this process's group may be mounted by anyone who owns a cgroup namespace.
     sys::unshare(UnshareFlags::NEWCGROUP)?;
-    rustix::mount::mount("cgroup2", ROOT, "cgroup2", MountFlags::empty(), None)?;
-    Ok((PathBuf::from(ROOT), PathBuf::from("/")))
+    Ok(rustix::mount::mount(
+        "cgroup2",
+        ROOT,
+        "cgroup2",
+        MountFlags::empty(),
+        None,
+    )?)
 }
 
 fn is_cgroup2(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC)
-}
-
-/// The v2 line of `/proc/<pid>/cgroup` (cgroups(7)).
-fn own_group(text: &str) -> PathBuf {
-    let line = text.lines().find_map(|line| line.strip_prefix("0::"));
-    PathBuf::from(line.unwrap_or("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_unified_line_is_found_among_those_of_version_one() {
-        assert_eq!(
-            own_group("4:memory:/a\n0::/user.slice/x.service\n"),
-            Path::new("/user.slice/x.service")
-        );
-        assert_eq!(own_group("1:name=systemd:/\n"), Path::new("/"));
-    }
 }

@@ -1,20 +1,20 @@
 //! What ends: children reaped, and what follows for containers and commands.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-
 use jiff::Timestamp;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{WaitOptions, WaitStatus};
 
 use super::super::wire::Reply;
 use super::container::Stage;
 use super::output::{self, Pumped, Source};
-use super::{Supervisor, Watched, note};
+use super::{Supervisor, Watched, processes};
 use crate::runtime::{ContainerId, Exit};
 
 /// How many reads empty the largest pipe an unprivileged user can have (1 MiB); a read that gets less than it asked for has
 /// emptied it.
 const MAX_DRAIN: usize = 2 * (1 << 20) / output::CHUNK;
+
+/// As a shell counts SIGKILL.
+const KILLED: i32 = 128 + libc::SIGKILL;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +87,11 @@ impl Supervisor {
         let started_at = running.started_at;
         let shares_pids = self.place.pid_namespace.is_some() || container.config.pid_target.is_some();
         if let (true, Some(namespace)) = (shares_pids, running.mount_namespace) {
-            kill_leftovers(namespace);
+            processes::kill_leftovers(namespace);
         }
         self.drain(id);
-        let out_of_memory = ended.signal == Some(libc::SIGKILL)
-            && self.cgroup.as_ref().is_some_and(|group| group.was_out_of_memory(&id.0));
+        // What the kernel killed for want of memory may be a child, of which a shell tells by its own exit code.
+        let out_of_memory = ended.code == KILLED && self.was_out_of_memory(id);
         let exit = plan_exit(started_at, Timestamp::now(), ended, out_of_memory);
         self.record_exit(id, exit);
     }
@@ -171,21 +171,6 @@ fn plan_exit(started_at: Timestamp, finished_at: Timestamp, ended: Ended, out_of
         signal: ended.signal,
         reason: reason.to_owned(),
         message: String::new(),
-    }
-}
-
-/// Kills what an ended container has left in a shared pid namespace: the processes in its mount namespace. In a pid
-/// namespace of its own the kernel has done so already.
-fn kill_leftovers(mount_namespace: u64) {
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let inode = fs::metadata(format!("/proc/{pid}/ns/mnt")).map(|meta| meta.ino());
-        if inode.is_ok_and(|inode| inode == mount_namespace)
-            && let Some(pid) = Pid::from_raw(pid)
-            && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-        {
-            note(&format!("killing a leftover process: {error}"));
-        }
     }
 }
 

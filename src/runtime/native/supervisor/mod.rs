@@ -19,6 +19,7 @@ mod output;
 mod peers;
 mod place;
 mod poller;
+mod processes;
 mod requests;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ use super::record::{PodDir, SandboxRecord};
 use super::spawn::DESCRIPTORS;
 use super::spec::Place;
 use super::sys;
+use crate::cgroup::Group;
 use crate::runtime::ContainerId;
 pub(super) use cgroup::remove_left as remove_left_cgroup;
 use container::{Container, Stage};
@@ -99,7 +101,7 @@ struct Supervisor {
     /// Held open: the pods' network lives for as long as any of them does, so that the next node finds it.
     _node_network: Option<OwnedFd>,
     place: Place,
-    cgroup: Option<cgroup::PodCgroup>,
+    cgroup: Option<Group>,
     poller: Poller<Watched>,
     signals: OwnedFd,
     listener: UnixListener,

@@ -12,8 +12,9 @@ use rustix::thread::UnshareFlags;
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
 use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
-use super::cgroup::{self, PodCgroup};
+use super::cgroup;
 use super::note;
+use crate::cgroup::Group;
 use crate::net;
 use crate::runtime::MemoryDir;
 
@@ -37,8 +38,10 @@ pub(super) fn make(
     dir: &PodDir,
     record: &SandboxRecord,
     node_network: Option<&OwnedFd>,
-) -> Result<(Place, Option<PodCgroup>), String> {
-    let (host_mount, own_group) = mount_all(dir)?;
+) -> Result<(Place, Option<Group>), String> {
+    // Before mounts of ours hide where groups are.
+    let cgroup = cgroup::make(dir, record)?;
+    mount_all(dir)?;
     record.config.memory_dirs.iter().try_for_each(mount_memory)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
@@ -55,7 +58,6 @@ pub(super) fn make(
     // As kubelet has it for the pause container. Only root may; an unprivileged user's supervisors are as likely to be killed
     // as anything else of theirs.
     let _ = fs::write("/proc/self/oom_score_adj", "-998");
-    let cgroup = PodCgroup::make(dir, &host_mount, &own_group);
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
     let place = Place {
         in_user_namespace,
@@ -76,8 +78,8 @@ pub(super) fn make(
     Ok((place, cgroup))
 }
 
-/// Mounts, in this namespace alone, what the pod needs. Returns what [`cgroup::present_unified`] does.
-fn mount_all(dir: &PodDir) -> Result<(PathBuf, PathBuf), String> {
+/// Mounts, in this namespace alone, what the pod needs.
+fn mount_all(dir: &PodDir) -> Result<(), String> {
     let failed = |what: &'static str| move |e: rustix::io::Errno| format!("mount {what}: {e}");
     // Mounts that appear on the host shall appear here (hostPath volumes), not the other way round.
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;

@@ -12,6 +12,7 @@ use super::super::record::write_json;
 use super::super::rootfs;
 use super::super::spec::{Place, plan_exec};
 use super::super::wire::{Fault, Reply, Request, State};
+use super::cgroup;
 use super::container::{Container, Stage};
 use super::jobs::{self, Job, Purpose, Streams};
 use super::output::Source;
@@ -46,6 +47,10 @@ impl Supervisor {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Usage => {
+                let used = self.usage();
+                return self.reply(peer, &Reply::Used(used), &[]);
+            }
             Request::Shutdown => return self.shut_down(peer),
         };
         let reply = done.map_or_else(Reply::Failed, |()| Reply::Done);
@@ -74,14 +79,15 @@ impl Supervisor {
             state: self.dir.run().join("oci"),
             seccomp_cache: self.record.run_dir.join("seccomp"),
             tty: config.tty,
-            has_cgroup: self.cgroup.is_some(),
+            has_cgroup: self.cgroup.as_ref().is_some_and(|group| group.oci_path("").is_some()),
         };
         let id = config.id.clone();
-        let cgroup = self.cgroup.as_ref().map(|group| group.leaf(&id.0));
+        let cgroup = self.cgroup.as_ref().and_then(|group| group.oci_path(&id.0));
         let mount_points = rootfs::mount_points(&self.record.run_dir);
         let place = self.place_of(&config)?;
         let container = Container::create(config, dir, bundle, &place, &mount_points, cgroup);
         let container = container.map_err(Fault::Create)?;
+        self.limit(&container)?;
         self.containers.insert(id, container);
         self.tell_watchers();
         Ok(())
@@ -138,7 +144,12 @@ impl Supervisor {
             }
         }
         let (bundle, program) = (container.bundle.clone(), self.record.oci_runtime.clone());
-        let job = jobs::fork_job(streams, || oci::chosen(program.as_ref()).run(&bundle)).map_err(io("fork"))?;
+        let group = self.cgroup.as_ref();
+        let job = jobs::fork_job(streams, || {
+            cgroup::enter(group, id)?;
+            oci::chosen(program.as_ref()).run(&bundle)
+        });
+        let job = job.map_err(io("fork"))?;
         for (source, fd) in outputs {
             self.read_output(id, source, fd).map_err(io("epoll"))?;
         }
@@ -191,6 +202,12 @@ impl Supervisor {
             Ok(()) => {
                 self.answer_starters(id, &Reply::Done);
                 self.tell_watchers();
+            }
+            Err(text) if self.was_out_of_memory(id) => {
+                self.start_failed(
+                    id,
+                    format!("its limit of memory is too low for it to be started: {text}"),
+                );
             }
             Err(text) => self.start_failed(id, text),
         }
@@ -272,6 +289,9 @@ impl Supervisor {
             self.poller.forget(token);
         }
         self.containers.remove(id);
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.remove_leaf(&id.0);
+        }
         self.tell_watchers();
         Ok(())
     }
@@ -293,9 +313,10 @@ impl Supervisor {
         };
         let process = bundle.path.join(format!("exec-{peer}.json"));
         let program = self.record.oci_runtime.clone();
-        let streams = exec_streams(exec, fds);
+        let (streams, group) = (exec_streams(exec, fds), self.cgroup.as_ref());
         let job = jobs::fork_job(streams, || {
             write_process(&bundle, &process, exec)?;
+            cgroup::enter(group, id)?;
             oci::chosen(program.as_ref()).exec(&bundle, &process)
         });
         let job = job.and_then(|job| {

@@ -1,0 +1,296 @@
+//! Pods that take more of the disk than they said they would are ended for good (kubelet `localStorageEviction`): by the limits of their
+//! emptyDirs, of the pod as a whole, and of its containers.
+//!
+//! Looked at every few seconds while a pod with such a limit runs, and not at all otherwise. An eviction is a status: whoever
+//! reads it, the pod's worker included, sees a pod that has failed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::resources::{limit_of, pod_limit_of};
+use super::{Rooms, containers, init_containers};
+use crate::event::EventKind;
+use crate::model::{Object, Quantity, kind, whole_second};
+use crate::os::size_of;
+use crate::store::Store;
+
+/// Why such a pod has failed, in its status and its event.
+const REASON: &str = "Evicted";
+/// How often is measured (kubelet's eviction manager: `monitoringInterval`).
+const INTERVAL: Duration = Duration::from_secs(10);
+/// What its containers get to end (kubelet `immediateEvictionGracePeriodSeconds`).
+const GRACE: SignedDuration = SignedDuration::from_secs(1);
+/// The resource.
+const STORAGE: &str = "ephemeral-storage";
+
+/// How long the containers of a pod that has failed have to end, if not as long as the pod says.
+pub(super) fn grace_of(pod: &Pod) -> Option<SignedDuration> {
+    let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+    (reason == Some(REASON)).then_some(GRACE)
+}
+
+/// Works until `stop`.
+pub async fn run_evictor(rooms: Arc<Rooms>, stop: CancellationToken) {
+    loop {
+        let limited = limited(&rooms.store);
+        let again = async {
+            match limited.is_empty() {
+                true => a_limit_appears(&rooms.store).await,
+                false => tokio::time::sleep(INTERVAL).await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = again => {}
+        }
+        for (object, pod) in limited {
+            look_at(&rooms, &object, &pod).await;
+        }
+    }
+}
+
+/// Pods that may yet exceed a limit.
+fn limited(store: &Store) -> Vec<(Arc<Object>, Pod)> {
+    let kind = kind("v1", "Pod").expect("in the table");
+    let pods = store.list(kind, None).items.into_iter();
+    pods.filter_map(|object| Some((limited_pod(&object)?, object)))
+        .map(|(pod, object)| (object, pod))
+        .collect()
+}
+
+fn limited_pod(object: &Object) -> Option<Pod> {
+    if object.key().kind().kind != "Pod" || object.is_deleting() {
+        return None;
+    }
+    let pod = object.typed::<Pod>().ok()?;
+    let is_over = matches!(object.text("/status/phase"), "Succeeded" | "Failed");
+    (!is_over && has_limits(&pod)).then_some(pod)
+}
+
+/// Returns when a pod with such a limit comes, or when one may have come unseen.
+async fn a_limit_appears(store: &Store) {
+    let Ok(mut changes) = store.watch(store.resource_version()) else {
+        return;
+    };
+    // One that came before the watch began.
+    if !limited(store).is_empty() {
+        return;
+    }
+    while let Ok(change) = changes.next().await {
+        if limited_pod(&change.object).is_some() {
+            return;
+        }
+    }
+}
+
+async fn look_at(rooms: &Rooms, object: &Object, pod: &Pod) {
+    let directory = rooms.host.pods_dir.join(&super::uid(pod).0);
+    let measured = pod.clone();
+    let taken = tokio::task::spawn_blocking(move || measure(&measured, &directory)).await;
+    let taken = taken.expect("measuring does not panic");
+    let Some(message) = plan_eviction(pod, &taken) else {
+        return;
+    };
+    rooms.recorder.event(object, EventKind::Warning, REASON, &message);
+    let now = whole_second(rooms.clock.now()).to_string();
+    let uid = object.uid().to_owned();
+    // One that is gone, or is another one by now, needs no eviction.
+    let _ = rooms.store.update_status(object.key(), |present| {
+        if present.uid() == uid {
+            evict(present, &message, &now);
+        }
+    });
+}
+
+fn evict(pod: &mut Object, message: &str, now: &str) {
+    let disrupted = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message, "lastTransitionTime": now,
+    });
+    let status = &mut pod.value_mut()["status"];
+    status["phase"] = "Failed".into();
+    status["reason"] = REASON.into();
+    status["message"] = message.into();
+    match status["conditions"].as_array_mut() {
+        Some(conditions) => conditions.push(disrupted),
+        None => status["conditions"] = json!([disrupted]),
+    }
+}
+
+/// Bytes on the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Taken {
+    /// By the volumes that are the pod's own, all together.
+    volumes: u64,
+    /// By those emptyDirs that have a limit.
+    empty_dirs: BTreeMap<String, u64>,
+    /// By containers: what they wrote into their root file systems, and their logs.
+    containers: BTreeMap<String, u64>,
+}
+
+fn measure(pod: &Pod, directory: &Path) -> Taken {
+    let volumes = directory.join("volumes");
+    let empty_dirs = limited_empty_dirs(pod).map(|(name, _)| (name.to_owned(), size_of(&volumes.join(name))));
+    let of_container = |container: &Container| {
+        let name = &container.name;
+        let roots = std::fs::read_dir(directory.join("containers").join(name))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let written = roots.map(|attempt| attempt.path().join("upper"));
+        let all: Vec<PathBuf> = written.chain([directory.join("logs").join(name)]).collect();
+        (name.clone(), all.iter().map(|path| size_of(path)).sum())
+    };
+    Taken {
+        empty_dirs: empty_dirs.collect(),
+        containers: init_containers(pod)
+            .iter()
+            .chain(containers(pod))
+            .map(of_container)
+            .collect(),
+        volumes: size_of(&volumes),
+    }
+}
+
+fn has_limits(pod: &Pod) -> bool {
+    limited_empty_dirs(pod).next().is_some() || pod_limit_of(pod, STORAGE).is_some()
+}
+
+/// emptyDirs on the disk with a limit: their names, and the limit as it was written.
+fn limited_empty_dirs(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| {
+        let limit = volume.empty_dir.as_ref()?.size_limit.as_ref()?;
+        Some((volume.name.as_str(), limit.0.as_str()))
+    })
+}
+
+/// What is said of a pod that has to go; `None` while it keeps its limits.
+fn plan_eviction(pod: &Pod, taken: &Taken) -> Option<String> {
+    let empty_dir = limited_empty_dirs(pod).find(|(name, limit)| {
+        let limit = Quantity::parse(limit).filter(|limit| *limit > Quantity::ZERO);
+        let bytes = taken.empty_dirs.get(*name).copied().unwrap_or(0);
+        limit.is_some_and(|limit| Quantity::whole(i64::try_from(bytes).unwrap_or(i64::MAX)) > limit)
+    });
+    if let Some((name, limit)) = empty_dir {
+        return Some(format!(
+            "Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. "
+        ));
+    }
+    let all = taken.containers.values().sum::<u64>() + taken.volumes;
+    if pod_limit_of(pod, STORAGE).is_some_and(|limit| all > limit) {
+        let limited = containers(pod).iter().filter(|c| limit_of(c, STORAGE).is_some());
+        let names: Vec<&str> = limited.map(|c| c.name.as_str()).collect();
+        let names = names.join(", ");
+        return Some(format!(
+            "Pod ephemeral local storage usage exceeds the total limit of containers {names}. "
+        ));
+    }
+    let exceeding = containers(pod).iter().find(|container| {
+        let bytes = taken.containers.get(&container.name).copied().unwrap_or(0);
+        limit_of(container, STORAGE).is_some_and(|limit| bytes > limit)
+    })?;
+    let limit = exceeding.resources.as_ref()?.limits.as_ref()?.get(STORAGE)?;
+    Some(format!(
+        "Container {} exceeded its local ephemeral storage limit {:?}. ",
+        exceeding.name, limit.0
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod() -> Pod {
+        let limited = |name: &str, limit: &str| json!({"name": name, "resources": {"limits": {STORAGE: limit}}});
+        let spec = json!({
+            "containers": [limited("a", "1Ki"), limited("b", "2Ki")],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1k"}}, {"name": "free", "emptyDir": {}}],
+        });
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod")
+    }
+
+    fn taken(volume: u64, a: u64, b: u64) -> Taken {
+        Taken {
+            volumes: volume,
+            empty_dirs: [("v".to_owned(), volume)].into(),
+            containers: [("a".to_owned(), a), ("b".to_owned(), b)].into(),
+        }
+    }
+
+    #[test]
+    fn who_takes_more_than_was_said_is_named_with_the_limit() {
+        for (taken, expected) in [
+            (taken(1000, 0, 0), None),
+            (
+                taken(1001, 0, 0),
+                Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1k\". "),
+            ),
+            (taken(500, 1024, 1548), None),
+            (
+                taken(501, 1024, 1548),
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers a, b. "),
+            ),
+            (
+                taken(0, 1025, 0),
+                Some("Container a exceeded its local ephemeral storage limit \"1Ki\". "),
+            ),
+        ] {
+            assert_eq!(plan_eviction(&pod(), &taken).as_deref(), expected, "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn only_pods_with_limits_are_looked_at() {
+        assert!(has_limits(&pod()));
+        let spec = json!({"containers": [{"name": "a"}], "volumes": [{"name": "v", "emptyDir": {}}]});
+        let free: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).expect("a pod");
+        assert!(!has_limits(&free));
+    }
+
+    #[test]
+    fn what_a_pod_has_written_is_measured_where_it_lies() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (file, bytes) in [
+            ("volumes/v/x", 5000),
+            ("containers/a/0/upper/x", 5000),
+            ("containers/a/1/upper/x", 5000),
+            ("containers/a/1/config.json", 90_000),
+            ("logs/b/0.log", 9000),
+        ] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("has one")).expect("a directory");
+            std::fs::write(path, vec![1; bytes]).expect("writes");
+        }
+        let found = measure(&pod(), dir.path());
+        assert!(
+            found.empty_dirs["v"] >= 5000 && found.volumes >= found.empty_dirs["v"],
+            "{found:?}"
+        );
+        assert!(
+            found.containers["a"] >= 10_000 && found.containers["a"] < 90_000,
+            "{found:?}"
+        );
+        assert!(found.containers["b"] >= 9000, "{found:?}");
+    }
+
+    #[test]
+    fn an_evicted_pod_has_failed_and_says_why() {
+        let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "status": {"phase": "Running"}});
+        let mut object = Object::new(value).expect("a pod");
+        evict(&mut object, "too much", "1970-01-01T00:00:00Z");
+        let pod = object.typed::<Pod>().expect("a pod");
+        let status = pod.status.clone().expect("a status");
+        assert_eq!(
+            (status.phase.as_deref(), status.reason.as_deref()),
+            (Some("Failed"), Some("Evicted"))
+        );
+        assert_eq!(grace_of(&pod), Some(GRACE));
+    }
+}

@@ -1,0 +1,91 @@
+//! The processes of the pod, which all are in view of its first one: told from each other by their mount namespace, which is their
+//! container's.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::process::Pid;
+
+use super::note;
+use crate::runtime::Usage;
+
+/// All processes of the pod.
+fn all() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn mount_namespace(pid: i32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
+}
+
+/// Kills what an ended container has left in a shared pid namespace: the processes in its mount namespace. In a pid
+/// namespace of its own the kernel has done so already.
+pub(super) fn kill_leftovers(namespace: u64) {
+    for pid in all().filter(|pid| mount_namespace(*pid) == Some(namespace)) {
+        if let Some(pid) = Pid::from_raw(pid)
+            && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+        {
+            note(&format!("killing a leftover process: {error}"));
+        }
+    }
+}
+
+/// What processes have used, by their mount namespace. Memory that several of them share is counted for each.
+pub(super) fn usage() -> HashMap<u64, Usage> {
+    let (tick, page) = (
+        rustix::param::clock_ticks_per_second(),
+        rustix::param::page_size() as u64,
+    );
+    let mut sums: HashMap<u64, Usage> = HashMap::new();
+    for pid in all() {
+        let Some(namespace) = mount_namespace(pid) else {
+            continue;
+        };
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let sum = sums.entry(namespace).or_default();
+        sum.cpu_nanos += ticks_in(&read("stat")).saturating_mul(1_000_000_000 / tick.max(1));
+        sum.memory_bytes += resident_in(&read("statm")).saturating_mul(page);
+    }
+    sums
+}
+
+/// The CPU time of a process and of its children that have ended, in ticks (proc_pid_stat(5), fields 14 to 17). The name before may
+/// hold anything.
+fn ticks_in(stat: &str) -> u64 {
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace().skip(11).take(4));
+    fields
+        .into_iter()
+        .flatten()
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum()
+}
+
+/// Resident pages (proc_pid_statm(5)).
+fn resident_in(statm: &str) -> u64 {
+    let field = statm.split_ascii_whitespace().nth(1);
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_of_a_process_is_read_whatever_its_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 200 0 0 10 20 3 4 20 0 1 0 100 1000 50";
+        assert_eq!(ticks_in(stat), 37);
+        assert_eq!(ticks_in("garbage"), 0);
+        assert_eq!(resident_in("1000 250 100 1 0 60 0\n"), 250);
+        assert_eq!(resident_in(""), 0);
+    }
+
+    #[test]
+    fn this_process_has_used_something() {
+        let namespace = mount_namespace(i32::try_from(std::process::id()).expect("a pid")).expect("it has one");
+        assert!(usage()[&namespace].memory_bytes > 0);
+    }
+}

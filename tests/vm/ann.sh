@@ -1,0 +1,37 @@
+# What the user with a delegated group does. Lines that begin with @ are what the test reads: a name, and a value.
+cd /home/ann
+say() { echo "@$1 $(eval "$2" 2>&1 | tr '\n' ' ' | sed 's/ *$//')"; }
+state() { kubelocal get pod $1 -o "jsonpath={.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}"; }
+group() { echo /sys/fs/cgroup/ann/kubelocal-$(kubelocal get pod $1 -o 'jsonpath={.metadata.uid}'); }
+count() { awk "/^$2 /{print \$2}" $(group $1)/*/$3; }
+# A condition that must come true; the last word on it is in the output if it does not.
+until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 240 ] || { echo "never: $1"; kubelocal get pods; return 1; }; sleep 0.5; done; }
+
+# A machine that is emulated may need longer than a command waits for the node that it starts.
+kubelocal node >node.log 2>&1 &
+until_so 'kubelocal status | grep -q ^Node:' || cat node.log
+kubelocal apply -f /pods.yaml
+# Without this nothing of the rest can be so.
+kubelocal wait pod/web --for=condition=Ready --timeout=180s || { kubelocal describe pod web; kubelocal stop --pods; exit; }
+for pod in hungry parent liar; do kubelocal wait pod/$pod '--for=jsonpath={.status.phase}=Failed' --timeout=180s; done
+kubelocal wait pod/burn pod/slowed pod/crowd pod/sure '--for=jsonpath={.status.phase}=Running' --timeout=180s
+say cgroups "kubelocal status | sed -n 's/^Cgroups: *//p'"
+say web-ready "kubelocal get pod web -o 'jsonpath={.status.conditions[?(@.type==\"Ready\")].status}'"
+say web-condition "kubelocal get pod web -o 'jsonpath={.status.conditions[?(@.type==\"kubelocal.dev/LimitsEnforced\")].message}'"
+for pod in hungry parent liar; do say $pod "state $pod"; done
+g=$(group web)
+for file in cpu.max cpu.weight memory.max memory.low memory.min memory.high memory.oom.group; do say web/$file "cat $g/*/$file"; done
+for file in cpu.max memory.max pids.max; do say web-pod/$file "cat $g/$file"; done
+for file in memory.min memory.high; do say sure/$file "cat $(group sure)/*/$file"; done
+say burn/cpu.max "cat $(group burn)/*/cpu.max"
+until_so '[ "$(count burn nr_throttled cpu.stat)" -gt 0 ]'
+say burn-throttled "count burn nr_throttled cpu.stat"
+until_so 'kubelocal logs slowed | grep -q ate'
+say slowed-high "count slowed high memory.events"
+until_so 'kubelocal logs crowd | grep -q started'
+say crowd-started "kubelocal logs crowd | sed -n 's/started //p'"
+kubelocal top pod
+say top-slowed-memory "kubelocal top pod slowed --no-headers | awk '{print \$3}' | tr -d Mi"
+say top-burn-cpu "kubelocal top pod burn --no-headers | awk '{print \$2}' | tr -d m"
+kubelocal stop --pods
+say left "ls -d /sys/fs/cgroup/ann/*/ | xargs -n1 basename"
