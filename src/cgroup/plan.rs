@@ -59,13 +59,8 @@ fn plan_one(limits: &Limits) -> Vec<Setting> {
     let quota = limits.cpu.map(quota_of);
     let mut settings = vec![
         setting(Controller::Cpu, "cpu.cfs_period_us", PERIOD, quota.is_some()),
-        setting(Controller::Cpu, "cpu.cfs_quota_us", or(quota, "-1"), quota.is_some()),
-        setting(
-            Controller::Memory,
-            "memory.limit_in_bytes",
-            or(limits.memory, "-1"),
-            limits.memory.is_some(),
-        ),
+        limit(Controller::Cpu, "cpu.cfs_quota_us", quota, "-1"),
+        limit(Controller::Memory, "memory.limit_in_bytes", limits.memory, "-1"),
         // Memory and swap together: a limit means no swap, as the kubelet has it.
         setting(
             Controller::Memory,
@@ -73,12 +68,7 @@ fn plan_one(limits: &Limits) -> Vec<Setting> {
             or(limits.memory, "-1"),
             false,
         ),
-        setting(
-            Controller::Pids,
-            "pids.max",
-            or(limits.pids, "max"),
-            limits.pids.is_some(),
-        ),
+        limit(Controller::Pids, "pids.max", limits.pids, "max"),
     ];
     settings.extend(
         limits
@@ -105,18 +95,8 @@ fn plan_two(limits: &Limits) -> Vec<Setting> {
             format!("{} {PERIOD}", or(quota, "max")),
             quota.is_some(),
         ),
-        setting(
-            Controller::Memory,
-            "memory.max",
-            or(limits.memory, "max"),
-            limits.memory.is_some(),
-        ),
-        setting(
-            Controller::Memory,
-            "memory.high",
-            or(limits.memory_high, "max"),
-            limits.memory_high.is_some(),
-        ),
+        limit(Controller::Memory, "memory.max", limits.memory, "max"),
+        limit(Controller::Memory, "memory.high", limits.memory_high, "max"),
         setting(Controller::Memory, "memory.min", min, min > 0),
         setting(Controller::Memory, "memory.low", low, low > 0),
         setting(Controller::Memory, "memory.swap.max", or(swap, "max"), false),
@@ -126,12 +106,7 @@ fn plan_two(limits: &Limits) -> Vec<Setting> {
             u8::from(limits.dies_together),
             false,
         ),
-        setting(
-            Controller::Pids,
-            "pids.max",
-            or(limits.pids, "max"),
-            limits.pids.is_some(),
-        ),
+        limit(Controller::Pids, "pids.max", limits.pids, "max"),
     ];
     settings.extend(
         limits
@@ -163,6 +138,11 @@ fn setting(controller: Controller, file: &str, value: impl ToString, is_needed: 
         value: value.to_string(),
         is_needed,
     }
+}
+
+/// A limit, which a kernel without the file fails only where there is one.
+fn limit(controller: Controller, file: &str, number: Option<u64>, unlimited: &str) -> Setting {
+    setting(controller, file, or(number, unlimited), number.is_some())
 }
 
 fn or(number: Option<u64>, unlimited: &str) -> String {

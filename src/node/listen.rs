@@ -67,7 +67,15 @@ pub(super) async fn loopback(paths: &Paths, wanted: Option<u16>, clock: Arc<dyn 
 }
 
 /// Listens in the pods' network, where the Service `kubernetes` leads.
-pub(super) async fn for_pods(network: &NodeNetwork) -> io::Result<TcpListener> {
+/// Nothing where there is no network, or it can't be had.
+pub(super) async fn for_pods(network: Option<&NodeNetwork>) -> Option<TcpListener> {
+    let listener = bind_inside(network?).await;
+    listener
+        .inspect_err(|error| tracing::warn!(%error, "pods do not reach the API"))
+        .ok()
+}
+
+async fn bind_inside(network: &NodeNetwork) -> io::Result<TcpListener> {
     let bound = network.run(|| {
         let listener = std::net::TcpListener::bind((GATEWAY, API_PORT))?;
         listener.set_nonblocking(true)?;

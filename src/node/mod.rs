@@ -183,13 +183,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         .clone()
         .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
     let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
-    let door = match &network {
-        Some(network) => listen::for_pods(network)
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "pods do not reach the API"))
-            .ok(),
-        None => None,
-    };
+    let door = listen::for_pods(network.as_deref()).await;
     let here = images::follow(
         store.clone(),
         rooms.images.clone(),
@@ -209,6 +203,20 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ends_pods = until_end(ended).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    wind_down(ends_pods, &ends, pods, tasks, &paths).await?;
+    store.close();
+    drop(lock);
+    Ok(())
+}
+
+/// Ends all that works, and the pods before it if they are to end.
+async fn wind_down(
+    ends_pods: bool,
+    ends: &Ends,
+    pods: JoinHandle<()>,
+    mut tasks: Vec<JoinHandle<()>>,
+    paths: &Paths,
+) -> Result<(), Failure> {
     if ends_pods {
         ends.drain.cancel();
         // All others go on meanwhile: whoever looks sees the pods end.
@@ -223,8 +231,6 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     for task in tasks {
         task.await?;
     }
-    store.close();
-    drop(lock);
     Ok(())
 }
 

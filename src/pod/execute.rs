@@ -17,7 +17,7 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
-use super::resources::unenforced;
+use super::resources::{needs_controllers, unenforced};
 use super::tokens::Tokens;
 use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
@@ -126,8 +126,11 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Tells of limits that nothing enforces.
+    /// Tells of limits that nothing enforces. Of a pod without limits there is nothing to look up.
     async fn tell_limits(&self) {
+        if !needs_controllers(self.pod) {
+            return;
+        }
         let Ok(Some(sandbox)) = self.rooms.runtime.status(self.uid).await else {
             return;
         };

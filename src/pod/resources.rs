@@ -102,6 +102,11 @@ pub(super) fn pod_limit_of(pod: &Pod, name: &str) -> Option<u64> {
     whole(pod.spec.as_ref()?, name, limits_of)
 }
 
+/// Whether a pod has limits that a controller must enforce.
+pub fn needs_controllers(pod: &Pod) -> bool {
+    !needed_controllers(pod).is_empty()
+}
+
 /// What is said of a pod with limits that nothing enforces; `None` where all of them are enforced.
 pub fn unenforced(pod: &Pod, sandbox: &SandboxStatus) -> Option<String> {
     let needed = needed_controllers(pod);

@@ -3,7 +3,6 @@
 mod meter;
 mod objects;
 
-use http::header::ACCEPT;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -71,7 +70,6 @@ impl Api {
         if request.method() != Method::GET || query.flag("watch") {
             return Some(Err(ApiError::method_not_allowed()));
         }
-        tracing::trace!(accept = ?request.headers().get(ACCEPT), "metrics are JSON whatever is asked for");
         let measured = self.measure(&target, &query).await;
         Some(measured.map(|value| body::json(StatusCode::OK, &value)))
     }

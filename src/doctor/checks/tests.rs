@@ -1,0 +1,332 @@
+//! Each fact that lacks something, and what is said of it.
+
+use std::path::PathBuf;
+
+use super::super::facts::Cgroups;
+use super::super::probe::Probe;
+use super::*;
+use crate::cgroup::Tree;
+
+/// A host on which everything is as it should be.
+fn host() -> Facts {
+    let range = |first| {
+        vec![IdRange {
+            owner: "ada".into(),
+            first,
+            count: 65_536,
+        }]
+    };
+    Facts {
+        uid: 1000,
+        user: "ada".into(),
+        home: PathBuf::from("/home/ada/.kubelocal"),
+        program: PathBuf::from("/usr/bin/kubelocal"),
+        distribution: "debian".into(),
+        kernel: Some((6, 1)),
+        probe: Probe {
+            user_namespace: Some(Ok(())),
+            mount_namespace: Some(Ok(())),
+            overlay: Some(Ok(())),
+            network_namespace: Some(Ok(())),
+        },
+        max_user_namespaces: Some(15_000),
+        unprivileged_userns_clone: Some(1),
+        apparmor_restrict_userns: Some(0),
+        subuid: range(100_000),
+        subgid: range(100_000),
+        id_helpers: Helper::Usable,
+        cgroups: cgroups(Ok(tree(&WANTED)), &["cpu", "io", "memory", "pids"]),
+        has_systemd: true,
+        lingers: true,
+        has_tun: true,
+        inotify_watches: Some(524_288),
+        inotify_instances: Some(128),
+        free_bytes: Some(100 << 30),
+        free_inodes: Some(1_000_000),
+    }
+}
+
+fn cgroups(here: Result<Tree, Lack>, manager: &[&str]) -> Cgroups {
+    Cgroups {
+        here,
+        manager: manager.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn tree(controllers: &[Controller]) -> Tree {
+    Tree::Unified {
+        mount: "/sys/fs/cgroup".into(),
+        path: "/k".into(),
+        controllers: controllers.iter().copied().collect(),
+    }
+}
+
+fn refused(word: &str) -> Option<Result<(), String>> {
+    Some(Err(word.to_owned()))
+}
+
+#[test]
+fn a_good_host_has_nothing_to_mend() {
+    assert!(
+        judge(&host())
+            .iter()
+            .all(|verdict| verdict.level == Level::Fine && verdict.mend.is_none())
+    );
+}
+
+#[test]
+fn root_needs_no_user_namespace() {
+    let facts = Facts {
+        uid: 0,
+        id_helpers: Helper::Missing,
+        subuid: Vec::new(),
+        ..host()
+    };
+    assert!(judge(&facts).iter().all(|verdict| verdict.level == Level::Fine));
+}
+
+#[test]
+fn every_missing_setting_is_named_with_the_command_that_mends_it() {
+    let without_userns = Probe {
+        user_namespace: refused("Operation not permitted"),
+        ..Probe::default()
+    };
+    let probe = |probe: Probe| Facts { probe, ..host() };
+    let cases: Vec<(Facts, &str, Level, &str)> = vec![
+        (
+            Facts {
+                max_user_namespaces: Some(0),
+                ..probe(without_userns.clone())
+            },
+            "user namespaces",
+            Level::Error,
+            "user.max_user_namespaces=15000",
+        ),
+        (
+            Facts {
+                unprivileged_userns_clone: Some(0),
+                ..probe(without_userns.clone())
+            },
+            "user namespaces",
+            Level::Error,
+            "kernel.unprivileged_userns_clone=1",
+        ),
+        (
+            Facts {
+                apparmor_restrict_userns: Some(1),
+                ..probe(Probe {
+                    mount_namespace: refused("Permission denied"),
+                    ..host().probe
+                })
+            },
+            "user namespaces",
+            Level::Error,
+            "profile kubelocal \"/usr/bin/kubelocal\" flags=(unconfined)",
+        ),
+        (
+            Facts {
+                subuid: Vec::new(),
+                ..host()
+            },
+            "subordinate ids",
+            Level::Warning,
+            "sudo usermod --add-subuids 166000-231535 ada",
+        ),
+        (
+            Facts {
+                subuid: Vec::new(),
+                subgid: Vec::new(),
+                ..host()
+            },
+            "subordinate ids",
+            Level::Warning,
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ada",
+        ),
+        (
+            Facts {
+                id_helpers: Helper::Missing,
+                ..host()
+            },
+            "newuidmap and newgidmap",
+            Level::Warning,
+            "sudo apt-get install -y uidmap",
+        ),
+        (
+            Facts {
+                id_helpers: Helper::Missing,
+                distribution: "fedora".into(),
+                ..host()
+            },
+            "newuidmap and newgidmap",
+            Level::Warning,
+            "sudo dnf install -y shadow-utils",
+        ),
+        (
+            Facts {
+                id_helpers: Helper::Powerless,
+                ..host()
+            },
+            "newuidmap and newgidmap",
+            Level::Warning,
+            "sudo chmod u+s",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Ok(tree(&[Controller::Memory, Controller::Pids])), &["memory", "pids"]),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "Delegate=cpu cpuset io memory pids",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::VersionOne), &[]),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "/etc/default/grub && sudo update-grub",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::VersionOne), &[]),
+                distribution: "fedora".into(),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["cpu", "memory", "pids"]),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "systemd-run --user --scope",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["memory", "pids"]),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "Delegate=cpu cpuset io memory pids",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::NoControllers("/s".into())), &[]),
+                has_systemd: false,
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "sudo mkdir $G",
+        ),
+        (
+            Facts {
+                cgroups: cgroups(Err(Lack::NoSubgroup("/s".into())), &["cpu", "memory", "pids"]),
+                ..host()
+            },
+            "cgroups",
+            Level::Warning,
+            "DelegateSubgroup=kubelocal-node",
+        ),
+        (
+            probe(Probe {
+                overlay: refused("No such device (os error 19)"),
+                ..host().probe
+            }),
+            "overlay file systems",
+            Level::Error,
+            "modprobe overlay",
+        ),
+        (
+            probe(Probe {
+                overlay: refused("Invalid argument"),
+                ..host().probe
+            }),
+            "overlay file systems",
+            Level::Error,
+            "KUBELOCAL_HOME=",
+        ),
+        (
+            Facts {
+                has_tun: false,
+                ..host()
+            },
+            "/dev/net/tun",
+            Level::Warning,
+            "modprobe tun",
+        ),
+        (
+            Facts {
+                inotify_watches: Some(8192),
+                ..host()
+            },
+            "inotify",
+            Level::Warning,
+            "fs.inotify.max_user_watches=524288",
+        ),
+        (
+            Facts {
+                inotify_instances: Some(64),
+                ..host()
+            },
+            "inotify",
+            Level::Warning,
+            "fs.inotify.max_user_instances=512",
+        ),
+        (
+            Facts {
+                free_bytes: Some(1 << 30),
+                ..host()
+            },
+            "disk space",
+            Level::Warning,
+            "image rm",
+        ),
+        (
+            Facts {
+                lingers: false,
+                ..host()
+            },
+            "after logout",
+            Level::Warning,
+            "sudo loginctl enable-linger ada",
+        ),
+    ];
+    for (facts, check, level, mend) in cases {
+        let verdicts = judge(&facts);
+        let bad: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.level != Level::Fine).collect();
+        let verdict = bad
+            .iter()
+            .find(|verdict| verdict.check == check)
+            .unwrap_or_else(|| panic!("{check} in {verdicts:?}"));
+        assert_eq!(verdict.level, level, "{check}");
+        assert!(
+            verdict.mend.as_deref().unwrap_or_default().contains(mend),
+            "{check}: {:?}",
+            verdict.mend
+        );
+    }
+}
+
+#[test]
+fn an_old_kernel_and_a_full_disk_stop_the_node() {
+    for facts in [
+        Facts {
+            kernel: Some((5, 4)),
+            ..host()
+        },
+        Facts {
+            free_bytes: Some(1 << 20),
+            ..host()
+        },
+    ] {
+        assert!(judge(&facts).iter().any(|verdict| verdict.level == Level::Error));
+    }
+}
