@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::kustomize::error::{Context, Error, Result};
 use crate::kustomize::fieldspec::{FieldSpec, visit};
 use crate::kustomize::graph::{Graph, Id, smart_split};
@@ -17,8 +19,16 @@ enum Known {
     Int(i64),
     Float(f64),
     Bool(bool),
-    /// A mapping or a list, which stands for no text.
-    Structure,
+    /// A mapping or a list, which stands for no text: what the reference says of it on its standard error.
+    Structure(String),
+}
+
+/// Variables, and what came of them.
+#[derive(Debug, Default)]
+struct Replacer {
+    known: BTreeMap<String, Known>,
+    used: BTreeSet<String>,
+    warnings: Vec<String>,
 }
 
 /// Replaces variables in the fields that may hold them.
@@ -31,32 +41,28 @@ pub fn resolve_vars(
     vars: &BTreeMap<String, Var>,
     specs: &[FieldSpec],
 ) -> Result<()> {
-    let mut known = BTreeMap::new();
+    let mut replacer = Replacer::default();
     for var in vars.values() {
-        known.insert(var.name.clone(), value_of(&mut world.graph, map, var)?);
+        let value = value_of(&mut world.graph, map, var)?;
+        replacer.known.insert(var.name.clone(), value);
     }
-    if known.is_empty() {
+    if replacer.known.is_empty() {
         return Ok(());
     }
-    let mut used = BTreeSet::new();
     for root in map.roots() {
         for spec in specs {
             visit(&mut world.graph, root, spec, None, |graph, at| {
-                replace_in(graph, at, &known, &mut used)
+                replacer.replace_in(graph, at)
             })?;
         }
     }
     map.list_mut();
-    let unused: Vec<&str> = known
-        .keys()
-        .filter(|name| !used.contains(*name))
-        .map(String::as_str)
-        .collect();
+    let unused = replacer.unused();
+    world.warnings.append(&mut replacer.warnings);
     if !unused.is_empty() {
-        world.warnings.push(format!(
-            "well-defined vars that were never replaced: {}",
-            unused.join(",")
-        ));
+        world
+            .warnings
+            .push(format!("well-defined vars that were never replaced: {unused}"));
     }
     Ok(())
 }
@@ -81,7 +87,12 @@ fn value_of(graph: &mut Graph, map: &ResMap, var: &Var) -> Result<Known> {
     let node = graph.lookup(root, &path).map_err(|_| missing())?.ok_or_else(missing)?;
     let text = graph.text(node);
     if !graph.is_scalar(node) {
-        return Ok(Known::Structure);
+        let form = match graph.kind(node) {
+            Kind::Sequence => "[]interface {}",
+            _ => "map[string]interface {}",
+        };
+        let value = in_go(&graph.to_json(node).map_err(|_| missing())?);
+        return Ok(Known::Structure(format!("type={form} val={value}")));
     }
     Ok(match graph.cell(node).tag {
         Tag::Int => Known::Int(text.parse().map_err(|_| missing())?),
@@ -115,113 +126,143 @@ fn shown(var: &Var) -> String {
     )
 }
 
-fn replace_in(graph: &mut Graph, at: Id, known: &BTreeMap<String, Known>, used: &mut BTreeSet<String>) -> Result<()> {
-    if graph.is_null(at) {
-        return Ok(());
-    }
-    match graph.kind(at) {
-        Kind::Scalar => replace_scalar(graph, at, known, used),
-        Kind::Mapping => {
-            let fields: Vec<_> = graph.fields(at).collect();
-            for (key, value) in fields {
-                if !graph.is_string(key) {
-                    let why = format!("invalid map key: value='{}'", graph.text(key));
-                    return Err(Error::object(why).at(graph.pos(key)));
-                }
-                replace_scalar(graph, value, known, used)?;
-            }
-            Ok(())
+impl Replacer {
+    fn replace_in(&mut self, graph: &mut Graph, at: Id) -> Result<()> {
+        if graph.is_null(at) {
+            return Ok(());
         }
-        Kind::Sequence => {
-            for item in graph.content(at).to_vec() {
-                if !graph.is_string(item) {
-                    return Err(Error::object("invalid value type expect a string").at(graph.pos(item)));
-                }
-                replace_scalar(graph, item, known, used)?;
-            }
-            Ok(())
-        }
-        Kind::Alias => Err(Error::object("invalid type encountered").at(graph.pos(at))),
-    }
-}
-
-fn replace_scalar(
-    graph: &mut Graph,
-    at: Id,
-    known: &BTreeMap<String, Known>,
-    used: &mut BTreeSet<String>,
-) -> Result<()> {
-    if !graph.is_string(at) {
-        return Ok(());
-    }
-    let text = graph.text(at);
-    graph.check_room_for(expanded_length(text, known)).at(graph.pos(at))?;
-    let (text, tag) = match expand(text, known, used) {
-        Known::Text(text) => (text, Tag::Str),
-        Known::Int(value) => (value.to_string(), Tag::Int),
-        Known::Bool(value) => (value.to_string(), Tag::Bool),
-        Known::Float(value) => (value.to_string(), Tag::Float),
-        Known::Structure => return Ok(()),
-    };
-    graph.set_text(at, text);
-    let cell = graph.cell_mut(at);
-    cell.tag = tag;
-    cell.style = Style::default();
-    Ok(())
-}
-
-/// At least about how long a text with its variables replaced is: numbers are as short as their names.
-fn expanded_length(text: &str, known: &BTreeMap<String, Known>) -> usize {
-    let uses = text.split("$(").skip(1).filter_map(|rest| rest.split_once(')'));
-    let lengths = uses.map(|(name, _)| match known.get(name) {
-        Some(Known::Text(value)) => value.len(),
-        Some(Known::Int(_) | Known::Float(_) | Known::Bool(_) | Known::Structure) | None => 0,
-    });
-    lengths.fold(text.len(), usize::saturating_add)
-}
-
-/// A text with its variables replaced. A text that is one variable and nothing else gets the value's own type.
-fn expand(text: &str, known: &BTreeMap<String, Known>, used: &mut BTreeSet<String>) -> Known {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$').filter(|at| at + 1 < rest.len()) {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        let next = after
-            .chars()
-            .next()
-            .expect("there is a character after the dollar sign");
-        let name = after
-            .strip_prefix('(')
-            .and_then(|inner| inner.find(')').map(|end| &inner[..end]));
-        rest = match (next, name) {
-            ('$', _) => {
-                out.push('$');
-                &after[1..]
-            }
-            ('(', Some(name)) => {
-                let value = known.get(name).filter(|value| **value != Known::Structure);
-                if let Some(value) = value {
-                    used.insert(name.to_owned());
-                    if text.len() == name.len() + 3 {
-                        return value.clone();
+        match graph.kind(at) {
+            Kind::Scalar => self.replace_scalar(graph, at),
+            Kind::Mapping => {
+                let fields: Vec<_> = graph.fields(at).collect();
+                for (key, value) in fields {
+                    if !graph.is_string(key) {
+                        let why = format!("invalid map key: value='{}'", graph.text(key));
+                        return Err(Error::object(why).at(graph.pos(key)));
                     }
+                    self.replace_scalar(graph, value)?;
                 }
-                match value {
-                    Some(value) => out.push_str(&in_text(value)),
-                    None => out.push_str(&format!("$({name})")),
+                Ok(())
+            }
+            Kind::Sequence => {
+                for item in graph.content(at).to_vec() {
+                    if !graph.is_string(item) {
+                        return Err(Error::object("invalid value type expect a string").at(graph.pos(item)));
+                    }
+                    self.replace_scalar(graph, item)?;
                 }
-                &after[name.len() + 2..]
+                Ok(())
             }
-            (other, _) => {
-                out.push('$');
-                out.push(other);
-                &after[other.len_utf8()..]
-            }
-        };
+            Kind::Alias => Err(Error::object("invalid type encountered").at(graph.pos(at))),
+        }
     }
-    out.push_str(rest);
-    Known::Text(out)
+
+    fn replace_scalar(&mut self, graph: &mut Graph, at: Id) -> Result<()> {
+        if !graph.is_string(at) {
+            return Ok(());
+        }
+        let text = graph.text(at);
+        graph.check_room_for(self.expanded_length(text)).at(graph.pos(at))?;
+        let (text, tag) = match self.expand(text) {
+            Known::Text(text) => (text, Tag::Str),
+            Known::Int(value) => (value.to_string(), Tag::Int),
+            Known::Bool(value) => (value.to_string(), Tag::Bool),
+            Known::Float(value) => (value.to_string(), Tag::Float),
+            Known::Structure(_) => return Ok(()),
+        };
+        graph.set_text(at, text);
+        let cell = graph.cell_mut(at);
+        cell.tag = tag;
+        cell.style = Style::default();
+        Ok(())
+    }
+
+    /// At least about how long a text with its variables replaced is: numbers are as short as their names.
+    fn expanded_length(&self, text: &str) -> usize {
+        let uses = text.split("$(").skip(1).filter_map(|rest| rest.split_once(')'));
+        let lengths = uses.map(|(name, _)| match self.known.get(name) {
+            Some(Known::Text(value) | Known::Structure(value)) => value.len(),
+            Some(Known::Int(_) | Known::Float(_) | Known::Bool(_)) | None => 0,
+        });
+        lengths.fold(text.len(), usize::saturating_add)
+    }
+
+    /// A text with its variables replaced. A text that is one variable and nothing else gets the value's own type.
+    fn expand(&mut self, text: &str) -> Known {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$').filter(|at| at + 1 < rest.len()) {
+            out.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            let next = after
+                .chars()
+                .next()
+                .expect("there is a character after the dollar sign");
+            let name = after
+                .strip_prefix('(')
+                .and_then(|inner| inner.find(')').map(|end| &inner[..end]));
+            rest = match (next, name) {
+                ('$', _) => {
+                    out.push('$');
+                    &after[1..]
+                }
+                ('(', Some(name)) => {
+                    match self.value(name) {
+                        Some(value) if text.len() == name.len() + 3 => return value,
+                        Some(value) => out.push_str(&in_text(&value)),
+                        None => out.push_str(&format!("$({name})")),
+                    }
+                    &after[name.len() + 2..]
+                }
+                (other, _) => {
+                    out.push('$');
+                    out.push(other);
+                    &after[other.len_utf8()..]
+                }
+            };
+        }
+        out.push_str(rest);
+        Known::Text(out)
+    }
+
+    /// A variable's value, where it stands for a text.
+    fn value(&mut self, name: &str) -> Option<Known> {
+        let value = self.known.get(name)?;
+        if let Known::Structure(what) = value {
+            let warning = format!("MakePrimitiveReplacer: bad replacement {what}");
+            self.warnings.push(warning);
+            return None;
+        }
+        self.used.insert(name.to_owned());
+        Some(value.clone())
+    }
+
+    fn unused(&self) -> String {
+        let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
+        let unused: Vec<&str> = names.into_iter().filter(|name| !self.used.contains(*name)).collect();
+        unused.join(",")
+    }
+}
+
+/// A value as Go's `%v` writes it.
+fn in_go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(in_go).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+            let fields: Vec<String> = sorted
+                .into_iter()
+                .map(|(name, value)| format!("{name}:{}", in_go(value)))
+                .collect();
+            format!("map[{}]", fields.join(" "))
+        }
+    }
 }
 
 fn in_text(value: &Known) -> String {
@@ -233,7 +274,7 @@ fn in_text(value: &Known) -> String {
             let node = yaml::from_json(&serde_json::json!(value));
             node.map(|node| node.text().to_owned()).unwrap_or_default()
         }
-        Known::Structure => String::new(),
+        Known::Structure(_) => String::new(),
     }
 }
 
@@ -247,7 +288,11 @@ mod tests {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        expand(text, &known, &mut BTreeSet::new())
+        Replacer {
+            known,
+            ..Replacer::default()
+        }
+        .expand(text)
     }
 
     #[test]
