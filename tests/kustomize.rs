@@ -7,9 +7,10 @@
 //!
 //! Overlays made at random are compared for a bounded time (`KUBELOCAL_TEST_RANDOM_SECONDS`, 20 if it is not set).
 //!
-//! Charts are rendered and compared where a helm is installed (or `KUBELOCAL_TEST_HELM` names one).
+//! Charts are rendered and compared where a helm is installed (or `scripts/clients` fetched one, or `KUBELOCAL_TEST_HELM` names
+//! one).
 //!
-//! Where a kubectl with Kustomize 5.8 is installed (or `KUBELOCAL_TEST_KUBECTL` names one) the records are checked against
+//! Where a kubectl with Kustomize 5.8 is installed (or fetched, or named by `KUBELOCAL_TEST_KUBECTL`) the records are checked against
 //! it, and `KUBELOCAL_TEST_RECORD=1` writes them anew.
 
 use std::cell::Cell;
@@ -212,10 +213,19 @@ fn outcome(result: Result<Build, Box<Failure>>) -> (Outcome, Option<String>) {
     }
 }
 
+/// The program that a variable names, else what `scripts/clients` fetched, else the one on the PATH.
+fn reference(variable: &str, fetched: &str, name: &str) -> PathBuf {
+    let clients = env::var_os("KUBELOCAL_TEST_CLIENTS").unwrap_or_else(|| "/var/tmp/kubelocal-clients".into());
+    let fetched = Path::new(&clients).join(fetched);
+    let named = env::var_os(variable).map(PathBuf::from);
+    named
+        .or_else(|| fetched.is_file().then_some(fetched))
+        .unwrap_or_else(|| name.into())
+}
+
 /// The kubectl to compare with, if it has the right Kustomize.
 fn kubectl() -> Option<PathBuf> {
-    let named = env::var_os("KUBELOCAL_TEST_KUBECTL").map(PathBuf::from);
-    let program = named.unwrap_or_else(|| PathBuf::from("kubectl"));
+    let program = reference("KUBELOCAL_TEST_KUBECTL", "kubectl", "kubectl");
     let version = Command::new(&program).args(["version", "--client"]).output().ok()?;
     String::from_utf8_lossy(&version.stdout)
         .contains("Kustomize Version: v5.8.")

@@ -1,6 +1,5 @@
 //! Charts beside `kubectl kustomize --enable-helm`, rendered by one helm.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,8 +112,7 @@ helmCharts:
 ];
 
 fn helm() -> Option<PathBuf> {
-    let named = env::var_os("KUBELOCAL_TEST_HELM").map(PathBuf::from);
-    let program = named.unwrap_or_else(|| PathBuf::from("helm"));
+    let program = super::reference("KUBELOCAL_TEST_HELM", "helm4", "helm");
     let ran = Command::new(&program).arg("version").output().ok()?;
     ran.status.success().then_some(program)
 }
