@@ -52,6 +52,7 @@ fn table(usage: &DiskUsage) -> String {
         row("  unpacked layers", none(), none(), images.layers, None),
         row("  packed layers", none(), none(), images.blobs, None),
         row("  downloads that broke off", none(), none(), images.partial, None),
+        vec!["  inodes".to_owned(), images.inodes.to_string(), none(), none(), none()],
         row("Pods", usage.pod_count.to_string(), none(), usage.pods, None),
         row("Volumes", none(), none(), usage.volumes, None),
     ];
@@ -73,6 +74,7 @@ mod tests {
                 blobs: 500_000,
                 partial: 0,
                 reclaimable: 900_000,
+                inodes: 42,
             },
             pods: 4096,
             pod_count: 2,

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
@@ -20,7 +22,14 @@ mod marks;
 mod plan;
 
 pub use marks::{Mark, Marks};
-use plan::{Kept, freed, plan_collection, plan_marks};
+use plan::{Kept, freed, plan_collection, plan_marks, plan_target};
+
+/// More than any file system has.
+const ALL: Amount = Amount {
+    bytes: u64::MAX,
+    inodes: u64::MAX,
+};
+const NOTHING: Amount = Amount { bytes: 0, inodes: 0 };
 
 /// How long an image is left alone after it came or was last used (kubelet `imageMinimumGCAge`): whoever brought it may be
 /// about to use it.
@@ -41,6 +50,9 @@ pub struct ImageUsage {
     pub partial: u64,
     /// Bytes that would be free without the images that are not in use.
     pub reclaimable: u64,
+    /// Inodes of all of it: files, directories, links.
+    #[serde(default)]
+    pub inodes: u64,
 }
 
 impl ImageUsage {
@@ -72,15 +84,20 @@ pub struct Reclaimed {
 /// Everything in the store, for a plan.
 struct Inventory {
     images: Vec<Kept>,
-    /// Bytes of each part.
-    sizes: BTreeMap<String, u64>,
+    /// What each part takes.
+    sizes: BTreeMap<String, Amount>,
     usage: ImageUsage,
+    /// What broke off, and what no image has.
+    partial: Amount,
 }
-/// Bytes of what must stay.
-fn pinned(inventory: &Inventory) -> u64 {
+/// What must stay takes so much.
+fn pinned(inventory: &Inventory) -> Amount {
     let stay = inventory.images.iter().filter(|image| image.is_pinned);
     let parts: BTreeSet<&String> = stay.flat_map(|image| &image.parts).collect();
-    parts.into_iter().filter_map(|part| inventory.sizes.get(part)).sum()
+    parts
+        .into_iter()
+        .filter_map(|part| inventory.sizes.get(part).copied())
+        .sum()
 }
 impl ImageStore {
     /// What images take. `in_use` has names and ids of what must stay.
@@ -89,9 +106,9 @@ impl ImageStore {
     /// If the store cannot be read.
     pub fn usage(&self, in_use: &BTreeSet<String>) -> Result<ImageUsage, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::UNIX_EPOCH)?;
-        let (_, reclaimable) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
+        let (_, reclaimable) = plan_collection(&inventory.images, &inventory.sizes, ALL, NOTHING);
         Ok(ImageUsage {
-            reclaimable,
+            reclaimable: reclaimable.bytes,
             ..inventory.usage
         })
     }
@@ -103,24 +120,25 @@ impl ImageStore {
     /// If the store cannot be read or written.
     pub fn collect(&self, marks: Marks, in_use: &BTreeSet<String>) -> Result<Collected, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::now())?;
-        let (total, mut taken) = (self.disk().size()?, inventory.usage.total());
-        let most = marks.high.bytes(total);
-        let (high, low) = plan_marks(most, marks.low.bytes(total), pinned(&inventory));
-        if taken > high && inventory.usage.partial > 0 {
+        let total = self.disk().size()?;
+        let mut taken = Amount::new(inventory.usage.total(), inventory.usage.inodes);
+        let wanted = marks.amounts(total);
+        let marks = plan_marks(wanted, pinned(&inventory));
+        if !taken.fits(marks.0) && inventory.partial != NOTHING {
             // What broke off is worth less than any image.
             self.sweep(Duration::ZERO)?;
-            let strays = stray_bytes(self.disk(), &inventory.sizes)?;
-            taken = taken - inventory.usage.partial + partial_bytes(self.disk())? + strays;
+            let left = partials(self.disk())? + strays(self.disk(), &inventory.sizes)?;
+            taken = taken.without(inventory.partial) + left;
         }
-        if taken <= high {
+        let Some(target) = plan_target(taken, marks) else {
             return Ok(Collected {
-                is_still_over: taken > most,
+                is_still_over: !taken.fits(wanted.0),
                 ..Collected::default()
             });
-        }
-        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, low);
-        let reclaimed = self.remove_all(gone, &inventory)?;
-        let is_still_over = taken.saturating_sub(reclaimed.bytes) > most;
+        };
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, target);
+        let (reclaimed, freed) = self.remove_all(gone, &inventory)?;
+        let is_still_over = !taken.without(freed).fits(wanted.0);
         Ok(Collected {
             reclaimed,
             is_still_over,
@@ -136,8 +154,8 @@ impl ImageStore {
         for image in &mut inventory.images {
             image.is_pinned |= which == Prune::Untagged && image.is_tagged;
         }
-        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
-        self.remove_all(gone, &inventory)
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, ALL, NOTHING);
+        Ok(self.remove_all(gone, &inventory)?.0)
     }
 
     /// Notes that an image is used now.
@@ -148,7 +166,7 @@ impl ImageStore {
         }
     }
 
-    fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<Reclaimed, ImageError> {
+    fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<(Reclaimed, Amount), ImageError> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), BTreeSet::new());
         for id in wanted {
             match self.forget(&id.to_string(), &|_| false) {
@@ -164,8 +182,9 @@ impl ImageStore {
             }
         }
         self.sweep(KEPT)?;
-        reclaimed.bytes = freed(&inventory.images, &inventory.sizes, &gone);
-        Ok(reclaimed)
+        let freed = freed(&inventory.images, &inventory.sizes, &gone);
+        reclaimed.bytes = freed.bytes;
+        Ok((reclaimed, freed))
     }
 
     /// Looks at everything. Images that were used within [`YOUNG`] of `now` are pinned like those in use.
@@ -197,15 +216,22 @@ impl ImageStore {
                 id,
             });
         }
+        let partial = partials(disk)? + strays(disk, &sizes)?;
         let usage = ImageUsage {
             images: images.len(),
             in_use: in_use_count,
-            layers: sum(&sizes, true),
-            blobs: sum(&sizes, false),
-            partial: partial_bytes(disk)? + stray_bytes(disk, &sizes)?,
+            layers: sum(&sizes, true).bytes,
+            blobs: sum(&sizes, false).bytes,
+            partial: partial.bytes,
             reclaimable: 0,
+            inodes: (sizes.values().copied().sum::<Amount>() + partial).inodes,
         };
-        Ok(Inventory { images, sizes, usage })
+        Ok(Inventory {
+            images,
+            sizes,
+            usage,
+            partial,
+        })
     }
 }
 
@@ -222,7 +248,7 @@ pub struct Collected {
 const LAYER: &str = "layer/";
 
 /// The parts of an image; the sizes of those not seen before are noted.
-fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Result<BTreeSet<String>, ImageError> {
+fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, Amount>) -> Result<BTreeSet<String>, ImageError> {
     let mut parts = BTreeSet::new();
     for layer in &record.layers {
         let key = format!("{LAYER}{}", layer.short);
@@ -237,40 +263,42 @@ fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Res
         let key = digest.hex().to_owned();
         if !sizes.contains_key(&key) {
             // The packed form need not be kept.
-            let size = fs::metadata(disk.blob(digest)).map_or(0, |meta| meta.len());
-            sizes.insert(key.clone(), size);
+            sizes.insert(key.clone(), file(&disk.blob(digest)));
         }
         parts.insert(key);
     }
     Ok(parts)
 }
 
-fn sum(sizes: &BTreeMap<String, u64>, of_layers: bool) -> u64 {
-    let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
-    wanted.map(|(_, size)| size).sum()
+/// A file and its bytes; nothing if it is not there.
+fn file(path: &Path) -> Amount {
+    fs::metadata(path).map_or(NOTHING, |meta| Amount::new(meta.len(), 1))
 }
 
-/// Bytes of layers and blobs that no image has.
-fn stray_bytes(disk: &Disk, known: &BTreeMap<String, u64>) -> Result<u64, ImageError> {
-    let mut bytes = 0;
+fn sum(sizes: &BTreeMap<String, Amount>, of_layers: bool) -> Amount {
+    let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
+    wanted.map(|(_, size)| *size).sum()
+}
+
+/// Layers and blobs that no image has.
+fn strays(disk: &Disk, known: &BTreeMap<String, Amount>) -> Result<Amount, ImageError> {
+    let mut taken = NOTHING;
     for short in entries(&disk.path("layers"))? {
         if short != EMPTY_LAYER && !known.contains_key(&format!("{LAYER}{short}")) {
-            bytes += layer::disk_size(disk, &short)?;
+            taken += layer::disk_size(disk, &short)?;
         }
     }
     for hex in entries(&disk.path("blobs/sha256"))? {
         if !known.contains_key(&hex) {
             // One that went meanwhile takes nothing.
-            bytes += fs::metadata(disk.path("blobs/sha256").join(hex)).map_or(0, |meta| meta.len());
+            taken += file(&disk.path("blobs/sha256").join(hex));
         }
     }
-    Ok(bytes)
+    Ok(taken)
 }
 
-fn partial_bytes(disk: &Disk) -> Result<u64, ImageError> {
+/// Parts of downloads.
+fn partials(disk: &Disk) -> Result<Amount, ImageError> {
     let dir = disk.path(PARTIALS);
-    let sizes = entries(&dir)?
-        .into_iter()
-        .filter_map(|name| fs::metadata(dir.join(name)).ok());
-    Ok(sizes.map(|meta| meta.len()).sum())
+    Ok(entries(&dir)?.iter().map(|name| file(&dir.join(name))).sum())
 }

@@ -170,7 +170,11 @@ fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowes
         blob: None,
         is_dependent: !is_lowest,
         size,
-        disk: Some(disk),
+        disk: Some(disk.bytes),
+        inodes: disk.inodes,
+        // Theirs have the root of the layer below, where they say nothing of it.
+        describes_root: true,
+        hides_below: false,
         notes: Vec::new(),
     };
     Ok(layer::commit(ingest.disk(), temporary, info)?)

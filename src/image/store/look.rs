@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::image::digest::Digest;
 use crate::image::disk::EMPTY_LAYER;
-use crate::image::document::ConfigFile;
+use crate::image::document::{ConfigFile, plan_foreign};
 use crate::image::error::ImageError;
 use crate::image::layer::{self, tree_path};
 use crate::image::lease::Lease;
@@ -77,7 +77,7 @@ impl ImageStore {
             "Layers": self.layer_rows(&record, &config)?,
             "GraphDriver": { "Name": "overlay", "Data": { "LowerDirs": layers } },
             "History": config.history,
-            "Notes": record.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "Notes": notes_of(&record, &config),
         }))
     }
 
@@ -164,23 +164,33 @@ impl ImageStore {
             names,
             digest: digests.into_iter().next(),
             layers: self.layers(&record),
+            notes: notes_of(&record, &config),
             created: created(&config),
             config: config.config,
             architecture: config.architecture,
             size: record.size,
-            notes: record.notes.iter().map(ToString::to_string).collect(),
+            root: self.root(&record),
             lease,
         })
     }
 
-    /// Overlay refuses a directory that is given twice. Of a layer that is there twice the upper one is enough: it
-    /// covers all that the lower one shows.
+    /// The tree whose root is the image's: of the highest layer that says what it is like.
+    fn root(&self, record: &Record) -> Option<PathBuf> {
+        let layer = record.layers.iter().rev().find(|layer| layer.describes_root)?;
+        Some(tree_path(self.disk(), &layer.short))
+    }
+
+    /// Those that show something. Overlay refuses a directory that is given twice: of a layer that is there twice the upper one is
+    /// enough, for it covers all that the lower one shows.
     fn layers(&self, record: &Record) -> Vec<PathBuf> {
         let mut layers: Vec<PathBuf> = Vec::new();
         for layer in record.layers.iter().rev() {
             let path = tree_path(self.disk(), &layer.short);
             if !layers.contains(&path) {
                 layers.push(path);
+            }
+            if layer.hides_below {
+                break;
             }
         }
         if layers.is_empty() {
@@ -204,6 +214,12 @@ pub(super) fn names_of(names: &[Name], id: &Digest) -> (Vec<String>, Vec<String>
         .partition(|name| name.is_digest());
     let text = |names: Vec<&Name>| names.into_iter().map(|name| name.name.clone()).collect();
     (text(own.0), text(own.1))
+}
+
+/// What the user is told of an image.
+fn notes_of(record: &Record, config: &ConfigFile) -> Vec<String> {
+    let unpacked = record.notes.iter().map(ToString::to_string);
+    plan_foreign(config).into_iter().chain(unpacked).collect()
 }
 
 fn created(config: &ConfigFile) -> Option<Timestamp> {
