@@ -86,7 +86,8 @@ mod tests {
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect();
         assert_eq!(lines[1], "Images 3 1 1.5MB 900kB");
-        assert_eq!(lines[5], "Pods 2 - 4.1kB -");
-        assert_eq!(lines.len(), 7);
+        assert_eq!(lines[5], "inodes 42 - - -");
+        assert_eq!(lines[6], "Pods 2 - 4.1kB -");
+        assert_eq!(lines.len(), 8);
     }
 }

@@ -284,7 +284,7 @@ async fn what_an_earlier_pull_left_is_not_sent_again() {
     let ground = Ground::new();
     let said = ground.pull(&registry.name("app:1")).await.expect_err("breaks");
     assert!(said.contains("404"), "{said}");
-    ground.assert_empty();
+    ground.assert_no_image();
     assert_eq!(ground.entries("partial").len(), 1);
     let whole = Scripted::serving(&[("1", &image)]);
     let pulled = ground.pull(&whole.name("app:1")).await.expect("pulls");
@@ -346,7 +346,7 @@ async fn a_pull_that_nobody_waits_for_is_given_up() {
     drop(pull);
     wait_until("what was half made is gone", || ground.entries("tmp").is_empty()).await;
     assert_eq!(ground.puller.active(), []);
-    ground.assert_empty();
+    ground.assert_no_image();
 }
 
 /// Waits on a condition; the deadline is for a machine that is busy.
