@@ -172,8 +172,8 @@ fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowes
         size,
         disk: Some(disk.bytes),
         inodes: disk.inodes,
-        // Theirs have the root of the layer below, where they say nothing of it.
-        describes_root: true,
+        // Podman's roots all look the same, whatever the image says.
+        describes_root: false,
         hides_below: false,
         notes: Vec::new(),
     };
