@@ -105,6 +105,16 @@ pub struct Image {
     pub lease: Lease,
 }
 
+impl Image {
+    /// Of its names only those that it was given just now, if it was given any.
+    fn with_names(mut self, is_given: impl Fn(&str) -> bool) -> Image {
+        if self.names.iter().any(|name| is_given(name)) {
+            self.names.retain(|name| is_given(name));
+        }
+        self
+    }
+}
+
 /// A row of `image ls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

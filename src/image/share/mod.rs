@@ -99,10 +99,13 @@ impl ImageStore {
             .resolve(&own.store_name())?
             .filter(|here| here.id == found.id.to_string())
         {
-            return Ok(here);
+            return Ok(here.with_names(|name| name == own.store_name()));
         }
         let lease = self.ingest(|ingest| Ok(take(ingest, &found, own, theirs)))??;
-        Ok(self.image(lease)?)
+        let given = [own.store_name(), theirs.store_name()];
+        Ok(self
+            .image(lease)?
+            .with_names(|name| given.iter().any(|given| given == name)))
     }
 }
 

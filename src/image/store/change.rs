@@ -33,13 +33,7 @@ impl ImageStore {
             ))
         })?;
         let each: BTreeMap<Digest, Lease> = loaded.into_iter().map(|lease| (lease.id().clone(), lease)).collect();
-        let image = |lease| {
-            let mut image = self.image(lease)?;
-            if image.names.iter().any(|name| named.contains(name)) {
-                image.names.retain(|name| named.contains(name));
-            }
-            Ok(image)
-        };
+        let image = |lease| Ok(self.image(lease)?.with_names(|name| named.contains(name)));
         each.into_values().map(image).collect()
     }
 
@@ -50,7 +44,7 @@ impl ImageStore {
     pub fn import(&self, rootfs: impl Read + Send, name: &str) -> Result<Image, ImageError> {
         let name = self.reference(name)?.store_name();
         let lease = self.ingest(|ingest| import(ingest, rootfs, &name))?;
-        self.image(lease)
+        Ok(self.image(lease)?.with_names(|given| given == name))
     }
 
     /// Takes a name away, and with the last name the image. By id, all its names and the image. `in_use` is asked with
