@@ -281,6 +281,9 @@ pub enum PullUpdate {
         image: ImageInfo,
         /// Whether it was here before.
         was_here: bool,
+        /// What the user should know of it, in sentences.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// It can't be had.
     Failed {

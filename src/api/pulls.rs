@@ -75,8 +75,9 @@ fn updates(pull: Pull, bells: Bells) -> impl Stream<Item = PullUpdate> {
             Ok(pulled) => {
                 bells.images_changed();
                 PullUpdate::Pulled {
-                    image: info(pulled.image),
                     was_here: pulled.was_here,
+                    notes: pulled.image.notes.clone(),
+                    image: info(pulled.image),
                 }
             }
             Err(error) => PullUpdate::Failed {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::error::{CliError, Result};
+use super::error::{CliError, Result, shown};
 
 /// What stands on the command line for all verbs.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +94,7 @@ impl Failures {
     /// Keeps a failure, and tells the one before it.
     pub fn add(&mut self, error: CliError) {
         if let Some(before) = self.0.replace(error) {
-            eprintln!("{}", before.message);
+            eprintln!("{}", shown(&before.message));
         }
     }
 

@@ -52,6 +52,7 @@ fn table(usage: &DiskUsage) -> String {
         row("  unpacked layers", none(), none(), images.layers, None),
         row("  packed layers", none(), none(), images.blobs, None),
         row("  downloads that broke off", none(), none(), images.partial, None),
+        vec!["  inodes".to_owned(), images.inodes.to_string(), none(), none(), none()],
         row("Pods", usage.pod_count.to_string(), none(), usage.pods, None),
         row("Volumes", none(), none(), usage.volumes, None),
     ];
@@ -73,6 +74,7 @@ mod tests {
                 blobs: 500_000,
                 partial: 0,
                 reclaimable: 900_000,
+                inodes: 42,
             },
             pods: 4096,
             pod_count: 2,
@@ -84,7 +86,8 @@ mod tests {
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect();
         assert_eq!(lines[1], "Images 3 1 1.5MB 900kB");
-        assert_eq!(lines[5], "Pods 2 - 4.1kB -");
-        assert_eq!(lines.len(), 7);
+        assert_eq!(lines[5], "inodes 42 - - -");
+        assert_eq!(lines[6], "Pods 2 - 4.1kB -");
+        assert_eq!(lines.len(), 8);
     }
 }

@@ -127,13 +127,19 @@ impl CliError {
     #[must_use]
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("{}", self.message.trim_end());
+            eprintln!("{}", shown(self.message.trim_end()));
         }
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");
         }
         ExitCode::from(self.exit_code())
     }
+}
+
+/// A message as a terminal may have it: archives, registries and manifests have words of their own in some.
+pub(super) fn shown(message: &str) -> String {
+    let is_layout = |c| matches!(c, '\n' | '\t');
+    message.replace(|c: char| c.is_control() && !is_layout(c), "?")
 }
 
 impl From<kube::Error> for CliError {

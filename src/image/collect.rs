@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
 use super::digest::Digest;
 use super::disk::{Disk, EMPTY_LAYER, entries};
 use super::error::ImageError;
@@ -15,64 +17,23 @@ use super::partial::{KEPT, PARTIALS};
 use super::record::{self, Name, Record};
 use super::store::ImageStore;
 use super::{BUILTIN_IMAGE, Removed};
-use crate::model::Quantity;
+
+mod marks;
+mod plan;
+
+pub use marks::{Mark, Marks};
+use plan::{Kept, freed, plan_collection, plan_marks, plan_target};
+
+/// More than any file system has.
+const ALL: Amount = Amount {
+    bytes: u64::MAX,
+    inodes: u64::MAX,
+};
+const NOTHING: Amount = Amount { bytes: 0, inodes: 0 };
 
 /// How long an image is left alone after it came or was last used (kubelet `imageMinimumGCAge`): whoever brought it may be
 /// about to use it.
 const YOUNG: Duration = Duration::from_secs(120);
-
-/// An amount of disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// So many bytes.
-    Bytes(u64),
-    /// A part of the file system that the store is on.
-    Percent(u8),
-}
-
-/// How much images may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marks {
-    /// From here on unused images go,
-    pub high: Mark,
-    /// until no more is taken than this.
-    pub low: Mark,
-}
-
-impl Default for Marks {
-    /// A quarter of the disk: on a laptop of 256 GB as much as developers' image stores come to, and far from what would
-    /// leave no room for the rest.
-    fn default() -> Marks {
-        Marks {
-            high: Mark::Percent(25),
-            low: Mark::Percent(20),
-        }
-    }
-}
-
-impl Mark {
-    /// Reads `25%`, or a quantity as Kubernetes has them: `30Gi`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Mark> {
-        if let Some(percent) = text.strip_suffix('%') {
-            return percent
-                .parse()
-                .ok()
-                .filter(|percent| *percent <= 100)
-                .map(Mark::Percent);
-        }
-        let bytes = Quantity::parse(text)?.divided_by(Quantity::whole(1));
-        u64::try_from(bytes).ok().map(Mark::Bytes)
-    }
-
-    fn bytes(self, total: u64) -> u64 {
-        match self {
-            Mark::Bytes(bytes) => bytes,
-            Mark::Percent(percent) => total / 100 * u64::from(percent),
-        }
-    }
-}
-
 /// What images take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +50,9 @@ pub struct ImageUsage {
     pub partial: u64,
     /// Bytes that would be free without the images that are not in use.
     pub reclaimable: u64,
+    /// Inodes of all of it: files, directories, links.
+    #[serde(default)]
+    pub inodes: u64,
 }
 
 impl ImageUsage {
@@ -117,82 +81,24 @@ pub struct Reclaimed {
     /// Bytes that are free now, or as soon as the last pull under way has ended.
     pub bytes: u64,
 }
-
-/// An image as a plan sees it.
-#[derive(Debug, Clone)]
-struct Kept {
-    id: Digest,
-    /// Keys of the things that it is made of.
-    parts: BTreeSet<String>,
-    used: SystemTime,
-    is_tagged: bool,
-    is_pinned: bool,
-}
-
 /// Everything in the store, for a plan.
 struct Inventory {
     images: Vec<Kept>,
-    /// Bytes of each part.
-    sizes: BTreeMap<String, u64>,
+    /// What each part takes.
+    sizes: BTreeMap<String, Amount>,
     usage: ImageUsage,
+    /// What broke off, and what no image has.
+    partial: Amount,
 }
-
-/// The images to remove so that no more than `low` is taken, the longest unused first; with how many bytes that frees. A part
-/// counts when the last image that has it goes.
-fn plan_collection(images: &[Kept], sizes: &BTreeMap<String, u64>, taken: u64, low: u64) -> (Vec<Digest>, u64) {
-    let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
-    for part in images.iter().flat_map(|image| &image.parts) {
-        *holders.entry(part).or_default() += 1;
-    }
-    let mut free: Vec<&Kept> = images.iter().filter(|image| !image.is_pinned).collect();
-    free.sort_by_key(|image| image.used);
-    let (mut gone, mut bytes) = (Vec::new(), 0);
-    for image in free {
-        if taken.saturating_sub(bytes) <= low {
-            break;
-        }
-        for part in &image.parts {
-            let left = holders.get_mut(part.as_str()).expect("was counted above");
-            *left -= 1;
-            if *left == 0 {
-                bytes += sizes.get(part).copied().unwrap_or_default();
-            }
-        }
-        gone.push(image.id.clone());
-    }
-    (gone, bytes)
-}
-
-/// The marks that hold where what must stay takes so much. If that alone is above the high mark, no removal helps, and to remove
-/// all the rest would only bring it back the next time that it is wanted; then the rest may take what lies between the marks.
-fn plan_marks(high: u64, low: u64, pinned: u64) -> (u64, u64) {
-    if pinned <= high {
-        return (high, low);
-    }
-    let between = high.saturating_sub(low);
-    (pinned.saturating_add(between), pinned.saturating_add(between / 2))
-}
-
-/// Bytes of what must stay.
-fn pinned(inventory: &Inventory) -> u64 {
+/// What must stay takes so much.
+fn pinned(inventory: &Inventory) -> Amount {
     let stay = inventory.images.iter().filter(|image| image.is_pinned);
     let parts: BTreeSet<&String> = stay.flat_map(|image| &image.parts).collect();
-    parts.into_iter().filter_map(|part| inventory.sizes.get(part)).sum()
+    parts
+        .into_iter()
+        .filter_map(|part| inventory.sizes.get(part).copied())
+        .sum()
 }
-
-/// Bytes that are free without these images: of the parts that no other has.
-fn freed(images: &[Kept], sizes: &BTreeMap<String, u64>, gone: &BTreeSet<Digest>) -> u64 {
-    let (gone, left): (Vec<&Kept>, Vec<&Kept>) = images.iter().partition(|image| gone.contains(&image.id));
-    let parts = |images: Vec<&'_ Kept>| {
-        images
-            .iter()
-            .flat_map(|image| image.parts.clone())
-            .collect::<BTreeSet<_>>()
-    };
-    let free = &parts(gone) - &parts(left);
-    free.iter().filter_map(|part| sizes.get(part)).sum()
-}
-
 impl ImageStore {
     /// What images take. `in_use` has names and ids of what must stay.
     ///
@@ -200,9 +106,9 @@ impl ImageStore {
     /// If the store cannot be read.
     pub fn usage(&self, in_use: &BTreeSet<String>) -> Result<ImageUsage, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::UNIX_EPOCH)?;
-        let (_, reclaimable) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
+        let (_, reclaimable) = plan_collection(&inventory.images, &inventory.sizes, ALL, NOTHING);
         Ok(ImageUsage {
-            reclaimable,
+            reclaimable: reclaimable.bytes,
             ..inventory.usage
         })
     }
@@ -214,24 +120,25 @@ impl ImageStore {
     /// If the store cannot be read or written.
     pub fn collect(&self, marks: Marks, in_use: &BTreeSet<String>) -> Result<Collected, ImageError> {
         let inventory = self.inventory(in_use, SystemTime::now())?;
-        let (total, mut taken) = (self.disk().size()?, inventory.usage.total());
-        let most = marks.high.bytes(total);
-        let (high, low) = plan_marks(most, marks.low.bytes(total), pinned(&inventory));
-        if taken > high && inventory.usage.partial > 0 {
+        let total = self.disk().size()?;
+        let mut taken = Amount::new(inventory.usage.total(), inventory.usage.inodes);
+        let wanted = marks.amounts(total);
+        let marks = plan_marks(wanted, pinned(&inventory));
+        if !taken.fits(marks.0) && inventory.partial != NOTHING {
             // What broke off is worth less than any image.
             self.sweep(Duration::ZERO)?;
-            let strays = stray_bytes(self.disk(), &inventory.sizes)?;
-            taken = taken - inventory.usage.partial + partial_bytes(self.disk())? + strays;
+            let left = partials(self.disk())? + strays(self.disk(), &inventory.sizes)?;
+            taken = taken.without(inventory.partial) + left;
         }
-        if taken <= high {
+        let Some(target) = plan_target(taken, marks) else {
             return Ok(Collected {
-                is_still_over: taken > most,
+                is_still_over: !taken.fits(wanted.0),
                 ..Collected::default()
             });
-        }
-        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, low);
-        let reclaimed = self.remove_all(gone, &inventory)?;
-        let is_still_over = taken.saturating_sub(reclaimed.bytes) > most;
+        };
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, taken, target);
+        let (reclaimed, freed) = self.remove_all(gone, &inventory)?;
+        let is_still_over = !taken.without(freed).fits(wanted.0);
         Ok(Collected {
             reclaimed,
             is_still_over,
@@ -247,8 +154,8 @@ impl ImageStore {
         for image in &mut inventory.images {
             image.is_pinned |= which == Prune::Untagged && image.is_tagged;
         }
-        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, u64::MAX, 0);
-        self.remove_all(gone, &inventory)
+        let (gone, _) = plan_collection(&inventory.images, &inventory.sizes, ALL, NOTHING);
+        Ok(self.remove_all(gone, &inventory)?.0)
     }
 
     /// Notes that an image is used now.
@@ -259,7 +166,7 @@ impl ImageStore {
         }
     }
 
-    fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<Reclaimed, ImageError> {
+    fn remove_all(&self, wanted: Vec<Digest>, inventory: &Inventory) -> Result<(Reclaimed, Amount), ImageError> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), BTreeSet::new());
         for id in wanted {
             match self.forget(&id.to_string(), &|_| false) {
@@ -275,8 +182,9 @@ impl ImageStore {
             }
         }
         self.sweep(KEPT)?;
-        reclaimed.bytes = freed(&inventory.images, &inventory.sizes, &gone);
-        Ok(reclaimed)
+        let freed = freed(&inventory.images, &inventory.sizes, &gone);
+        reclaimed.bytes = freed.bytes;
+        Ok((reclaimed, freed))
     }
 
     /// Looks at everything. Images that were used within [`YOUNG`] of `now` are pinned like those in use.
@@ -308,15 +216,22 @@ impl ImageStore {
                 id,
             });
         }
+        let partial = partials(disk)? + strays(disk, &sizes)?;
         let usage = ImageUsage {
             images: images.len(),
             in_use: in_use_count,
-            layers: sum(&sizes, true),
-            blobs: sum(&sizes, false),
-            partial: partial_bytes(disk)? + stray_bytes(disk, &sizes)?,
+            layers: sum(&sizes, true).bytes,
+            blobs: sum(&sizes, false).bytes,
+            partial: partial.bytes,
             reclaimable: 0,
+            inodes: (sizes.values().copied().sum::<Amount>() + partial).inodes,
         };
-        Ok(Inventory { images, sizes, usage })
+        Ok(Inventory {
+            images,
+            sizes,
+            usage,
+            partial,
+        })
     }
 }
 
@@ -333,7 +248,7 @@ pub struct Collected {
 const LAYER: &str = "layer/";
 
 /// The parts of an image; the sizes of those not seen before are noted.
-fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Result<BTreeSet<String>, ImageError> {
+fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, Amount>) -> Result<BTreeSet<String>, ImageError> {
     let mut parts = BTreeSet::new();
     for layer in &record.layers {
         let key = format!("{LAYER}{}", layer.short);
@@ -348,115 +263,42 @@ fn parts(disk: &Disk, record: &Record, sizes: &mut BTreeMap<String, u64>) -> Res
         let key = digest.hex().to_owned();
         if !sizes.contains_key(&key) {
             // The packed form need not be kept.
-            let size = fs::metadata(disk.blob(digest)).map_or(0, |meta| meta.len());
-            sizes.insert(key.clone(), size);
+            sizes.insert(key.clone(), file(&disk.blob(digest)));
         }
         parts.insert(key);
     }
     Ok(parts)
 }
 
-fn sum(sizes: &BTreeMap<String, u64>, of_layers: bool) -> u64 {
-    let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
-    wanted.map(|(_, size)| size).sum()
+/// A file and its bytes; nothing if it is not there.
+fn file(path: &Path) -> Amount {
+    fs::metadata(path).map_or(NOTHING, |meta| Amount::new(meta.len(), 1))
 }
 
-/// Bytes of layers and blobs that no image has.
-fn stray_bytes(disk: &Disk, known: &BTreeMap<String, u64>) -> Result<u64, ImageError> {
-    let mut bytes = 0;
+fn sum(sizes: &BTreeMap<String, Amount>, of_layers: bool) -> Amount {
+    let wanted = sizes.iter().filter(|(key, _)| key.starts_with(LAYER) == of_layers);
+    wanted.map(|(_, size)| *size).sum()
+}
+
+/// Layers and blobs that no image has.
+fn strays(disk: &Disk, known: &BTreeMap<String, Amount>) -> Result<Amount, ImageError> {
+    let mut taken = NOTHING;
     for short in entries(&disk.path("layers"))? {
         if short != EMPTY_LAYER && !known.contains_key(&format!("{LAYER}{short}")) {
-            bytes += layer::disk_size(disk, &short)?;
+            taken += layer::disk_size(disk, &short)?;
         }
     }
     for hex in entries(&disk.path("blobs/sha256"))? {
         if !known.contains_key(&hex) {
             // One that went meanwhile takes nothing.
-            bytes += fs::metadata(disk.path("blobs/sha256").join(hex)).map_or(0, |meta| meta.len());
+            taken += file(&disk.path("blobs/sha256").join(hex));
         }
     }
-    Ok(bytes)
+    Ok(taken)
 }
 
-fn partial_bytes(disk: &Disk) -> Result<u64, ImageError> {
+/// Parts of downloads.
+fn partials(disk: &Disk) -> Result<Amount, ImageError> {
     let dir = disk.path(PARTIALS);
-    let sizes = entries(&dir)?
-        .into_iter()
-        .filter_map(|name| fs::metadata(dir.join(name)).ok());
-    Ok(sizes.map(|meta| meta.len()).sum())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image(name: &str, used: u64, parts: &[&str]) -> Kept {
-        Kept {
-            id: Digest::of(name.as_bytes()),
-            parts: parts.iter().map(ToString::to_string).collect(),
-            used: SystemTime::UNIX_EPOCH + Duration::from_secs(used),
-            is_tagged: true,
-            is_pinned: false,
-        }
-    }
-
-    #[test]
-    fn the_longest_unused_go_first_until_the_low_mark() {
-        let sizes: BTreeMap<String, u64> = [("a", 10), ("b", 20), ("c", 30), ("base", 100)]
-            .map(|(key, size)| (key.to_owned(), size))
-            .into();
-        let images = [
-            image("new", 3, &["c", "base"]),
-            image("old", 1, &["a", "base"]),
-            image("mid", 2, &["b", "base"]),
-        ];
-        let gone = |low| {
-            let (gone, bytes) = plan_collection(&images, &sizes, 160, low);
-            (gone.len(), bytes)
-        };
-        assert_eq!(gone(160), (0, 0), "nothing has to go");
-        assert_eq!(gone(150), (1, 10), "a base that others have stays");
-        assert_eq!(gone(140), (2, 30));
-        assert_eq!(gone(0), (3, 160), "and goes with the last");
-        let (gone, _) = plan_collection(&images, &sizes, 160, 150);
-        assert_eq!(gone, [Digest::of(b"old")]);
-    }
-
-    #[test]
-    fn where_what_must_stay_is_too_much_the_rest_stays_within_what_lies_between_the_marks() {
-        assert_eq!(plan_marks(100, 80, 100), (100, 80));
-        assert_eq!(plan_marks(100, 80, 101), (121, 111));
-        assert_eq!(
-            plan_marks(100, 100, 500),
-            (500, 500),
-            "or goes, if there is nothing between them"
-        );
-    }
-
-    #[test]
-    fn what_is_pinned_stays_whatever_it_takes() {
-        let sizes: BTreeMap<String, u64> = [("a".to_owned(), 10)].into();
-        let mut pinned = image("pinned", 1, &["a"]);
-        pinned.is_pinned = true;
-        let also = image("other", 2, &["a"]);
-        assert_eq!(
-            plan_collection(&[pinned, also], &sizes, 10, 0),
-            (vec![Digest::of(b"other")], 0)
-        );
-    }
-
-    #[test]
-    fn marks_are_parts_or_quantities() {
-        for (text, mark) in [
-            ("25%", Some(Mark::Percent(25))),
-            ("30Gi", Some(Mark::Bytes(30 << 30))),
-            ("1e9", Some(Mark::Bytes(1_000_000_000))),
-            ("101%", None),
-            ("-1Gi", None),
-            ("much", None),
-        ] {
-            assert_eq!(Mark::parse(text), mark, "{text}");
-        }
-        assert_eq!(Mark::Percent(25).bytes(1000), 250);
-    }
+    Ok(entries(&dir)?.iter().map(|name| file(&dir.join(name))).sum())
 }

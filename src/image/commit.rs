@@ -30,6 +30,8 @@ impl Ingest<'_> {
             .map(|l| RecordLayer {
                 short: l.short.clone(),
                 blob: l.info.blob.clone(),
+                describes_root: l.info.describes_root,
+                hides_below: l.info.hides_below,
             })
             .collect();
         let size = layers.iter().map(|layer| layer.info.size).sum();

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::amount::Amount;
 use super::digest::Digest;
 use super::error::ImageError;
 
@@ -168,10 +169,10 @@ impl Disk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Bytes of the whole file system.
-    pub(super) fn size(&self) -> Result<u64, ImageError> {
+    /// The whole file system. It has no inodes to speak of where there are as many as there is room for (btrfs).
+    pub(super) fn size(&self) -> Result<Amount, ImageError> {
         let stat = rustix::fs::statvfs(&self.root).map_err(ImageError::errno(&self.root))?;
-        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+        Ok(Amount::new(stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_files))
     }
 
     /// Writes everything to the disk that was made so far. One call for a whole image costs less than one for each of

@@ -207,6 +207,22 @@ pub(super) fn this_architecture() -> &'static str {
     }
 }
 
+/// What is told of an image that its config says is for another machine; nothing of one that does not say.
+pub(super) fn plan_foreign(config: &ConfigFile) -> Option<String> {
+    let is_own = |architecture: &str| {
+        let known = these_platforms().iter().any(|(known, _)| *known == architecture);
+        known || architecture == this_architecture()
+    };
+    let (os, architecture) = (config.os.as_str(), config.architecture.as_str());
+    let is_foreign = !matches!(os, "" | "linux") || !(architecture.is_empty() || is_own(architecture));
+    let or_this = |text: &str, this: &str| plain(if text.is_empty() { this } else { text });
+    let this = this_architecture();
+    is_foreign.then(|| {
+        let (os, architecture) = (or_this(os, "linux"), or_this(architecture, this));
+        format!("it is for {os}/{architecture}, and this machine is linux/{this}")
+    })
+}
+
 /// An architecture and its variant, in the words of OCI.
 pub(super) type Variant = (&'static str, &'static str);
 
@@ -353,6 +369,29 @@ mod tests {
             error,
             format!("no image for linux/{this}; there is linux/amd64/v3, windows/amd64")
         );
+    }
+
+    #[test]
+    fn an_image_for_another_machine_is_told_as_such() {
+        let this = this_architecture();
+        for (os, architecture, told) in [
+            ("linux", this, None),
+            ("", "", None),
+            ("linux", "", None),
+            ("linux", "s390x", Some("it is for linux/s390x, ")),
+            ("", "s390x", Some("it is for linux/s390x, ")),
+            ("windows", "", Some("it is for windows/")),
+            ("linux", "\u{1b}[2J", Some("it is for linux/ [2J, ")),
+        ] {
+            let config = ConfigFile {
+                os: os.to_owned(),
+                architecture: architecture.to_owned(),
+                ..ConfigFile::default()
+            };
+            let said = plan_foreign(&config);
+            assert_eq!(said.is_some(), told.is_some(), "{os}/{architecture}: {said:?}");
+            assert!(said.unwrap_or_default().starts_with(told.unwrap_or_default()));
+        }
     }
 
     #[test]

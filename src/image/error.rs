@@ -113,6 +113,14 @@ pub enum ImageError {
     /// A registry could not be asked, or refused.
     #[error("{0}")]
     Registry(#[from] RegistryError),
+    /// Neither a mirror nor the registry itself has it.
+    #[error("{own} (before it, {mirrors})")]
+    NoHost {
+        /// What the registry says.
+        own: Box<ImageError>,
+        /// What each mirror says, the first first.
+        mirrors: String,
+    },
     /// The disk is too full for what the image needs at least.
     #[error("the image needs {needed} bytes and the disk has {free} left")]
     NoSpace {

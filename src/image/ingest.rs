@@ -264,7 +264,10 @@ impl<'i> Ingest<'i> {
             blob,
             is_dependent: !tree.implied.is_empty(),
             size: tree.bytes,
-            disk: Some(tree.disk),
+            disk: Some(tree.disk.bytes),
+            inodes: tree.disk.inodes,
+            describes_root: tree.describes_root,
+            hides_below: tree.hides_below,
             notes: tree.notes,
         };
         if is_lowest || tree.implied.is_empty() {

@@ -2,6 +2,10 @@
 //!
 //! Archives made by hand or by some build tools hold `tmp/file` and no `tmp/`. Overlay takes a directory's owner and
 //! mode from the highest layer that has it, so that a made-up `tmp` would hide the true one's 1777.
+//!
+//! Where a layer below has a link in the place of such a directory, the directory hides it, and that is noted. Podman, docker and
+//! containerd have it so too, because they unpack each layer by itself as well; umoci, which unpacks all into one tree, puts what lies
+//! in the directory where the link leads. To do that here a layer would have to wait for those below.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
 use super::digest::Digest;
 use super::disk::{Disk, Temporary, read_json};
 use super::document::Descriptor;
@@ -32,6 +33,15 @@ pub(super) struct LayerInfo {
     /// Bytes that its files take of the disk; layers of earlier versions don't say.
     #[serde(default)]
     pub disk: Option<u64>,
+    /// Inodes that it takes; layers of earlier versions don't say.
+    #[serde(default)]
+    pub inodes: u64,
+    /// Whether it says what the root directory is like.
+    #[serde(default)]
+    pub describes_root: bool,
+    /// Whether it hides all that is in the layers below.
+    #[serde(default)]
+    pub hides_below: bool,
     /// What could not be unpacked as the image wanted it.
     pub notes: Vec<Note>,
 }
@@ -69,10 +79,14 @@ pub(super) fn size(disk: &Disk, short: &str) -> Result<u64, ImageError> {
     Ok(info.map_or(0, |info| info.size))
 }
 
-/// Bytes of the disk that a layer takes; 0 for one that is not there.
-pub(super) fn disk_size(disk: &Disk, short: &str) -> Result<u64, ImageError> {
+/// Inodes of a layer beside those of what is in its tree: its directory, its description, the tree's root.
+const OWN_INODES: u64 = 3;
+
+/// What a layer takes of the disk; nothing if it is not there.
+pub(super) fn disk_size(disk: &Disk, short: &str) -> Result<Amount, ImageError> {
     let info = read_json::<LayerInfo>(&disk.path("layers").join(short).join("layer.json"))?;
-    Ok(info.map_or(0, |info| info.disk.unwrap_or(info.size)))
+    let taken = |info: LayerInfo| Amount::new(info.disk.unwrap_or(info.size), OWN_INODES + info.inodes);
+    Ok(info.map_or_else(Amount::default, taken))
 }
 
 /// Looks for a layer.
@@ -159,6 +173,9 @@ mod tests {
             is_dependent: false,
             size: 0,
             disk: None,
+            inodes: 0,
+            describes_root: false,
+            hides_below: false,
             notes: Vec::new(),
         };
         let place = |tail| {

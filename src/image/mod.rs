@@ -11,6 +11,7 @@
 //! an async runtime use `spawn_blocking`. The process that loads should be root, or "root" of a user namespace, so that
 //! owners can be kept; where ids cannot be mapped they become root's, and [`Image::notes`] says so.
 
+mod amount;
 mod builtin;
 mod claims;
 mod collect;
@@ -96,10 +97,22 @@ pub struct Image {
     pub size: u64,
     /// When it was built, if its config says so.
     pub created: Option<Timestamp>,
-    /// What could not be unpacked as the image wanted it, in sentences for the user.
+    /// The tree whose root directory looks as the image wants it, if one of its layers says how.
+    pub root: Option<PathBuf>,
+    /// That it is for another machine, and what could not be unpacked as it wanted it, in sentences for the user.
     pub notes: Vec<String>,
     /// What keeps it here, for whoever uses the layers longer than the rest.
     pub lease: Lease,
+}
+
+impl Image {
+    /// Of its names only those that it was given just now, if it was given any.
+    fn with_names(mut self, is_given: impl Fn(&str) -> bool) -> Image {
+        if self.names.iter().any(|name| is_given(name)) {
+            self.names.retain(|name| is_given(name));
+        }
+        self
+    }
 }
 
 /// A row of `image ls`.

@@ -84,6 +84,11 @@ impl Ingest<'_> {
             let is_resumed = fed.0.keep.as_ref().is_some_and(|keep| keep.already > 0);
             match self.unpack(wanted, fed, need) {
                 Err(ImageError::WrongDigest { .. } | ImageError::WrongSize { .. }) if is_resumed => {}
+                // Of an entry that is refused nobody knows whether it is the layer's, as long as its beginning came from elsewhere.
+                Err(ImageError::Unpack {
+                    source: UnpackError::Refused { .. } | UnpackError::OverLimit { .. },
+                    ..
+                }) if is_resumed => {}
                 Ok(Attempt::Later(more, digest)) => (need, packed) = (more, Some(digest)),
                 Ok(Attempt::Done(temporary, kept)) => return Ok((temporary, *kept)),
                 Err(error) => return Err(error),
@@ -109,9 +114,9 @@ impl Ingest<'_> {
         let streamed = match streamed {
             Ok(streamed) => streamed,
             Err(error) => {
-                // What came so far is right as far as anyone knows; on a full disk it must go all the same.
+                // What came before the connection broke is right as far as anyone knows; on a full disk it must go all the same.
                 if let Some(KeptAs::Partial(partial)) = kept_as
-                    && !matches!(&error, UnpackError::Read(error) if error.kind() == io::ErrorKind::StorageFull)
+                    && matches!(&error, UnpackError::Read(error) if error.kind() != io::ErrorKind::StorageFull)
                 {
                     partial.leave();
                 }

@@ -33,6 +33,12 @@ pub(super) struct RecordLayer {
     pub short: String,
     /// The packed layer; none for the built-in image.
     pub blob: Option<Descriptor>,
+    /// Whether it says what the root directory is like.
+    #[serde(default)]
+    pub describes_root: bool,
+    /// Whether it hides all that is in the layers below.
+    #[serde(default)]
+    pub hides_below: bool,
 }
 
 /// `names/<hash>.json`.

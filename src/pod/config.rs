@@ -123,6 +123,7 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         image: container.image.clone().unwrap_or_default(),
         image_id: image.id.clone(),
         layers: image.layers.clone(),
+        root: image.root.clone(),
         args,
         mounts: mounts(&facts, env)?,
         env: facts.env.into_entries(),

@@ -105,7 +105,8 @@ fn tell(collected: &Collected, was_over: bool, tell_node: impl Fn(&str)) -> bool
         );
     }
     if *is_still_over && !was_over {
-        let message = "images take more of the disk than they may, and what is left of them is in use";
+        let message =
+            "images take more of the disk, or of its inodes, than they may, and what is left of them is in use";
         tracing::warn!(message);
         tell_node(message);
     }

@@ -72,6 +72,7 @@ fn container_config() -> ContainerConfig {
         image: String::new(),
         image_id: String::new(),
         layers: Vec::new(),
+        root: None,
         args: Vec::new(),
         env: Vec::new(),
         cwd: String::new(),

@@ -77,6 +77,9 @@ pub struct ContainerConfig {
     pub image_id: String,
     /// Unpacked layers, the lowest first. Overlay's lower directories; at least one.
     pub layers: Vec<PathBuf>,
+    /// The directory whose mode and owner its root has; 0755 and root's if there is none.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
     /// Program and arguments; at least one.
     pub args: Vec<String>,
     /// `NAME=value` in order. `PATH` and `HOME` are added where missing.

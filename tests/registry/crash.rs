@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, PullRequest, Puller};
 
 use crate::forms::noise;
 use crate::image::{Image, Layer, tar};
+use crate::kills::{ground, kill_often, names};
 use crate::scripted::Scripted;
 
 /// Set in the process that is to be killed: the directory of the store, a space, and the image's name.
@@ -58,13 +57,6 @@ fn start_victim(dir: &Path, name: &str) -> Child {
         .expect("a child")
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(dir).expect("readable");
-    entries
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
 /// An image is there whole or not at all, and beside it only beginnings that the next pull may use.
 fn check(dir: &Path, name: &str) -> bool {
     let store = ImageStore::open(&dir.join("images")).expect("the store opens");
@@ -87,33 +79,12 @@ fn check(dir: &Path, name: &str) -> bool {
 fn a_pull_that_is_killed_at_any_instant_leaves_a_store_that_opens_clean() {
     let registry = Scripted::serving(&[("1", &some_image())]);
     let name = registry.name("app:1");
-    // In memory if there is such a place: on a disk each pull waits for whatever others have written to it.
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let dir = tempfile::tempdir_in(parent).expect("a directory");
-    let time = || {
-        let start = Instant::now();
-        assert!(start_victim(dir.path(), &name).wait().expect("a child").success());
-        start.elapsed()
-    };
-    let whole = (0..3).map(|_| time()).min().expect("three runs");
-    let (mut survived, mut resumed) = (0, 0);
-    for kill in 0..KILLS {
-        let mut victim = start_victim(dir.path(), &name);
-        // The instants are spread over the whole run; they are the point of the test and no synchronisation.
-        thread::sleep(whole * kill / KILLS + Duration::from_micros(u64::from(kill * 37 % 100)));
-        victim.kill().expect("a child");
-        victim.wait().expect("a child");
-        survived += u32::from(check(dir.path(), &name));
-        resumed += u32::from(!names(&dir.path().join("images/partial")).is_empty());
-    }
-    eprintln!("{KILLS} kills within {whole:?}; whole after {survived}, with a beginning left after {resumed}");
-    assert!(survived < KILLS, "no kill hit a pull");
-    time();
-    assert!(check(dir.path(), &name));
+    let dir = ground();
+    kill_often(
+        KILLS,
+        dir.path(),
+        || start_victim(dir.path(), &name),
+        || check(dir.path(), &name),
+    );
     assert_eq!(names(&dir.path().join("images/partial")), BTreeSet::new());
 }

@@ -60,6 +60,24 @@ async fn a_blob_that_is_too_short_or_too_long_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_is_not_downloaded_beyond_what_is_refused() {
+    let rest = noise(1, 8 << 20);
+    let refused_first = tar(&[("file", b""), ("file/below", b""), ("rest", &rest)]);
+    for layer in [Layer::plain(refused_first.clone()), Layer::gzip(&refused_first)] {
+        let image = Image::new(vec![layer]);
+        let (seen, packed) = (image.clone(), image.layers[0].packed.clone());
+        // Whoever wants more than this finds that nothing comes.
+        refused(&image, "a parent is a file", move |request, _| {
+            at_blob(request, &seen).then(|| Answer {
+                stall_after: Some(6 << 20),
+                ..Answer::new(200, packed.clone())
+            })
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_that_is_not_what_the_config_says_is_refused() {
     let mut layer = Layer::gzip(&tar(&[("file", b"x")]));
     layer.diff_id = digest(b"something else");

@@ -60,8 +60,14 @@ impl Ground {
         names
     }
 
-    /// Nothing of a pull is left: no layers, no blobs, nothing half made. Only what came of a download that broke off may be.
+    /// Nothing of a pull is left: no layers, no blobs, no names, nothing half made, no beginning of a download.
     pub fn assert_empty(&self) {
+        assert_eq!(self.entries("partial"), [""; 0]);
+        self.assert_no_image();
+    }
+
+    /// The same, but that what came of a download that broke off may be there.
+    pub fn assert_no_image(&self) {
         assert_eq!(self.entries("tmp"), [""; 0]);
         assert_eq!(self.entries("layers"), ["empty"]);
         assert_eq!(self.entries("records"), [""; 0]);
@@ -278,7 +284,7 @@ async fn what_an_earlier_pull_left_is_not_sent_again() {
     let ground = Ground::new();
     let said = ground.pull(&registry.name("app:1")).await.expect_err("breaks");
     assert!(said.contains("404"), "{said}");
-    ground.assert_empty();
+    ground.assert_no_image();
     assert_eq!(ground.entries("partial").len(), 1);
     let whole = Scripted::serving(&[("1", &image)]);
     let pulled = ground.pull(&whole.name("app:1")).await.expect("pulls");
@@ -340,7 +346,7 @@ async fn a_pull_that_nobody_waits_for_is_given_up() {
     drop(pull);
     wait_until("what was half made is gone", || ground.entries("tmp").is_empty()).await;
     assert_eq!(ground.puller.active(), []);
-    ground.assert_empty();
+    ground.assert_no_image();
 }
 
 /// Waits on a condition; the deadline is for a machine that is busy.
@@ -350,6 +356,33 @@ pub async fn wait_until(what: &str, condition: impl Fn() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "this did not come: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_neither_mirror_nor_registry_has_an_image_both_say_why() {
+    let refusal = r#"{"errors":[{"code":"DENIED","message":"not through this mirror"}]}"#;
+    let mirror = Scripted::answering(&[], move |_, _| Some(Answer::new(403, refusal)));
+    let own = Scripted::serving(&[]);
+    let ground = Ground::with(mirrored(&own.host, &mirror.host), LoginFiles::default());
+    let said = ground.pull(&own.name("app:1")).await.expect_err("is nowhere");
+    let (at, mirrors) = (said.find(&mirror.host), said.find("not through this mirror"));
+    assert!(said.contains(&own.host) && at.is_some() && at < mirrors, "{said}");
+    ground.assert_empty();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_for_another_machine_comes_with_a_note() {
+    let layer = Layer::gzip(&tar(&[("file", b"content")]));
+    let config =
+        json!({"architecture": "s390x", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}});
+    let image = Image::with_config(vec![layer], &config);
+    let registry = Scripted::serving(&[("1", &image), ("2", &Image::small("ours"))]);
+    let ground = Ground::new();
+    let notes = ground.pull(&registry.name("app:1")).await.expect("pulls").image.notes;
+    let told = format!("it is for linux/s390x, and this machine is linux/{ARCHITECTURE}");
+    assert_eq!(notes, [told]);
+    let notes = ground.pull(&registry.name("app:2")).await.expect("pulls").image.notes;
+    assert_eq!(notes, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

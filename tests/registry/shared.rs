@@ -174,7 +174,7 @@ fn a_store_that_is_damaged_or_of_another_kind_gives_nothing() {
         (&layers, "[{".to_owned()),
         (&layers, "[]".to_owned()),
         (&layers, text.replace("\"id\":\"", "\"id\":\"../")),
-        (&layers, text.replace("\"uidset\":[0]", "\"uidset\":[4000000000]")),
+        (&layers, text.replace("\"uidset\":[0]", "\"uidset\":[4294967295]")),
         (&program, "true".to_owned()),
     ];
     for (file, damaged) in damage {

@@ -1,75 +1,16 @@
 //! What a pulled image looks like to a container, beside what umoci makes of the same image: every entry, all that an
 //! archive can say of it.
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::debian::{Debian, is_missing};
 use crate::image::{Image, Layer};
 use crate::pulls::Ground;
-
-/// A layer in the making.
-struct Tree(tar::Builder<Vec<u8>>);
-
-impl Tree {
-    fn new() -> Tree {
-        Tree(tar::Builder::new(Vec::new()))
-    }
-
-    fn entry(mut self, path: &str, kind: tar::EntryType, content: &[u8], owner: (u64, u64), mode: u32) -> Tree {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_mtime(1_000_000_000 + path.len() as u64);
-        header.set_size(content.len() as u64);
-        header.set_uid(owner.0);
-        header.set_gid(owner.1);
-        self.0.append_data(&mut header, path, content).expect("memory");
-        self
-    }
-
-    fn dir(self, path: &str, mode: u32) -> Tree {
-        self.entry(path, tar::EntryType::Directory, b"", (0, 0), mode)
-    }
-
-    fn file(self, path: &str, content: &str, mode: u32) -> Tree {
-        self.entry(path, tar::EntryType::Regular, content.as_bytes(), (0, 0), mode)
-    }
-
-    fn owned(self, path: &str, owner: (u64, u64), mode: u32) -> Tree {
-        self.entry(path, tar::EntryType::Regular, b"owned", owner, mode)
-    }
-
-    fn link(mut self, kind: tar::EntryType, path: &str, target: &str) -> Tree {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(0o777);
-        header.set_mtime(1_000_000_000);
-        header.set_size(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        self.0.append_link(&mut header, path, target).expect("memory");
-        self
-    }
-
-    fn pax(mut self, records: &[(&str, &[u8])]) -> Tree {
-        self.0.append_pax_extensions(records.iter().copied()).expect("memory");
-        self
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.0.into_inner().expect("memory")
-    }
-}
-
-const SYMLINK: tar::EntryType = tar::EntryType::Symlink;
-const LINK: tar::EntryType = tar::EntryType::Link;
+use crate::trees::{LINK, SYMLINK, Tree, assert_same, describe, links, run};
 
 /// What is easy to get wrong within one layer.
 fn lower() -> Vec<u8> {
@@ -159,60 +100,104 @@ fn upper() -> Vec<u8> {
         .bytes()
 }
 
-/// Every entry by path. The times of directories that no layer describes last, and of the root, are whatever the tool did.
-fn describe(root: &Path) -> BTreeMap<String, String> {
-    const TOUCHED: [&str; 3] = ["", "tmp", "opaque"];
-    let (mut found, mut todo) = (BTreeMap::new(), vec![PathBuf::new()]);
-    while let Some(path) = todo.pop() {
-        let (full, name) = (root.join(&path), path.display().to_string());
-        let meta = fs::symlink_metadata(&full).expect("there");
-        let kind = meta.file_type();
-        let content = if kind.is_dir() {
-            let children = fs::read_dir(&full).expect("readable");
-            todo.extend(children.map(|child| path.join(child.expect("readable").file_name())));
-            String::new()
-        } else if kind.is_symlink() {
-            format!("{:?}", fs::read_link(&full).expect("a link"))
-        } else if kind.is_file() {
-            fs::read_to_string(&full).expect("readable")
-        } else {
-            String::new()
-        };
-        let is_touched = TOUCHED.contains(&name.as_str())
-            || (kind.is_dir() && (name.starts_with('d') || name.starts_with("usr") || name == "etc"));
-        let time = (!is_touched).then(|| (meta.mtime(), meta.mtime_nsec()));
-        let mut note = [0u8; 16];
-        let note = rustix::fs::lgetxattr(&full, "user.note", &mut note).map(|length| note[..length].to_vec());
-        let owner = (meta.uid(), meta.gid());
-        found.insert(
-            name,
-            format!("{:o} {owner:?} {time:?} {content:?} {:?}", meta.mode(), note.ok()),
-        );
-    }
-    found
-}
-
 /// Shows layers as a container sees them.
-fn overlay(layers: &[PathBuf], place: &Path) -> rustix::io::Result<()> {
-    let below: Vec<String> = layers.iter().rev().map(|layer| layer.display().to_string()).collect();
-    let options = CString::new(format!("lowerdir={},userxattr", below.join(":"))).expect("no zero bytes");
+fn overlay(layers: &[PathBuf], place: &Path) -> std::io::Result<()> {
+    // Overlay wants two directories at least; of a stack all below which is hidden there is one.
+    let empty = place.with_file_name("nothing");
+    std::fs::create_dir(&empty)?;
+    let below = layers
+        .iter()
+        .rev()
+        .chain([&empty])
+        .map(|layer| layer.display().to_string());
+    let below = below.collect::<Vec<_>>().join(":");
+    let options = CString::new(format!("lowerdir={below},userxattr")).expect("no zero bytes");
     mount(
         "overlay",
         place,
         "overlay",
         MountFlags::RDONLY,
         Some(options.as_c_str()),
-    )
+    )?;
+    Ok(())
 }
 
-/// How files of one inode are grouped.
-fn links(root: &Path, names: &[&str]) -> Vec<u64> {
-    let inode = |name: &&str| fs::symlink_metadata(root.join(name)).expect("there").ino();
-    let inodes: Vec<u64> = names.iter().map(inode).collect();
-    inodes
-        .iter()
-        .map(|inode| inodes.iter().position(|other| other == inode).expect("itself") as u64)
-        .collect()
+/// Stacks that go wrong by themselves: what they are, and their layers, the lowest first.
+fn stacks() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let base = || {
+        Tree::new()
+            .dir("a/", 0o755)
+            .file("a/one", "one", 0o644)
+            .dir("kept/", 0o750)
+            .file("kept/gone", "gone", 0o644)
+            .link(SYMLINK, "s", "a")
+            .file("s/through", "through", 0o644)
+            .bytes()
+    };
+    let links_become_directories = Tree::new().dir("s/", 0o711).file("s/new", "new", 0o644).bytes();
+    let directories_become_links = Tree::new()
+        .link(SYMLINK, "a", "kept")
+        .file("kept/beside", "beside", 0o644)
+        .bytes();
+    let nothing = Tree::new()
+        .file(".wh.ghost", "", 0o600)
+        .dir("a/", 0o755)
+        .file("a/.wh.ghost", "", 0o600)
+        .file("a/own", "own", 0o644)
+        .file("a/.wh.own", "", 0o600)
+        .bytes();
+    let again = Tree::new()
+        .dir("a/", 0o755)
+        .file("a/.wh.one", "", 0o600)
+        .file("a/one", "again", 0o600)
+        .bytes();
+    let root = Tree::new()
+        .dir("new/", 0o700)
+        .file("new/file", "new", 0o644)
+        .file(".wh..wh..opq", "", 0o600)
+        .bytes();
+    let above = Tree::new().file("new/above", "above", 0o644).dir("a/", 0o701).bytes();
+    let undescribed = Tree::new()
+        .file("kept/.wh..wh..opq", "", 0o600)
+        .file("kept/new", "new", 0o644)
+        .bytes();
+    vec![
+        ("what is easy to get wrong", vec![lower(), middle(), upper()]),
+        (
+            "a link becomes a directory",
+            vec![base(), links_become_directories.clone()],
+        ),
+        (
+            "and one of another layer a link",
+            vec![base(), links_become_directories, directories_become_links],
+        ),
+        ("whiteouts of nothing", vec![base(), nothing]),
+        ("what is hidden comes again", vec![base(), again]),
+        ("all below is hidden", vec![base(), root.clone()]),
+        ("and something lies above", vec![base(), root, above]),
+        ("what is opaque is not described", vec![base(), undescribed]),
+    ]
+}
+
+/// The times of directories that no layer describes last, and of the root, are whatever the tool did.
+fn is_timeless(name: &str, is_dir: bool) -> bool {
+    const DESCRIBED: [&str; 3] = ["removed", "setgid", "becomes-dir"];
+    is_dir && !DESCRIBED.contains(&name)
+}
+
+/// What umoci unpacks of it. This one knows gzip only.
+fn unpack_with_umoci(layers: &[Vec<u8>], dir: &Path) -> PathBuf {
+    let plain = Image::new(layers.iter().map(|tar| Layer::gzip(tar)).collect());
+    plain.write_layout(&dir.join("layout"));
+    let index = dir.join("layout/index.json");
+    let text = fs::read_to_string(&index).expect("readable");
+    let named = text.replace(
+        "\"size\":",
+        "\"annotations\":{\"org.opencontainers.image.ref.name\":\"1\"},\"size\":",
+    );
+    fs::write(&index, named).expect("writes");
+    run("umoci", &["unpack", "--image", "layout:1", "bundle"], dir);
+    dir.join("bundle/rootfs")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,64 +205,29 @@ async fn a_pulled_image_is_what_umoci_unpacks_entry_by_entry() {
     if is_missing(&["docker-registry", "skopeo", "umoci"]) {
         return;
     }
-    let image = Image::new(vec![
-        Layer::gzip(&lower()),
-        Layer::zstd(&middle()),
-        Layer::gzip(&upper()),
-    ]);
     let registry = Debian::plain();
-    registry.push(&image, "tricky:1", None);
-    let ground = Ground::new();
-    let pulled = ground.pull(&registry.name("tricky:1")).await.expect("pulls").image;
-    let place = ground.dir.path().join("merged");
-    fs::create_dir(&place).expect("makes");
-    if let Err(error) = overlay(&pulled.layers, &place) {
-        eprintln!("NOT TESTED: overlay can't be mounted here ({error}); `scripts/test` runs this where it can");
-        return;
+    for (number, (what, layers)) in stacks().into_iter().enumerate() {
+        let packed = |(at, tar): (usize, &Vec<u8>)| if at == 1 { Layer::zstd(tar) } else { Layer::gzip(tar) };
+        let image = Image::new(layers.iter().enumerate().map(packed).collect());
+        let tag = format!("tricky:{number}");
+        registry.push(&image, &tag, None);
+        let ground = Ground::new();
+        let pulled = ground.pull(&registry.name(&tag)).await.expect("pulls").image;
+        let place = ground.dir.path().join("merged");
+        fs::create_dir(&place).expect("makes");
+        if let Err(error) = overlay(&pulled.layers, &place) {
+            eprintln!("NOT TESTED: overlay can't be mounted here ({error}); `scripts/test` runs this where it can");
+            return;
+        }
+        let theirs = unpack_with_umoci(&layers, ground.dir.path());
+        let (seen, expected) = (describe(&place, is_timeless), describe(&theirs, is_timeless));
+        let shared: &[&str] = match number {
+            0 => &["linked-1", "etc/linked-3", "linked-2", "tmp/in-sticky", "tmp/linked"],
+            _ => &[],
+        };
+        let (our_links, their_links) = (links(&place, shared), links(&theirs, shared));
+        unmount(&place, UnmountFlags::DETACH).expect("was mounted");
+        assert_same(what, &seen, &expected);
+        assert_eq!(our_links, their_links, "{what}");
     }
-    // This umoci knows gzip only.
-    let plain = Image::new(
-        [lower(), middle(), upper()]
-            .iter()
-            .map(|tar| Layer::gzip(tar))
-            .collect(),
-    );
-    plain.write_layout(&ground.dir.path().join("layout"));
-    let tag = |name: &str, args: &[&str]| {
-        let output = Command::new("umoci")
-            .args(args)
-            .current_dir(ground.dir.path())
-            .output()
-            .expect("umoci starts");
-        assert!(
-            output.status.success(),
-            "{name}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    let index = ground.dir.path().join("layout/index.json");
-    let text = fs::read_to_string(&index).expect("readable");
-    let named = text.replace(
-        "\"size\":",
-        "\"annotations\":{\"org.opencontainers.image.ref.name\":\"1\"},\"size\":",
-    );
-    fs::write(&index, named).expect("writes");
-    tag("unpack", &["unpack", "--image", "layout:1", "bundle"]);
-    let theirs = ground.dir.path().join("bundle/rootfs");
-    let (seen, expected) = (describe(&place), describe(&theirs));
-    let shared = ["linked-1", "etc/linked-3", "linked-2", "tmp/in-sticky", "tmp/linked"];
-    let (our_links, their_links) = (links(&place, &shared), links(&theirs, &shared));
-    unmount(&place, UnmountFlags::DETACH).expect("was mounted");
-    for (path, line) in &expected {
-        assert_eq!(seen.get(path), Some(line), "{path}");
-    }
-    assert_eq!(
-        seen.len(),
-        expected.len(),
-        "{:?}",
-        seen.keys()
-            .filter(|path| !expected.contains_key(*path))
-            .collect::<Vec<_>>()
-    );
-    assert_eq!(our_links, their_links);
 }

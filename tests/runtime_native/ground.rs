@@ -243,6 +243,7 @@ impl Ground {
             image: "busybox".to_owned(),
             image_id: "sha256:0".to_owned(),
             layers: vec![self.layer.clone()],
+            root: None,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             env: Vec::new(),
             cwd: String::new(),

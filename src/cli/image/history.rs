@@ -71,6 +71,8 @@ fn row(layer: Option<&Value>, step: &Value, is_whole: bool, now: Timestamp) -> V
     let created = text(step.get("created")).parse::<Timestamp>();
     let size = layer.and_then(|layer| layer.get("Size")?.as_u64()).unwrap_or(0);
     let by = text(step.get("created_by"));
+    // Whoever made the image wrote it; no terminal has to obey it.
+    let by = by.replace(char::is_control, " ");
     let by = by.split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = by.chars().take(SHOWN).collect();
     let by = match short.len() < by.len() && !is_whole {
@@ -96,7 +98,7 @@ mod tests {
         let image = json!({
             "Layers": [{"DiffID": "sha256:aaaaaaaaaaaabb", "Size": 1500}, {"DiffID": "sha256:cc", "Size": 0}, {"DiffID": "sha256:dd", "Size": 7}],
             "History": [
-                {"created": "1970-01-01T00:00:00Z", "created_by": "ADD file:x in /"},
+                {"created": "1970-01-01T00:00:00Z", "created_by": "ADD\u{1b}file:x \tin /"},
                 {"created_by": "CMD [\"sh\"]", "empty_layer": true},
                 {"created_by": format!("RUN {}", "x".repeat(100))},
             ],

@@ -57,8 +57,12 @@ async fn follow(node: &Node, request: &PullImage, view: &mut View) -> Result<Str
                 write(&view.clear())?;
                 return Err(CliError::local(format_args!("{}: {message}", request.name)));
             }
-            PullUpdate::Pulled { image, was_here } => {
+            PullUpdate::Pulled { image, was_here, notes } => {
                 let cleared = view.clear();
+                // To whom it may concern: also where the output is only ids for a script.
+                for note in notes {
+                    eprintln!("warning: {}: {note}", request.name);
+                }
                 if matches!(view, View::Quiet) {
                     return Ok(format!("{}\n", image.id));
                 }

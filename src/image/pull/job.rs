@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PullRequest, Pulled, blocking};
 use crate::image::digest::Digest;
-use crate::image::document::Descriptor;
+use crate::image::document::{Descriptor, plain};
 use crate::image::error::ImageError;
 use crate::image::ingest::WantedLayer;
 use crate::image::manifest::{Documents, NESTED, Next, plan_layers, plan_next, too_deep};
@@ -47,10 +47,14 @@ impl Work {
         let mut endpoints = work.images.registries().plan_endpoints(&reference);
         let own = endpoints.pop().expect("the registry itself is the last");
         let ask = async {
+            let mut refusals = Vec::new();
             for mirror in endpoints {
                 let host = mirror.host.clone();
                 match work.clone().pull_from(mirror, &reference).await {
-                    Err(error) => tracing::warn!(mirror = %host, image = %reference, %error, "a mirror can't help"),
+                    Err(error) => {
+                        tracing::warn!(mirror = %host, image = %reference, %error, "a mirror can't help");
+                        refusals.push((host, error.to_string()));
+                    }
                     pulled => return pulled,
                 }
             }
@@ -59,7 +63,7 @@ impl Work {
                 ImageError::Registry(RegistryError::Connection { .. }) if reference.domain() == "localhost" => {
                     ImageError::NotBuilt(reference.to_string())
                 }
-                error => error,
+                error => plan_failure(error, &refusals),
             })
         };
         tokio::select! {
@@ -251,6 +255,21 @@ impl Work {
     }
 }
 
+/// What is told when nobody has it: the registry's reason, and each mirror's, in no more words than are read.
+fn plan_failure(own: ImageError, refusals: &[(String, String)]) -> ImageError {
+    if refusals.is_empty() {
+        return own;
+    }
+    let said = refusals.iter().map(|(host, why)| match why.contains(host.as_str()) {
+        true => format!("mirror {}", plain(why)),
+        false => format!("mirror {host}: {}", plain(why)),
+    });
+    ImageError::NoHost {
+        own: Box::new(own),
+        mirrors: said.collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// Whether somebody else may be told more: many registries say of what is private that it is not there.
 fn hides(error: &RegistryError) -> bool {
     match error {
@@ -263,4 +282,23 @@ fn hides(error: &RegistryError) -> bool {
 /// Whether the name can mean nothing else than what is here: a digest, or the image that is made from this program.
 fn is_settled(reference: &Reference) -> bool {
     reference.digest().is_some() || reference.store_name() == BUILTIN_IMAGE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_nobody_has_an_image_each_host_says_why() {
+        let own = || ImageError::NotFound("x".to_owned());
+        assert_eq!(plan_failure(own(), &[]).to_string(), "no such image: x");
+        let refusals = [
+            ("m.corp".to_owned(), "m.corp: refused".to_owned()),
+            ("n.corp".to_owned(), "y".repeat(1000)),
+        ];
+        let said = plan_failure(own(), &refusals).to_string();
+        let start = "no such image: x (before it, mirror m.corp: refused; mirror n.corp: yyy";
+        assert!(said.starts_with(start), "{said}");
+        assert!(said.len() < 400, "{said}");
+    }
 }

@@ -147,7 +147,8 @@ fn causes(error: &reqwest::Error) -> String {
             said.push(text);
         }
     }
-    said.join(": ")
+    // Some hold what the other side wrote: names in certificates, where a redirect leads.
+    said.join(": ").replace(char::is_control, " ")
 }
 
 /// Bytes of an error's body that are read: the specification's errors are one line.

@@ -11,6 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::Unshared;
+use crate::image::amount::Amount;
 use crate::image::limits::Limits;
 use crate::image::unpack::open_root;
 
@@ -30,8 +31,9 @@ const FOREIGN: [&[u8]; 4] = [
     b"trusted.overlay.metacopy",
 ];
 
-/// Makes `to` a tree with the files of `from`. Returns the bytes of its files, and those of the disk that they take.
-pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<(u64, u64), Unshared> {
+/// Makes `to` a tree with the files of `from`. Returns the bytes of its files, and what it takes of the disk; of inodes its own
+/// directories, for the files have theirs already.
+pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<(u64, Amount), Unshared> {
     std::fs::create_dir(to)?;
     let (from, to) = (
         open_root(from).map_err(unfit("opening"))?,
@@ -41,7 +43,7 @@ pub(super) fn link_tree(from: &Path, to: &Path, limits: &Limits) -> Result<(u64,
         limits,
         entries: 0,
         bytes: 0,
-        disk: 0,
+        disk: Amount::default(),
     };
     walk.directory(&from, &to, 0)?;
     Ok((walk.bytes, walk.disk))
@@ -51,7 +53,7 @@ struct Walk<'l> {
     limits: &'l Limits,
     entries: u64,
     bytes: u64,
-    disk: u64,
+    disk: Amount,
 }
 
 impl Walk<'_> {
@@ -79,13 +81,14 @@ impl Walk<'_> {
         let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(unfit("looking"))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             mkdirat(to, name, Mode::RWXU).map_err(unfit("making a directory"))?;
+            self.disk += Amount::new(0, 1);
             let below = openat(from, name, DIR, Mode::empty()).map_err(unfit("opening"))?;
             let made = openat(to, name, DIR, Mode::empty()).map_err(unfit("opening"))?;
             return self.directory(&below, &made, depth + 1);
         }
         if is_regular(&stat) {
             self.bytes = self.bytes.saturating_add(stat.st_size.unsigned_abs());
-            self.disk = self.disk.saturating_add(stat.st_blocks.unsigned_abs() * 512);
+            self.disk += Amount::new(stat.st_blocks.unsigned_abs() * 512, 0);
             // Rare, and only as large as its metadata.
             if stat.st_size > 0 && stat.st_blocks == 0 {
                 check_file(from, name)?;

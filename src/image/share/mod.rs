@@ -99,10 +99,13 @@ impl ImageStore {
             .resolve(&own.store_name())?
             .filter(|here| here.id == found.id.to_string())
         {
-            return Ok(here);
+            return Ok(here.with_names(|name| name == own.store_name()));
         }
         let lease = self.ingest(|ingest| Ok(take(ingest, &found, own, theirs)))??;
-        Ok(self.image(lease)?)
+        let given = [own.store_name(), theirs.store_name()];
+        Ok(self
+            .image(lease)?
+            .with_names(|name| given.iter().any(|given| given == name)))
     }
 }
 
@@ -170,7 +173,11 @@ fn take_layer(ingest: &Ingest<'_>, stored: &StoredLayer, chain: Digest, is_lowes
         blob: None,
         is_dependent: !is_lowest,
         size,
-        disk: Some(disk),
+        disk: Some(disk.bytes),
+        inodes: disk.inodes,
+        // Podman's roots all look the same, whatever the image says.
+        describes_root: false,
+        hides_below: false,
         notes: Vec::new(),
     };
     Ok(layer::commit(ingest.disk(), temporary, info)?)

@@ -88,6 +88,44 @@ fn the_longest_unused_goes_first_and_what_runs_never_does() {
 }
 
 #[test]
+fn every_inode_is_counted() {
+    let room = ground();
+    let layers = [
+        Tar::new()
+            .dir("d/", 0o755)
+            .file("d/one", "x")
+            .hard_link("d/two", "d/one")
+            .bytes(),
+        Tar::new()
+            .file("made/up/file", "x")
+            .symlink("link", "made")
+            .file("again", "x")
+            .file("again", "y")
+            .file("gone/a", "x")
+            .dir("gone/b/", 0o755)
+            .file("gone", "z")
+            .file("d/.wh.one", "")
+            .bytes(),
+    ];
+    let layers: Vec<(&[u8], Pack)> = layers.iter().map(|tar| (&tar[..], plain as Pack)).collect();
+    room.load(Layout::default().image("t/inodes:1", &layers).archive())
+        .expect("loads");
+    let (mut inodes, mut todo) = (BTreeSet::new(), vec![room.path("layers"), room.path("blobs/sha256")]);
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).expect("readable") {
+            let entry = entry.expect("readable");
+            let meta = entry.metadata().expect("there");
+            if entry.file_name() != "empty" {
+                inodes.insert(meta.ino());
+                todo.extend(meta.is_dir().then(|| entry.path()));
+            }
+        }
+    }
+    let counted = room.store.usage(&used(&[])).expect("readable").inodes;
+    assert_eq!(counted, inodes.len() as u64);
+}
+
+#[test]
 fn holes_take_nothing_and_what_gave_way_neither() {
     let room = ground();
     let before = room.store.usage(&used(&[])).expect("readable").layers;

@@ -207,6 +207,9 @@ fn a_load_tells_the_names_that_it_loaded() {
     };
     assert_eq!(load("one"), ["docker.io/library/one:latest"]);
     assert_eq!(load("two"), ["docker.io/library/two:latest"]);
+    let tagged = room.store.tag("two", "three").expect("is there");
+    let given = tagged.with_names(|name| name.ends_with("/three:latest")).names;
+    assert_eq!(given, ["docker.io/library/three:latest"]);
 }
 
 #[test]

@@ -114,11 +114,39 @@ fn whiteouts_become_what_overlayfs_understands() {
 }
 
 #[test]
-fn a_layer_that_hides_all_below_it_is_noted() {
+fn below_a_layer_that_hides_all_nothing_is_seen() {
     let room = Room::new();
-    let tar = Tar::new().file(".wh..wh..opq", "").file("a", "x").bytes();
-    let image = room.store.import(Cursor::new(tar), "localhost/test").expect("an image");
-    assert_eq!(image.notes, ["layers that hide all below them do not: 1 (first: /)"]);
+    let tars = [
+        Tar::new().file("hidden", "x").dir("d/", 0o700).bytes(),
+        Tar::new().file("a", "x").file(".wh..wh..opq", "").bytes(),
+        Tar::new().file("d/b", "x").bytes(),
+    ];
+    let layers: Vec<(&[u8], Pack)> = tars.iter().map(|tar| (&tar[..], plain as Pack)).collect();
+    let archive = Layout::default().image("t/opaque:1", &layers).archive();
+    let image = room.load(archive).expect("loads").remove(0);
+    assert_eq!(image.notes, [""; 0]);
+    assert_eq!(image.layers.len(), 2);
+    assert!(image.layers[0].join("a").exists() && image.layers[1].join("d/b").exists());
+    let mode = fs::metadata(image.layers[1].join("d")).expect("there").mode() & 0o7777;
+    assert_eq!(mode, 0o755, "nor does a directory look as one that is hidden");
+}
+
+#[test]
+fn the_root_is_that_of_the_highest_layer_that_describes_it() {
+    let room = Room::new();
+    let tars = [
+        Tar::new().dir("./", 0o700).file("a", "x").bytes(),
+        Tar::new().dir("./", 0o1711).file("b", "x").bytes(),
+        Tar::new().file("c", "x").bytes(),
+    ];
+    let layers: Vec<(&[u8], Pack)> = tars.iter().map(|tar| (&tar[..], plain as Pack)).collect();
+    let archive = Layout::default().image("t/root:1", &layers).archive();
+    let image = room.load(archive).expect("loads").remove(0);
+    let root = image.root.expect("is described");
+    assert_eq!(root, image.layers[1]);
+    assert_eq!(fs::metadata(&root).expect("there").mode() & 0o7777, 0o1711);
+    let bare = room.store.import(Cursor::new(&tars[2]), "t/bare:1").expect("an image");
+    assert_eq!(bare.root, None);
 }
 
 #[test]

@@ -52,6 +52,14 @@ pub enum UnpackError {
         /// Bytes that stay free.
         reserve: u64,
     },
+    /// The file system would have no inode left for anybody.
+    #[error("the disk has no room for its files: {left} inodes are left, and {reserve} stay free")]
+    NoInodes {
+        /// Inodes that are free.
+        left: u64,
+        /// Inodes that stay free.
+        reserve: u64,
+    },
     /// The file system refused.
     #[error("{step} {path:?}: {errno}")]
     File {
@@ -62,4 +70,23 @@ pub enum UnpackError {
         /// Why.
         errno: Errno,
     },
+}
+
+impl UnpackError {
+    /// Whether what is still to come can't change it, so that nobody needs to read it. What looks like damage may be explained by
+    /// the digest of the whole, and what was postponed has to come.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            UnpackError::Refused { .. }
+            | UnpackError::OverLimit { .. }
+            | UnpackError::NoSpace { .. }
+            | UnpackError::NoInodes { .. }
+            | UnpackError::File { .. } => true,
+            UnpackError::Read(_)
+            | UnpackError::Truncated
+            | UnpackError::Compression(_)
+            | UnpackError::Damaged(_)
+            | UnpackError::Postponed(_) => false,
+        }
+    }
 }

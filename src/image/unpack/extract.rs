@@ -19,6 +19,7 @@ use super::sparse::Segment;
 use super::tarball::{Entry, Kind, Tarball, Time};
 use super::times::DirTimes;
 use super::tree::{Dir, Tree, disk_bytes, failed};
+use crate::image::amount::Amount;
 use crate::image::limits::Limits;
 
 /// What an archive's name of a whiteout begins with.
@@ -31,8 +32,12 @@ const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 pub struct Unpacked {
     /// Bytes of its files, holes included.
     pub bytes: u64,
-    /// Bytes that its files take of the disk, as far as the file system tells before it writes them there.
-    pub disk: u64,
+    /// What it takes of the disk, as far as the file system tells before it writes files there.
+    pub(in crate::image) disk: Amount,
+    /// Whether an entry says what its root is like.
+    pub describes_root: bool,
+    /// Whether it hides all that is in the layers below. Overlay asks no layer whether its root is opaque, so these are to be left out.
+    pub hides_below: bool,
     /// Directories that exist only because something lies in them.
     pub implied: Implied,
     /// What could not be unpacked as the archive wanted it.
@@ -64,6 +69,8 @@ pub fn extract(
         entries: 0,
         bytes: 0,
         disk: 0,
+        describes_root: false,
+        hides_below: false,
     };
     let mut tarball = Tarball::new(archive, limits);
     while let Some(entry) = tarball.next_entry()? {
@@ -75,12 +82,16 @@ pub fn extract(
         times,
         bytes,
         disk,
+        describes_root,
+        hides_below,
         ..
     } = extractor;
     times.apply(&mut tree)?;
     Ok(Unpacked {
         bytes,
-        disk: disk.saturating_sub(tree.given_back()),
+        disk: tree.taken(disk),
+        describes_root,
+        hides_below,
         implied: tree.into_implied(),
         notes: notes.finish(),
         has_end_mark: tarball.has_end_mark(),
@@ -97,6 +108,8 @@ struct Extractor<'l> {
     entries: u64,
     bytes: u64,
     disk: u64,
+    describes_root: bool,
+    hides_below: bool,
 }
 
 impl Extractor<'_> {
@@ -168,11 +181,8 @@ impl Extractor<'_> {
     }
 
     fn whiteout(&mut self, dir: &Dir, dir_path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
-        if name == OPAQUE_MARK && dir_path.is_root() {
-            self.notes.opaque_root();
-            return Ok(());
-        }
         if name == OPAQUE_MARK {
+            self.hides_below |= dir_path.is_root();
             return self.tree.set_opaque(dir, b".", dir_path);
         }
         let hidden = &name[WHITEOUT_PREFIX.len()..];
@@ -196,6 +206,7 @@ impl Extractor<'_> {
                 why: "the root is not a directory",
             });
         }
+        self.describes_root = true;
         let root = self.tree.dir(path)?;
         let root = self.tree.open_dir(&root, b".", path)?;
         self.attributes(root.as_fd(), path, entry)?;

@@ -59,11 +59,6 @@ impl Notes {
         self.add("device nodes were left out", || path.to_string());
     }
 
-    /// Overlay asks no layer whether its root is opaque.
-    pub(super) fn opaque_root(&mut self) {
-        self.add("layers that hide all below them do not", || "/".to_owned());
-    }
-
     pub(super) fn squashed(&mut self, path: &TreePath) {
         self.add("owners that do not exist in this user namespace became root", || {
             path.to_string()

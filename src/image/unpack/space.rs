@@ -10,7 +10,8 @@ use rustix::fs::fstatvfs;
 
 use super::error::UnpackError;
 
-/// What stays free, unless it is more than a twentieth of the disk: enough for a system to log, to swap and to be repaired.
+/// What stays free, unless it is more than a twentieth of the disk: enough for a system to log, to swap and to be repaired. Of inodes,
+/// where there is a fixed number, it is a twentieth.
 const RESERVE: u64 = 1 << 30;
 /// What an entry takes beside its data: an inode and a part of a directory, rounded up to a block.
 const ENTRY: u64 = 4 << 10;
@@ -68,7 +69,11 @@ impl<'r> Space<'r> {
             let free = self.free()?;
             let (bytes, entries) = plan_space(free);
             let bytes = bytes.saturating_sub(left.promised);
-            if needed > bytes || entries == 0 {
+            if entries == 0 {
+                let (left, reserve) = (free.inodes, inode_reserve_of(free.total_inodes));
+                return Err(UnpackError::NoInodes { left, reserve });
+            }
+            if needed > bytes {
                 let reserve = free.bytes.min(reserve_of(free.total));
                 return Err(UnpackError::NoSpace { needed, bytes, reserve });
             }
@@ -115,12 +120,16 @@ fn reserve_of(total: u64) -> u64 {
     RESERVE.min(total / 20)
 }
 
+fn inode_reserve_of(total: u64) -> u64 {
+    total / 20
+}
+
 /// Bytes and entries that may be written.
 fn plan_space(free: Free) -> (u64, u64) {
     let bytes = free.bytes.saturating_sub(reserve_of(free.total));
     let entries = match free.total_inodes {
         0 => u64::MAX,
-        total => free.inodes.saturating_sub(total / 20),
+        total => free.inodes.saturating_sub(inode_reserve_of(total)),
     };
     (bytes, entries)
 }

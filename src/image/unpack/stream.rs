@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -39,7 +40,7 @@ pub struct Measured {
 /// What became of a stream.
 #[derive(Debug)]
 pub struct Streamed<T> {
-    /// The bytes as they came. Known even if unpacking failed, so that a wrong digest is told before its consequences.
+    /// The bytes as they came. Known even if they are damaged, so that a wrong digest is told before its consequences.
     pub packed: Measured,
     /// How they were compressed.
     pub compression: Compression,
@@ -86,8 +87,8 @@ impl Keep {
 /// Reads a stream to its end, keeps, hashes and decompresses it, and gives what comes out to `consume`.
 ///
 /// # Errors
-/// Those of reading and keeping; those of decompressing and consuming are in [`Streamed::unpacked`], with
-/// [`UnpackError::Postponed`] if there is no memory for it now.
+/// Those of reading and keeping, and those of decompressing and consuming that no byte to come can change: they end the stream.
+/// The others are in [`Streamed::unpacked`], with [`UnpackError::Postponed`] if there is no memory for it now.
 pub fn stream<R, T>(
     mut source: Source<R>,
     memory: &Memory<'_>,
@@ -102,6 +103,15 @@ where
     let grant = match compression {
         Compression::Zstd => Some(memory.windows.take(memory.need, memory.is_given_up)),
         Compression::None | Compression::Gzip => None,
+    };
+    let is_over = &AtomicBool::new(false);
+    let source = Source {
+        reader: Ended {
+            source: source.reader,
+            is_over,
+        },
+        max_size: source.max_size,
+        keep: source.keep,
     };
     thread::scope(|scope| {
         let (hash_sink, hash) = spawn_hasher(scope);
@@ -120,27 +130,56 @@ where
                         granted => granted.flatten(),
                     };
                     run_decoder((packed, need), raw, limits, &hash_sink, &decoded_sink)
+                        .inspect_err(|error| end_if_final(is_over, error))
                 });
                 Some((decoder, hash))
             }
         };
         let consumed = consume(&mut data).and_then(|made| drain(&mut data).map(|()| made));
+        let consumed = consumed.inspect_err(|error| end_if_final(is_over, error));
         drop(data);
         let decoded = decoding.map(|(decoder, hash)| (join(decoder), join(hash)));
         let read = join(reading);
         let packed = join(hash);
         read?;
-        let unpacked = match decoded {
-            Some((Err(error), _)) => Err(error),
-            Some((Ok(()), digest)) => consumed.map(|made| (digest, made)),
-            None => consumed.map(|made| (packed.clone(), made)),
+        let unpacked = match (decoded, consumed) {
+            // What a decoder says of a stream that was ended is no news.
+            (_, Err(error)) if error.is_final() => Err(error),
+            (Some((Err(error), _)), _) => Err(error),
+            (Some((Ok(()), digest)), consumed) => consumed.map(|made| (digest, made)),
+            (None, consumed) => consumed.map(|made| (packed.clone(), made)),
         };
-        Ok(Streamed {
-            packed,
-            compression,
-            unpacked,
-        })
+        match unpacked {
+            Err(error) if error.is_final() => Err(error),
+            unpacked => Ok(Streamed {
+                packed,
+                compression,
+                unpacked,
+            }),
+        }
     })
+}
+
+/// To be told before the queues close: the reader then has no more than what they hold.
+fn end_if_final(is_over: &AtomicBool, error: &UnpackError) {
+    if error.is_final() {
+        is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A source that is at its end as soon as nobody wants more.
+struct Ended<'f, R> {
+    source: R,
+    is_over: &'f AtomicBool,
+}
+
+impl<R: Read> Read for Ended<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.is_over.load(Ordering::Relaxed) {
+            true => Ok(0),
+            false => self.source.read(buffer),
+        }
+    }
 }
 
 /// Bytes on their way from one stage to the next. A sender that goes without [`Message::End`] has failed.

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use super::error::UnpackError;
 use super::implied::Implied;
 use super::path::{TreePath, printable};
+use crate::image::amount::Amount;
 use crate::image::limits::Limits;
 
 /// Directories that are kept open: archives go depth first, so the last few are nearly always the right ones.
@@ -45,7 +46,9 @@ pub(super) struct Tree<'l> {
     limits: &'l Limits,
     recent: Vec<(TreePath, Dir)>,
     implied: Implied,
-    given_back: u64,
+    /// Inodes of all that was made.
+    made: u64,
+    given_back: Amount,
 }
 
 impl<'l> Tree<'l> {
@@ -56,7 +59,8 @@ impl<'l> Tree<'l> {
             root: Rc::new(root),
             limits,
             recent: Vec::new(),
-            given_back: 0,
+            made: 0,
+            given_back: Amount::default(),
         })
     }
 
@@ -65,9 +69,9 @@ impl<'l> Tree<'l> {
         self.implied
     }
 
-    /// Bytes of the disk that files took which gave way to later entries.
-    pub(super) fn given_back(&self) -> u64 {
-        self.given_back
+    /// What the tree takes, if its files took so many bytes when they were made: some gave way to later entries.
+    pub(super) fn taken(&self, bytes: u64) -> Amount {
+        Amount::new(bytes, self.made).without(self.given_back)
     }
 
     /// An open directory of the tree; it and those above it are made if no entry has made them.
@@ -111,12 +115,16 @@ impl<'l> Tree<'l> {
     pub(super) fn make_dir(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         self.implied.forget(path);
         match mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.made += 1;
+                Ok(())
+            }
             Err(Errno::EXIST) => match self.stat(parent, name, path)? {
                 stat if file_type(&stat) == FileType::Directory => Ok(()),
                 stat => {
                     self.remove(parent, name, path)?;
                     mkdirat(parent, name, Mode::RWXU).map_err(|errno| failed("making directory", path, errno))?;
+                    self.made += 1;
                     // What the whiteout hid stays hidden below the new directory.
                     if is_whiteout(&stat) {
                         self.set_opaque(parent, name, path)
@@ -132,6 +140,7 @@ impl<'l> Tree<'l> {
     /// Makes a file that was not there; a former entry of this name gives way.
     pub(super) fn make_file(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<OwnedFd, UnpackError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.made += 1;
         self.replacing(parent, path, name, "creating", || {
             openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
         })
@@ -145,12 +154,14 @@ impl<'l> Tree<'l> {
         name: &[u8],
         target: &[u8],
     ) -> Result<(), UnpackError> {
+        self.made += 1;
         self.replacing(parent, path, name, "making symlink", || symlinkat(target, parent, name))
     }
 
     /// Makes a named pipe; a former entry of this name gives way.
     pub(super) fn make_fifo(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         let mode = Mode::RUSR | Mode::WUSR;
+        self.made += 1;
         self.replacing(parent, path, name, "making fifo", || {
             mknodat(parent, name, FileType::Fifo, mode, 0)
         })
@@ -189,7 +200,10 @@ impl<'l> Tree<'l> {
     /// OCI specification lets whiteouts touch lower layers alone.
     pub(super) fn make_whiteout(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<(), UnpackError> {
         match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0) {
-            Ok(()) => self.mark_whiteouts(parent, path),
+            Ok(()) => {
+                self.made += 1;
+                self.mark_whiteouts(parent, path)
+            }
             Err(Errno::EXIST) => match file_type(&self.stat(parent, name, path)?) {
                 FileType::Directory => self.set_opaque(parent, name, path),
                 _ => Ok(()),
@@ -229,16 +243,19 @@ impl<'l> Tree<'l> {
     }
 
     fn make_implied(&mut self, parent: &Dir, path: &TreePath, name: &[u8]) -> Result<OwnedFd, UnpackError> {
-        if let Err(errno) = mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-            let is_hidden = errno == Errno::EXIST && is_whiteout(&self.stat(parent, name, path)?);
-            if !is_hidden {
-                let why = "a parent is a file, or a link that leads to no directory of this layer";
-                return Err(UnpackError::Refused {
-                    path: path.to_string(),
-                    why,
-                });
+        match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => self.made += 1,
+            Err(errno) => {
+                let is_hidden = errno == Errno::EXIST && is_whiteout(&self.stat(parent, name, path)?);
+                if !is_hidden {
+                    let why = "a parent is a file, or a link that leads to no directory of this layer";
+                    return Err(UnpackError::Refused {
+                        path: path.to_string(),
+                        why,
+                    });
+                }
+                self.make_dir(parent, path, name)?;
             }
-            self.make_dir(parent, path, name)?;
         }
         self.implied.note(path, self.limits)?;
         let dir = self.open_dir(parent, name, path)?;
@@ -309,11 +326,14 @@ impl<'l> Tree<'l> {
         let removed = match kind {
             FileType::Directory => {
                 let dir = path_of(parent.as_fd(), name);
-                self.given_back += disk_below(&dir).map_err(|errno| failed("looking at", path, errno))?;
+                let below = disk_below(&dir).map_err(|errno| failed("looking at", path, errno))?;
+                self.given_back += below + Amount::new(0, 1);
                 remove_tree(&dir)
             }
             _ => {
-                self.given_back += if stat.st_nlink == 1 { disk_bytes(&stat) } else { 0 };
+                if stat.st_nlink == 1 {
+                    self.given_back += Amount::new(disk_bytes(&stat), 1);
+                }
                 unlinkat(parent, name, AtFlags::empty())
             }
         };
@@ -335,19 +355,19 @@ fn remove_tree(dir: &Path) -> Result<(), Errno> {
     fs::remove_dir_all(dir).map_err(errno_of)
 }
 
-/// Bytes of the disk that goes with a directory; what has another name may stay.
-fn disk_below(dir: &Path) -> Result<u64, Errno> {
-    let mut bytes = 0;
+/// What goes of the disk with all in a directory; what has another name may stay.
+fn disk_below(dir: &Path) -> Result<Amount, Errno> {
+    let mut below = Amount::default();
     for entry in fs::read_dir(dir).map_err(errno_of)? {
         let entry = entry.map_err(errno_of)?;
         let meta = entry.metadata().map_err(errno_of)?;
-        bytes += match meta.is_dir() {
-            true => disk_below(&entry.path())?,
-            false if meta.nlink() == 1 => meta.blocks() * BLOCK,
-            false => 0,
+        below += match meta.is_dir() {
+            true => disk_below(&entry.path())? + Amount::new(0, 1),
+            false if meta.nlink() == 1 => Amount::new(meta.blocks() * BLOCK, 1),
+            false => Amount::default(),
         };
     }
-    Ok(bytes)
+    Ok(below)
 }
 
 fn errno_of(error: std::io::Error) -> Errno {

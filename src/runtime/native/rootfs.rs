@@ -6,7 +6,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -55,21 +55,32 @@ pub(super) fn make_mount_points(layer: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel refused; the text is for people.
-pub(super) fn mount_overlay(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path) -> Result<(), String> {
-    let made = mount_overlay_io(layers, run, rootfs, links);
+///
+/// The root has the mode and owner of `like`.
+pub(super) fn mount_overlay(
+    (layers, like): (&[&Path], Option<&Path>),
+    run: &RunDir,
+    rootfs: &Path,
+    links: &Path,
+) -> Result<(), String> {
+    let made = mount_overlay_io((layers, like), run, rootfs, links);
     // Links were needed for the call only.
     let _ = fs::remove_dir_all(links);
     // The lowest is ours and no part of the image.
     made.map_err(|e| format!("overlay of {} layers: {e}", layers.len().saturating_sub(1)))
 }
 
-fn mount_overlay_io(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path) -> io::Result<()> {
+fn mount_overlay_io(
+    (layers, like): (&[&Path], Option<&Path>),
+    run: &RunDir,
+    rootfs: &Path,
+    links: &Path,
+) -> io::Result<()> {
     remove_tree(links)?;
     for dir in [links, &run.upper(), &run.work(), rootfs] {
         make_dir(dir)?;
     }
-    // The upper directory is the root as the container sees it.
-    rustix::fs::chmod(run.upper(), Mode::from_raw_mode(0o755))?;
+    dress_root(&run.upper(), like)?;
     for (number, layer) in layers.iter().enumerate() {
         symlink(layer, links.join(number.to_string()))?;
     }
@@ -85,6 +96,22 @@ fn mount_overlay_io(layers: &[&Path], run: &RunDir, rootfs: &Path, links: &Path)
     );
     std::env::set_current_dir("/")?;
     Ok(mounted?)
+}
+
+/// The upper directory is the root as the container sees it.
+fn dress_root(upper: &Path, like: Option<&Path>) -> io::Result<()> {
+    let mut mode = 0o755;
+    if let Some(like) = like {
+        let meta = fs::symlink_metadata(like)?;
+        match lchown(upper, Some(meta.uid()), Some(meta.gid())) {
+            Ok(()) => {}
+            // An id that this user namespace does not have, as where the store was filled by a node that had more of them.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {}
+            Err(error) => return Err(error),
+        }
+        mode = meta.mode() & 0o7777;
+    }
+    Ok(rustix::fs::chmod(upper, Mode::from_raw_mode(mode))?)
 }
 
 /// The options, the highest layer first as overlay wants it. `volatile` leaves out syncing at unmount: the writes of a container
@@ -179,6 +206,21 @@ mod tests {
             "lowerdir=2:1:0,upperdir=u,workdir=w,volatile,userxattr"
         );
         assert!(overlay_options(150).len() < 1000);
+    }
+
+    #[test]
+    fn the_root_looks_as_its_image_says() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (upper, like) = (dir.path().join("upper"), dir.path().join("like"));
+        for path in [&upper, &like] {
+            fs::create_dir(path).expect("the directory is writable");
+        }
+        fs::set_permissions(&like, Permissions::from_mode(0o1710)).expect("is ours");
+        let mode = || fs::metadata(&upper).expect("is there").mode() & 0o7777;
+        dress_root(&upper, Some(&like)).expect("dresses");
+        assert_eq!(mode(), 0o1710);
+        dress_root(&upper, None).expect("dresses");
+        assert_eq!(mode(), 0o755);
     }
 
     #[test]

@@ -241,6 +241,7 @@ pub(super) mod tests {
             image: "busybox".to_owned(),
             image_id: "sha256:0".to_owned(),
             layers: vec![PathBuf::from("/layers/a")],
+            root: None,
             args: vec!["true".to_owned()],
             env: Vec::new(),
             cwd: String::new(),

@@ -106,7 +106,7 @@ impl Container {
         let layers: Vec<&Path> = std::iter::once(mount_points)
             .chain(config.layers.iter().map(PathBuf::as_path))
             .collect();
-        rootfs::mount_overlay(&layers, &self.dir, &root, &links)?;
+        rootfs::mount_overlay((&layers, config.root.as_deref()), &self.dir, &root, &links)?;
         let in_root = |path| rootfs::read_in_root(&root, path);
         let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let (groups, is_strict) = (&config.supplemental_groups, config.has_strict_groups);

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use kubelocal::image::{ImageError, ImageStore, LoadSource};
+
+use crate::image::digest;
+use crate::kills::{ground, kill_often, names};
 
 /// Set in the process that is to be killed: the directory of the store.
 const VICTIM: &str = "KUBELOCAL_TEST_IMAGE_CRASH";
@@ -33,7 +34,7 @@ fn layer(number: usize) -> Vec<u8> {
 /// A docker archive, because it needs no digests of packed layers.
 fn archive() -> Vec<u8> {
     let layers: Vec<Vec<u8>> = (0..LAYERS).map(layer).collect();
-    let diff_ids: Vec<String> = layers.iter().map(|layer| sha256(layer)).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
     let config = serde_json::json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
     let names: Vec<String> = (0..LAYERS).map(|number| format!("{number}.tar")).collect();
     let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": ["crash:1"], "Layers": names }]);
@@ -52,12 +53,6 @@ fn archive() -> Vec<u8> {
         tar.append_data(&mut header, name, &bytes[..]).expect("memory");
     }
     tar.into_inner().expect("memory")
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 /// Not a test of its own: what the killed process does.
@@ -80,25 +75,11 @@ fn victim() {
 fn start_victim(dir: &Path) -> Child {
     let binary = std::env::current_exe().expect("this test");
     Command::new(binary)
-        .args(["--exact", "victim"])
+        .args(["--exact", "load_crash::victim"])
         .env(VICTIM, dir)
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("a child")
-}
-
-/// How long the victim takes if it is left alone.
-fn time_victim(dir: &Path) -> Duration {
-    let start = Instant::now();
-    assert!(start_victim(dir).wait().expect("a child").success());
-    start.elapsed()
-}
-
-fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(dir).expect("readable");
-    entries
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .collect()
 }
 
 /// An image is there whole or not at all, and nothing is there that belongs to no image.
@@ -124,29 +105,9 @@ fn check(dir: &Path) -> bool {
 
 #[test]
 fn a_load_that_is_killed_at_any_instant_leaves_a_store_that_opens_clean() {
-    // In memory if there is such a place: on a disk each load waits for whatever others have written to it.
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let dir = tempfile::tempdir_in(parent).expect("a directory");
+    let dir = ground();
     fs::write(dir.path().join("archive.tar"), archive()).expect("writable");
-    // The fastest of three: the first one has more to read and less to remove.
-    let whole = (0..3).map(|_| time_victim(dir.path())).min().expect("three runs");
-    let mut survived = 0;
-    for kill in 0..KILLS {
-        let mut victim = start_victim(dir.path());
-        // The instants are spread over the whole run; they are the point of the test and no synchronisation.
-        thread::sleep(whole * kill / KILLS + Duration::from_micros(u64::from(kill * 37 % 100)));
-        victim.kill().expect("a child");
-        victim.wait().expect("a child");
-        survived += u32::from(check(dir.path()));
-    }
-    eprintln!("{KILLS} kills within {whole:?}; the image was whole after {survived} of them");
-    time_victim(dir.path());
-    assert!(check(dir.path()));
+    kill_often(KILLS, dir.path(), || start_victim(dir.path()), || check(dir.path()));
     let store = ImageStore::open(&dir.path().join("images")).expect("a store");
     store.remove("crash:1", &|_| false).expect("removed");
     assert_eq!(
