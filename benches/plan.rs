@@ -61,6 +61,7 @@ fn running(pod: &Pod) -> SandboxStatus {
             sysctls: Default::default(),
             memory_dirs: Vec::new(),
             limits: Limits::default(),
+            runtime_handler: String::new(),
         },
         alive: true,
         ips: Vec::new(),

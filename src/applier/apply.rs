@@ -97,7 +97,8 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     let merged = merged.map_err(ApplyError::Conflicts)?;
     let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
     let next = admit::admit_among(&merged, live.as_deref(), services);
-    let next = next.map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
+    let refused = |refused| ApplyError::Refused(Box::new(refused));
+    let next = next.map_err(refused)?;
     let outcome = match &live {
         None => Outcome::Created,
         Some(live) if next == **live => Outcome::Unchanged,
@@ -105,7 +106,10 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     };
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
-        None => store.create(admit::with_account(next, |key| store.get(key), &random_suffix()))?,
+        None => {
+            let next = admit::complete_new(next, |key| store.get(key), &random_suffix());
+            store.create(next.map_err(refused)?)?
+        }
         Some(_) if subresource == "status" => store.update_status(key, |object| *object = next)?.object,
         Some(_) => store.update(key, |object| *object = next)?.object,
     };

@@ -19,6 +19,9 @@ use crate::source::Overlays;
 pub struct Config {
     /// The OCI runtime: `embedded` (the default), or the name or path of `crun`, `runc` or `youki`.
     pub runtime: Option<String>,
+    /// Runtimes that pods may choose by a RuntimeClass, by the handler's name: programs by name or path, or `embedded`. `kubelocal` is the
+    /// embedded one, and `crun`, `runc` and `youki` are those of the PATH, if nothing else is said.
+    pub runtimes: BTreeMap<String, String>,
     /// Overlays may name repositories, which git fetches once and which stay as they are until `cache/repositories` is
     /// emptied.
     pub remote_bases: bool,
@@ -86,8 +89,8 @@ pub enum ConfigError {
     #[error("{path}: {why}", path = .0.display(), why = .1)]
     Invalid(PathBuf, String),
     /// The chosen runtime is not there.
-    #[error("{path}: runtime: {name:?} is not a program on the PATH", path = .0.display(), name = .1)]
-    NoRuntime(PathBuf, String),
+    #[error("{path}: {field}: {name:?} is not a program on the PATH", path = .0.display(), field = .1, name = .2)]
+    NoRuntime(PathBuf, String, String),
 }
 
 impl Config {
@@ -173,19 +176,43 @@ impl Config {
     /// # Errors
     /// When it can't be found.
     pub fn oci_runtime(&self, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let Some(name) = self.runtime.as_deref().filter(|name| *name != "embedded") else {
-            return Ok(None);
-        };
-        let found = if name.contains('/') {
-            Some(PathBuf::from(name))
-        } else {
-            find_program(name)
-        };
-        let found = found.filter(|file| file.is_file());
-        found
-            .map(Some)
-            .ok_or_else(|| ConfigError::NoRuntime(path.to_owned(), name.to_owned()))
+        self.runtime
+            .as_deref()
+            .map_or(Ok(None), |name| runtime_named(path, "runtime", name))
     }
+
+    /// The OCI runtimes that pods may choose, by their handlers' names; `None` is the embedded one.
+    ///
+    /// # Errors
+    /// When one that the settings name can't be found.
+    pub fn handlers(&self, path: &Path) -> Result<BTreeMap<String, Option<PathBuf>>, ConfigError> {
+        let installed = |name: &&str| Some(((*name).to_owned(), Some(find_program(name)?)));
+        let mut found: BTreeMap<_, _> = WELL_KNOWN.iter().filter_map(installed).collect();
+        found.insert(EMBEDDED_HANDLER.to_owned(), None);
+        for (handler, name) in &self.runtimes {
+            let field = format!("runtimes: {handler}");
+            found.insert(handler.clone(), runtime_named(path, &field, name)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Handlers that need no word in the settings where the program is installed.
+const WELL_KNOWN: [&str; 3] = ["crun", "runc", "youki"];
+/// The handler that is always there.
+const EMBEDDED_HANDLER: &str = "kubelocal";
+
+fn runtime_named(path: &Path, field: &str, name: &str) -> Result<Option<PathBuf>, ConfigError> {
+    if name == "embedded" {
+        return Ok(None);
+    }
+    let found = if name.contains('/') {
+        Some(PathBuf::from(name))
+    } else {
+        find_program(name)
+    };
+    let missing = || ConfigError::NoRuntime(path.to_owned(), field.to_owned(), name.to_owned());
+    found.filter(|file| file.is_file()).map(Some).ok_or_else(missing)
 }
 
 /// Where podman, buildah and skopeo keep images if nobody told them otherwise (containers-storage.conf(5)).
@@ -240,6 +267,23 @@ mod tests {
     #[test]
     fn an_empty_file_is_all_defaults() {
         assert_eq!(read("").expect("reads"), Config::default());
+    }
+
+    #[test]
+    fn pods_may_choose_what_is_installed_and_what_the_settings_name() {
+        let path = Path::new("config.yaml");
+        let plain = Config::default().handlers(path).expect("needs nothing");
+        assert_eq!(plain.get("kubelocal"), Some(&None));
+        let named = read("runtimes: {shell: /bin/sh, crun: embedded}\n").expect("reads");
+        let named = named.handlers(path).expect("they are there");
+        assert_eq!(named.get("shell"), Some(&Some(PathBuf::from("/bin/sh"))));
+        assert_eq!(named.get("crun"), Some(&None), "the settings' word counts");
+        let missing = read("runtimes: {fast: no-such-program}\n").expect("reads");
+        let error = missing.handlers(path).expect_err("there is none").to_string();
+        assert_eq!(
+            error,
+            "config.yaml: runtimes: fast: \"no-such-program\" is not a program on the PATH"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod report;
 mod rest;
 mod ways_out;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -142,12 +143,15 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
+    let handlers = config.handlers(&paths.config)?;
+    let handler_names: Vec<String> = handlers.keys().cloned().collect();
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &cgroups, clock.now());
     let network = open_network(network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
-    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime, cgroups.ok()), network.clone()).await?;
+    let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
+    let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
     let mut host = report::host(
@@ -161,7 +165,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     ingress::create_class(&store)?;
     report_node(
         &store,
-        &report::node_object(&host, &ways_out.readiness(egress), clock.now()),
+        &report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now()),
     )?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
@@ -320,12 +324,18 @@ fn facts(
     }
 }
 
-fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>, cgroups: Option<Tree>) -> RuntimeOptions {
+/// What the runtime is told: among others the OCI runtime of pods that choose none, and those that pods may choose.
+fn runtime_options(
+    paths: &Paths,
+    (oci_runtime, handlers): (Option<PathBuf>, BTreeMap<String, Option<PathBuf>>),
+    cgroups: Option<Tree>,
+) -> RuntimeOptions {
     RuntimeOptions {
         pods_dir: paths.pods.clone(),
         run_dir: paths.run_dir.clone(),
         cgroups,
         oci_runtime,
+        handlers,
         supervisor_exe: "/proc/self/exe".into(),
     }
 }

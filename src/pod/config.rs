@@ -68,11 +68,11 @@ pub struct ConfigFacts<'a> {
     pub id: ContainerId,
 }
 
-/// The sandbox of a pod.
+/// The sandbox of a pod; `runtime_handler` is what its class names.
 ///
 /// # Errors
 /// It can't be called what it wants to be called.
-pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> {
+pub fn sandbox_config(pod: &Pod, given: Given, runtime_handler: String) -> Result<SandboxConfig, String> {
     let spec = pod.spec.as_ref();
     Ok(SandboxConfig {
         uid: super::uid(pod),
@@ -85,6 +85,7 @@ pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> 
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
         limits: resources::pod_limits(pod, given),
+        runtime_handler,
     })
 }
 

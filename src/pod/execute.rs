@@ -112,18 +112,37 @@ impl Execution<'_> {
             let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
             return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
         }
-        let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
+        let failed = |error: &dyn ToString| {
+            let why = format!("Failed to create pod sandbox: {}", error.to_string());
+            Refusal::new("FailedCreatePodSandBox", why)
+        };
         if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
             self.reject(sysctls::FORBIDDEN, &why);
             return Err(Refusal::new(sysctls::FORBIDDEN, why));
         }
-        let mut config = config::sandbox_config(self.pod, self.rooms.host.given()).map_err(|e| failed(&e))?;
+        let handler = self.runtime_handler().map_err(|e| failed(&e))?;
+        let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
         config.memory_dirs = memory::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
         made.map_err(|e| failed(&e))?;
         self.tell_limits().await;
         Ok(())
+    }
+
+    /// What the pod's class calls the runtime that is to make its containers (kubelet `LookupRuntimeHandler`).
+    fn runtime_handler(&self) -> Result<String, String> {
+        let spec = self.pod.spec.as_ref();
+        let Some(name) = spec
+            .and_then(|spec| spec.runtime_class_name.as_ref())
+            .filter(|name| !name.is_empty())
+        else {
+            return Ok(String::new());
+        };
+        let kind = crate::model::kind("node.k8s.io/v1", "RuntimeClass").expect("in the table");
+        let class = self.rooms.store.get(&Key::new(kind, "", name));
+        let class = class.ok_or_else(|| format!("{} {name:?} not found", kind.resource()))?;
+        Ok(class.text("/handler").to_owned())
     }
 
     /// Tells of limits that nothing enforces. Of a pod without limits there is nothing to look up.

@@ -209,7 +209,7 @@ impl Manager {
                 }
             }
             "Node" | "PriorityClass" | "Namespace" => self.schedule_waiting(),
-            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" => {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" | "RuntimeClass" => {
                 let key = change.object.key();
                 self.entries
                     .values()
@@ -309,7 +309,7 @@ fn is_placed(pod: &Object) -> bool {
     !pod.text("/spec/nodeName").is_empty() || pod.is_deleting() || is_terminal(pod)
 }
 
-/// The ConfigMaps, Secrets, claims and the account that a pod names.
+/// The ConfigMaps, Secrets, claims, the account and the class that a pod names.
 fn inputs(pod: &Object) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.at("/spec") else { return found };
@@ -333,6 +333,9 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
         }
         _ => {}
     });
+    let class = spec.get("runtimeClassName").and_then(|name| name.as_str());
+    let classes = model::kind("node.k8s.io/v1", "RuntimeClass").expect("in the table");
+    found.extend(class.map(|name| Key::new(classes, "", name)));
     let claim = |name| Key::new(storage::kind_of_claims(), namespace, name);
     found.extend(storage::claims_of(pod).into_iter().map(claim));
     found

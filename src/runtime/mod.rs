@@ -5,6 +5,7 @@
 //! (`pod/`) has already decided. Two implementations: [`native`] (one supervisor process per pod) and, for tests,
 //! [`fake`].
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -142,6 +143,8 @@ pub struct RuntimeOptions {
     pub cgroups: Option<Tree>,
     /// An external OCI runtime (`crun`, `runc`, `youki`) by path; `None` is the embedded one.
     pub oci_runtime: Option<PathBuf>,
+    /// Those that pods may choose by name; `None` is the embedded one.
+    pub handlers: BTreeMap<String, Option<PathBuf>>,
     /// The program that is run as `<program> pod-supervisor …`: this very binary, `/proc/self/exe`. Only tests, whose
     /// process is another program, name one.
     pub supervisor_exe: PathBuf,

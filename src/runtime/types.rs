@@ -60,6 +60,9 @@ pub struct SandboxConfig {
     /// What the pod as a whole may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Which of the node's OCI runtimes makes its containers, by name (CRI `runtime_handler`); empty is the node's own choice.
+    #[serde(default)]
+    pub runtime_handler: String,
 }
 
 /// What a container is asked to be (CRI `ContainerConfig`).

@@ -17,6 +17,7 @@ mod network_policy;
 mod pod;
 mod pod_update;
 mod probe;
+mod runtime_class;
 mod security;
 mod service;
 mod storage;
@@ -53,6 +54,7 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::StorageClass(class) => storage::validate_class(class, &mut errors),
         Typed::Ingress(ingress) => ingress::validate_ingress(ingress, &spec, &mut errors),
         Typed::IngressClass(class) => ingress::validate_class(class, &spec, &mut errors),
+        Typed::RuntimeClass(class) => runtime_class::validate_class(class, &mut errors),
         Typed::NetworkPolicy(policy) => network_policy::validate_policy(policy, &spec, &mut errors),
     }
     errors
@@ -124,6 +126,9 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         }
         (Typed::StorageClass(new), Typed::StorageClass(old)) => storage::validate_class_update(new, old, &mut errors),
         (Typed::IngressClass(new), Typed::IngressClass(old)) => ingress::validate_class_update(new, old, &mut errors),
+        (Typed::RuntimeClass(new), Typed::RuntimeClass(old)) => {
+            runtime_class::validate_class_update(new, old, &mut errors);
+        }
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
         (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
             endpoints::validate_slice_update(new, old, &mut errors);

@@ -145,7 +145,8 @@ fn validate_pod_names(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) 
     meta::validate_labels(spec.node_selector.as_ref(), &path.field("nodeSelector"), errors);
 }
 
-fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks one toleration, of a pod or of a class that gives it.
+pub(super) fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut ErrorList) {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (key, operator, effect) = (
         text(&toleration.key),

@@ -170,7 +170,8 @@ impl Writer<'_> {
         let now = self.api.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
-        let object = admit::with_account(object, |key| self.store.get(key), &names::random_suffix());
+        let object = admit::complete_new(object, |key| self.store.get(key), &names::random_suffix());
+        let object = object.map_err(|refused| self.refused(refused))?;
         let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),

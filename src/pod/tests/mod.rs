@@ -155,7 +155,7 @@ fn id(name: &str, attempt: u32) -> ContainerId {
 
 fn sandbox() -> SandboxStatus {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web", "uid": "u"}})).expect("a pod");
-    let config = config::sandbox_config(&pod, Given::default()).expect("a short name");
+    let config = config::sandbox_config(&pod, Given::default(), "crun".to_owned()).expect("a short name");
     SandboxStatus {
         config,
         alive: true,
