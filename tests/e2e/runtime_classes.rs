@@ -81,7 +81,7 @@ fn a_pods_class_chooses_its_runtime_and_says_what_it_costs() {
 fn a_pod_whose_class_is_not_there_is_refused_until_it_is() {
     let home = Home::new();
     let path = home.write("a.yaml", of_class("early", "late"));
-    let said = "Pod default/early: pod rejected: RuntimeClass \"late\" not found";
+    let said = "pod/early: pod rejected: RuntimeClass \"late\" not found";
     let told = || {
         home.get("sources")
             .pointer("/items/0/status/problems/0")

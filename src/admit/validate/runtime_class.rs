@@ -64,7 +64,7 @@ mod tests {
         validate_class(&class(fields), &mut errors);
         errors
             .iter()
-            .map(|error| error.to_string().chars().take(60).collect())
+            .map(|error| error.to_string().chars().take(50).collect())
             .collect()
     }
 
@@ -77,27 +77,27 @@ mod tests {
         for (fields, starts) in [
             (
                 json!({"handler": ""}),
-                "handler: Invalid value: \"\": a lowercase RFC 1123 label mus",
+                "handler: Invalid value: \"\": a lowercase RFC 1123 l",
             ),
             (
                 json!({"handler": "/bin/sh"}),
-                "handler: Invalid value: \"/bin/sh\": a lowercase RFC 112",
+                "handler: Invalid value: \"/bin/sh\": a lowercase RFC",
             ),
             (
                 json!({"handler": "a", "overhead": {"podFixed": {"cpu": "-1"}}}),
-                "overhead.limits[cpu]: Invalid value: \"-1\": must be great",
+                "overhead.limits[cpu]: Invalid value: \"-1\": must be",
             ),
             (
                 json!({"handler": "a", "scheduling": {"nodeSelector": {"a b": "c"}}}),
-                "scheduling.nodeSelector: Invalid value: \"a b\": name part",
+                "scheduling.nodeSelector: Invalid value: \"a b\": nam",
             ),
             (
                 json!({"handler": "a", "scheduling": {"tolerations": [{}]}}),
-                "scheduling.tolerations[0].operator: Invalid value: \"\": o",
+                "scheduling.tolerations[0].operator: Invalid value:",
             ),
             (
                 json!({"handler": "a", "scheduling": {"tolerations": [{"key": "k"}, {"key": "k"}]}}),
-                "scheduling.tolerations[1]: Duplicate value: {\"key\":\"k\"}",
+                "scheduling.tolerations[1]: Duplicate value: {\"key\"",
             ),
         ] {
             assert_eq!(errors(fields.clone()), [starts], "{fields}");
