@@ -119,6 +119,7 @@ fn round(criterion: &mut Criterion) {
                 pod: black_box(&pod),
                 observed: Some(&sandbox),
                 failures: &failures,
+                resize: None,
                 health: &health,
                 host_ips: &[],
                 now: Timestamp::UNIX_EPOCH,

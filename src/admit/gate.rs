@@ -239,6 +239,14 @@ pub fn admit_ephemeral_containers(value: &Value, old: &Object) -> Result<Object,
     admit_change(value, Some(old), validate::validate_ephemeral_update)
 }
 
+/// The same for a pod that gets other resources, which no other change may bring.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn admit_resize(value: &Value, old: &Object) -> Result<Object, Refused> {
+    admit_change(value, Some(old), validate::validate_resize)
+}
+
 fn admit_change(
     value: &Value,
     old: Option<&Object>,

@@ -34,7 +34,7 @@ pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
     Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_among, admit_ephemeral_containers, admit_file,
-    admit_file_in, complete_new, decode_body, drop_unknown_fields, field_notes,
+    admit_file_in, admit_resize, complete_new, decode_body, drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

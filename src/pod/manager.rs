@@ -14,7 +14,7 @@ use super::execute::remove_directory;
 use super::schedule::run_schedule;
 use super::worker::{Bell, Desired, Worker, images_of};
 use crate::image::Lease;
-use crate::model::{self, Key, Kind, Object, is_terminal, storage};
+use crate::model::{self, Key, Kind, Object, is_terminal, list_at, storage};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 use crate::store::{Change, ChangeKind, Watcher};
 
@@ -43,6 +43,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether it asks for more than it has, and others have that.
+    fn waits_for_room(&self) -> bool {
+        let pod = &self.desired.borrow().object;
+        let mut conditions = list_at(pod.value(), "/status/conditions").iter();
+        conditions.any(|c| c["type"] == "PodResizePending" && c["reason"] == "Deferred")
+    }
+
     /// Whether it may have been refused for lack of a port of the host.
     fn may_wait_for_ports(&self) -> bool {
         let pod = &self.desired.borrow().object;
@@ -202,6 +209,10 @@ impl Manager {
                     self.schedule();
                 } else if is_new || is_gone || change.object.is_deleting() || is_terminal(&change.object) {
                     self.schedule_waiting();
+                }
+                if is_gone || is_terminal(&change.object) {
+                    let waiting = self.entries.values().filter(|entry| entry.waits_for_room());
+                    waiting.for_each(|entry| entry.bell.ring());
                 }
                 if super::ports::frees_ports(change) {
                     let waiting = self.entries.values().filter(|entry| entry.may_wait_for_ports());

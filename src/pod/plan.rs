@@ -12,7 +12,7 @@ use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spe
 use super::ephemeral::ephemeral_containers;
 use super::health::{Health, PostStart};
 use super::history::{self, History, is_sidecar};
-use super::{back_off, deadline, evict, pull};
+use super::{back_off, deadline, evict, pull, resize};
 use crate::model::as_container;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
@@ -95,6 +95,8 @@ pub struct Converge {
     pub end: Vec<EndStep>,
     /// Runs to forget.
     pub forget: Vec<ContainerId>,
+    /// Runs that get other resources.
+    pub resize: Vec<ContainerId>,
     /// Runs to start.
     pub start: Vec<Start>,
     /// When to look again even if nothing changes.
@@ -214,7 +216,7 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
                 .map(|run| run.id.clone()),
         );
     }
-    let is_idle = steps.end.is_empty() && steps.forget.is_empty() && steps.start.is_empty();
+    let is_idle = steps.end.is_empty() && steps.forget.is_empty() && steps.resize.is_empty() && steps.start.is_empty();
     if is_idle {
         Plan::Settled { recheck: steps.recheck }
     } else {
@@ -270,6 +272,8 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
                 let (step, again) = plan_run_end(facts, latest, &reason, true);
                 steps.converge.end.extend(step);
                 again.into_iter().for_each(|at| steps.look_again(at));
+            } else if resize::is_due(container, latest) {
+                plan_resize(facts, latest, steps);
             }
         }
         // Made but never started: we died in between. Its place is taken by a fresh one.
@@ -278,6 +282,15 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
             plan_start(facts, container, latest.attempt, delay_kept(latest), steps);
         }
         ContainerState::Exited(_) => plan_restart(facts, sandbox, container, &history, steps),
+    }
+}
+
+/// Plans other resources for a run, again some time after that could not be done.
+fn plan_resize(facts: Facts<'_>, run: &crate::runtime::ContainerStatus, steps: &mut Steps) {
+    let failure = facts.failures.get(resize::RESIZE_FAILURE);
+    match failure.map(|f| back_off::next_try(f.at, f.tries)) {
+        Some(again) if again > facts.now => steps.look_again(again),
+        _ => steps.converge.resize.push(run.id.clone()),
     }
 }
 

@@ -46,6 +46,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// status. Asked again, the earlier of the two deadlines holds. The grace goes on while the node is down.
     fn stop_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, stop: Stop) -> Answer<'a, ()>;
 
+    /// Changes limits while containers run, those of all or of none that are told apart; their records say so when this returns.
+    fn resize<'a>(&'a self, pod: &'a PodUid, resize: &'a Resize) -> Answer<'a, ()>;
+
     /// Forgets an ended container and its root file system (CRI `RemoveContainer`); its logs stay.
     fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()>;
 
@@ -99,6 +102,9 @@ pub enum RuntimeError {
     /// The container could not be started; the reason is for people (`RunContainerError`).
     #[error("{0}")]
     Start(String),
+    /// Limits could not be changed; the reason is for people.
+    #[error("{0}")]
+    Resize(String),
     /// The sandbox could not be made (`FailedCreatePodSandBox`).
     #[error("{0}")]
     Sandbox(String),

@@ -225,6 +225,26 @@ pub struct Stop {
     pub grace: Duration,
 }
 
+/// Other limits for a sandbox and what runs in it (CRI `UpdatePodSandboxResources` and `UpdateContainerResources` in one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// What the pod as a whole may use.
+    pub limits: Limits,
+    /// Runs that get others.
+    pub containers: Vec<Resized>,
+}
+
+/// Other limits for one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resized {
+    /// The run.
+    pub id: ContainerId,
+    /// What it may use.
+    pub limits: Limits,
+    /// What its records say besides, in place of what they said under these names.
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// A sandbox as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxStatus {

@@ -72,7 +72,10 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         last_state: Some(last_state),
         volume_mounts: mounts(container),
         allocated_resources: allocated(container),
-        resources: container.resources.clone(),
+        // Another's word: what the run was given, whatever is asked by now.
+        resources: pod::resources_of(run)
+            .or_else(|| container.resources.clone())
+            .filter(|r| *r != Default::default()),
         ..ApiStatus::default()
     }
 }

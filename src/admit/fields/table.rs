@@ -411,10 +411,7 @@ const CONTAINER: Entries = &[
         Warn("not honoured: nothing on this node counts it"),
     ),
     ("resources.claims", Refuse("devices can't be claimed here")),
-    (
-        "resizePolicy",
-        Warn("not honoured yet: what a container may use is not changed while it runs"),
-    ),
+    ("resizePolicy", Honoured),
     ("restartPolicy", Honoured),
     ("restartPolicyRules", Honoured),
     (

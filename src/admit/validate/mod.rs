@@ -17,6 +17,7 @@ mod network_policy;
 mod pod;
 mod pod_update;
 mod probe;
+mod resize;
 mod runtime_class;
 mod security;
 mod service;
@@ -78,6 +79,22 @@ pub fn validate_ephemeral_update(new: &Typed, old: &Typed) -> Result<Change, Err
         return validate_update(new, old);
     };
     let errors = ephemeral::changes(new, old);
+    if errors.is_empty() {
+        Ok(Change::Update)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Checks that a pod differs from the old one by resources only, and is valid by itself.
+///
+/// # Errors
+/// What else differs, or what may not change so.
+pub fn validate_resize(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
+    let (Typed::Pod(new), Typed::Pod(old)) = (new, old) else {
+        return validate_update(new, old);
+    };
+    let errors = resize::changes(new, old);
     if errors.is_empty() {
         Ok(Change::Update)
     } else {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, Toleration};
 use super::super::path::FieldPath;
 use super::container::{Place, validate_containers};
 use super::errors::{ErrorList, FieldError};
-use super::{ephemeral, meta, names, security, volume};
+use super::{ephemeral, meta, names, resize, security, volume};
 
 /// Checks a pod.
 pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
@@ -83,6 +83,7 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
             "must be between 1 and 2147483647, inclusive",
         ));
     }
+    resize::validate_policies(spec, path, errors);
     if let Some(context) = &spec.security_context {
         security::validate_pod_context(context, &path.field("securityContext"), errors);
     }

@@ -28,6 +28,9 @@ use crate::store::Store;
 /// The subresource by which a pod that is there gets one more container, and nothing else.
 pub(super) const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
 
+/// The subresource by which the containers of a pod that is there get other resources, and nothing else.
+pub(super) const RESIZE: &str = "resize";
+
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
 const LARGEST: usize = 3 << 20;
 
@@ -69,8 +72,8 @@ impl Api {
             (Verb::Create, "eviction") => writer.evict(bytes)?,
             (Verb::Update, "scale") => writer.update_scale(bytes)?,
             (Verb::Patch, "scale") => writer.patch_scale(bytes)?,
-            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS) => writer.update(bytes)?,
-            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS) => writer.patch(bytes)?,
+            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.update(bytes)?,
+            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.patch(bytes)?,
             (Verb::Delete, "") => writer.delete(bytes)?,
             (Verb::DeleteCollection, "") => writer.delete_collection(bytes)?,
             _ => return Err(ApiError::method_not_allowed()),

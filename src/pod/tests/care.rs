@@ -55,6 +55,7 @@ impl World {
             pod: &self.pod,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
+            resize: None,
             health: &self.health,
             host_ips: &[],
             now: self.now,
