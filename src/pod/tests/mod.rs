@@ -1,6 +1,7 @@
 //! Plans, as tables: a case is a base pod, what a mutator changes in it, and the plan that follows.
 
 mod care;
+mod resize;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, container_hash};
+use super::resize::resources_text;
 use super::*;
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Exit, SandboxStatus};
 
@@ -62,7 +64,13 @@ impl World {
         let container = super::plan::container(&self.pod, name).expect("one of the pod's");
         let hash = container_hash(&container);
         let made = sandbox().created_at.to_string();
-        let annotations = [(SPEC_HASH, hash), (SANDBOX, made), (BACK_OFF, "0".to_owned())];
+        let given = resources_text(&container);
+        let annotations = [
+            (SPEC_HASH, hash),
+            (SANDBOX, made),
+            (BACK_OFF, "0".to_owned()),
+            (RESOURCES, given),
+        ];
         let run = ContainerStatus {
             id: id(name, attempt),
             name: name.to_owned(),
