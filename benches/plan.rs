@@ -85,7 +85,7 @@ fn plan(criterion: &mut Criterion) {
         let facts = |observed| Facts {
             pod: &pod,
             is_gone: false,
-            is_draining: false,
+            draining: None,
             observed: Some(observed),
             failures: &failures,
             health: &health,

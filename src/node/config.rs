@@ -5,12 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::ingress;
 use crate::os::find_program;
+use crate::pod::Graces;
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -41,6 +43,10 @@ pub struct Config {
     pub ingress: IngressSettings,
     /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// How long pods have to end when the node gets SIGTERM: `30s`. If nothing is said they go on without it.
+    pub shutdown_grace_period: Option<String>,
+    /// How much of that is kept for critical pods, which end last.
+    pub shutdown_grace_period_critical_pods: Option<String>,
     /// How many processes and threads a pod may have; any number if nothing is said.
     pub pod_pids_limit: Option<u64>,
 }
@@ -118,6 +124,7 @@ impl Config {
         }
         config.registry_settings().check().map_err(invalid)?;
         config.images.marks().map_err(invalid)?;
+        config.plan_shutdown().map_err(invalid)?;
         Ok(config)
     }
 
@@ -142,6 +149,38 @@ impl Config {
     /// How much images may take.
     pub fn marks(&self) -> Marks {
         self.images.marks().expect("was checked when it was read")
+    }
+
+    /// What pods get when whoever starts and stops services ends the node; `None` if they go on without it.
+    pub fn shutdown_graces(&self) -> Option<Graces> {
+        self.plan_shutdown().expect("was checked when it was read")
+    }
+
+    /// As the kubelet has it (`ValidateKubeletConfiguration`).
+    fn plan_shutdown(&self) -> Result<Option<Graces>, String> {
+        let (all, critical) = ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods");
+        let read = |name: &str, text: &Option<String>| match text.as_deref() {
+            None | Some("0") => Ok(SignedDuration::ZERO),
+            Some(text) => {
+                let read = text.parse::<SignedDuration>().ok().filter(|time| !time.is_negative());
+                read.ok_or_else(|| format!("{name}: {text:?} is no time as in 1m30s"))
+            }
+        };
+        let most = read(all, &self.shutdown_grace_period)?;
+        let of_critical = read(critical, &self.shutdown_grace_period_critical_pods)?;
+        let second = SignedDuration::from_secs(1);
+        for (name, time) in [(all, most), (critical, of_critical)] {
+            if !time.is_zero() && time < second {
+                return Err(format!("{name}: {time:#} must be either zero or otherwise >= 1 sec"));
+            }
+        }
+        if of_critical > most {
+            return Err(format!("{critical}: {of_critical:#} must be <= {all} {most:#}"));
+        }
+        Ok((!most.is_zero()).then_some(Graces {
+            ordinary: Some(most - of_critical),
+            critical: Some(of_critical),
+        }))
     }
 
     fn registry_settings(&self) -> RegistrySettings {
@@ -284,6 +323,41 @@ mod tests {
             error,
             "config.yaml: runtimes: fast: \"no-such-program\" is not a program on the PATH"
         );
+    }
+
+    #[test]
+    fn pods_end_with_the_node_only_where_the_settings_give_them_time() {
+        let seconds = |seconds| Some(SignedDuration::from_secs(seconds));
+        let said = |text: &str| read(text).map(|config| config.shutdown_graces());
+        assert_eq!(said("").expect("reads"), None);
+        assert_eq!(said("shutdownGracePeriod: 0s").expect("reads"), None);
+        let both = "shutdownGracePeriod: 1m30s\nshutdownGracePeriodCriticalPods: 10s\n";
+        let graces = Graces {
+            ordinary: seconds(80),
+            critical: seconds(10),
+        };
+        assert_eq!(said(both).expect("reads"), Some(graces));
+        for (text, why) in [
+            (
+                "shutdownGracePeriod: soon",
+                "shutdownGracePeriod: \"soon\" is no time as in 1m30s",
+            ),
+            (
+                "shutdownGracePeriod: -5s",
+                "shutdownGracePeriod: \"-5s\" is no time as in 1m30s",
+            ),
+            (
+                "shutdownGracePeriod: 100ms",
+                "shutdownGracePeriod: 100ms must be either zero or otherwise >= 1 sec",
+            ),
+            (
+                "shutdownGracePeriodCriticalPods: 10s",
+                "shutdownGracePeriodCriticalPods: 10s must be <= shutdownGracePeriod 0s",
+            ),
+        ] {
+            let error = read(text).expect_err("is refused").to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, HOST, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
-use crate::pod::{self, Ends, Rooms};
+use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
@@ -205,7 +205,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let ends_pods = until_end(ended).await?;
+    let ends_pods = until_end(ended, config.shutdown_graces()).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     wind_down(ends_pods, &ends, pods, tasks, &paths).await?;
     store.close();
@@ -215,14 +215,14 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
 
 /// Ends all that works, and the pods before it if they are to end.
 async fn wind_down(
-    ends_pods: bool,
+    ends_pods: Option<Graces>,
     ends: &Ends,
     pods: JoinHandle<()>,
     mut tasks: Vec<JoinHandle<()>>,
     paths: &Paths,
 ) -> Result<(), Failure> {
-    if ends_pods {
-        ends.drain.cancel();
+    if let Some(graces) = ends_pods {
+        ends.drain.begin(graces);
         // All others go on meanwhile: whoever looks sees the pods end.
         pods.await?;
     } else {
@@ -433,12 +433,19 @@ fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
     }
 }
 
-/// Waits for a signal or a word through the API. True if the pods are to end too.
-async fn until_end(mut asked: watch::Receiver<Option<bool>>) -> Result<bool, Failure> {
+/// Waits for a signal or a word through the API. What pods get if they are to end too: `of_shutdown` when whoever starts and stops
+/// services ends this one.
+async fn until_end(
+    mut asked: watch::Receiver<Option<bool>>,
+    of_shutdown: Option<Graces>,
+) -> Result<Option<Graces>, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        _ = terminate.recv() => Ok(false),
-        _ = interrupt.recv() => Ok(false),
-        word = asked.wait_for(Option::is_some) => Ok(word.is_ok_and(|word| *word == Some(true))),
+        _ = terminate.recv() => Ok(of_shutdown),
+        _ = interrupt.recv() => Ok(None),
+        word = asked.wait_for(Option::is_some) => {
+            let ends_pods = word.is_ok_and(|word| *word == Some(true));
+            Ok(ends_pods.then(Graces::default))
+        }
     }
 }

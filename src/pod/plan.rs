@@ -23,8 +23,8 @@ pub struct Facts<'a> {
     pub pod: &'a Pod,
     /// Whether the object is gone from the store: whoever deleted it did not want to wait.
     pub is_gone: bool,
-    /// Whether all pods are to end now, and to start again when the next node comes.
-    pub is_draining: bool,
+    /// Set when the pod is to end now, and to start again when the next node comes.
+    pub draining: Option<Draining>,
     /// What is there.
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name; [`SANDBOX_FAILURE`] for the sandbox itself.
@@ -43,11 +43,18 @@ impl Facts<'_> {
     /// Whether all of the pod's containers end now, for whichever reason.
     pub fn is_ending(&self) -> bool {
         self.is_gone
-            || self.is_draining
+            || self.draining.is_some()
             || self.pod.metadata.deletion_timestamp.is_some()
             || is_finished(self.pod, self.observed)
             || deadline::is_exceeded(self.pod, self.now)
     }
+}
+
+/// The node ends, and the pod before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Draining {
+    /// The most that the pod gets, where that is less than it says itself.
+    pub most: Option<SignedDuration>,
 }
 
 /// The name under which a failure to make the sandbox is kept; no container can be called so.
@@ -120,9 +127,11 @@ pub fn plan_pod(facts: Facts<'_>) -> Plan {
         return plan_deletion(facts);
     }
     let living = facts.observed.filter(|s| s.alive);
-    if facts.is_draining {
+    if let Some(Draining { most }) = facts.draining {
+        let grace = spec_grace(facts.pod);
+        let grace = most.map_or(grace, |most| grace.min(most));
         return match living {
-            Some(sandbox) => plan_ends(facts, sandbox, spec_grace(facts.pod), Plan::StopSandbox),
+            Some(sandbox) => plan_ends(facts, sandbox, grace, Plan::StopSandbox),
             None => Plan::Rest,
         };
     }

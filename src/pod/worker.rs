@@ -2,8 +2,8 @@
 //! so there is at most one sync per pod at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use super::pull::Pulls;
 use super::resize::{self, PendingResize, RESIZE_FAILURE};
 use super::tasks::Tasks;
 use super::tokens::Tokens;
-use super::{Ends, History, Rooms, back_off_event, message};
+use super::{Draining, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
 use crate::model::{Key, Object, kind, later};
@@ -65,7 +65,8 @@ pub(super) struct Worker {
     pub(super) uid: PodUid,
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
-    pub(super) drain: CancellationToken,
+    /// Set when the pod's turn to end with the node has come.
+    pub(super) draining: Arc<OnceLock<Draining>>,
     pub(super) stop: CancellationToken,
     pub(super) memory: Memory,
 }
@@ -112,7 +113,8 @@ impl Worker {
         uid: PodUid,
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
-        Ends { drain, stop }: Ends,
+        draining: Arc<OnceLock<Draining>>,
+        stop: CancellationToken,
         leases: BTreeMap<String, Lease>,
     ) -> Self {
         Self {
@@ -120,7 +122,7 @@ impl Worker {
             uid,
             desired,
             bell,
-            drain,
+            draining,
             stop,
             memory: Memory {
                 leases,
@@ -202,7 +204,7 @@ impl Worker {
         let facts = Facts {
             pod: &pod,
             is_gone,
-            is_draining: self.drain.is_cancelled(),
+            draining: self.draining.get().copied(),
             observed: observed.as_ref(),
             failures: &self.memory.failures,
             health: &self.memory.health,

@@ -50,7 +50,7 @@ impl World {
         *init = with_fields(init, fields);
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let status = pod_status(StatusFacts {
             pod: &self.pod,
             observed: self.sandbox.as_ref(),
@@ -63,7 +63,7 @@ impl World {
         serde_json::to_value(status).expect("string keys")
     }
 
-    fn says(&mut self, status: Value) {
+    pub(super) fn says(&mut self, status: Value) {
         self.pod.status = Some(serde_json::from_value(status).expect("a status"));
     }
 

@@ -28,7 +28,7 @@ struct World {
     endings: BTreeMap<ContainerId, Ending>,
     pulling: BTreeSet<String>,
     is_gone: bool,
-    is_draining: bool,
+    draining: Option<Draining>,
     now: Timestamp,
 }
 
@@ -46,7 +46,7 @@ impl World {
             endings: BTreeMap::new(),
             pulling: BTreeSet::new(),
             is_gone: false,
-            is_draining: false,
+            draining: None,
             now: at(100),
         };
         world.run("a", 0, running());
@@ -137,7 +137,7 @@ impl World {
         plan_pod(Facts {
             pod: &self.pod,
             is_gone: self.is_gone,
-            is_draining: self.is_draining,
+            draining: self.draining,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
             health: &self.health,
@@ -405,8 +405,18 @@ fn a_deleted_pod_ends_within_its_grace_and_not_later() {
 
 #[test]
 fn a_drained_pod_ends_as_its_spec_says_and_rests() {
-    let drained = || World::running().with(|w| w.is_draining = true);
+    let drained = || World::running().with(|w| w.draining = Some(Draining::default()));
+    let most = |seconds| {
+        let most = Some(jiff::SignedDuration::from_secs(seconds));
+        drained().with(move |w| w.draining = Some(Draining { most }))
+    };
     check(vec![
+        (
+            "no more than there is time for",
+            most(10),
+            stopping(&["a", "b"], at(110)),
+        ),
+        ("no more than they want", most(40), stopping(&["a", "b"], at(130))),
         ("all are told", drained(), stopping(&["a", "b"], at(130))),
         (
             "nothing runs any more",
