@@ -64,6 +64,19 @@ fn other_resources_are_given_in_place_or_by_a_restart_as_the_container_says() {
                 recheck: Some(super::super::back_off::next_try(at(99), 1)),
             },
         ),
+        (
+            "however it ended for it",
+            asking("2Gi", "RestartContainer").with(|w| {
+                w.policy("OnFailure");
+                let given = w.sandbox.as_ref().expect("there is one").containers[1]
+                    .annotations
+                    .clone();
+                w.run("a", 0, exited(0));
+                let runs = &mut w.sandbox.as_mut().expect("there is one").containers;
+                runs.last_mut().expect("it was put there").annotations = given;
+            }),
+            start("a", 1, 10),
+        ),
         ("it failed a while ago", failed(90), resize()),
     ]);
 }
