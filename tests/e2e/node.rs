@@ -253,6 +253,7 @@ fn critical_pods_end_when_all_others_have() {
 #[test]
 fn pods_end_with_a_node_that_is_told_to_end_if_the_settings_give_them_time() {
     let home = Home::new();
+    fs::create_dir_all(home.path("")).expect("a directory");
     fs::write(
         home.path("config.yaml"),
         "shutdownGracePeriod: 4s\nshutdownGracePeriodCriticalPods: 2s\n",
