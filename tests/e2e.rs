@@ -52,6 +52,10 @@ mod policies;
 mod ports;
 #[path = "e2e/registry.rs"]
 mod registry;
+#[path = "e2e/resize.rs"]
+mod resize;
+#[path = "e2e/runtime_classes.rs"]
+mod runtime_classes;
 #[path = "e2e/schedule.rs"]
 mod schedule;
 #[path = "e2e/storage.rs"]

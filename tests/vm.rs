@@ -68,6 +68,7 @@ fn limits_hold_where_a_group_is_delegated_and_their_absence_is_told_where_none_i
     the_delegated_users_pods_live_within_their_limits(&said);
     each_end_is_told_by_its_cause(&said);
     what_pods_use_is_told(&said);
+    what_runs_gets_other_limits(&said);
     nothing_is_left(&said);
     the_other_user_is_told_that_nothing_is_enforced(&said);
 }
@@ -123,6 +124,19 @@ fn what_pods_use_is_told(said: &Said) {
     assert!((61..=64).contains(&slowed), "{slowed}Mi");
     let burn = said.number("top-burn-cpu");
     assert!((20..=200).contains(&burn), "{burn}m of 100m");
+}
+
+fn what_runs_gets_other_limits(said: &Said) {
+    for of in ["elastic", "elastic-pod"] {
+        said.is(&format!("{of}/memory.max"), "100663296");
+        said.is(&format!("{of}/cpu.max"), "30000 100000");
+    }
+    let refused = said.text("elastic-refused");
+    let words = "attempting to set container \"main\" memory limit (25165824) below current usage (";
+    assert!(refused.starts_with(words), "{refused}");
+    said.is("elastic-kept", "100663296");
+    said.is("elastic-less", "10000 100000");
+    said.is("elastic-lived", "yes");
 }
 
 fn nothing_is_left(said: &Said) {

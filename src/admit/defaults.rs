@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Namespace, NamespaceStatus, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
-    PersistentVolumeStatus, Secret, Service, ServiceSpec,
+    PersistentVolumeStatus, Pod, Secret, Service, ServiceSpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -41,7 +41,11 @@ pub fn set_defaults(object: &mut Typed) {
             text(&mut class.volume_binding_mode, "Immediate");
         }
         Typed::NetworkPolicy(policy) => networking::default_policy(policy),
-        Typed::ConfigMap(_) | Typed::Ingress(_) | Typed::IngressClass(_) | Typed::Stored(_) => {}
+        Typed::ConfigMap(_)
+        | Typed::Ingress(_)
+        | Typed::IngressClass(_)
+        | Typed::RuntimeClass(_)
+        | Typed::Stored(_) => {}
     }
 }
 
@@ -113,12 +117,30 @@ fn default_service(service: &mut Service) {
     }
 }
 
-/// Keeps what was given to a Service when a writer who does not know it writes the whole object (`patchAllocatedValues`), and takes it
-/// back when the Service needs it no more (`dropTypeDependentFields`).
+/// Keeps what was given to an object when a writer who does not know it writes the whole object.
 pub fn keep_allocated(new: &mut Typed, old: &Typed) {
-    let (Typed::Service(new), Typed::Service(old)) = (new, old) else {
+    match (new, old) {
+        (Typed::Service(new), Typed::Service(old)) => keep_addresses(new, old),
+        (Typed::Pod(new), Typed::Pod(old)) => keep_tolerations(new, old),
+        _ => {}
+    }
+}
+
+/// A pod's class gave it tolerations, of which its file knows nothing; and a list belongs to its writer as a whole. None can be taken from a
+/// pod anyway.
+fn keep_tolerations(new: &mut Pod, old: &Pod) {
+    let (Some(new), Some(old)) = (&mut new.spec, &old.spec) else {
         return;
     };
+    let before = old.tolerations.as_deref().unwrap_or_default();
+    let are_all_there = new.tolerations.iter().flatten().all(|one| before.contains(one));
+    if new.runtime_class_name.is_some() && new.runtime_class_name == old.runtime_class_name && are_all_there {
+        new.tolerations.clone_from(&old.tolerations);
+    }
+}
+
+/// What a Service was given (`patchAllocatedValues`), and takes it back when the Service needs it no more (`dropTypeDependentFields`).
+fn keep_addresses(new: &mut Service, old: &Service) {
     let (Some(new), Some(old)) = (&mut new.spec, &old.spec) else {
         return;
     };

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::account::with_account;
 use super::decode::{self, Refusal};
 use super::defaults::{keep_allocated, set_defaults};
 use super::fields::{self, FieldNote};
 use super::path::{FieldPath, Step};
 use super::problem::{Location, Problem, Severity, SourceText};
+use super::runtime_class::with_class;
 use super::spans::SpanTree;
 use super::typed::Typed;
 use super::validate::{self, Change, ErrorList};
@@ -186,6 +188,9 @@ pub enum Refused {
     /// A field asks for what would be dangerous to leave out.
     #[error("{}", .0.iter().map(|note| format!("{}: Forbidden: {}", note.path, note.message)).collect::<Vec<_>>().join(", "))]
     NotHonoured(Vec<FieldNote>),
+    /// What the object names forbids it, or is not there. The message is what follows `pods "name" is forbidden: `.
+    #[error("{1}")]
+    Forbidden(Key, String),
     /// The old object can't become this one: it must be deleted first. Sources replace such pods gracefully.
     #[error("{1}")]
     NeedsReplacement(Key, ErrorList),
@@ -232,6 +237,14 @@ pub fn admit(value: &Value, old: Option<&Object>) -> Result<Object, Refused> {
 /// See [`Refused`].
 pub fn admit_ephemeral_containers(value: &Value, old: &Object) -> Result<Object, Refused> {
     admit_change(value, Some(old), validate::validate_ephemeral_update)
+}
+
+/// The same for a pod that gets other resources, which no other change may bring.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn admit_resize(value: &Value, old: &Object) -> Result<Object, Refused> {
+    admit_change(value, Some(old), validate::validate_resize)
 }
 
 fn admit_change(
@@ -295,6 +308,19 @@ pub fn admit_among(
     } else {
         Err(Refused::Invalid(object.key().clone(), errors))
     }
+}
+
+/// Gives an admitted object that is about to be made what it gets from others: a pod from its service account and its class. `find` looks
+/// them up.
+///
+/// # Errors
+/// It is forbidden by them.
+pub fn complete_new(
+    object: Object,
+    find: impl Fn(&Key) -> Option<Arc<Object>>,
+    suffix: &str,
+) -> Result<Object, Refused> {
+    Ok(with_account(with_class(object, &find)?, &find, suffix))
 }
 
 /// What is to be said about an object that came without a file: warnings for `Warning` headers, errors for a refusal.

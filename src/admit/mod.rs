@@ -16,6 +16,7 @@ mod fields;
 mod gate;
 mod path;
 mod problem;
+mod runtime_class;
 #[cfg(test)]
 mod shape;
 mod spans;
@@ -28,13 +29,12 @@ mod typed;
 mod validate;
 mod yaml;
 
-pub use account::with_account;
 pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
     Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_among, admit_ephemeral_containers, admit_file,
-    admit_file_in, decode_body, drop_unknown_fields, field_notes,
+    admit_file_in, admit_resize, complete_new, decode_body, drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub enum Typed {
     Ingress(Box<Ingress>),
     /// An IngressClass.
     IngressClass(Box<IngressClass>),
+    /// A RuntimeClass.
+    RuntimeClass(Box<RuntimeClass>),
     /// Any kind on which nothing here acts.
     Stored(Box<Stored>),
 }
@@ -74,6 +77,7 @@ macro_rules! for_each_kind {
             Typed::NetworkPolicy($object) => $body,
             Typed::Ingress($object) => $body,
             Typed::IngressClass($object) => $body,
+            Typed::RuntimeClass($object) => $body,
             Typed::Stored($object) => $body,
         }
     };
@@ -108,6 +112,7 @@ impl Typed {
             ("networking.k8s.io", "NetworkPolicy") => read(value, Self::NetworkPolicy),
             ("networking.k8s.io", "Ingress") => read(value, Self::Ingress),
             ("networking.k8s.io", "IngressClass") => read(value, Self::IngressClass),
+            ("node.k8s.io", "RuntimeClass") => read(value, Self::RuntimeClass),
             _ if kind.honoured == Honoured::Reported => return None,
             _ => {
                 let decoded = Stored::decode(Message::of(kind)?, value);

@@ -81,6 +81,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             of("log", own, &["get"]),
             of("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
             of("proxy", ("", "v1", "PodProxyOptions"), PASSED),
+            of("resize", own, &["get", "patch", "update"]),
         ],
         ("", "Service") => vec![of("proxy", ("", "v1", "ServiceProxyOptions"), PASSED)],
         ("", "Node") => vec![of("proxy", ("", "v1", "NodeProxyOptions"), PASSED)],

@@ -190,6 +190,13 @@ impl ApiError {
         error
     }
 
+    /// 403 for an object that what it names forbids.
+    pub fn forbidden_object(key: &Key, why: &str) -> Self {
+        let (kind, name) = (key.kind(), &key.name);
+        let message = format!("{} {name:?} is forbidden: {why}", kind.resource());
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
     /// 413.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)

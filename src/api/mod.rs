@@ -168,7 +168,7 @@ impl Api {
             ("ServiceAccount", "token") => return Err(ApiError::method_not_allowed()),
             ("Pod", "eviction") if verb == Verb::Create => {}
             ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
-            (_, "" | "status") | ("Pod", write::EPHEMERAL_CONTAINERS) => {}
+            (_, "" | "status") | ("Pod", write::EPHEMERAL_CONTAINERS | write::RESIZE) => {}
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }

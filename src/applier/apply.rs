@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub manager: &'a str,
     /// What of the object is applied: `status`, or, empty, all else.
     pub subresource: &'a str,
+    /// Whether a pod that can't become what is applied otherwise gets its resources in place.
+    pub may_resize: bool,
     /// Whether fields of other managers are taken over.
     pub force: bool,
     /// The time.
@@ -85,6 +87,7 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
         key,
         manager,
         subresource,
+        may_resize,
         force,
         now,
     } = request;
@@ -97,7 +100,14 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     let merged = merged.map_err(ApplyError::Conflicts)?;
     let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
     let next = admit::admit_among(&merged, live.as_deref(), services);
-    let next = next.map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
+    let next = match (next, live.as_deref()) {
+        (Err(refused @ Refused::NeedsReplacement(..)), Some(live)) if may_resize => {
+            admit::admit_resize(&merged, live).map_err(|_| refused)
+        }
+        (next, _) => next,
+    };
+    let refused = |refused| ApplyError::Refused(Box::new(refused));
+    let next = next.map_err(refused)?;
     let outcome = match &live {
         None => Outcome::Created,
         Some(live) if next == **live => Outcome::Unchanged,
@@ -105,7 +115,10 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     };
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
-        None => store.create(admit::with_account(next, |key| store.get(key), &random_suffix()))?,
+        None => {
+            let next = admit::complete_new(next, |key| store.get(key), &random_suffix());
+            store.create(next.map_err(refused)?)?
+        }
         Some(_) if subresource == "status" => store.update_status(key, |object| *object = next)?.object,
         Some(_) => store.update(key, |object| *object = next)?.object,
     };

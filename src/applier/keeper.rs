@@ -264,6 +264,7 @@ impl Keeper {
             subresource: "",
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
+            may_resize: true,
             now,
         };
         match apply(&self.store, request) {

@@ -55,7 +55,7 @@ fn admitted(store: &Store, object: Object) -> Result<Object, ApplyError> {
         return Ok(object);
     }
     let made = admit::admit(object.value(), None).map_err(ApplyError::Gate)?;
-    Ok(admit::with_account(made, |key| store.get(key), &random_suffix()))
+    admit::complete_new(made, |key| store.get(key), &random_suffix()).map_err(ApplyError::Gate)
 }
 
 fn execute_write(store: &Store, write: Write) -> Result<(), ApplyError> {

@@ -315,6 +315,11 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         namespaced: false,
+        has_status: false,
+        ..namespaced("node.k8s.io", "RuntimeClass", "runtimeclasses", "runtimeclass", &[])
+    },
+    Kind {
+        namespaced: false,
         ..namespaced("", "Namespace", "namespaces", "namespace", &["ns"])
     },
     Kind {

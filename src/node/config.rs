@@ -5,12 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::ingress;
 use crate::os::find_program;
+use crate::pod::Graces;
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -19,6 +21,9 @@ use crate::source::Overlays;
 pub struct Config {
     /// The OCI runtime: `embedded` (the default), or the name or path of `crun`, `runc` or `youki`.
     pub runtime: Option<String>,
+    /// Runtimes that pods may choose by a RuntimeClass, by the handler's name: programs by name or path, or `embedded`. `kubelocal` is the
+    /// embedded one, and `crun`, `runc` and `youki` are those of the PATH, if nothing else is said.
+    pub runtimes: BTreeMap<String, String>,
     /// Overlays may name repositories, which git fetches once and which stay as they are until `cache/repositories` is
     /// emptied.
     pub remote_bases: bool,
@@ -38,6 +43,10 @@ pub struct Config {
     pub ingress: IngressSettings,
     /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// How long pods have to end when the node gets SIGTERM: `30s`. If nothing is said they go on without it.
+    pub shutdown_grace_period: Option<String>,
+    /// How much of that is kept for critical pods, which end last.
+    pub shutdown_grace_period_critical_pods: Option<String>,
     /// How many processes and threads a pod may have; any number if nothing is said.
     pub pod_pids_limit: Option<u64>,
 }
@@ -86,8 +95,8 @@ pub enum ConfigError {
     #[error("{path}: {why}", path = .0.display(), why = .1)]
     Invalid(PathBuf, String),
     /// The chosen runtime is not there.
-    #[error("{path}: runtime: {name:?} is not a program on the PATH", path = .0.display(), name = .1)]
-    NoRuntime(PathBuf, String),
+    #[error("{path}: {field}: {name:?} is not a program on the PATH", path = .0.display(), field = .1, name = .2)]
+    NoRuntime(PathBuf, String, String),
 }
 
 impl Config {
@@ -115,6 +124,7 @@ impl Config {
         }
         config.registry_settings().check().map_err(invalid)?;
         config.images.marks().map_err(invalid)?;
+        config.plan_shutdown().map_err(invalid)?;
         Ok(config)
     }
 
@@ -139,6 +149,38 @@ impl Config {
     /// How much images may take.
     pub fn marks(&self) -> Marks {
         self.images.marks().expect("was checked when it was read")
+    }
+
+    /// What pods get when whoever starts and stops services ends the node; `None` if they go on without it.
+    pub fn shutdown_graces(&self) -> Option<Graces> {
+        self.plan_shutdown().expect("was checked when it was read")
+    }
+
+    /// As the kubelet has it (`ValidateKubeletConfiguration`).
+    fn plan_shutdown(&self) -> Result<Option<Graces>, String> {
+        let (all, critical) = ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods");
+        let read = |name: &str, text: &Option<String>| match text.as_deref() {
+            None | Some("0") => Ok(SignedDuration::ZERO),
+            Some(text) => {
+                let read = text.parse::<SignedDuration>().ok().filter(|time| !time.is_negative());
+                read.ok_or_else(|| format!("{name}: {text:?} is no time as in 1m30s"))
+            }
+        };
+        let most = read(all, &self.shutdown_grace_period)?;
+        let of_critical = read(critical, &self.shutdown_grace_period_critical_pods)?;
+        let second = SignedDuration::from_secs(1);
+        for (name, time) in [(all, most), (critical, of_critical)] {
+            if !time.is_zero() && time < second {
+                return Err(format!("{name}: {time:#} must be either zero or otherwise >= 1 sec"));
+            }
+        }
+        if of_critical > most {
+            return Err(format!("{critical}: {of_critical:#} must be <= {all} {most:#}"));
+        }
+        Ok((!most.is_zero()).then_some(Graces {
+            ordinary: Some(most - of_critical),
+            critical: Some(of_critical),
+        }))
     }
 
     fn registry_settings(&self) -> RegistrySettings {
@@ -173,19 +215,43 @@ impl Config {
     /// # Errors
     /// When it can't be found.
     pub fn oci_runtime(&self, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let Some(name) = self.runtime.as_deref().filter(|name| *name != "embedded") else {
-            return Ok(None);
-        };
-        let found = if name.contains('/') {
-            Some(PathBuf::from(name))
-        } else {
-            find_program(name)
-        };
-        let found = found.filter(|file| file.is_file());
-        found
-            .map(Some)
-            .ok_or_else(|| ConfigError::NoRuntime(path.to_owned(), name.to_owned()))
+        self.runtime
+            .as_deref()
+            .map_or(Ok(None), |name| runtime_named(path, "runtime", name))
     }
+
+    /// The OCI runtimes that pods may choose, by their handlers' names; `None` is the embedded one.
+    ///
+    /// # Errors
+    /// When one that the settings name can't be found.
+    pub fn handlers(&self, path: &Path) -> Result<BTreeMap<String, Option<PathBuf>>, ConfigError> {
+        let installed = |name: &&str| Some(((*name).to_owned(), Some(find_program(name)?)));
+        let mut found: BTreeMap<_, _> = WELL_KNOWN.iter().filter_map(installed).collect();
+        found.insert(EMBEDDED_HANDLER.to_owned(), None);
+        for (handler, name) in &self.runtimes {
+            let field = format!("runtimes: {handler}");
+            found.insert(handler.clone(), runtime_named(path, &field, name)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Handlers that need no word in the settings where the program is installed.
+const WELL_KNOWN: [&str; 3] = ["crun", "runc", "youki"];
+/// The handler that is always there.
+const EMBEDDED_HANDLER: &str = "kubelocal";
+
+fn runtime_named(path: &Path, field: &str, name: &str) -> Result<Option<PathBuf>, ConfigError> {
+    if name == "embedded" {
+        return Ok(None);
+    }
+    let found = if name.contains('/') {
+        Some(PathBuf::from(name))
+    } else {
+        find_program(name)
+    };
+    let missing = || ConfigError::NoRuntime(path.to_owned(), field.to_owned(), name.to_owned());
+    found.filter(|file| file.is_file()).map(Some).ok_or_else(missing)
 }
 
 /// Where podman, buildah and skopeo keep images if nobody told them otherwise (containers-storage.conf(5)).
@@ -240,6 +306,58 @@ mod tests {
     #[test]
     fn an_empty_file_is_all_defaults() {
         assert_eq!(read("").expect("reads"), Config::default());
+    }
+
+    #[test]
+    fn pods_may_choose_what_is_installed_and_what_the_settings_name() {
+        let path = Path::new("config.yaml");
+        let plain = Config::default().handlers(path).expect("needs nothing");
+        assert_eq!(plain.get("kubelocal"), Some(&None));
+        let named = read("runtimes: {shell: /bin/sh, crun: embedded}\n").expect("reads");
+        let named = named.handlers(path).expect("they are there");
+        assert_eq!(named.get("shell"), Some(&Some(PathBuf::from("/bin/sh"))));
+        assert_eq!(named.get("crun"), Some(&None), "the settings' word counts");
+        let missing = read("runtimes: {fast: no-such-program}\n").expect("reads");
+        let error = missing.handlers(path).expect_err("there is none").to_string();
+        assert_eq!(
+            error,
+            "config.yaml: runtimes: fast: \"no-such-program\" is not a program on the PATH"
+        );
+    }
+
+    #[test]
+    fn pods_end_with_the_node_only_where_the_settings_give_them_time() {
+        let seconds = |seconds| Some(SignedDuration::from_secs(seconds));
+        let said = |text: &str| read(text).map(|config| config.shutdown_graces());
+        assert_eq!(said("").expect("reads"), None);
+        assert_eq!(said("shutdownGracePeriod: 0s").expect("reads"), None);
+        let both = "shutdownGracePeriod: 1m30s\nshutdownGracePeriodCriticalPods: 10s\n";
+        let graces = Graces {
+            ordinary: seconds(80),
+            critical: seconds(10),
+        };
+        assert_eq!(said(both).expect("reads"), Some(graces));
+        for (text, why) in [
+            (
+                "shutdownGracePeriod: soon",
+                "shutdownGracePeriod: \"soon\" is no time as in 1m30s",
+            ),
+            (
+                "shutdownGracePeriod: -5s",
+                "shutdownGracePeriod: \"-5s\" is no time as in 1m30s",
+            ),
+            (
+                "shutdownGracePeriod: 100ms",
+                "shutdownGracePeriod: 100ms must be either zero or otherwise >= 1 sec",
+            ),
+            (
+                "shutdownGracePeriodCriticalPods: 10s",
+                "shutdownGracePeriodCriticalPods: 10s must be <= shutdownGracePeriod 0s",
+            ),
+        ] {
+            let error = read(text).expect_err("is refused").to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod report;
 mod rest;
 mod ways_out;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +33,7 @@ use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
 use crate::model::{Clock, HOST, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
-use crate::pod::{self, Ends, Rooms};
+use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
@@ -142,12 +143,15 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
+    let handlers = config.handlers(&paths.config)?;
+    let handler_names: Vec<String> = handlers.keys().cloned().collect();
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &cgroups, clock.now());
     let network = open_network(network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
-    let runtime = NativeRuntime::open(runtime_options(&paths, oci_runtime, cgroups.ok()), network.clone()).await?;
+    let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
+    let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
     let mut host = report::host(
@@ -161,7 +165,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     ingress::create_class(&store)?;
     report_node(
         &store,
-        &report::node_object(&host, &ways_out.readiness(egress), clock.now()),
+        &report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now()),
     )?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
@@ -201,7 +205,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let ends_pods = until_end(ended).await?;
+    let ends_pods = until_end(ended, config.shutdown_graces()).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     wind_down(ends_pods, &ends, pods, tasks, &paths).await?;
     store.close();
@@ -211,14 +215,14 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
 
 /// Ends all that works, and the pods before it if they are to end.
 async fn wind_down(
-    ends_pods: bool,
+    ends_pods: Option<Graces>,
     ends: &Ends,
     pods: JoinHandle<()>,
     mut tasks: Vec<JoinHandle<()>>,
     paths: &Paths,
 ) -> Result<(), Failure> {
-    if ends_pods {
-        ends.drain.cancel();
+    if let Some(graces) = ends_pods {
+        ends.drain.begin(graces);
         // All others go on meanwhile: whoever looks sees the pods end.
         pods.await?;
     } else {
@@ -320,12 +324,18 @@ fn facts(
     }
 }
 
-fn runtime_options(paths: &Paths, oci_runtime: Option<PathBuf>, cgroups: Option<Tree>) -> RuntimeOptions {
+/// What the runtime is told: among others the OCI runtime of pods that choose none, and those that pods may choose.
+fn runtime_options(
+    paths: &Paths,
+    (oci_runtime, handlers): (Option<PathBuf>, BTreeMap<String, Option<PathBuf>>),
+    cgroups: Option<Tree>,
+) -> RuntimeOptions {
     RuntimeOptions {
         pods_dir: paths.pods.clone(),
         run_dir: paths.run_dir.clone(),
         cgroups,
         oci_runtime,
+        handlers,
         supervisor_exe: "/proc/self/exe".into(),
     }
 }
@@ -423,12 +433,19 @@ fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
     }
 }
 
-/// Waits for a signal or a word through the API. True if the pods are to end too.
-async fn until_end(mut asked: watch::Receiver<Option<bool>>) -> Result<bool, Failure> {
+/// Waits for a signal or a word through the API. What pods get if they are to end too: `of_shutdown` when whoever starts and stops
+/// services ends this one.
+async fn until_end(
+    mut asked: watch::Receiver<Option<bool>>,
+    of_shutdown: Option<Graces>,
+) -> Result<Option<Graces>, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        _ = terminate.recv() => Ok(false),
-        _ = interrupt.recv() => Ok(false),
-        word = asked.wait_for(Option::is_some) => Ok(word.is_ok_and(|word| *word == Some(true))),
+        _ = terminate.recv() => Ok(of_shutdown),
+        _ = interrupt.recv() => Ok(None),
+        word = asked.wait_for(Option::is_some) => {
+            let ends_pods = word.is_ok_and(|word| *word == Some(true));
+            Ok(ends_pods.then(Graces::default))
+        }
     }
 }

@@ -71,8 +71,8 @@ fn storage(dir: &Path) -> i64 {
     })
 }
 
-/// The node's object.
-pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object {
+/// The node's object. `handlers` are the runtimes that pods may choose.
+pub fn node_object(host: &Host, ways_out: &Readiness, handlers: &[String], now: Timestamp) -> Object {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let labels = json!({
         "kubernetes.io/hostname": host.node_name,
@@ -80,6 +80,12 @@ pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object 
         "kubernetes.io/arch": architecture(),
         "node-role.kubernetes.io/control-plane": "",
     });
+    // The one without a name is that of pods that choose none.
+    let runtimes: Value = [""]
+        .into_iter()
+        .chain(handlers.iter().map(String::as_str))
+        .map(handler)
+        .collect();
     let node = json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -90,10 +96,15 @@ pub fn node_object(host: &Host, ways_out: &Readiness, now: Timestamp) -> Object 
             "capacity": resources(host),
             "allocatable": resources(host),
             "conditions": conditions(ways_out, &time),
+            "runtimeHandlers": runtimes,
             "nodeInfo": info(),
         },
     });
     Object::new(node).expect("a kind of the table, with a name")
+}
+
+fn handler(name: &str) -> Value {
+    json!({"name": name, "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false}})
 }
 
 fn architecture() -> &'static str {

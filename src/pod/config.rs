@@ -13,6 +13,7 @@ use super::ephemeral;
 use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, VOLUME_IMAGES, container_hash};
 use super::plan::Start;
+use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, Given};
 use super::sysctls;
 
@@ -68,11 +69,11 @@ pub struct ConfigFacts<'a> {
     pub id: ContainerId,
 }
 
-/// The sandbox of a pod.
+/// The sandbox of a pod; `runtime_handler` is what its class names.
 ///
 /// # Errors
 /// It can't be called what it wants to be called.
-pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> {
+pub fn sandbox_config(pod: &Pod, given: Given, runtime_handler: String) -> Result<SandboxConfig, String> {
     let spec = pod.spec.as_ref();
     Ok(SandboxConfig {
         uid: super::uid(pod),
@@ -85,6 +86,7 @@ pub fn sandbox_config(pod: &Pod, given: Given) -> Result<SandboxConfig, String> 
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
         limits: resources::pod_limits(pod, given),
+        runtime_handler,
     })
 }
 
@@ -112,6 +114,7 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
     let volume_images: Vec<_> = facts.images.values().map(|image| image.id.as_str()).collect();
     let annotations = [
         (SPEC_HASH, container_hash(container)),
+        (RESOURCES, resources_text(container)),
         (BACK_OFF, start.back_off.as_secs().to_string()),
         (SANDBOX, facts.sandbox.created_at.to_string()),
         (STOP_SIGNAL, stop_signal(asked_signal(container, image)).to_string()),

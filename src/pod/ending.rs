@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::health::PostStart;
 use super::history::{self, is_sidecar};
 use super::plan::{Facts, Plan, container, containers, init_containers};
+use super::resize;
 use crate::model::later;
 use crate::probe::ProbeKind;
 use crate::runtime::{ContainerId, ContainerStatus, SandboxStatus};
@@ -148,6 +149,10 @@ pub(super) fn reason_to_end(facts: Facts<'_>, container: &Container, run: &Conta
     };
     if run.annotations.get(history::SPEC_HASH) != Some(&history::container_hash(container)) {
         let message = restarts(format!("Container {name} definition changed"), true);
+        return Some(Reason::new(message, grace));
+    }
+    if resize::needs_restart(container, run) {
+        let message = format!("Container {name} resize requires restart");
         return Some(Reason::new(message, grace));
     }
     if facts.health.post_start.get(&run.id) == Some(&PostStart::Failed) {

@@ -17,12 +17,13 @@ use super::etc;
 use super::links::service_links;
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
-use super::resources::{needs_controllers, unenforced};
+use super::resize::{RESOURCES, resources_text};
+use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
 use super::{Rooms, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
-use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, RuntimeError, SandboxStatus, Stop};
+use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
 use crate::volume;
 
 /// Profiles list the kernel's few hundred system calls; one that is larger is none.
@@ -57,7 +58,9 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | sysctls::FORBIDDEN => self.reason,
+            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | "ResizeError" | sysctls::FORBIDDEN => {
+                self.reason
+            }
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -112,18 +115,37 @@ impl Execution<'_> {
             let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
             return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
         }
-        let failed = |error: &dyn ToString| Refusal::new("FailedCreatePodSandBox", error.to_string());
+        let failed = |error: &dyn ToString| {
+            let why = format!("Failed to create pod sandbox: {}", error.to_string());
+            Refusal::new("FailedCreatePodSandBox", why)
+        };
         if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
             self.reject(sysctls::FORBIDDEN, &why);
             return Err(Refusal::new(sysctls::FORBIDDEN, why));
         }
-        let mut config = config::sandbox_config(self.pod, self.rooms.host.given()).map_err(|e| failed(&e))?;
+        let handler = self.runtime_handler().map_err(|e| failed(&e))?;
+        let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
         config.memory_dirs = memory::memory_dirs(self.pod, &volumes, self.rooms.host.memory);
         let made = self.rooms.runtime.run_pod_sandbox(&config).await;
         made.map_err(|e| failed(&e))?;
         self.tell_limits().await;
         Ok(())
+    }
+
+    /// What the pod's class calls the runtime that is to make its containers (kubelet `LookupRuntimeHandler`).
+    fn runtime_handler(&self) -> Result<String, String> {
+        let spec = self.pod.spec.as_ref();
+        let Some(name) = spec
+            .and_then(|spec| spec.runtime_class_name.as_ref())
+            .filter(|name| !name.is_empty())
+        else {
+            return Ok(String::new());
+        };
+        let kind = crate::model::kind("node.k8s.io/v1", "RuntimeClass").expect("in the table");
+        let class = self.rooms.store.get(&Key::new(kind, "", name));
+        let class = class.ok_or_else(|| format!("{} {name:?} not found", kind.resource()))?;
+        Ok(class.text("/handler").to_owned())
     }
 
     /// Tells of limits that nothing enforces. Of a pod without limits there is nothing to look up.
@@ -137,6 +159,32 @@ impl Execution<'_> {
         if let Some(message) = unenforced(self.pod, &sandbox) {
             self.event_of(None, EventKind::Warning, "LimitsNotEnforced", &message);
         }
+    }
+
+    /// Gives runs the resources that their containers ask for by now.
+    pub(super) async fn resize(&self, sandbox: &SandboxStatus, runs: &[ContainerId]) -> Result<(), Refusal> {
+        let given = self.rooms.host.given();
+        let of_run = |id: &ContainerId| {
+            let run = sandbox.containers.iter().find(|run| run.id == *id)?;
+            let container = self.container(&run.name)?;
+            Some(Resized {
+                id: id.clone(),
+                limits: resources::container_limits(self.pod, &container, given),
+                annotations: [(RESOURCES.to_owned(), resources_text(&container))].into(),
+            })
+        };
+        let resize = Resize {
+            limits: resources::pod_limits(self.pod, given),
+            containers: runs.iter().filter_map(of_run).collect(),
+        };
+        let done = self.rooms.runtime.resize(self.uid, &resize).await;
+        done.map_err(|e| Refusal::new("ResizeError", e))?;
+        let names = sandbox.containers.iter().filter(|run| runs.contains(&run.id));
+        let names: Vec<&str> = names.map(|run| run.name.as_str()).collect();
+        let message = format!("Pod resize completed: {}", names.join(", "));
+        self.event_of(None, EventKind::Normal, "ResizeCompleted", &message);
+        self.tell_limits().await;
+        Ok(())
     }
 
     /// Ends a pod for good that may not run here (kubelet `rejectPod`).

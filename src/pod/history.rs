@@ -87,9 +87,14 @@ pub fn is_of_sandbox(run: &ContainerStatus, sandbox: &SandboxStatus) -> bool {
         .is_some_and(|made| *made == sandbox.created_at.to_string())
 }
 
-/// A hash of what a container was asked to be; it changes when the container must be started anew (kubelet `HashContainer`).
+/// A hash of what a container was asked to be; it changes when the container must be started anew (kubelet `HashContainer`). Resources
+/// change while it runs.
 pub fn container_hash(container: &Container) -> String {
-    let text = serde_json::to_vec(container).expect("Kubernetes types have string keys only");
+    let lasting = Container {
+        resources: None,
+        ..container.clone()
+    };
+    let text = serde_json::to_vec(&lasting).expect("Kubernetes types have string keys only");
     let digest = ring::digest::digest(&ring::digest::SHA256, &text);
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
 //! Gives each pod in the store its worker, wakes workers, and clears away what no pod in the store accounts for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,12 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Rooms;
 use super::execute::remove_directory;
 use super::schedule::run_schedule;
+use super::shutdown::{Stage, plan_stage};
 use super::worker::{Bell, Desired, Worker, images_of};
+use super::{Drain, Draining, Graces, Rooms};
 use crate::image::Lease;
-use crate::model::{self, Key, Kind, Object, is_terminal, storage};
+use crate::model::{self, Key, Kind, Object, is_terminal, list_at, storage};
 use crate::runtime::{PodUid, RuntimeError, SandboxConfig};
 use crate::store::{Change, ChangeKind, Watcher};
 
@@ -40,9 +41,30 @@ struct Entry {
     desired: watch::Sender<Desired>,
     bell: Arc<Bell>,
     inputs: BTreeSet<Key>,
+    draining: Arc<OnceLock<Draining>>,
 }
 
 impl Entry {
+    /// Whether it asks for more than it has, and others have that.
+    fn waits_for_room(&self) -> bool {
+        let pod = &self.desired.borrow().object;
+        let mut conditions = list_at(pod.value(), "/status/conditions").iter();
+        conditions.any(|c| c["type"] == "PodResizePending" && c["reason"] == "Deferred")
+    }
+
+    /// When it has its turn to end with the node.
+    fn stage(&self) -> Stage {
+        Stage::of(&self.desired.borrow().object)
+    }
+
+    /// Ends it with the node, now.
+    fn drain(&self, graces: Graces) {
+        let most = graces.of(self.stage());
+        if self.draining.set(Draining { most }).is_ok() {
+            self.bell.ring();
+        }
+    }
+
     /// Whether it may have been refused for lack of a port of the host.
     fn may_wait_for_ports(&self) -> bool {
         let pod = &self.desired.borrow().object;
@@ -65,7 +87,7 @@ struct Manager {
 #[derive(Debug, Clone, Default)]
 pub struct Ends {
     /// All containers end, gracefully, and with the last of them the room. Their pods stay wanted.
-    pub drain: CancellationToken,
+    pub drain: Drain,
     /// The room ends at once; containers run on.
     pub stop: CancellationToken,
 }
@@ -109,15 +131,12 @@ impl Manager {
         self.adopt().await;
         let mut safety = tokio::time::interval_at(tokio::time::Instant::now() + SAFETY_PASS, SAFETY_PASS);
         let Ends { drain, stop } = self.ends.clone();
-        let mut is_draining = false;
+        let mut draining = None;
         let mut addresses = self.rooms.host.addresses.clone();
-        while !(is_draining && self.workers.is_empty()) {
+        while !(draining.is_some() && self.workers.is_empty()) {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = drain.cancelled(), if !is_draining => {
-                    is_draining = true;
-                    self.entries.values().for_each(|entry| entry.bell.ring());
-                }
+                graces = drain.begins(), if draining.is_none() => draining = Some(graces),
                 change = changes.next() => match change {
                     Ok(change) => self.take(&change),
                     Err(_) => changes = self.list(),
@@ -129,8 +148,18 @@ impl Manager {
                 Some(ended) = self.workers.join_next() => self.reap(ended),
                 _ = safety.tick() => self.entries.values().for_each(|entry| entry.bell.ring()),
             }
+            if let Some(graces) = draining {
+                self.drain(graces);
+            }
         }
         while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Ends those pods whose turn has come.
+    fn drain(&self, graces: Graces) {
+        let stage = plan_stage(self.entries.values().map(Entry::stage));
+        let due = self.entries.values().filter(|entry| Some(entry.stage()) == stage);
+        due.for_each(|entry| entry.drain(graces));
     }
 
     /// Takes all pods in and follows them from there.
@@ -203,13 +232,17 @@ impl Manager {
                 } else if is_new || is_gone || change.object.is_deleting() || is_terminal(&change.object) {
                     self.schedule_waiting();
                 }
+                if is_gone || is_terminal(&change.object) {
+                    let waiting = self.entries.values().filter(|entry| entry.waits_for_room());
+                    waiting.for_each(|entry| entry.bell.ring());
+                }
                 if super::ports::frees_ports(change) {
                     let waiting = self.entries.values().filter(|entry| entry.may_wait_for_ports());
                     waiting.for_each(|entry| entry.bell.ring_inputs());
                 }
             }
             "Node" | "PriorityClass" | "Namespace" => self.schedule_waiting(),
-            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" => {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "ServiceAccount" | "RuntimeClass" => {
                 let key = change.object.key();
                 self.entries
                     .values()
@@ -261,13 +294,14 @@ impl Manager {
             .map(|entry| entry.desired.clone());
         let inputs = inputs(&desired.object);
         let (sender, receiver) = watch::channel(desired);
-        let bell = Arc::new(Bell::default());
+        let (bell, draining) = (Arc::new(Bell::default()), Arc::default());
         let worker = Worker::new(
             self.rooms.clone(),
             uid.clone(),
             receiver,
             bell.clone(),
-            self.ends.clone(),
+            Arc::clone(&draining),
+            self.ends.stop.clone(),
             self.leases.remove(&uid).unwrap_or_default(),
         );
         self.entries.insert(
@@ -277,6 +311,7 @@ impl Manager {
                 desired: sender,
                 bell,
                 inputs,
+                draining,
             },
         );
         let stop = self.ends.stop.clone();
@@ -309,7 +344,7 @@ fn is_placed(pod: &Object) -> bool {
     !pod.text("/spec/nodeName").is_empty() || pod.is_deleting() || is_terminal(pod)
 }
 
-/// The ConfigMaps, Secrets, claims and the account that a pod names.
+/// The ConfigMaps, Secrets, claims, the account and the class that a pod names.
 fn inputs(pod: &Object) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.at("/spec") else { return found };
@@ -333,6 +368,9 @@ fn inputs(pod: &Object) -> BTreeSet<Key> {
         }
         _ => {}
     });
+    let class = spec.get("runtimeClassName").and_then(|name| name.as_str());
+    let classes = model::kind("node.k8s.io/v1", "RuntimeClass").expect("in the table");
+    found.extend(class.map(|name| Key::new(classes, "", name)));
     let claim = |name| Key::new(storage::kind_of_claims(), namespace, name);
     found.extend(storage::claims_of(pod).into_iter().map(claim));
     found

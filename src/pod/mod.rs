@@ -31,9 +31,10 @@ mod message;
 mod plan;
 mod ports;
 mod pull;
-mod qos;
+mod resize;
 mod resources;
 mod schedule;
+mod shutdown;
 mod sysctls;
 mod tasks;
 #[cfg(test)]
@@ -66,11 +67,13 @@ pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, ha
 pub use images::{images_in_use, run_collector, whole_image_name};
 pub use manager::{Bells, Ends, run};
 pub use plan::{
-    Converge, Facts, Failure, Plan, SANDBOX_FAILURE, Start, containers, init_containers, is_finished, plan_pod,
+    Converge, Draining, Facts, Failure, Plan, SANDBOX_FAILURE, Start, container, containers, init_containers,
+    is_finished, plan_pod,
 };
 pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
-pub use qos::qos_class;
+pub use resize::{PendingResize, RESIZE_FAILURE, RESOURCES, is_due as is_resize_due, resources_of};
 pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};
+pub use shutdown::{Drain, Graces};
 
 /// What workers need of the node.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use super::ending::{EndStep, Ending, plan_ends, plan_run_end, reason_to_end, spe
 use super::ephemeral::ephemeral_containers;
 use super::health::{Health, PostStart};
 use super::history::{self, History, is_sidecar};
-use super::{back_off, deadline, evict, pull};
+use super::{back_off, deadline, evict, pull, resize};
 use crate::model::as_container;
 use crate::runtime::{ContainerId, ContainerState, SandboxStatus};
 
@@ -23,8 +23,8 @@ pub struct Facts<'a> {
     pub pod: &'a Pod,
     /// Whether the object is gone from the store: whoever deleted it did not want to wait.
     pub is_gone: bool,
-    /// Whether all pods are to end now, and to start again when the next node comes.
-    pub is_draining: bool,
+    /// Set when the pod is to end now, and to start again when the next node comes.
+    pub draining: Option<Draining>,
     /// What is there.
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name; [`SANDBOX_FAILURE`] for the sandbox itself.
@@ -43,11 +43,18 @@ impl Facts<'_> {
     /// Whether all of the pod's containers end now, for whichever reason.
     pub fn is_ending(&self) -> bool {
         self.is_gone
-            || self.is_draining
+            || self.draining.is_some()
             || self.pod.metadata.deletion_timestamp.is_some()
             || is_finished(self.pod, self.observed)
             || deadline::is_exceeded(self.pod, self.now)
     }
+}
+
+/// The node ends, and the pod before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Draining {
+    /// The most that the pod gets, where that is less than it says itself.
+    pub most: Option<SignedDuration>,
 }
 
 /// The name under which a failure to make the sandbox is kept; no container can be called so.
@@ -95,6 +102,8 @@ pub struct Converge {
     pub end: Vec<EndStep>,
     /// Runs to forget.
     pub forget: Vec<ContainerId>,
+    /// Runs that get other resources.
+    pub resize: Vec<ContainerId>,
     /// Runs to start.
     pub start: Vec<Start>,
     /// When to look again even if nothing changes.
@@ -118,9 +127,11 @@ pub fn plan_pod(facts: Facts<'_>) -> Plan {
         return plan_deletion(facts);
     }
     let living = facts.observed.filter(|s| s.alive);
-    if facts.is_draining {
+    if let Some(Draining { most }) = facts.draining {
+        let grace = spec_grace(facts.pod);
+        let grace = most.map_or(grace, |most| grace.min(most));
         return match living {
-            Some(sandbox) => plan_ends(facts, sandbox, spec_grace(facts.pod), Plan::StopSandbox),
+            Some(sandbox) => plan_ends(facts, sandbox, grace, Plan::StopSandbox),
             None => Plan::Rest,
         };
     }
@@ -149,7 +160,10 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
         return true;
     }
     let exit = |c: &Container| History::of(&c.name, observed).exit();
-    let is_over = |c: &Container| exit(c).is_some_and(|exit| !history::restarts(pod, c, exit));
+    let is_over = |c: &Container| {
+        let is_resized = || ended_for_resize(c, &History::of(&c.name, observed));
+        exit(c).is_some_and(|exit| !history::restarts(pod, c, exit) && !is_resized())
+    };
     let mut inits = init_containers(pod).iter().filter(|c| !is_sidecar(c));
     let init_failed = inits.any(|c| exit(c).is_some_and(|exit| exit.code != 0) && is_over(c));
     init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(is_over))
@@ -214,7 +228,7 @@ fn plan_containers(facts: Facts<'_>, sandbox: &SandboxStatus) -> Plan {
                 .map(|run| run.id.clone()),
         );
     }
-    let is_idle = steps.end.is_empty() && steps.forget.is_empty() && steps.start.is_empty();
+    let is_idle = steps.end.is_empty() && steps.forget.is_empty() && steps.resize.is_empty() && steps.start.is_empty();
     if is_idle {
         Plan::Settled { recheck: steps.recheck }
     } else {
@@ -270,6 +284,8 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
                 let (step, again) = plan_run_end(facts, latest, &reason, true);
                 steps.converge.end.extend(step);
                 again.into_iter().for_each(|at| steps.look_again(at));
+            } else if resize::is_due(container, latest) {
+                plan_resize(facts, latest, steps);
             }
         }
         // Made but never started: we died in between. Its place is taken by a fresh one.
@@ -278,6 +294,15 @@ fn plan_container(facts: Facts<'_>, sandbox: &SandboxStatus, container: &Contain
             plan_start(facts, container, latest.attempt, delay_kept(latest), steps);
         }
         ContainerState::Exited(_) => plan_restart(facts, sandbox, container, &history, steps),
+    }
+}
+
+/// Plans other resources for a run, again some time after that could not be done.
+fn plan_resize(facts: Facts<'_>, run: &crate::runtime::ContainerStatus, steps: &mut Steps) {
+    let failure = facts.failures.get(resize::RESIZE_FAILURE);
+    match failure.map(|f| back_off::next_try(f.at, f.tries)) {
+        Some(again) if again > facts.now => steps.look_again(again),
+        _ => steps.converge.resize.push(run.id.clone()),
     }
 }
 
@@ -312,7 +337,8 @@ fn plan_restart(
     };
     // An init container that succeeded in an earlier sandbox runs again in this one.
     let is_again = history::is_init(facts.pod, container) && !history::is_of_sandbox(latest, sandbox);
-    if !is_again && !history::restarts(facts.pod, container, exit) {
+    let is_resized = || ended_for_resize(container, history);
+    if !is_again && !history::restarts(facts.pod, container, exit) && !is_resized() {
         return;
     }
     if start > facts.now {
@@ -326,6 +352,13 @@ fn plan_restart(
         back_off::plan_back_off(history),
         steps,
     );
+}
+
+/// Whether a container's last run ended to give way to one with other resources: however it ended, that one is to come.
+fn ended_for_resize(container: &Container, history: &History<'_>) -> bool {
+    history
+        .latest()
+        .is_some_and(|run| resize::needs_restart(container, run))
 }
 
 fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Steps) {

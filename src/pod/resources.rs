@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::history::is_sidecar;
-use super::qos_class;
-use crate::model::Quantity;
+use crate::model::{Quantity, qos_class};
 use crate::runtime::{Controller, Limits, Protection, SandboxStatus};
 
 /// How much of the way from the request to the limit memory may grow before it is slowed down, in tenths (kubelet

@@ -2,8 +2,8 @@
 //! so there is at most one sync per pod at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,12 +17,13 @@ use super::health::Health;
 use super::history::VOLUME_IMAGES;
 use super::plan::{Converge, Facts, Failure, Plan, SANDBOX_FAILURE, plan_pod};
 use super::pull::Pulls;
+use super::resize::{self, PendingResize, RESIZE_FAILURE};
 use super::tasks::Tasks;
 use super::tokens::Tokens;
-use super::{Ends, History, Rooms, back_off_event, message};
+use super::{Draining, History, Rooms, back_off_event, message};
 use crate::event::EventKind;
 use crate::image::Lease;
-use crate::model::{Object, later};
+use crate::model::{Key, Object, kind, later};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus as RunStatus, PodUid, SandboxStatus};
 use crate::status::{StatusFacts, pod_status};
 
@@ -64,7 +65,8 @@ pub(super) struct Worker {
     pub(super) uid: PodUid,
     pub(super) desired: watch::Receiver<Desired>,
     pub(super) bell: Arc<Bell>,
-    pub(super) drain: CancellationToken,
+    /// Set when the pod's turn to end with the node has come.
+    pub(super) draining: Arc<OnceLock<Draining>>,
     pub(super) stop: CancellationToken,
     pub(super) memory: Memory,
 }
@@ -84,6 +86,8 @@ pub(super) struct Memory {
     pub(super) is_late: bool,
     /// Runs of which it has been told that the next one waits.
     backing_off: BTreeSet<String>,
+    /// Why other resources wait, if they do.
+    resize: Option<PendingResize>,
     /// Images on their way. Losing them ends them; what came is kept.
     pulls: Pulls,
     /// What keeps the images of the pod's runs here, by their ids: from before a run is made until it is forgotten. Unlike the
@@ -109,7 +113,8 @@ impl Worker {
         uid: PodUid,
         desired: watch::Receiver<Desired>,
         bell: Arc<Bell>,
-        Ends { drain, stop }: Ends,
+        draining: Arc<OnceLock<Draining>>,
+        stop: CancellationToken,
         leases: BTreeMap<String, Lease>,
     ) -> Self {
         Self {
@@ -117,7 +122,7 @@ impl Worker {
             uid,
             desired,
             bell,
-            drain,
+            draining,
             stop,
             memory: Memory {
                 leases,
@@ -182,6 +187,8 @@ impl Worker {
                 return self.sleep_a_moment();
             }
         };
+        let (pod, pending) = self.allocate(&object, pod, observed.as_ref());
+        self.tell_pending(&object, pending);
         if self.memory.generation.replace(object.generation()) != Some(object.generation()) {
             self.memory.failures.clear();
         }
@@ -197,7 +204,7 @@ impl Worker {
         let facts = Facts {
             pod: &pod,
             is_gone,
-            is_draining: self.drain.is_cancelled(),
+            draining: self.draining.get().copied(),
             observed: observed.as_ref(),
             failures: &self.memory.failures,
             health: &self.memory.health,
@@ -214,6 +221,30 @@ impl Worker {
         let asked = observed.as_ref().filter(|sandbox| sandbox.alive && !is_gone);
         self.ask_probes(&pod, asked, is_ending, now);
         self.carry_out(plan, &object, &pod, observed).await
+    }
+
+    /// The pod as it is to run, with the resources that it has while those that it asks for have no room (kubelet
+    /// `UpdatePodFromAllocation`); and why they have none.
+    fn allocate(&self, object: &Object, pod: Pod, observed: Option<&SandboxStatus>) -> (Pod, Option<PendingResize>) {
+        let Some(given) = resize::as_given(&pod, observed).filter(|_| !object.is_deleting()) else {
+            return (pod, None);
+        };
+        let node = kind("v1", "Node").expect("in the table");
+        let node = self.rooms.store.get(&Key::new(node, "", &self.rooms.host.node_name));
+        let pods = self.rooms.store.list(object.kind(), None).items;
+        match resize::plan_resize(object, node.as_deref(), &pods) {
+            Ok(()) => (pod, None),
+            Err(pending) => (given, Some(pending)),
+        }
+    }
+
+    /// Tells once why other resources wait.
+    fn tell_pending(&mut self, object: &Object, pending: Option<PendingResize>) {
+        if let Some(PendingResize { reason, message }) = pending.as_ref().filter(|_| self.memory.resize != pending) {
+            let reason = format!("Resize{reason}");
+            self.rooms.recorder.event(object, EventKind::Warning, &reason, message);
+        }
+        self.memory.resize = pending;
     }
 
     /// What the runtime did not do now it may do soon.
@@ -277,6 +308,12 @@ impl Worker {
     async fn converge(&mut self, execution: &Execution<'_>, steps: Converge, sandbox: &SandboxStatus) {
         self.end(execution, &steps.end, sandbox).await;
         execution.forget(&steps.forget).await;
+        if !steps.resize.is_empty() {
+            match execution.resize(sandbox, &steps.resize).await {
+                Ok(()) => drop(self.memory.failures.remove(RESIZE_FAILURE)),
+                Err(refusal) => self.remember(execution, RESIZE_FAILURE, refusal),
+            }
+        }
         for start in &steps.start {
             let container = execution
                 .container(&start.name)
@@ -307,7 +344,8 @@ impl Worker {
     fn remember(&mut self, execution: &Execution<'_>, name: &str, refusal: Refusal) {
         let (reason, message) = refusal.event();
         // Volumes are the pod's, whichever container waits for them.
-        let container = (name != SANDBOX_FAILURE && reason != "FailedMount").then_some(name);
+        let is_of_pod = [SANDBOX_FAILURE, RESIZE_FAILURE].contains(&name) || reason == "FailedMount";
+        let container = (!is_of_pod).then_some(name);
         execution.event_of(container, EventKind::Warning, reason, &message);
         let failure = refusal.follow(name, &self.memory.failures, self.rooms.clock.now());
         self.memory.failures.insert(name.to_owned(), failure);
@@ -335,6 +373,7 @@ impl Worker {
             pod,
             observed,
             failures: &self.memory.failures,
+            resize: self.memory.resize.as_ref(),
             health: &self.memory.health,
             host_ips: &self.rooms.host.ips(),
             now,
@@ -373,10 +412,9 @@ impl Worker {
             }
             let at_hand = status.take().filter(|_| stored.resource_version() == version);
             let anew = || {
-                stored
-                    .typed::<Pod>()
-                    .ok()
-                    .map(|pod| self.status_value(&pod, observed, now))
+                let pod = stored.typed::<Pod>().ok()?;
+                let (pod, _) = self.allocate(stored, pod, observed);
+                Some(self.status_value(&pod, observed, now))
             };
             if let Some(status) = at_hand.or_else(anew) {
                 stored.value_mut()["status"] = status;

@@ -35,6 +35,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         sysctls: Default::default(),
         memory_dirs: Vec::new(),
         limits: Limits::default(),
+        runtime_handler: String::new(),
     };
     let config = container_config();
     runtime.run_pod_sandbox(&sandbox).await.expect("the fake does it");

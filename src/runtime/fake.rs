@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Answer, AttachConfig, ContainerConfig, ContainerId, ContainerState, Controller, ExecConfig, Exit, PodUid, PodUsage,
-    Runtime, RuntimeError, SandboxConfig, SandboxStatus, Session, Stop, Usage,
+    Resize, Runtime, RuntimeError, SandboxConfig, SandboxStatus, Session, Stop, Usage,
 };
 
 /// Which call of [`Runtime`] was made, in the order of the trait.
@@ -34,6 +34,8 @@ pub enum Verb {
     Start,
     /// `stop_container`
     Stop,
+    /// `resize`
+    Resize,
     /// `remove_container`
     Remove,
     /// `exec`
@@ -422,6 +424,24 @@ impl Runtime for FakeRuntime {
             return answer(Err(RuntimeError::Sandbox(text)));
         }
         answer(self.stop(pod, id, &stop))
+    }
+
+    fn resize<'a>(&'a self, pod: &'a PodUid, resize: &'a Resize) -> Answer<'a, ()> {
+        if let Some(text) = self.record(Verb::Resize, pod, "") {
+            return answer(Err(RuntimeError::Resize(text)));
+        }
+        for one in &resize.containers {
+            let changed = self.with(pod, &one.id, |container| {
+                container.config.limits.clone_from(&one.limits);
+                container.config.annotations.extend(one.annotations.clone());
+                Ok(())
+            });
+            if changed.is_err() {
+                return answer(changed);
+            }
+        }
+        self.hint(pod);
+        answer(Ok(()))
     }
 
     fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()> {

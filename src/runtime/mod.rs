@@ -5,6 +5,7 @@
 //! (`pod/`) has already decided. Two implementations: [`native`] (one supervisor process per pod) and, for tests,
 //! [`fake`].
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -44,6 +45,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Sends `signal` now and SIGKILL when `grace` is over (CRI `StopContainer`), and returns at once: the end shows in the
     /// status. Asked again, the earlier of the two deadlines holds. The grace goes on while the node is down.
     fn stop_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId, stop: Stop) -> Answer<'a, ()>;
+
+    /// Changes limits while containers run, those of all or of none that are told apart; their records say so when this returns.
+    fn resize<'a>(&'a self, pod: &'a PodUid, resize: &'a Resize) -> Answer<'a, ()>;
 
     /// Forgets an ended container and its root file system (CRI `RemoveContainer`); its logs stay.
     fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()>;
@@ -98,6 +102,9 @@ pub enum RuntimeError {
     /// The container could not be started; the reason is for people (`RunContainerError`).
     #[error("{0}")]
     Start(String),
+    /// Limits could not be changed; the reason is for people.
+    #[error("{0}")]
+    Resize(String),
     /// The sandbox could not be made (`FailedCreatePodSandBox`).
     #[error("{0}")]
     Sandbox(String),
@@ -142,6 +149,8 @@ pub struct RuntimeOptions {
     pub cgroups: Option<Tree>,
     /// An external OCI runtime (`crun`, `runc`, `youki`) by path; `None` is the embedded one.
     pub oci_runtime: Option<PathBuf>,
+    /// Those that pods may choose by name; `None` is the embedded one.
+    pub handlers: BTreeMap<String, Option<PathBuf>>,
     /// The program that is run as `<program> pod-supervisor …`: this very binary, `/proc/self/exe`. Only tests, whose
     /// process is another program, name one.
     pub supervisor_exe: PathBuf,

@@ -60,6 +60,9 @@ pub struct SandboxConfig {
     /// What the pod as a whole may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Which of the node's OCI runtimes makes its containers, by name (CRI `runtime_handler`); empty is the node's own choice.
+    #[serde(default)]
+    pub runtime_handler: String,
 }
 
 /// What a container is asked to be (CRI `ContainerConfig`).
@@ -223,6 +226,26 @@ pub struct Stop {
     pub signal: i32,
     /// After this SIGKILL follows; zero means at once.
     pub grace: Duration,
+}
+
+/// Other limits for a sandbox and what runs in it (CRI `UpdatePodSandboxResources` and `UpdateContainerResources` in one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// What the pod as a whole may use.
+    pub limits: Limits,
+    /// Runs that get others.
+    pub containers: Vec<Resized>,
+}
+
+/// Other limits for one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resized {
+    /// The run.
+    pub id: ContainerId,
+    /// What it may use.
+    pub limits: Limits,
+    /// What its records say besides, in place of what they said under these names.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A sandbox as it is.

@@ -5,10 +5,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Phase, StatusFacts};
 use crate::model::whole_second;
-use crate::pod::{has_sidecar, unenforced};
+use crate::pod::{self, PendingResize, has_sidecar, unenforced};
+use crate::runtime::ContainerStatus as ContainerRun;
 
 /// Says that limits of a pod are not enforced; it is there for as long as that is so.
 const LIMITS_ENFORCED: &str = "kubelocal.dev/LimitsEnforced";
+
+/// These are there for as long as resources change.
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// A condition without its history.
 struct Finding {
@@ -60,10 +65,13 @@ pub(super) fn conditions(
     let ours: Vec<_> = findings
         .into_iter()
         .chain(limits(facts))
+        .chain(pending(facts))
+        .chain(in_progress(facts))
         .map(|finding| dated(facts, finding, present))
         .collect();
     // Conditions of others (readiness gates, disruption) are theirs to change.
-    let is_ours = |kind: &str| kind == LIMITS_ENFORCED || ours.iter().any(|own| own.type_ == kind);
+    let passing = [LIMITS_ENFORCED, RESIZE_PENDING, RESIZE_IN_PROGRESS];
+    let is_ours = |kind: &str| passing.contains(&kind) || ours.iter().any(|own| own.type_ == kind);
     let theirs = present.iter().filter(|c| !is_ours(&c.type_)).cloned();
     let theirs: Vec<_> = theirs.collect();
     ours.into_iter().chain(theirs).collect()
@@ -73,6 +81,34 @@ fn limits(facts: StatusFacts<'_>) -> Option<Finding> {
     let sandbox = facts.observed.filter(|sandbox| sandbox.alive)?;
     let message = unenforced(facts.pod, sandbox)?;
     Some(Finding::fails(LIMITS_ENFORCED, "NoControllers", Some(message)))
+}
+
+/// Other resources wait for room, or can't be had (kubelet `PodResizePending`).
+fn pending(facts: StatusFacts<'_>) -> Option<Finding> {
+    let PendingResize { reason, message } = facts.resize?;
+    Some(Finding {
+        reason: Some(reason),
+        message: Some(message.clone()),
+        ..Finding::holds(RESIZE_PENDING)
+    })
+}
+
+/// Runs do not have yet what was granted them (kubelet `PodResizeInProgress`).
+fn in_progress(facts: StatusFacts<'_>) -> Option<Finding> {
+    let sandbox = facts.observed.filter(|sandbox| sandbox.alive)?;
+    let mut running = sandbox.containers.iter().filter(|run| run.is_running());
+    let is_behind = |run: &ContainerRun| {
+        pod::container(facts.pod, &run.name).is_some_and(|container| pod::is_resize_due(&container, run))
+    };
+    if !running.any(is_behind) {
+        return None;
+    }
+    let failure = facts.failures.get(pod::RESIZE_FAILURE);
+    Some(Finding {
+        reason: failure.map(|_| "Error"),
+        message: failure.map(|failure| failure.message.clone()),
+        ..Finding::holds(RESIZE_IN_PROGRESS)
+    })
 }
 
 fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[ContainerStatus]) -> Finding {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus as ApiStatus, PodStatus, VolumeMountStatus,
+    ContainerStatus as ApiStatus, PodStatus, ResourceRequirements, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -72,9 +72,15 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         last_state: Some(last_state),
         volume_mounts: mounts(container),
         allocated_resources: allocated(container),
-        resources: container.resources.clone(),
+        resources: given(container, run),
         ..ApiStatus::default()
     }
+}
+
+/// What the run was given, whatever is asked by now; nothing and no word are the same, and the container's is shown.
+fn given(container: &Container, run: &ContainerStatus) -> Option<ResourceRequirements> {
+    let given = pod::resources_of(run).filter(|given| *given != ResourceRequirements::default());
+    given.or_else(|| container.resources.clone())
 }
 
 /// What the node has set apart for a container: what it requests.

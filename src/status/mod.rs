@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use containers::container_id;
 pub use phase::Phase;
 
-use crate::model::whole_second;
-use crate::pod::{self, Failure, Health, qos_class};
+use crate::model::{qos_class, whole_second};
+use crate::pod::{self, Failure, Health, PendingResize};
 use crate::runtime::SandboxStatus;
 
 /// What a status is made from.
@@ -27,6 +27,8 @@ pub struct StatusFacts<'a> {
     pub observed: Option<&'a SandboxStatus>,
     /// What could not be started, by container name.
     pub failures: &'a BTreeMap<String, Failure>,
+    /// Why other resources that the pod asks for wait; the pod at hand is then the one with those that it has.
+    pub resize: Option<&'a PendingResize>,
     /// What is known of runs from their probes and hooks.
     pub health: &'a Health,
     /// Addresses of the node.

@@ -82,6 +82,11 @@ impl<'h> Kubectl<'h> {
         &self.program
     }
 
+    /// Its minor version.
+    pub fn minor(&self) -> u32 {
+        self.minor
+    }
+
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command

@@ -1,12 +1,13 @@
 //! The node and the supervisors may die; containers, status and logs must bear it.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::home::Home;
-use crate::manifest::{documents, pod};
+use crate::manifest::{Manifest, documents, pod};
 
 #[test]
 fn a_killed_node_leaves_containers_alone_and_the_next_one_tells_the_truth_at_once() {
@@ -223,4 +224,55 @@ fn a_node_in_the_foreground_ends_with_sigterm() {
     kill_process(rustix::process::Pid::from_child(&node), Signal::TERM).expect("it runs");
     assert!(node.wait().expect("it ends").success());
     assert_eq!(home.processes().len(), 2, "the pod goes on");
+}
+
+/// When the only run of a pod's only container ended, by its record.
+fn ended_at(home: &Home, uid: &str) -> jiff::Timestamp {
+    let status = home.path("pods").join(uid).join("containers/main/0/status.json");
+    let status: Value = serde_json::from_slice(&fs::read(&status).expect("a record")).expect("is JSON");
+    let time = status.pointer("/Exited/finished_at").and_then(Value::as_str);
+    let time = time.unwrap_or_else(|| panic!("it has not ended: {status}"));
+    time.parse().expect("a time")
+}
+
+fn critical(name: &str) -> Manifest {
+    pod(name, "serve").with("/spec/priorityClassName", json!("system-cluster-critical"))
+}
+
+#[test]
+fn critical_pods_end_when_all_others_have() {
+    let home = Home::new();
+    // One that could end at once, and one that takes all of its two seconds.
+    home.start(documents([critical("needed"), pod("stubborn", "ignore-term")]));
+    let uid = |pod: &str| home.text(&format!("pod {pod}"), "/metadata/uid");
+    let (needed, stubborn) = (uid("needed"), uid("stubborn"));
+    assert_eq!(home.must("stop --pods"), "stopped\n");
+    assert!(ended_at(&home, &needed) >= ended_at(&home, &stubborn));
+}
+
+#[test]
+fn pods_end_with_a_node_that_is_told_to_end_if_the_settings_give_them_time() {
+    let home = Home::new();
+    fs::create_dir_all(home.path("")).expect("a directory");
+    fs::write(
+        home.path("config.yaml"),
+        "shutdownGracePeriod: 4s\nshutdownGracePeriodCriticalPods: 2s\n",
+    )
+    .expect("writes");
+    // It would have an hour by itself.
+    let stubborn = pod("stubborn", "ignore-term").with("/spec/terminationGracePeriodSeconds", json!(3600));
+    home.start(documents([critical("needed"), stubborn]));
+    let uid = |pod: &str| home.text(&format!("pod {pod}"), "/metadata/uid");
+    let (needed, stubborn) = (uid("needed"), uid("stubborn"));
+    let node = home.node_pid().expect("it runs");
+    kill_process(node, Signal::TERM).expect("it runs");
+    home.until_ended(node);
+    assert!(ended_at(&home, &needed) >= ended_at(&home, &stubborn));
+    assert!(
+        crate::home::within(crate::home::DEADLINE, || home.processes().is_empty()),
+        "{:?}",
+        home.processes()
+    );
+    // They stay wanted.
+    home.until_ready("needed");
 }

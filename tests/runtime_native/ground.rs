@@ -115,6 +115,7 @@ impl Ground {
             run_dir: dir.0.path().join("run"),
             cgroups: cgroups(),
             oci_runtime,
+            handlers: std::collections::BTreeMap::new(),
             supervisor_exe: PathBuf::from(env!("CARGO_BIN_EXE_kubelocal")),
         };
         let runtime = NativeRuntime::open(options.clone(), None)
@@ -154,6 +155,7 @@ impl Ground {
             sysctls: Default::default(),
             memory_dirs: Vec::new(),
             limits: Limits::default(),
+            runtime_handler: String::new(),
         }
     }
 

@@ -33,5 +33,24 @@ say crowd-started "kubelocal logs crowd | sed -n 's/started //p'"
 kubelocal top pod
 say top-slowed-memory "kubelocal top pod slowed --no-headers | awk '{print \$3}' | tr -d Mi"
 say top-burn-cpu "kubelocal top pod burn --no-headers | awk '{print \$2}' | tr -d m"
+# A file's resources change, and the pod that runs has others; but none below what it uses.
+resize() { sed "s/64Mi/$1/; s/200m/$2/" /elastic.yaml >kl/manifests/elastic.yaml; }
+condition() { kubelocal get pod elastic -o "jsonpath={.status.conditions[?(@.type==\"PodResizeInProgress\")].$1}"; }
+life() { kubelocal get pod elastic -o 'jsonpath={.status.containerStatuses[0].containerID}'; }
+resize 64Mi 200m
+until_so 'kubelocal logs elastic 2>/dev/null | grep -q ate'
+elastic=$(life)
+resize 96Mi 300m
+until_so '[ "$(cat $(group elastic)/*/memory.max)" = 100663296 ]'
+for file in memory.max cpu.max; do say elastic/$file "cat $(group elastic)/*/$file"; say elastic-pod/$file "cat $(group elastic)/$file"; done
+resize 24Mi 100m
+until_so '[ "$(condition reason)" = Error ]'
+say elastic-refused "condition message"
+say elastic-kept "cat $(group elastic)/*/memory.max"
+resize 80Mi 100m
+until_so '[ "$(cat $(group elastic)/*/memory.max)" = 83886080 ]'
+until_so '[ -z "$(condition status)" ]'
+say elastic-less "cat $(group elastic)/*/cpu.max"
+say elastic-lived "[ $(life) = $elastic ] && echo yes"
 kubelocal stop --pods
 say left "ls -d /sys/fs/cgroup/ann/*/ | xargs -n1 basename"

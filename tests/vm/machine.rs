@@ -94,6 +94,9 @@ fn contents(kernel: &Path, pods: &str, scratch: &Path) -> Vec<u8> {
         "poor.yaml",
         crate::pod("poor", "sleep forever", &asked).to_string().as_bytes(),
     );
+    let asked = json!({"limits": {"cpu": "200m", "memory": "64Mi"}, "requests": {"cpu": "50m", "memory": "8Mi"}});
+    let elastic = crate::pod("elastic", "eat 40", &asked).to_string();
+    archive.file("elastic.yaml", elastic.as_bytes());
     archive.file("etc/resolv.conf", b"");
     archive.file("etc/hosts", b"127.0.0.1 localhost\n");
     archive.finish()

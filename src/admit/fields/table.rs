@@ -76,6 +76,7 @@ pub const KINDS: &[(&str, &str, Tables)] = &[
         "PriorityClass",
         &[("", OBJECT), ("", PRIORITY_CLASS)],
     ),
+    ("node.k8s.io", "RuntimeClass", &[("", OBJECT), ("", RUNTIME_CLASS)]),
     // Whoever holds one acts on it.
     ("coordination.k8s.io", "Lease", &[("", OBJECT), ("", WHOLE)]),
     (
@@ -172,6 +173,8 @@ const PRIORITY_CLASS: Entries = &[
     // For people.
     ("description", Honoured),
 ];
+
+const RUNTIME_CLASS: Entries = &[("handler", Honoured), ("overhead", Honoured), ("scheduling", Honoured)];
 
 const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
 const NO_SCTP: Say = Warn("not honoured: Services and ports of the host carry TCP and UDP");
@@ -326,7 +329,7 @@ const POD: Entries = &[
     ),
     ("hostIPC", Honoured),
     ("os.name", OneOf(&["linux"], &NO_WINDOWS)),
-    ("runtimeClassName", Refuse("there are no runtime classes here")),
+    ("runtimeClassName", Honoured),
     ("resourceClaims", Refuse("devices can't be claimed here")),
     ("securityContext.runAsUser", Honoured),
     ("securityContext.runAsGroup", Honoured),
@@ -408,10 +411,7 @@ const CONTAINER: Entries = &[
         Warn("not honoured: nothing on this node counts it"),
     ),
     ("resources.claims", Refuse("devices can't be claimed here")),
-    (
-        "resizePolicy",
-        Warn("not honoured yet: what a container may use is not changed while it runs"),
-    ),
+    ("resizePolicy", Honoured),
     ("restartPolicy", Honoured),
     ("restartPolicyRules", Honoured),
     (

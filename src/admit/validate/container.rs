@@ -327,7 +327,8 @@ fn validate_spreading(mount: &VolumeMount, is_privileged: bool, path: &FieldPath
     }
 }
 
-fn validate_resources(resources: &ResourceRequirements, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks requests and limits.
+pub(super) fn validate_resources(resources: &ResourceRequirements, path: &FieldPath, errors: &mut ErrorList) {
     let limits = quantities(resources.limits.as_ref(), &path.field("limits"), errors);
     let requests = quantities(resources.requests.as_ref(), &path.field("requests"), errors);
     for (name, (text, request)) in &requests {

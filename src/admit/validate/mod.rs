@@ -17,6 +17,8 @@ mod network_policy;
 mod pod;
 mod pod_update;
 mod probe;
+mod resize;
+mod runtime_class;
 mod security;
 mod service;
 mod storage;
@@ -53,6 +55,7 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::StorageClass(class) => storage::validate_class(class, &mut errors),
         Typed::Ingress(ingress) => ingress::validate_ingress(ingress, &spec, &mut errors),
         Typed::IngressClass(class) => ingress::validate_class(class, &spec, &mut errors),
+        Typed::RuntimeClass(class) => runtime_class::validate_class(class, &mut errors),
         Typed::NetworkPolicy(policy) => network_policy::validate_policy(policy, &spec, &mut errors),
     }
     errors
@@ -76,6 +79,22 @@ pub fn validate_ephemeral_update(new: &Typed, old: &Typed) -> Result<Change, Err
         return validate_update(new, old);
     };
     let errors = ephemeral::changes(new, old);
+    if errors.is_empty() {
+        Ok(Change::Update)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Checks that a pod differs from the old one by resources only, and is valid by itself.
+///
+/// # Errors
+/// What else differs, or what may not change so.
+pub fn validate_resize(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
+    let (Typed::Pod(new), Typed::Pod(old)) = (new, old) else {
+        return validate_update(new, old);
+    };
+    let errors = resize::changes(new, old);
     if errors.is_empty() {
         Ok(Change::Update)
     } else {
@@ -124,6 +143,9 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         }
         (Typed::StorageClass(new), Typed::StorageClass(old)) => storage::validate_class_update(new, old, &mut errors),
         (Typed::IngressClass(new), Typed::IngressClass(old)) => ingress::validate_class_update(new, old, &mut errors),
+        (Typed::RuntimeClass(new), Typed::RuntimeClass(old)) => {
+            runtime_class::validate_class_update(new, old, &mut errors);
+        }
         (Typed::Service(new), Typed::Service(old)) => service::validate_service_update(new, old, &mut errors),
         (Typed::EndpointSlice(new), Typed::EndpointSlice(old)) => {
             endpoints::validate_slice_update(new, old, &mut errors);

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, Toleration};
 use super::super::path::FieldPath;
 use super::container::{Place, validate_containers};
 use super::errors::{ErrorList, FieldError};
-use super::{ephemeral, meta, names, security, volume};
+use super::{ephemeral, meta, names, resize, security, volume};
 
 /// Checks a pod.
 pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
@@ -83,6 +83,7 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
             "must be between 1 and 2147483647, inclusive",
         ));
     }
+    resize::validate_policies(spec, path, errors);
     if let Some(context) = &spec.security_context {
         security::validate_pod_context(context, &path.field("securityContext"), errors);
     }
@@ -145,7 +146,8 @@ fn validate_pod_names(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) 
     meta::validate_labels(spec.node_selector.as_ref(), &path.field("nodeSelector"), errors);
 }
 
-fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut ErrorList) {
+/// Checks one toleration, of a pod or of a class that gives it.
+pub(super) fn validate_toleration(toleration: &Toleration, path: &FieldPath, errors: &mut ErrorList) {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (key, operator, effect) = (
         text(&toleration.key),

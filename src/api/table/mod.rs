@@ -132,6 +132,7 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("", "serviceaccounts") => &small::ACCOUNTS,
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &small::ROLES,
         ("rbac.authorization.k8s.io", _) => &small::BINDINGS,
+        ("node.k8s.io", "runtimeclasses") => &small::RUNTIME_CLASSES,
         ("policy", "poddisruptionbudgets") => &small::BUDGETS,
         ("coordination.k8s.io", "leases") => &small::LEASES,
         ("apps", "controllerrevisions") => &small::REVISIONS,

@@ -1,4 +1,4 @@
-//! Kinds of a few columns: service accounts, roles and bindings, budgets, leases, revisions.
+//! Kinds of a few columns: service accounts, roles and bindings, runtime classes, budgets, leases, revisions.
 
 use serde_json::Value;
 
@@ -51,6 +51,11 @@ fn subjects(object: &Value, kind: &str) -> Cell {
         });
     names.collect::<Vec<_>>().join(", ").into()
 }
+
+pub(super) static RUNTIME_CLASSES: KindTable = kind_table(&[NAME, text("Handler"), AGE], |object, now| {
+    let handler = cells::text(object, "/handler");
+    vec![cells::name(object), handler.into(), cells::age(object, now)]
+});
 
 pub(super) static BUDGETS: KindTable = kind_table(
     &[

@@ -3,13 +3,13 @@
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::{EPHEMERAL_CONTAINERS, Writer};
+use super::{EPHEMERAL_CONTAINERS, RESIZE, Writer};
 use crate::admit;
 use crate::api::body::{self, Answer, Body};
 use crate::api::error::ApiError;
 use crate::api::patch::{PatchType, patch};
 use crate::applier::{self, Outcome};
-use crate::model::{Key, Object};
+use crate::model::{Key, Object, list_at};
 use crate::schema::Message;
 use crate::store::StoreError;
 
@@ -53,7 +53,8 @@ impl Writer<'_> {
 
     pub(super) fn patch(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        if self.content_type == "application/apply-patch+yaml" && self.target.subresource != EPHEMERAL_CONTAINERS {
+        let is_part = [EPHEMERAL_CONTAINERS, RESIZE].contains(&self.target.subresource.as_str());
+        if self.content_type == "application/apply-patch+yaml" && !is_part {
             return self.apply(&key, bytes);
         }
         let how = self.patch_type()?;
@@ -106,15 +107,17 @@ impl Writer<'_> {
     /// Writes `value` over the object as it was seen, through the gate. What the gate let through fits that object alone, so nobody may
     /// have written in between, be there a `resourceVersion` in `value` or not.
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
-        let is_addition = self.target.subresource == EPHEMERAL_CONTAINERS;
-        if is_addition {
-            value = with_ephemeral_of(live, &value);
+        match self.target.subresource.as_str() {
+            EPHEMERAL_CONTAINERS => value = with_ephemeral_of(live, &value),
+            RESIZE => value = with_resources_of(live, &value),
+            _ => {}
         }
         let mut warnings = self.settle_fields(&mut value)?;
         warnings.extend(self.warnings(&value, Some(live))?);
-        let next = match is_addition {
-            true => admit::admit_ephemeral_containers(&value, live),
-            false => admit::admit_among(&value, Some(live), || self.services()),
+        let next = match self.target.subresource.as_str() {
+            EPHEMERAL_CONTAINERS => admit::admit_ephemeral_containers(&value, live),
+            RESIZE => admit::admit_resize(&value, live),
+            _ => admit::admit_among(&value, Some(live), || self.services()),
         };
         let next = next.map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.api.clock.now());
@@ -172,6 +175,7 @@ impl Writer<'_> {
             manager: &self.manager,
             subresource: &self.target.subresource,
             force: self.query.flag("force"),
+            may_resize: false,
             now: self.api.clock.now(),
         };
         let applied = applier::apply(&self.store, request).map_err(|error| self.not_applied(error))?;
@@ -192,6 +196,24 @@ fn with_ephemeral_of(live: &Object, asked: &Value) -> Value {
     let mut value = live.value().clone();
     let containers = asked.pointer("/spec/ephemeralContainers").cloned();
     value["spec"]["ephemeralContainers"] = containers.unwrap_or(Value::Null);
+    let version = asked.pointer("/metadata/resourceVersion").cloned();
+    value["metadata"]["resourceVersion"] = version.unwrap_or_default();
+    value
+}
+
+/// The pod as it is, with the resources of `asked` for the containers that it has (`podResizeStrategy`).
+fn with_resources_of(live: &Object, asked: &Value) -> Value {
+    let mut value = live.value().clone();
+    for list in ["/spec/containers", "/spec/initContainers"] {
+        let containers = value.pointer_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let mut same = list_at(asked, list)
+                .iter()
+                .filter(|other| other["name"] == container["name"]);
+            let Some(other) = same.next() else { continue };
+            container["resources"] = other["resources"].clone();
+        }
+    }
     let version = asked.pointer("/metadata/resourceVersion").cloned();
     value["metadata"]["resourceVersion"] = version.unwrap_or_default();
     value

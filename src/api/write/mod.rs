@@ -28,6 +28,9 @@ use crate::store::Store;
 /// The subresource by which a pod that is there gets one more container, and nothing else.
 pub(super) const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
 
+/// The subresource by which the containers of a pod that is there get other resources, and nothing else.
+pub(super) const RESIZE: &str = "resize";
+
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
 const LARGEST: usize = 3 << 20;
 
@@ -69,8 +72,8 @@ impl Api {
             (Verb::Create, "eviction") => writer.evict(bytes)?,
             (Verb::Update, "scale") => writer.update_scale(bytes)?,
             (Verb::Patch, "scale") => writer.patch_scale(bytes)?,
-            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS) => writer.update(bytes)?,
-            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS) => writer.patch(bytes)?,
+            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.update(bytes)?,
+            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.patch(bytes)?,
             (Verb::Delete, "") => writer.delete(bytes)?,
             (Verb::DeleteCollection, "") => writer.delete_collection(bytes)?,
             _ => return Err(ApiError::method_not_allowed()),
@@ -170,7 +173,8 @@ impl Writer<'_> {
         let now = self.api.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
-        let object = admit::with_account(object, |key| self.store.get(key), &names::random_suffix());
+        let object = admit::complete_new(object, |key| self.store.get(key), &names::random_suffix());
+        let object = object.map_err(|refused| self.refused(refused))?;
         let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),

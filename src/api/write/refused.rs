@@ -18,6 +18,7 @@ impl Writer<'_> {
                 ApiError::bad_request(message)
             }
             Refused::Invalid(key, errors) | Refused::NeedsReplacement(key, errors) => invalid(kind, &key.name, &errors),
+            Refused::Forbidden(key, why) => ApiError::forbidden_object(&key, &why),
             Refused::NotHonoured(notes) => {
                 let name = self.target.name.clone().unwrap_or_default();
                 ApiError::invalid(kind, &name, notes.iter().map(forbidden).collect())

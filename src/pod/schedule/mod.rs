@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::ports;
 use crate::model::{Key, Object, Quantity, is_terminal, list_at, text_at};
 pub(super) use bind::run_schedule;
-use requests::{Requests, add, read, requests_of};
+pub(super) use requests::{Requests, given_to, read, requests_of};
+use requests::{add, held_by};
 
 /// Everything that decisions are made from.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +148,7 @@ impl<'a> Place<'a> {
     }
 
     fn put(&mut self, pod: &'a Arc<Object>) {
-        add(&mut self.used, &requests_of(pod));
+        add(&mut self.used, &held_by(pod));
         self.placed.push(pod);
     }
 

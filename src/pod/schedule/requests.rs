@@ -7,15 +7,41 @@ use serde_json::Value;
 use crate::model::{Object, Quantity, list_at};
 
 /// Amounts by the names of resources.
-pub(super) type Requests = BTreeMap<String, Quantity>;
+pub(in crate::pod) type Requests = BTreeMap<String, Quantity>;
 
 /// What a pod needs at its hungriest: all its containers with the sidecars, or an init container with the sidecars before it, whichever is
 /// more; and what the pod asks for as a whole instead, where it does.
-pub(super) fn requests_of(pod: &Object) -> Requests {
+pub(in crate::pod) fn requests_of(pod: &Object) -> Requests {
+    sum(pod, |container| read(container.pointer("/resources/requests")))
+}
+
+/// What a pod that is on the node has been given: what it asks for may have changed since.
+pub(in crate::pod) fn given_to(pod: &Object) -> Requests {
+    sum(pod, |container| {
+        let lists = ["/status/containerStatuses", "/status/initContainerStatuses"];
+        let mut statuses = lists.iter().flat_map(|list| list_at(pod.value(), list));
+        let own = statuses.find(|status| status["name"] == container["name"]);
+        let allocated = own.and_then(|status| status.get("allocatedResources"));
+        read(allocated.or_else(|| container.pointer("/resources/requests")))
+    })
+}
+
+/// What is kept for a pod on the node: what it has been given, and what it asks for if the node could ever give that.
+pub(super) fn held_by(pod: &Object) -> Requests {
+    let mut held = given_to(pod);
+    let conditions = list_at(pod.value(), "/status/conditions");
+    let is_infeasible = |c: &Value| c["type"] == "PodResizePending" && c["reason"] == "Infeasible";
+    if !conditions.iter().any(is_infeasible) {
+        raise(&mut held, &requests_of(pod));
+    }
+    held
+}
+
+fn sum(pod: &Object, of: impl Fn(&Value) -> Requests) -> Requests {
     let mut running = Requests::new();
     let mut peak = Requests::new();
     for init in list_at(pod.value(), "/spec/initContainers") {
-        let own = read(init.pointer("/resources/requests"));
+        let own = of(init);
         let mut now = running.clone();
         add(&mut now, &own);
         if init["restartPolicy"] == "Always" {
@@ -24,7 +50,7 @@ pub(super) fn requests_of(pod: &Object) -> Requests {
         raise(&mut peak, &now);
     }
     for container in list_at(pod.value(), "/spec/containers") {
-        add(&mut running, &read(container.pointer("/resources/requests")));
+        add(&mut running, &of(container));
     }
     raise(&mut peak, &running);
     peak.extend(read(pod.at("/spec/resources/requests")));
@@ -33,7 +59,7 @@ pub(super) fn requests_of(pod: &Object) -> Requests {
 }
 
 /// A list of quantities; `admit` lets no other text in.
-pub(super) fn read(list: Option<&Value>) -> Requests {
+pub(in crate::pod) fn read(list: Option<&Value>) -> Requests {
     let entries = list.and_then(Value::as_object).into_iter().flatten();
     let parsed = entries.filter_map(|(name, amount)| Some((name.clone(), quantity(amount)?)));
     parsed.collect()

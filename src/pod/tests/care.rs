@@ -50,11 +50,12 @@ impl World {
         *init = with_fields(init, fields);
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let status = pod_status(StatusFacts {
             pod: &self.pod,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
+            resize: None,
             health: &self.health,
             host_ips: &[],
             now: self.now,
@@ -62,7 +63,7 @@ impl World {
         serde_json::to_value(status).expect("string keys")
     }
 
-    fn says(&mut self, status: Value) {
+    pub(super) fn says(&mut self, status: Value) {
         self.pod.status = Some(serde_json::from_value(status).expect("a status"));
     }
 

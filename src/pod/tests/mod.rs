@@ -1,6 +1,7 @@
 //! Plans, as tables: a case is a base pod, what a mutator changes in it, and the plan that follows.
 
 mod care;
+mod resize;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, container_hash};
+use super::resize::resources_text;
 use super::*;
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, Exit, SandboxStatus};
 
@@ -26,7 +28,7 @@ struct World {
     endings: BTreeMap<ContainerId, Ending>,
     pulling: BTreeSet<String>,
     is_gone: bool,
-    is_draining: bool,
+    draining: Option<Draining>,
     now: Timestamp,
 }
 
@@ -44,7 +46,7 @@ impl World {
             endings: BTreeMap::new(),
             pulling: BTreeSet::new(),
             is_gone: false,
-            is_draining: false,
+            draining: None,
             now: at(100),
         };
         world.run("a", 0, running());
@@ -62,7 +64,13 @@ impl World {
         let container = super::plan::container(&self.pod, name).expect("one of the pod's");
         let hash = container_hash(&container);
         let made = sandbox().created_at.to_string();
-        let annotations = [(SPEC_HASH, hash), (SANDBOX, made), (BACK_OFF, "0".to_owned())];
+        let given = resources_text(&container);
+        let annotations = [
+            (SPEC_HASH, hash),
+            (SANDBOX, made),
+            (BACK_OFF, "0".to_owned()),
+            (RESOURCES, given),
+        ];
         let run = ContainerStatus {
             id: id(name, attempt),
             name: name.to_owned(),
@@ -129,7 +137,7 @@ impl World {
         plan_pod(Facts {
             pod: &self.pod,
             is_gone: self.is_gone,
-            is_draining: self.is_draining,
+            draining: self.draining,
             observed: self.sandbox.as_ref(),
             failures: &self.failures,
             health: &self.health,
@@ -155,7 +163,7 @@ fn id(name: &str, attempt: u32) -> ContainerId {
 
 fn sandbox() -> SandboxStatus {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web", "uid": "u"}})).expect("a pod");
-    let config = config::sandbox_config(&pod, Given::default()).expect("a short name");
+    let config = config::sandbox_config(&pod, Given::default(), "crun".to_owned()).expect("a short name");
     SandboxStatus {
         config,
         alive: true,
@@ -397,8 +405,18 @@ fn a_deleted_pod_ends_within_its_grace_and_not_later() {
 
 #[test]
 fn a_drained_pod_ends_as_its_spec_says_and_rests() {
-    let drained = || World::running().with(|w| w.is_draining = true);
+    let drained = || World::running().with(|w| w.draining = Some(Draining::default()));
+    let most = |seconds| {
+        let most = Some(jiff::SignedDuration::from_secs(seconds));
+        drained().with(move |w| w.draining = Some(Draining { most }))
+    };
     check(vec![
+        (
+            "no more than there is time for",
+            most(10),
+            stopping(&["a", "b"], at(110)),
+        ),
+        ("no more than they want", most(40), stopping(&["a", "b"], at(130))),
         ("all are told", drained(), stopping(&["a", "b"], at(130))),
         (
             "nothing runs any more",

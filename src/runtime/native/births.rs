@@ -101,11 +101,29 @@ impl Births {
         }
     }
 
+    /// The OCI runtime that a pod asks for. One that is chosen by name is asked who it is each time: it may have been replaced.
+    async fn oci_runtime(&self, handler: &str) -> Result<Option<Program>, RuntimeError> {
+        if handler.is_empty() {
+            return Ok(self.oci_runtime.clone());
+        }
+        // The words of containerd, by which people find what is wrong.
+        let unknown = || {
+            let why = format!("failed to get sandbox runtime: no runtime for {handler:?} is configured");
+            RuntimeError::Sandbox(why)
+        };
+        let Some(path) = self.living.options.handlers.get(handler).ok_or_else(unknown)?.clone() else {
+            return Ok(None);
+        };
+        let detected = tokio::task::spawn_blocking(move || Program::detect(&path)).await;
+        let detected = detected.map_err(|e| RuntimeError::Sandbox(e.to_string()))?;
+        detected.map(Some).map_err(RuntimeError::Sandbox)
+    }
+
     async fn start(&self, dir: &PodDir, config: &SandboxConfig) -> Result<Process, RuntimeError> {
         let record = SandboxRecord {
             config: config.clone(),
             created_at: Timestamp::now(),
-            oci_runtime: self.oci_runtime.clone(),
+            oci_runtime: self.oci_runtime(&config.runtime_handler).await?,
             run_dir: self.living.options.run_dir.clone(),
             network: self.network(config)?,
             cgroups: self.living.options.cgroups.clone(),

@@ -21,7 +21,7 @@ use super::wire::{Reply, Request};
 use crate::model::is_inside;
 use crate::net::NodeNetwork;
 use crate::runtime::{
-    Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, PodUsage, Runtime, RuntimeError,
+    Answer, AttachConfig, ContainerConfig, ContainerId, ExecConfig, PodUid, PodUsage, Resize, Runtime, RuntimeError,
     RuntimeOptions, SandboxConfig, SandboxStatus, Session, Stop,
 };
 
@@ -203,6 +203,10 @@ impl Runtime for NativeRuntime {
                 grace_ms,
             },
         ))
+    }
+
+    fn resize<'a>(&'a self, pod: &'a PodUid, resize: &'a Resize) -> Answer<'a, ()> {
+        Box::pin(self.request(pod, Request::Resize(resize.clone())))
     }
 
     fn remove_container<'a>(&'a self, pod: &'a PodUid, id: &'a ContainerId) -> Answer<'a, ()> {

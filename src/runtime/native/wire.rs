@@ -9,7 +9,7 @@ use std::io;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, RuntimeError, Usage};
+use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, Resize, RuntimeError, Usage};
 
 /// What the node asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(super) enum Request {
         signal: i32,
         grace_ms: u64,
     },
+    /// Give it and the pod other limits.
+    Resize(Resize),
     /// Forget it.
     Remove(ContainerId),
     /// Run a command in it. Without a terminal the descriptors are its standard input (if asked for), output and error.
@@ -69,6 +71,7 @@ pub(super) enum Fault {
     WrongState(ContainerId, State),
     Create(String),
     Start(String),
+    Resize(String),
     Sandbox(String),
 }
 
@@ -96,6 +99,7 @@ impl From<Fault> for RuntimeError {
             },
             Fault::Create(text) => RuntimeError::Create(text),
             Fault::Start(text) => RuntimeError::Start(text),
+            Fault::Resize(text) => RuntimeError::Resize(text),
             Fault::Sandbox(text) => RuntimeError::Sandbox(text),
         }
     }

@@ -20,7 +20,7 @@ use super::super::wire::Fault;
 use super::container::{Container, Stage};
 use super::{Supervisor, note, processes};
 use crate::cgroup::{self, Group};
-use crate::runtime::{ContainerId, Usage};
+use crate::runtime::{ContainerId, Resize, Resized, Usage};
 
 /// Where runtimes look for control groups.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -82,6 +82,36 @@ impl Supervisor {
         Err(Fault::Create(format!("limits: {refused}")))
     }
 
+    /// Changes the limits of the pod and of runs, and the runs' records with them. What is half done when it fails is done again by
+    /// whoever tries again.
+    pub(super) fn resize(&mut self, resize: &Resize) -> Result<(), Fault> {
+        if let Some(group) = &self.cgroup {
+            for one in &resize.containers {
+                let container = self.containers.get(&one.id);
+                let container = container.ok_or_else(|| Fault::NoContainer(one.id.clone()))?;
+                check_usage(group, &container.config.name, one)?;
+            }
+            let failed = |e: io::Error| Fault::Resize(format!("limits: {e}"));
+            // The kernel may want the pod to have no less than its containers: this write is in order when they grow,
+            let pods_first = group.limit(None, &resize.limits);
+            for one in &resize.containers {
+                group.limit(Some(&one.id.0), &one.limits).map_err(failed)?;
+            }
+            // and this one when they shrink.
+            if pods_first.is_err() {
+                group.limit(None, &resize.limits).map_err(failed)?;
+            }
+        }
+        for one in &resize.containers {
+            if let Some(container) = self.containers.get_mut(&one.id) {
+                let recorded = container.resize(one);
+                recorded.map_err(|e| Fault::Resize(format!("record of {}: {e}", one.id)))?;
+            }
+        }
+        self.tell_watchers();
+        Ok(())
+    }
+
     /// Whether the kernel killed something of a container for want of memory.
     pub(super) fn was_out_of_memory(&self, id: &ContainerId) -> bool {
         self.cgroup.as_ref().is_some_and(|group| group.oom_kills(&id.0) > 0)
@@ -112,6 +142,17 @@ impl Supervisor {
             );
         }
         used
+    }
+}
+
+/// A limit below what is used would be enforced by killing (kubelet `validateMemoryResizeAction`).
+fn check_usage(group: &Group, name: &str, resized: &Resized) -> Result<(), Fault> {
+    let used = group.usage(&resized.id.0).map(|usage| usage.memory_bytes);
+    match (resized.limits.memory, used) {
+        (Some(limit), Some(used)) if limit <= used => Err(Fault::Resize(format!(
+            "attempting to set container {name:?} memory limit ({limit}) below current usage ({used})"
+        ))),
+        _ => Ok(()),
     }
 }
 

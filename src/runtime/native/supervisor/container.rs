@@ -15,7 +15,7 @@ use super::note;
 use super::output::Output;
 use super::place::{is_mapped, read};
 use super::poller::Token;
-use crate::runtime::{ContainerConfig, ContainerState, Exit};
+use crate::runtime::{ContainerConfig, ContainerState, Exit, Resized};
 
 /// A run of a container.
 pub(super) struct Container {
@@ -122,6 +122,16 @@ impl Container {
         write_json(&self.dir.status(), &ContainerState::Created, false).map_err(io)?;
         // Last: a directory without it was never completed, and is nobody's.
         write_json(&self.dir.config(), config, false).map_err(io)
+    }
+
+    /// Writes down that it has other limits now.
+    ///
+    /// # Errors
+    /// The record can't be written.
+    pub fn resize(&mut self, resized: &Resized) -> std::io::Result<()> {
+        self.config.limits.clone_from(&resized.limits);
+        self.config.annotations.extend(resized.annotations.clone());
+        write_json(&self.dir.config(), &self.config, false)
     }
 
     /// The process runs, or has run: a short one may have been reaped before its start was known.

@@ -38,6 +38,7 @@ impl Supervisor {
                 Err(fault) => Err(fault),
             },
             Request::Stop { id, signal, grace_ms } => self.stop(&id, signal, Duration::from_millis(grace_ms)),
+            Request::Resize(resize) => self.resize(&resize),
             Request::Remove(id) => self.remove(&id),
             Request::Exec(id, exec) => match self.exec(peer, &id, &exec, fds) {
                 Ok(()) => return,

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
-use crate::model::Quantity;
+use super::Quantity;
 
 /// Guaranteed, Burstable or BestEffort (`k8s.io/component-helpers` `qos.ComputePodQOS`): by cpu and memory of every container, or of
 /// the pod as a whole where it says so itself. Zero is as good as nothing.
