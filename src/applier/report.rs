@@ -19,13 +19,14 @@ pub(super) fn write(
     problems: Vec<admit::Problem>,
     now: Timestamp,
 ) {
-    let objects: Vec<_> = applied.keys().filter_map(|key| held(store, listing, key)).collect();
     let problems: Vec<_> = problems.into_iter().map(worded).collect();
     let write = |object: &mut Object| {
         let old: SourceStatus = object
             .at("/status")
             .and_then(|s| serde_json::from_value(s.clone()).ok())
             .unwrap_or_default();
+        let held = |(key, applied)| held(store, listing, &old, key, applied);
+        let objects: Vec<_> = applied.iter().filter_map(held).collect();
         let generation = object.generation();
         let condition = condition(listing, &problems, &old, generation, now);
         let is_same = old.objects == objects && old.problems == problems && old.conditions.first() == Some(&condition);
@@ -36,7 +37,7 @@ pub(super) fn write(
             observed_generation: generation,
             conditions: vec![condition],
             last_change_time: Some(Time(model::whole_second(now))),
-            objects: objects.clone(),
+            objects,
             problems: problems.clone(),
         };
         object.value_mut()["status"] = serde_json::to_value(status).expect("field names are text");
@@ -57,22 +58,33 @@ pub(super) fn origin_of(source: &Object, key: &Key) -> Option<String> {
         .filter(|origin| !origin.is_empty())
 }
 
-fn held(store: &Store, listing: &Listing, key: &Key) -> Option<SourceObject> {
-    let live = store.get(key)?;
+fn held(
+    store: &Store,
+    listing: &Listing,
+    old: &SourceStatus,
+    key: &Key,
+    applied: &Applied,
+) -> Option<SourceObject> {
+    let live = store.get(key).filter(|live| live.uid() == applied.uid)?;
     let named = listing
         .objects
         .iter()
         .chain(&listing.last_good)
         .find(|object| object.key == *key);
+    let before = || old.objects.iter().find(|o| o.uid == applied.uid);
     Some(SourceObject {
         api_version: key.kind().api_version(),
         kind: key.kind().kind.to_owned(),
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         uid: live.uid().to_owned(),
-        origin: named
-            .map(|o| format!("{}:{}", o.location.file.display(), o.location.at.line))
-            .unwrap_or_default(),
+        // What cannot be read now is written where it was.
+        origin: match named {
+            Some(object) => format!("{}:{}", object.location.file.display(), object.location.at.line),
+            None => before().map(|o| o.origin.clone()).unwrap_or_default(),
+        },
+        path: applied.origin.display().to_string(),
+        digest: applied.digest.map(|digest| format!("{digest:016x}")).unwrap_or_default(),
     })
 }
 
