@@ -105,7 +105,12 @@ fn no_room_of_a_process_that_lives_long_prints_by_a_macro_that_panics() {
             let code = line.split("//").next().unwrap_or_default();
             ["println!(", "print!("].iter().any(|word| code.contains(word))
         };
-        wrong.extend(shipped(&text).lines().filter(prints).map(|line| format!("{}: {line}", path.display())));
+        wrong.extend(
+            shipped(&text)
+                .lines()
+                .filter(prints)
+                .map(|line| format!("{}: {line}", path.display())),
+        );
     }
     assert_eq!(wrong, [""; 0]);
 }

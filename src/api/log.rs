@@ -261,7 +261,9 @@ fn open_all(path: &Path) -> std::io::Result<VecDeque<File>> {
             return Ok(files);
         }
     }
-    Err(std::io::Error::other("the log is put aside faster than it can be opened"))
+    Err(std::io::Error::other(
+        "the log is put aside faster than it can be opened",
+    ))
 }
 
 /// The parts that were written after a file that is no longer the log itself; all that are left if it is gone, as it was the oldest.
@@ -411,7 +413,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("0.log");
         let line = |n: u32| format!("2026-01-01T00:00:00Z stdout F {n}\n");
-        let aside = |n: u32| std::fs::rename(&path, dir.path().join(format!("0.log.20260101-{n:06}"))).expect("renames");
+        let aside =
+            |n: u32| std::fs::rename(&path, dir.path().join(format!("0.log.20260101-{n:06}"))).expect("renames");
         std::fs::write(&path, line(0)).expect("writes");
         let options = LogOptions::parse(&Query::parse("follow=true"), Timestamp::UNIX_EPOCH).expect("options");
         let ended = CancellationToken::new();

@@ -214,7 +214,12 @@ impl Keeper {
                 }
             }
         }
-        problems.extend(listing.objects.iter().filter_map(|object| self.pending_namespace(object)));
+        problems.extend(
+            listing
+                .objects
+                .iter()
+                .filter_map(|object| self.pending_namespace(object)),
+        );
         for key in &plan.prune {
             self.prune(key);
             self.applied.remove(key);

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::model::{Key, Object, SOURCE, SourceObject, SourceStatus};
+use super::report::status_of;
+use crate::model::{Key, Object, SOURCE, SourceObject};
 use crate::source::Applied;
 
 const PREFIX: &str = "kubelocal-source-";
@@ -41,14 +42,8 @@ pub(super) fn let_go(object: &mut Object, source: &str) {
 }
 
 /// What an earlier keeper of the source applied: what its status notes, and what it had no time to note.
-pub(super) fn recall<'a>(
-    source: &Object,
-    present: impl Iterator<Item = &'a Object>,
-) -> BTreeMap<Key, Applied> {
-    let status: SourceStatus = source
-        .at("/status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok())
-        .unwrap_or_default();
+pub(super) fn recall<'a>(source: &Object, present: impl Iterator<Item = &'a Object>) -> BTreeMap<Key, Applied> {
+    let status = status_of(source);
     let name = source.key().name.as_str();
     // By uid: another object may have the name of a noted one by now.
     let noted: HashMap<&str, &SourceObject> = status.objects.iter().map(|o| (o.uid.as_str(), o)).collect();
@@ -110,13 +105,21 @@ mod tests {
         let recalled = recall(&source, [&noted, &unnoted, &of_another, &written].into_iter());
         let shown: Vec<_> = recalled
             .iter()
-            .map(|(key, applied)| (key.name.as_str(), applied.origin.to_str(), applied.digest, applied.uid.as_str()))
+            .map(|(key, applied)| {
+                (
+                    key.name.as_str(),
+                    applied.origin.to_str(),
+                    applied.digest,
+                    applied.uid.as_str(),
+                )
+            })
             .collect();
+        assert_eq!(shown, [("a", Some("/o"), Some(255), "1"), ("b", Some(""), None, "2")]);
         assert_eq!(
-            shown,
-            [("a", Some("/o"), Some(255), "1"), ("b", Some(""), None, "2")]
+            recall(&source, [&again].into_iter()),
+            BTreeMap::new(),
+            "it is someone else's by now"
         );
-        assert_eq!(recall(&source, [&again].into_iter()), BTreeMap::new(), "it is someone else's by now");
     }
 
     #[test]

@@ -125,7 +125,14 @@ impl Bench {
         let spec = source.at("/spec").expect("has one").clone();
         let spec = serde_json::from_value(spec).expect("is one");
         let overlays = Overlays::default();
-        let keeper = Keeper::new(self.store.clone(), Arc::new(SystemClock), &source, spec, overlays, stop.clone());
+        let keeper = Keeper::new(
+            self.store.clone(),
+            Arc::new(SystemClock),
+            &source,
+            spec,
+            overlays,
+            stop.clone(),
+        );
         let keeper = tokio::spawn(keeper.run());
         self.settled().await;
         Life { stop, keeper }
@@ -178,7 +185,8 @@ async fn what_a_broken_file_or_overlay_named_outlives_any_number_of_nodes() {
         let uids = ["of-file", "of-base"].map(|name| bench.get(name).is_some_and(|object| !object.is_deleting()));
         assert_eq!(uids, [true, true], "{}", bench.source().value());
     }
-    let said = super::report::origin_of(&bench.source(), &config_map("of-base")).expect("it is told where it was written");
+    let said =
+        super::report::origin_of(&bench.source(), &config_map("of-base")).expect("it is told where it was written");
     assert!(said.ends_with("base/b.yaml:1"), "{said}");
 }
 
@@ -189,19 +197,27 @@ async fn a_copy_with_the_sources_annotation_is_the_users() {
     let original = bench.get("orig").expect("applied");
     assert_eq!(original.annotations().get(SOURCE), Some(&"s"));
     let metadata = json!({"name": "copy", "namespace": "default", "annotations": original.annotations()});
-    created(&bench.store, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}));
+    created(
+        &bench.store,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
+    );
     let life = bench.begin().await;
     assert!(bench.get("copy").is_some());
     bench
         .store
         .update(bench.source.key(), |source| {
-            source.metadata_mut().insert("finalizers".into(), json!([crate::model::PRUNE_FINALIZER]));
+            source
+                .metadata_mut()
+                .insert("finalizers".into(), json!([crate::model::PRUNE_FINALIZER]));
         })
         .expect("is there");
     let deleted = bench.store.delete(bench.source.key(), &DeleteOptions::default());
     assert!(matches!(deleted, Ok(Deleted::Pending(_))));
     life.keeper.await.expect("ends with its source");
-    assert_eq!((bench.get("orig").is_some(), bench.get("copy").is_some()), (false, true));
+    assert_eq!(
+        (bench.get("orig").is_some(), bench.get("copy").is_some()),
+        (false, true)
+    );
 }
 
 #[tokio::test]
@@ -214,7 +230,9 @@ async fn a_start_of_the_node_changes_nothing_and_an_edit_of_the_file_does() {
     let life = bench.begin().await;
     assert_eq!(bench.get("a"), before, "it is as it was left");
     bench.write("m/a.yaml", &map("a", "2"));
-    bench.until(|bench| bench.get("a").is_some_and(|a| a.text("/data/v") == "2")).await;
+    bench
+        .until(|bench| bench.get("a").is_some_and(|a| a.text("/data/v") == "2"))
+        .await;
     life.end().await;
 }
 
@@ -225,7 +243,10 @@ async fn what_goes_while_its_file_is_broken_comes_back_as_it_was_last_good() {
     bench.write("m/a.yaml", "kind: [\n");
     bench.settled().await;
     let gone = bench.get("a").expect("kept");
-    bench.store.delete(gone.key(), &DeleteOptions::default()).expect("is there");
+    bench
+        .store
+        .delete(gone.key(), &DeleteOptions::default())
+        .expect("is there");
     let is_back = |a: Arc<Object>| a.uid() != gone.uid() && a.text("/data/v") == "1";
     bench.until(|bench| bench.get("a").is_some_and(is_back)).await;
     life.end().await;

@@ -242,7 +242,6 @@ async fn copy(node: &Node, log: &Log) -> Result {
 }
 
 /// Nothing but the node's end breaks an answer off.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn lost(_: std::io::Error) -> CliError {
     CliError::lost_node()
 }

@@ -56,9 +56,8 @@ pub fn plan_source(applied: &BTreeMap<Key, Applied>, listing: &Listing) -> Sourc
         }
     }
     let last_good: BTreeSet<&Key> = listing.last_good.iter().map(|object| &object.key).collect();
-    let is_lost = |object: &&Arc<SourcedObject>| {
-        !applied.contains_key(&object.key) && !listing.leaving.contains(&*object.origin)
-    };
+    let is_lost =
+        |object: &&Arc<SourcedObject>| !applied.contains_key(&object.key) && !listing.leaving.contains(&*object.origin);
     for object in listing.last_good.iter().filter(is_lost) {
         if named.insert(&object.key) {
             plan.apply.push(Arc::clone(object));

@@ -288,7 +288,9 @@ impl Reader {
             Some((path.clone(), since))
         });
         for (path, since) in over.collect::<Vec<_>>() {
-            let Some(part) = self.parts.get_mut(&path) else { continue };
+            let Some(part) = self.parts.get_mut(&path) else {
+                continue;
+            };
             part.less_since = None;
             let gone = std::mem::take(&mut part.last_good);
             if part.is_missing {

@@ -12,7 +12,10 @@ use crate::manifest::{documents, pod};
 #[test]
 fn a_node_whose_log_is_on_a_full_disk_runs_on() {
     let home = Home::new();
-    let full = OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+    let full = OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("every Linux has it");
     let node = home.spawn(home.command("node").stderr(full));
     home.until("it answers", || home.run("status").code == 0);
     // It logs that it runs, and each source that it reads.

@@ -243,7 +243,10 @@ pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
             let state: ContainerState = read_json(&run.status())?;
             // While the end can't be written down, as on a full disk, it is told all the same: nothing runs without a supervisor.
             let end = || plan_settled(&state, modified(&run.status()));
-            let state = (!alive).then(end).flatten().map_or(state.clone(), ContainerState::Exited);
+            let state = (!alive)
+                .then(end)
+                .flatten()
+                .map_or(state.clone(), ContainerState::Exited);
             Some((modified(&run.config()), config.status(state)))
         })
         .collect();
@@ -405,9 +408,13 @@ mod tests {
         make_dir(run.path()).expect("the directory is writable");
         let put = |path: PathBuf, value: serde_json::Value| write_json(&path, &value, false).expect("is writable");
         let config = json!({"uid": "u", "namespace": "n", "name": "p", "hostname": "p", "host_network": false, "share_pid": false});
-        let sandbox = json!({"config": config, "created_at": Timestamp::UNIX_EPOCH, "oci_runtime": null, "run_dir": "/r"});
+        let sandbox =
+            json!({"config": config, "created_at": Timestamp::UNIX_EPOCH, "oci_runtime": null, "run_dir": "/r"});
         put(dir.sandbox(), sandbox);
-        put(run.config(), serde_json::to_value(crate::runtime::native::spec::tests::config()).expect("is data"));
+        put(
+            run.config(),
+            serde_json::to_value(crate::runtime::native::spec::tests::config()).expect("is data"),
+        );
         let running = ContainerState::Running {
             started_at: Timestamp::UNIX_EPOCH,
         };
