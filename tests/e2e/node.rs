@@ -16,12 +16,12 @@ fn a_node_whose_log_is_on_a_full_disk_runs_on() {
         .write(true)
         .open("/dev/full")
         .expect("every Linux has it");
-    let node = home.spawn(home.command("node").stderr(full));
+    let node = home.spawn(home.command("node").stderr(full)).id();
     home.until("it answers", || home.run("status").code == 0);
     // It logs that it runs, and each source that it reads.
     home.write("a.yaml", pod("web", "serve"));
     home.until_ready("web");
-    assert_eq!(home.node_pid(), i32::try_from(node.id()).ok().and_then(Pid::from_raw));
+    assert_eq!(home.node_pid(), i32::try_from(node).ok().and_then(Pid::from_raw));
 }
 
 #[test]
