@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -64,6 +64,30 @@ pub fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
         .open(path)?;
     let metadata = check(file.metadata()?)?;
     Ok((file, metadata))
+}
+
+/// Whether some process has the file open for writing, by whether a lease to read it could be had (`fcntl(2)`, "Leases"): the kernel
+/// grants none while there is a writer. It is given back at once. Where leases can't be had (files of others, some network file
+/// systems) nobody is known to write.
+#[must_use]
+pub fn is_being_written(file: &File) -> bool {
+    // `F_SETSIG` of `<linux/fcntl.h>`: the same on every architecture that we build for.
+    const SET_SIGNAL: libc::c_int = 10;
+    let ask = |command, argument: libc::c_int| {
+        // SAFETY: these commands take and return numbers, and the descriptor is open while the file is borrowed.
+        unsafe { libc::fcntl(file.as_raw_fd(), command, argument) }
+    };
+    // A writer who comes while we have the lease makes the kernel signal us: by SIGIO, which ends a process, unless told otherwise.
+    // SIGURG is ignored by default.
+    if ask(SET_SIGNAL, libc::SIGURG) < 0 {
+        return false;
+    }
+    if ask(libc::F_SETLEASE, libc::F_RDLCK) < 0 {
+        return io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
+    }
+    // It can't fail for one who has it; and if it did, closing the file gives it back too.
+    ask(libc::F_SETLEASE, libc::F_UNLCK);
+    false
 }
 
 /// A program by name, on the PATH or where distributions keep those for administrators, which are not always on a user's.

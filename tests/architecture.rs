@@ -91,6 +91,30 @@ fn every_room_uses_only_the_rooms_that_the_architecture_allows() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// `println!` and its like panic where nobody can read any more or the disk is full, which ends a node, or a pod with all that runs in it.
+#[test]
+fn no_room_of_a_process_that_lives_long_prints_by_a_macro_that_panics() {
+    let short_lived = ["cli", "demo", "doctor"].map(|room| root().join("src").join(room));
+    let mut wrong = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        if is_for_tests(&path) || short_lived.iter().any(|room| path.starts_with(room)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("readable");
+        let prints = |line: &&str| {
+            let code = line.split("//").next().unwrap_or_default();
+            ["println!(", "print!("].iter().any(|word| code.contains(word))
+        };
+        wrong.extend(
+            shipped(&text)
+                .lines()
+                .filter(prints)
+                .map(|line| format!("{}: {line}", path.display())),
+        );
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn every_room_of_the_table_exists() {
     for room in allowed().keys() {

@@ -20,6 +20,10 @@ use super::request::Query;
 /// How much of a file is read at once.
 const BLOCK: usize = 64 * 1024;
 
+/// How often the parts of a log are listed anew because one was put aside while they were opened. That takes microseconds, and filling a
+/// part milliseconds.
+const MAX_LOOKS: usize = 100;
+
 /// What of a log is wanted (`v1.PodLogOptions`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct LogOptions {
@@ -81,6 +85,8 @@ struct Reader {
     /// Files yet to be read, oldest first; the last is the one being written.
     files: VecDeque<File>,
     changes: Option<AsyncFd<OwnedFd>>,
+    /// Whether the last of the files was seen to be put aside: nothing is written to it any more.
+    was_put_aside: bool,
     /// A line whose end was not yet read.
     rest: Vec<u8>,
     /// Whether the last line was only a part, so that the next one goes on without a new time.
@@ -102,6 +108,7 @@ impl Reader {
             ended,
             files,
             changes,
+            was_put_aside: false,
             rest: Vec::new(),
             is_within: false,
             sent: 0,
@@ -133,18 +140,27 @@ impl Reader {
     /// The next text, empty if a block held no wanted line; `None` at the end of what is written.
     fn read_block(&mut self) -> std::io::Result<Option<Bytes>> {
         let mut block = vec![0; BLOCK];
-        while let Some(file) = self.files.front_mut() {
-            let count = file.read(&mut block)?;
+        while !self.files.is_empty() {
+            let count = self.files[0].read(&mut block)?;
             if count > 0 {
                 self.rest.extend_from_slice(&block[..count]);
                 return Ok(Some(self.take_lines()));
             }
-            if self.files.len() == 1 && !self.has_rotated()? {
-                return Ok(None);
-            }
-            self.files.pop_front();
-            if self.files.is_empty() {
-                self.files.extend(File::open(&self.path).ok());
+            if self.files.len() > 1 {
+                self.files.pop_front();
+            } else if !self.was_put_aside {
+                // What it got before it was put aside may have come after the end was seen: it is read once more.
+                self.was_put_aside = self.has_rotated()?;
+                if !self.was_put_aside {
+                    return Ok(None);
+                }
+            } else {
+                self.was_put_aside = false;
+                let next = newer_than(&self.path, &self.files[0])?;
+                if next.is_empty() {
+                    return Ok(None);
+                }
+                self.files = next;
             }
         }
         Ok(None)
@@ -236,8 +252,35 @@ impl<'a> Line<'a> {
 
 /// The rotated parts, oldest first, and the log itself. Not there yet is empty.
 fn open_all(path: &Path) -> std::io::Result<VecDeque<File>> {
+    for _ in 0..MAX_LOOKS {
+        let parts = parts_of(path)?;
+        // One that is removed meanwhile is one too old to keep.
+        let files = parts.iter().filter_map(|part| File::open(part).ok()).collect();
+        // If the log was put aside in between, the file that had its name before is not among them.
+        if parts_of(path)? == parts {
+            return Ok(files);
+        }
+    }
+    Err(std::io::Error::other(
+        "the log is put aside faster than it can be opened",
+    ))
+}
+
+/// The parts that were written after a file that is no longer the log itself; all that are left if it is gone, as it was the oldest.
+fn newer_than(path: &Path, file: &File) -> std::io::Result<VecDeque<File>> {
+    let read = file.metadata()?.ino();
+    let mut files = open_all(path)?;
+    let is_it = |other: &File| other.metadata().is_ok_and(|other| other.ino() == read);
+    if let Some(at) = files.iter().position(is_it) {
+        files.drain(..=at);
+    }
+    Ok(files)
+}
+
+/// The names of the rotated parts, oldest first, and of the log itself.
+fn parts_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(VecDeque::new());
+        return Ok(Vec::new());
     };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut rotated: Vec<_> = match std::fs::read_dir(dir) {
@@ -247,9 +290,8 @@ fn open_all(path: &Path) -> std::io::Result<VecDeque<File>> {
     };
     rotated.retain(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)));
     rotated.sort();
-    let parts = rotated.into_iter().chain([path.to_owned()]);
-    // One that is removed meanwhile is one too old to keep.
-    Ok(parts.filter_map(|part| File::open(part).ok()).collect())
+    rotated.push(path.to_owned());
+    Ok(rotated)
 }
 
 /// Moves the files to where the last `wanted` lines begin, and drops those before.
@@ -364,6 +406,31 @@ mod tests {
         assert_eq!(read("", &files).await, "zero\none\ntwo and a half\nthree\n");
         assert_eq!(read("tailLines=4", &files).await, "zero\none\ntwo and a half\nthree\n");
         assert_eq!(read("tailLines=3", &files).await, "one\ntwo and a half\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_is_slow_reads_every_part_that_is_left() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        let line = |n: u32| format!("2026-01-01T00:00:00Z stdout F {n}\n");
+        let aside =
+            |n: u32| std::fs::rename(&path, dir.path().join(format!("0.log.20260101-{n:06}"))).expect("renames");
+        std::fs::write(&path, line(0)).expect("writes");
+        let options = LogOptions::parse(&Query::parse("follow=true"), Timestamp::UNIX_EPOCH).expect("options");
+        let ended = CancellationToken::new();
+        let mut lines = Box::pin(lines(path.clone(), options, ended.clone()).expect("opens"));
+        let mut read = lines.next().await.expect("has one").expect("reads").to_vec();
+        let mut log = std::fs::OpenOptions::new().append(true).open(&path).expect("is there");
+        std::io::Write::write_all(&mut log, line(1).as_bytes()).expect("writes");
+        for n in 2..5 {
+            aside(n);
+            std::fs::write(&path, line(n)).expect("writes");
+        }
+        ended.cancel();
+        while let Some(more) = lines.next().await {
+            read.extend_from_slice(&more.expect("reads"));
+        }
+        assert_eq!(String::from_utf8_lossy(&read), "0\n1\n2\n3\n4\n");
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ pub(super) fn combine(source: SourceId, listings: &[Arc<Listing>]) -> Listing {
         whole.files_read += listing.files_read;
         whole.generation += listing.generation;
         whole.unsettled.extend(listing.unsettled.iter().cloned());
+        whole.leaving.extend(listing.leaving.iter().cloned());
         whole.problems.extend(listing.problems.iter().cloned());
         whole.last_good.extend(listing.last_good.iter().cloned());
         // Polling is worth telling, whichever path needs it.

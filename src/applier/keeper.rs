@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
+use super::owner::{self, manager_of, sources_of};
 use super::report;
 use super::retry::Retry;
 use crate::admit::{Problem, Refused, Severity};
-use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage};
+use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
@@ -68,6 +69,8 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut sources = self.spawn();
         let mut changes = self.watch();
+        // What went before it was watched.
+        self.recheck();
         let owner = Owner::open(self.spec.owner_pid.filter(|_| self.spec.ephemeral));
         let mut listing = Arc::new(Listing::unread(self.id()));
         loop {
@@ -153,43 +156,11 @@ impl Keeper {
             .is_none_or(|source| source.uid() != self.uid || source.is_deleting())
     }
 
-    /// What an earlier keeper of this source applied, by the marks on objects and the source's own status.
+    /// What an earlier keeper of this source applied.
     fn recall(&self, source: &Object) -> BTreeMap<Key, Applied> {
-        let status: SourceStatus = source
-            .at("/status")
-            .and_then(|s| serde_json::from_value(s.clone()).ok())
-            .unwrap_or_default();
-        let origin = |key: &Key| {
-            let listed = status
-                .objects
-                .iter()
-                .find(|o| o.kind == key.kind().kind && o.name == key.name && o.namespace == key.namespace);
-            let file = listed.and_then(|o| o.origin.rsplit_once(':').map(|(file, _line)| file));
-            PathBuf::from(file.unwrap_or_default())
-        };
-        let keys = self.marked().into_iter().map(|object| object.key().clone());
-        keys.map(|key| {
-            (
-                key.clone(),
-                Applied {
-                    origin: origin(&key),
-                    digest: None,
-                },
-            )
-        })
-        .collect()
-    }
-
-    /// Every object that carries this source's mark.
-    fn marked(&self) -> Vec<Arc<Object>> {
         let kinds = KINDS.iter().filter(|kind| kind.honoured.is_for_files());
-        let all = kinds.flat_map(|kind| self.store.list(kind, None).items);
-        all.filter(|object| self.is_own(object)).collect()
-    }
-
-    /// Whether the source made it. What a controller made inherits annotations, but never belongs to the source itself.
-    fn is_own(&self, object: &Object) -> bool {
-        object.annotations().get(SOURCE) == Some(&self.key.name.as_str()) && object.controller().is_none()
+        let all: Vec<_> = kinds.flat_map(|kind| self.store.list(kind, None).items).collect();
+        owner::recall(source, all.iter().map(Arc::as_ref))
     }
 
     /// Takes note of what went. True if that calls for another look at the listing.
@@ -198,14 +169,29 @@ impl Keeper {
         if change.kind != ChangeKind::Deleted {
             return false;
         }
-        let was_applied = self.applied.remove(key).is_some();
+        let uid = change.object.uid();
+        let was_applied = self.applied.get(key).is_some_and(|applied| applied.uid == uid);
+        if was_applied {
+            self.applied.remove(key);
+        }
         self.blocked.remove(key) || was_applied
     }
 
+    /// Forgets what went while nobody looked.
     fn recheck(&mut self) {
         let store = self.store.clone();
-        self.applied.retain(|key, _| store.get(key).is_some());
+        let is_there = |key: &Key, uid: &str| store.get(key).is_some_and(|live| live.uid() == uid);
+        self.applied.retain(|key, applied| is_there(key, &applied.uid));
         self.blocked.clear();
+    }
+
+    /// Notes where what was applied is written now: an equal document may have moved to another file.
+    fn follow(&mut self, listing: &Listing) {
+        for object in listing.last_good.iter().chain(&listing.objects) {
+            if let Some(applied) = self.applied.get_mut(&object.key).filter(|a| a.origin != *object.origin) {
+                applied.origin = object.origin.to_path_buf();
+            }
+        }
     }
 
     fn settle(&mut self, listing: &Listing) {
@@ -214,10 +200,11 @@ impl Keeper {
         let mut is_refused = false;
         for object in &plan.apply {
             match self.apply(object) {
-                Ok(()) => {
+                Ok(uid) => {
                     let applied = Applied {
                         origin: object.origin.to_path_buf(),
                         digest: Some(object.digest),
+                        uid,
                     };
                     self.applied.insert(object.key.clone(), applied);
                 }
@@ -226,12 +213,18 @@ impl Keeper {
                     problems.extend(found);
                 }
             }
-            problems.extend(self.pending_namespace(object));
         }
+        problems.extend(
+            listing
+                .objects
+                .iter()
+                .filter_map(|object| self.pending_namespace(object)),
+        );
         for key in &plan.prune {
             self.prune(key);
             self.applied.remove(key);
         }
+        self.follow(listing);
         self.retry.settled(is_refused);
         report::write(
             &self.store,
@@ -243,8 +236,9 @@ impl Keeper {
         );
     }
 
-    /// Applies one object, or says why not. A pod whose fixed fields changed is deleted gracefully and applied when it is gone.
-    fn apply(&mut self, object: &SourcedObject) -> Result<(), Vec<Problem>> {
+    /// Applies one object and returns its uid, or says why not. A pod whose fixed fields changed is deleted gracefully and applied
+    /// when it is gone.
+    fn apply(&mut self, object: &SourcedObject) -> Result<String, Vec<Problem>> {
         let live = self.store.get(&object.key);
         if let Some(live) = &live {
             self.check_owner(object, live)?;
@@ -255,7 +249,7 @@ impl Keeper {
         }
         self.make_namespace(object);
         let config = marked(&object.config, &self.key.name);
-        let manager = format!("kubelocal-source-{}", self.key.name);
+        let manager = manager_of(&self.key.name);
         let now = self.clock.now();
         let request = Request {
             config: &config,
@@ -268,7 +262,7 @@ impl Keeper {
             now,
         };
         match apply(&self.store, request) {
-            Ok(_) => Ok(()),
+            Ok(applied) => Ok(applied.object.uid().to_owned()),
             Err(ApplyError::Refused(refused)) if matches!(*refused, Refused::NeedsReplacement(..)) => {
                 self.blocked.insert(object.key.clone());
                 tracing::info!(object = %object.key, "replacing it: what changed can't change in a living pod");
@@ -287,13 +281,12 @@ impl Keeper {
 
     /// Two sources can't keep one object: the first has it.
     fn check_owner(&mut self, object: &SourcedObject, live: &Object) -> Result<(), Vec<Problem>> {
-        let annotations = live.annotations();
-        let Some(other) = annotations.get(SOURCE).filter(|name| **name != self.key.name) else {
+        let others = sources_of(live).filter(|name| *name != self.key.name);
+        let present = |name: &str| self.store.get(&Key::new(self.key.kind(), "", name));
+        let Some(source) = others.into_iter().find_map(present) else {
             return Ok(());
         };
-        let Some(source) = self.store.get(&Key::new(self.key.kind(), "", *other)) else {
-            return Ok(());
-        };
+        let other = &source.key().name;
         self.blocked.insert(object.key.clone());
         let place = report::origin_of(&source, &object.key).unwrap_or_else(|| format!("source {other}"));
         let message = format!("{} is already given at {place}, in source {other:?}", object.key);
@@ -334,12 +327,12 @@ impl Keeper {
         let Some(live) = self.store.get(key).filter(|live| !live.is_deleting()) else {
             return;
         };
+        // Someone may have made their own of the name meanwhile.
+        if self.applied.get(key).is_none_or(|applied| applied.uid != live.uid()) {
+            return;
+        }
         if storage::holds_data(key.kind()) {
             return self.let_go(key);
-        }
-        // Someone may have made their own of the name meanwhile.
-        if !self.is_own(&live) {
-            return;
         }
         let options = DeleteOptions {
             precondition: Precondition {
@@ -357,22 +350,17 @@ impl Keeper {
     /// What holds data stays when its file goes: only who asks for that by name loses it.
     fn let_go(&self, key: &Key) {
         tracing::info!(object = %key, "it is in no file any more; its data stays until it is deleted");
-        let let_go = |object: &mut Object| {
-            let annotations = object
-                .metadata_mut()
-                .get_mut("annotations")
-                .and_then(Value::as_object_mut);
-            annotations.map(|annotations| annotations.remove(SOURCE));
-        };
         // It may be gone: then there is nothing to let go.
-        let _ = self.store.update(key, let_go);
+        let _ = self
+            .store
+            .update(key, |object: &mut Object| owner::let_go(object, &self.key.name));
     }
 
     /// Removes all that the source made, and then the source.
     fn prune_all(&self) {
-        let mut keys: Vec<_> = self.marked().into_iter().map(|object| object.key().clone()).collect();
-        keys.sort_by_key(rank);
-        keys.iter().for_each(|key| self.prune(key));
+        let mut keys: Vec<_> = self.applied.keys().collect();
+        keys.sort_by_key(|key| rank(key));
+        keys.into_iter().for_each(|key| self.prune(key));
         let release = |source: &mut Object| source.remove_finalizer(PRUNE_FINALIZER);
         // It may be gone: then there is nothing to release.
         let _ = self.store.update(&self.key, release);

@@ -11,6 +11,7 @@
 mod apply;
 mod combine;
 mod keeper;
+mod owner;
 mod registry;
 mod report;
 mod retry;

@@ -19,13 +19,12 @@ pub(super) fn write(
     problems: Vec<admit::Problem>,
     now: Timestamp,
 ) {
-    let objects: Vec<_> = applied.keys().filter_map(|key| held(store, listing, key)).collect();
+    let said = store.get(source).map(|source| status_of(&source)).unwrap_or_default();
+    let held = |(key, applied)| held(store, listing, &said, key, applied);
+    let objects: Vec<_> = applied.iter().filter_map(held).collect();
     let problems: Vec<_> = problems.into_iter().map(worded).collect();
     let write = |object: &mut Object| {
-        let old: SourceStatus = object
-            .at("/status")
-            .and_then(|s| serde_json::from_value(s.clone()).ok())
-            .unwrap_or_default();
+        let old = status_of(object);
         let generation = object.generation();
         let condition = condition(listing, &problems, &old, generation, now);
         let is_same = old.objects == objects && old.problems == problems && old.conditions.first() == Some(&condition);
@@ -45,9 +44,17 @@ pub(super) fn write(
     let _ = store.update_status(source, write);
 }
 
+/// What a source says of itself; nothing if it has not said anything yet.
+pub(super) fn status_of(source: &Object) -> SourceStatus {
+    let status = source
+        .at("/status")
+        .map(|status| serde_json::from_value(status.clone()));
+    status.and_then(Result::ok).unwrap_or_default()
+}
+
 /// Where a source says an object is written.
 pub(super) fn origin_of(source: &Object, key: &Key) -> Option<String> {
-    let status: SourceStatus = serde_json::from_value(source.at("/status")?.clone()).ok()?;
+    let status = status_of(source);
     let is_it = |o: &&SourceObject| o.kind == key.kind().kind && o.namespace == key.namespace && o.name == key.name;
     status
         .objects
@@ -57,21 +64,29 @@ pub(super) fn origin_of(source: &Object, key: &Key) -> Option<String> {
         .filter(|origin| !origin.is_empty())
 }
 
-fn held(store: &Store, listing: &Listing, key: &Key) -> Option<SourceObject> {
-    let live = store.get(key)?;
+fn held(store: &Store, listing: &Listing, old: &SourceStatus, key: &Key, applied: &Applied) -> Option<SourceObject> {
+    let live = store.get(key).filter(|live| live.uid() == applied.uid)?;
     let named = listing
         .objects
         .iter()
         .chain(&listing.last_good)
         .find(|object| object.key == *key);
+    let before = || old.objects.iter().find(|o| o.uid == applied.uid);
     Some(SourceObject {
         api_version: key.kind().api_version(),
         kind: key.kind().kind.to_owned(),
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         uid: live.uid().to_owned(),
-        origin: named
-            .map(|o| format!("{}:{}", o.location.file.display(), o.location.at.line))
+        // What cannot be read now is written where it was.
+        origin: match named {
+            Some(object) => format!("{}:{}", object.location.file.display(), object.location.at.line),
+            None => before().map(|o| o.origin.clone()).unwrap_or_default(),
+        },
+        path: applied.origin.display().to_string(),
+        digest: applied
+            .digest
+            .map(|digest| format!("{digest:016x}"))
             .unwrap_or_default(),
     })
 }

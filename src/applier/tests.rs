@@ -1,14 +1,18 @@
-//! Sources against a store, without files and with a clock that only moves when nothing else does.
+//! Sources against a store: without files and with a clock that only moves when nothing else does; and on files, over the lives of
+//! several nodes.
 
+use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
-use crate::model::{Clock, Key, ManualClock, Object, SourceSpec, kind};
+use crate::model::{Clock, Key, ManualClock, Object, SOURCE, SourceSpec, SystemClock, kind};
 use crate::source::Overlays;
 use crate::store::{DeleteOptions, Deleted, Store};
 
@@ -54,4 +58,196 @@ async fn what_waits_for_a_namespace_to_end_is_there_as_soon_as_it_has() {
     assert_eq!(ended.elapsed().as_millis(), 0, "no timer had to run out");
     stop.cancel();
     keeper.await.expect("does not panic");
+}
+
+/// A store, and a source of the files in `m/`, which nodes keep one after the other.
+struct Bench {
+    dir: tempfile::TempDir,
+    store: Store,
+    source: Arc<Object>,
+    marks: u32,
+}
+
+/// A node's keeper of the source.
+struct Life {
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+impl Life {
+    /// Ends it. What the store holds then is what it held when the node was killed.
+    async fn end(self) {
+        self.stop.cancel();
+        self.keeper.await.expect("does not panic");
+    }
+}
+
+impl Bench {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::in_memory(Arc::new(SystemClock));
+        let spec = json!({"paths": [dir.path().join("m")], "ephemeral": false});
+        let source = json!({"apiVersion": "kubelocal.dev/v1alpha1", "kind": "ManifestSource", "metadata": {"name": "s"},
+            "spec": spec});
+        let source = created(&store, source);
+        let bench = Self {
+            dir,
+            store,
+            source,
+            marks: 0,
+        };
+        fs::create_dir(bench.dir.path().join("m")).expect("made");
+        files.iter().for_each(|(name, text)| bench.write(name, text));
+        bench
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        // As a whole: no reader comes between.
+        let new = path.with_extension("new");
+        fs::write(&new, text).expect("written");
+        fs::rename(new, path).expect("renamed");
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Object>> {
+        self.store.get(&config_map(name))
+    }
+
+    /// The source as the store has it.
+    fn source(&self) -> Arc<Object> {
+        self.store.get(self.source.key()).expect("nobody deletes it")
+    }
+
+    /// Begins a node, and waits until it has done what the files ask for.
+    async fn begin(&mut self) -> Life {
+        let (source, stop) = (self.source(), CancellationToken::new());
+        let spec = source.at("/spec").expect("has one").clone();
+        let spec = serde_json::from_value(spec).expect("is one");
+        let overlays = Overlays::default();
+        let keeper = Keeper::new(
+            self.store.clone(),
+            Arc::new(SystemClock),
+            &source,
+            spec,
+            overlays,
+            stop.clone(),
+        );
+        let keeper = tokio::spawn(keeper.run());
+        self.settled().await;
+        Life { stop, keeper }
+    }
+
+    /// Waits until the files were looked at: a file more is, and all is done at once then, as nothing else runs meanwhile.
+    async fn settled(&mut self) {
+        self.marks += 1;
+        let name = format!("mark-{}", self.marks);
+        self.write(&format!("m/{name}.yaml"), &map(&name, "1"));
+        self.until(|bench| bench.get(&name).is_some()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let mut changes = self.store.watch(self.store.resource_version()).expect("is new");
+        let wait = async {
+            while !is_so(self) {
+                changes.next().await.expect("few changes");
+            }
+        };
+        let waited = timeout(Duration::from_secs(30), wait).await;
+        waited.unwrap_or_else(|_| panic!("never came; the source: {}", self.source().value()));
+    }
+}
+
+fn config_map(name: &str) -> Key {
+    Key::new(kind("v1", "ConfigMap").expect("in the table"), "default", name)
+}
+
+fn map(name: &str, value: &str) -> String {
+    format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}, data: {{v: '{value}'}}}}\n")
+}
+
+#[tokio::test]
+async fn what_a_broken_file_or_overlay_named_outlives_any_number_of_nodes() {
+    let overlay = "resources: [../../base]\n";
+    let mut bench = Bench::of(&[
+        ("m/a.yaml", &map("of-file", "1")),
+        ("m/ov/kustomization.yaml", overlay),
+        ("base/kustomization.yaml", "resources: [b.yaml]\n"),
+        ("base/b.yaml", &map("of-base", "1")),
+    ]);
+    let life = bench.begin().await;
+    bench.write("m/a.yaml", "kind: [\n");
+    bench.write("m/ov/kustomization.yaml", "resources: [../../base\n");
+    bench.settled().await;
+    life.end().await;
+    for _ in 0..3 {
+        bench.begin().await.end().await;
+        let uids = ["of-file", "of-base"].map(|name| bench.get(name).is_some_and(|object| !object.is_deleting()));
+        assert_eq!(uids, [true, true], "{}", bench.source().value());
+    }
+    let said =
+        super::report::origin_of(&bench.source(), &config_map("of-base")).expect("it is told where it was written");
+    assert!(said.ends_with("base/b.yaml:1"), "{said}");
+}
+
+#[tokio::test]
+async fn a_copy_with_the_sources_annotation_is_the_users() {
+    let mut bench = Bench::of(&[("m/a.yaml", &map("orig", "1"))]);
+    bench.begin().await.end().await;
+    let original = bench.get("orig").expect("applied");
+    assert_eq!(original.annotations().get(SOURCE), Some(&"s"));
+    let metadata = json!({"name": "copy", "namespace": "default", "annotations": original.annotations()});
+    created(
+        &bench.store,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
+    );
+    let life = bench.begin().await;
+    assert!(bench.get("copy").is_some());
+    bench
+        .store
+        .update(bench.source.key(), |source| {
+            source
+                .metadata_mut()
+                .insert("finalizers".into(), json!([crate::model::PRUNE_FINALIZER]));
+        })
+        .expect("is there");
+    let deleted = bench.store.delete(bench.source.key(), &DeleteOptions::default());
+    assert!(matches!(deleted, Ok(Deleted::Pending(_))));
+    life.keeper.await.expect("ends with its source");
+    assert_eq!(
+        (bench.get("orig").is_some(), bench.get("copy").is_some()),
+        (false, true)
+    );
+}
+
+#[tokio::test]
+async fn a_start_of_the_node_changes_nothing_and_an_edit_of_the_file_does() {
+    let mut bench = Bench::of(&[("m/a.yaml", &map("a", "1"))]);
+    bench.begin().await.end().await;
+    let set = |object: &mut Object| object.value_mut()["data"]["v"] = "by hand".into();
+    bench.store.update(&config_map("a"), set).expect("is there");
+    let before = bench.get("a");
+    let life = bench.begin().await;
+    assert_eq!(bench.get("a"), before, "it is as it was left");
+    bench.write("m/a.yaml", &map("a", "2"));
+    bench
+        .until(|bench| bench.get("a").is_some_and(|a| a.text("/data/v") == "2"))
+        .await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn what_goes_while_its_file_is_broken_comes_back_as_it_was_last_good() {
+    let mut bench = Bench::of(&[("m/a.yaml", &map("a", "1"))]);
+    let life = bench.begin().await;
+    bench.write("m/a.yaml", "kind: [\n");
+    bench.settled().await;
+    let gone = bench.get("a").expect("kept");
+    bench
+        .store
+        .delete(gone.key(), &DeleteOptions::default())
+        .expect("is there");
+    let is_back = |a: Arc<Object>| a.uid() != gone.uid() && a.text("/data/v") == "1";
+    bench.until(|bench| bench.get("a").is_some_and(is_back)).await;
+    life.end().await;
 }

@@ -69,6 +69,14 @@ impl CliError {
         Self::new(ErrorKind::Local, message)
     }
 
+    /// The node was stopped or died while we spoke with it.
+    #[must_use]
+    pub fn lost_node() -> Self {
+        Self::new(ErrorKind::NoNode, "the node ended the connection").with_hint(
+            "pods run on without it; `kubelocal status` tells whether it still runs, `$KUBELOCAL_HOME/node.log` why not",
+        )
+    }
+
     /// A failure of which everything has been printed already.
     #[must_use]
     pub fn silent(kind: ErrorKind) -> Self {
@@ -147,8 +155,7 @@ impl From<kube::Error> for CliError {
         match error {
             kube::Error::Api(status) => Self::from_status(&status),
             other => match lost_node(&other) {
-                true => Self::new(ErrorKind::NoNode, "the node ended the connection")
-                    .with_hint("`kubelocal status` tells whether it still runs, `$KUBELOCAL_HOME/node.log` why not"),
+                true => Self::lost_node(),
                 false => Self::new(ErrorKind::Api, with_sources(&other)),
             },
         }
@@ -187,6 +194,8 @@ fn lost_node(error: &kube::Error) -> bool {
                         | std::io::ErrorKind::BrokenPipe
                         | std::io::ErrorKind::ConnectionRefused
                         | std::io::ErrorKind::NotFound
+                        // In the middle of an answer.
+                        | std::io::ErrorKind::UnexpectedEof
                 )
             })
     })

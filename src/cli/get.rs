@@ -98,10 +98,12 @@ pub async fn run(args: &GetArgs, context: &Context) -> Result {
         sort_by,
         node,
     };
-    if args.watch || args.watch_only {
-        return get.watch().await;
-    }
     let limit = (!args.request_timeout.is_zero()).then_some(args.request_timeout);
+    if args.watch || args.watch_only {
+        // A watch that was given a time ends well with it, as kubectl's does.
+        follow::within(limit, get.watch()).await?;
+        return Ok(());
+    }
     follow::within(limit, get.once()).await?.ok_or_else(|| {
         let message = format_args!("the node did not answer within {:?}", args.request_timeout);
         CliError::new(ErrorKind::NotReached, message)

@@ -226,19 +226,24 @@ async fn copy(node: &Node, log: &Log) -> Result {
     if log.prefix.is_empty() {
         let mut chunk = vec![0; 64 << 10];
         loop {
-            match reader.read(&mut chunk).await? {
+            match reader.read(&mut chunk).await.map_err(lost)? {
                 0 => return Ok(()),
                 count => write_bytes(&chunk[..count])?,
             }
         }
     }
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).await? > 0 {
+    while reader.read_until(b'\n', &mut line).await.map_err(lost)? > 0 {
         let mut whole = log.prefix.clone().into_bytes();
         whole.append(&mut line);
         write_bytes(&whole)?;
     }
     Ok(())
+}
+
+/// Nothing but the node's end breaks an answer off.
+fn lost(_: std::io::Error) -> CliError {
+    CliError::lost_node()
 }
 
 /// What containers write need not be text.

@@ -105,7 +105,8 @@ pub async fn end_of(process: AttachedProcess, status: Option<Value>) -> Result {
     match status {
         Some(status) => result_of(&serde_json::from_value(status)?),
         None => match process.join().await {
-            Err(error) => Err(CliError::local(super::error::with_sources(&error))),
+            // What the library says then is of its protocol.
+            Err(_) => Err(CliError::lost_node()),
             Ok(()) => Err(CliError::new(
                 ErrorKind::NoNode,
                 "the connection ended before the command did",

@@ -75,9 +75,15 @@ pub struct SourceObject {
     /// `metadata.uid`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Where it is written: `file:line`.
+    /// Where it is written: `file:line`. For what was built from an overlay, that is in one of its bases.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub origin: String,
+    /// The file, or the directory of the overlay, that it belongs to: while that can't be read, the object stays.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Of what was applied. The next node applies it again only if it reads something else, so that its start changes nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
 }
 
 /// How bad a [`Problem`] is.

@@ -12,6 +12,7 @@ mod ways_out;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,8 @@ pub fn main(is_background: bool, no_egress: bool) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_background && matches!(error.downcast_ref(), Some(LockError::Held(_))) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Its log may be on a full disk: the status still tells.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -117,6 +119,8 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A log that can't be written, as on a full disk, would be told of on the same descriptor, by a panic.
+        .log_internal_errors(false)
         .init();
     rest::be_frugal();
     crate::os::allow_descriptors();

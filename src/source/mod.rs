@@ -10,6 +10,7 @@
 
 mod built;
 mod overlay;
+mod part;
 mod plan;
 mod reader;
 mod run;
@@ -110,8 +111,8 @@ pub struct Timing {
     pub quiet: Duration,
     /// A burst that does not end is looked into after so long.
     pub most: Duration,
-    /// What disappeared from a file, or the file itself, must stay gone for so long before it counts: editors and `git
-    /// checkout` truncate and unlink before they write, and a reader that comes between must not tear anything down.
+    /// What disappeared from a file, or the file itself, must stay gone for so long before it counts: editors, `git checkout` and
+    /// scripts that make a directory anew unlink before they write, and a reader that comes between must not tear anything down.
     pub settle: Duration,
     /// Without any event everything is looked at again after so long.
     pub rescan: Duration,
@@ -124,7 +125,9 @@ impl Default for Timing {
         Self {
             quiet: Duration::from_millis(20),
             most: Duration::from_millis(200),
-            settle: Duration::from_millis(500),
+            // A checkout on a slow disk and a script between its `rm` and its `cp` take a second or two; who removes a file for good
+            // does not wait for what it named to go.
+            settle: Duration::from_secs(3),
             rescan: Duration::from_secs(30),
             poll: Duration::from_secs(1),
         }
@@ -170,10 +173,13 @@ pub struct Listing {
     pub complete: bool,
     /// What it names, each key once, in the order in which it is to be applied.
     pub objects: Vec<Arc<SourcedObject>>,
-    /// What it named when its file was last good. Neither applied nor pruned.
+    /// What it named when its file was last good. Not pruned; and applied only where it is gone.
     pub last_good: Vec<Arc<SourcedObject>>,
-    /// Files and directories of which it is not known what they (no longer) name: broken, unreadable, or just now changing.
+    /// Files and directories of which it is not known what they (no longer) name: broken, unreadable, being written, or just now
+    /// changing.
     pub unsettled: BTreeSet<PathBuf>,
+    /// Those of them that named more a moment ago, or are gone: if they stay so, what they named goes.
+    pub leaving: BTreeSet<PathBuf>,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
     /// How many files it was read from.
@@ -193,6 +199,7 @@ impl Listing {
             objects: Vec::new(),
             last_good: Vec::new(),
             unsettled: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             problems: Vec::new(),
             files_read: 0,
             noticing: Noticing::Never,

@@ -10,10 +10,12 @@ use crate::model::{KINDS, Key};
 /// What was applied of a source before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// The [`SourcedObject::origin`] that it came from.
+    /// The [`SourcedObject::origin`] that it came from. Empty if the node ended before it could note it.
     pub origin: PathBuf,
-    /// The [`SourcedObject::digest`] that was applied. A node that starts does not know it and says `None`.
+    /// The [`SourcedObject::digest`] that was applied. `None` if the node ended before it could note it.
     pub digest: Option<u64>,
+    /// The uid of the object in the store: another one of its name is not the source's.
+    pub uid: String,
 }
 
 /// What is to be done so that the store says what the source says.
@@ -39,8 +41,8 @@ impl SourcePlan {
 /// Plans from what was applied of this source before.
 ///
 /// # Guarantees
-/// Nothing is pruned before the source could be read whole once, nor what came from a file that is broken, unreadable or
-/// just now changing.
+/// Nothing is pruned before the source could be read whole once, nor what came from a file that is broken, unreadable, being
+/// written or just now changing. What such a file named when it was last good, and is gone, comes back.
 pub fn plan_source(applied: &BTreeMap<Key, Applied>, listing: &Listing) -> SourcePlan {
     let mut plan = SourcePlan::default();
     let mut named = BTreeSet::new();
@@ -54,6 +56,13 @@ pub fn plan_source(applied: &BTreeMap<Key, Applied>, listing: &Listing) -> Sourc
         }
     }
     let last_good: BTreeSet<&Key> = listing.last_good.iter().map(|object| &object.key).collect();
+    let is_lost =
+        |object: &&Arc<SourcedObject>| !applied.contains_key(&object.key) && !listing.leaving.contains(&*object.origin);
+    for object in listing.last_good.iter().filter(is_lost) {
+        if named.insert(&object.key) {
+            plan.apply.push(Arc::clone(object));
+        }
+    }
     for (key, applied) in applied.iter().filter(|(key, _)| !named.contains(key)) {
         if listing.complete && !last_good.contains(key) && !is_unsettled(&applied.origin, listing) {
             plan.prune.push(key.clone());
@@ -66,8 +75,10 @@ pub fn plan_source(applied: &BTreeMap<Key, Applied>, listing: &Listing) -> Sourc
     plan
 }
 
+/// Whether it is not known what a file names. One whose name was not noted may be any of those.
 fn is_unsettled(origin: &Path, listing: &Listing) -> bool {
-    origin.ancestors().any(|path| listing.unsettled.contains(path))
+    let is_any = origin.as_os_str().is_empty() && !listing.unsettled.is_empty();
+    is_any || origin.ancestors().any(|path| listing.unsettled.contains(path))
 }
 
 /// The kind's place in the table, where what others need stands last.
@@ -123,6 +134,7 @@ mod tests {
                 Applied {
                     origin: (*origin).into(),
                     digest: Some(*digest),
+                    uid: String::new(),
                 },
             )
         };
@@ -180,12 +192,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_last_good_is_neither_applied_nor_pruned() {
+    fn what_was_last_good_is_not_pruned_and_applied_only_where_it_is_gone() {
         let before = applied(&[(key("Pod", "a"), "/elsewhere.yaml", 1)]);
         let mut now = listing(vec![]);
         now.last_good = vec![object("Pod", "a", 1)];
         let plan = plan_source(&before, &now);
         assert_eq!((plan.is_settled(), plan.keep_last_good), (true, vec![key("Pod", "a")]));
+        let names = |plan: SourcePlan| plan.apply.iter().map(|o| o.key.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(plan_source(&BTreeMap::new(), &now)), ["a"]);
+        // A file that was taken away is not broken: nothing of it comes back.
+        now.leaving = BTreeSet::from([PathBuf::from("/m/a.yaml")]);
+        assert_eq!(names(plan_source(&BTreeMap::new(), &now)), [""; 0]);
+    }
+
+    #[test]
+    fn what_came_from_nobody_knows_where_stays_while_any_file_is_unsettled() {
+        let before = applied(&[(key("Pod", "a"), "", 1)]);
+        let mut now = listing(vec![]);
+        now.unsettled = BTreeSet::from([PathBuf::from("/m/x.yaml")]);
+        assert_eq!(plan_source(&before, &now).prune, []);
+        now.unsettled.clear();
+        assert_eq!(plan_source(&before, &now).prune, [key("Pod", "a")]);
     }
 
     #[test]
@@ -215,12 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_starts_applies_everything_again() {
+    fn what_was_applied_and_not_noted_is_applied_again() {
         let before = BTreeMap::from([(
             key("Pod", "a"),
             Applied {
                 origin: "/m/a.yaml".into(),
                 digest: None,
+                uid: String::new(),
             },
         )]);
         assert_eq!(

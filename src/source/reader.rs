@@ -3,7 +3,7 @@
 //! Holds the memory of a source: for each file its stamp, its objects and what it named when it was last good. Blocking, and
 //! run where that is allowed. The time is an argument.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::built::{self, BuiltOverlay, Memory, Overlays};
+use super::built::{self, BuiltOverlay, Overlays};
 use super::overlay::{Builder, NO_BUILDER, follow_references};
+use super::part::{Part, heir_of};
 use super::plan::rank;
-use super::tree::{Dependencies, Directories, Seen, Stamp, Tree, depend_on, is_manifest, nearest_ancestor, walk};
+use super::tree::{Directories, Seen, Stamp, Tree, depend_on, is_manifest, nearest_ancestor, walk};
 use super::{Listing, Noticing, SourceId, SourcedObject, Timing};
 use crate::admit::{Admitted, AdmittedObject, Location, MAX_FILE_BYTES, Place, Problem, Severity, admit_file_in};
 use crate::model::Key;
-use crate::os::open_regular;
+use crate::os::{is_being_written, open_regular};
 
 /// Time stamps of files advance in steps of up to a jiffy (10 ms at HZ=100): a file that was written again within its
 /// step looks unchanged. Files younger than twice that are read again.
@@ -48,27 +49,8 @@ pub struct Reader {
     parts: BTreeMap<PathBuf, Part>,
     /// Which file names an object: the one that did before keeps it when another names it too.
     owners: HashMap<Key, PathBuf>,
-}
-
-/// What is remembered of a file or an overlay.
-#[derive(Debug, Default)]
-struct Part {
-    /// What it was read as; `None` where it has to be read again in any case.
-    seen: Option<u64>,
-    /// What its bytes hash to. A file that was touched, or read again because it is young, is not parsed again.
-    content: Option<u64>,
-    objects: Vec<Arc<SourcedObject>>,
-    /// What it named before and does not name now, while it is broken or has not settled.
-    last_good: Vec<Arc<SourcedObject>>,
-    problems: Vec<Problem>,
-    is_broken: bool,
-    /// Since when it names less than it did, or is not there.
-    less_since: Option<Timestamp>,
-    is_missing: bool,
-    /// What an overlay's last build looked at.
-    looked_at: Dependencies,
-    /// What was made of an overlay's documents.
-    memory: Memory,
+    /// Whether everything was read once: what is found then was there before.
+    has_read: bool,
 }
 
 impl Reader {
@@ -82,6 +64,7 @@ impl Reader {
             timing,
             parts: BTreeMap::new(),
             owners: HashMap::new(),
+            has_read: false,
         }
     }
 
@@ -107,6 +90,7 @@ impl Reader {
         };
         self.miss(&tree, now);
         self.settle(now);
+        self.has_read = true;
         let mut listing = self.listing(&tree);
         listing.complete = true;
         let of_overlays = tree
@@ -177,15 +161,19 @@ impl Reader {
                 looked_at,
             } = built::build(&path, &self.overlays, &self.namespace, settled, &mut memory);
             let part = self.parts.entry(path.clone()).or_default();
-            let is_same = content.is_some() && part.content == content && !part.is_missing;
+            let is_same = content.is_some() && part.content == content && !part.is_missing && !part.is_broken;
             part.memory = memory;
             part.looked_at.clone_from(&looked_at);
-            if !is_same {
-                self.take(&path, found, content, now);
-            }
             tree.overlays.insert(path.clone(), BTreeMap::new());
             depend_on(tree, &path, &looked_at);
             let files = &tree.overlays[&path];
+            if part.is_held(files, now) {
+                continue;
+            }
+            if !is_same {
+                self.take(&path, found, content, now);
+            }
+            self.doubt_empty(&path, files);
             // A file that was written while it was built from may or may not be in what was built.
             let is_racy = files
                 .values()
@@ -207,6 +195,9 @@ impl Reader {
             if self.parts.get(path).is_some_and(|part| part.seen == Some(seen)) {
                 continue;
             }
+            if self.parts.entry(path.clone()).or_default().is_held(files, now) {
+                continue;
+            }
             let built = match &builder {
                 None => Err(NO_BUILDER.to_owned()),
                 Some(builder) => builder.build(path),
@@ -223,6 +214,7 @@ impl Reader {
             // A file that was written while the tool ran may or may not be in what it built.
             let is_racy = files.values().filter_map(Seen::stamp).any(|stamp| is_racy(stamp, now));
             self.take(path, found.map_err(|text| problem_of(path, text)), content, now);
+            self.doubt_empty(path, files);
             self.remember(path, (!is_racy).then_some(seen));
             is_young |= is_racy;
         }
@@ -230,20 +222,24 @@ impl Reader {
     }
 
     fn read_file(&mut self, path: &Path, seen: Option<u64>, now: Timestamp) {
-        let read = read_regular(path);
+        let read = read_settled(path);
+        if let Ok(None) = read {
+            return self.parts.entry(path.to_owned()).or_default().hold(path);
+        }
+        let read = read.map(Option::unwrap_or_default);
         let content = read.as_ref().ok().map(hash_of);
         let is_known = self
             .parts
             .get(path)
             .is_some_and(|part| content.is_some() && part.content == content && !part.is_missing);
         if !is_known {
-            let found = read.map(|bytes| admit_file_in(path, &bytes, &self.namespace));
-            self.take(
-                path,
-                found.map_err(|error| problem_of(path, format!("can't be read: {error}"))),
-                content,
-                now,
-            );
+            let found = match read {
+                // Truncated and not yet written, more often than meant: who means it removes the file.
+                Ok(bytes) if bytes.is_empty() => Err(empty(path)),
+                Ok(bytes) => Ok(admit_file_in(path, &bytes, &self.namespace)),
+                Err(error) => Err(problem_of(path, format!("can't be read: {error}"))),
+            };
+            self.take(path, found, content, now);
         }
         // What could not be read is tried again, whatever its stamp.
         self.remember(path, seen.filter(|_| content.is_some()));
@@ -252,76 +248,58 @@ impl Reader {
     fn remember(&mut self, path: &Path, seen: Option<u64>) {
         if let Some(part) = self.parts.get_mut(path) {
             part.seen = seen;
+            part.written = None;
+        }
+    }
+
+    /// What an overlay no longer names is not known to be gone while a manifest that it was built from is empty.
+    fn doubt_empty(&mut self, path: &Path, files: &BTreeMap<PathBuf, Seen>) {
+        let is_empty =
+            |(file, seen): &(&PathBuf, &Seen)| is_manifest(file) && seen.stamp().is_some_and(Stamp::is_empty_file);
+        let Some(part) = self.parts.get_mut(path) else { return };
+        match files.iter().find(is_empty) {
+            Some((file, _)) if !part.is_broken => part.doubt(empty(file)),
+            _ => {}
         }
     }
 
     /// Remembers what a file says now, and what it no longer says.
     fn take(&mut self, path: &Path, found: Result<Admitted, Problem>, content: Option<u64>, now: Timestamp) {
         let part = self.parts.entry(path.to_owned()).or_default();
-        let before: Vec<Arc<SourcedObject>> = part.objects.drain(..).chain(part.last_good.drain(..)).collect();
-        let origin: Arc<Path> = path.into();
-        let (is_broken, found) = match found {
-            Ok(found) => (!found.is_whole(), found),
-            Err(problem) => (
-                true,
-                Admitted {
-                    objects: Vec::new(),
-                    problems: vec![problem],
-                },
-            ),
-        };
-        part.objects = found
-            .objects
-            .into_iter()
-            .map(|object| Arc::new(sourced(object, &origin)))
-            .collect();
-        part.problems = found.problems;
-        part.is_broken = is_broken;
-        part.is_missing = false;
-        part.content = content;
-        let named: HashSet<&Key> = part.objects.iter().map(|object| &object.key).collect();
-        part.last_good = before
-            .into_iter()
-            .filter(|object| !named.contains(&object.key))
-            .collect();
-        part.less_since = match (part.last_good.is_empty(), is_broken) {
-            (false, false) => Some(part.less_since.unwrap_or(now)),
-            (true, _) | (false, true) => None,
-        };
+        part.take(path, found, content, self.has_read.then_some(now), now);
     }
 
     /// Notes the files that are not there any more, unless it can't be known.
     fn miss(&mut self, tree: &Tree, now: Timestamp) {
         for (path, part) in &mut self.parts {
-            if tree.files.contains_key(path)
-                || tree.overlays.contains_key(path)
-                || is_hidden(path, tree)
-                || part.is_missing
-            {
-                continue;
+            let is_there = tree.files.contains_key(path) || tree.overlays.contains_key(path);
+            if !is_there && !is_hidden(path, tree) && !part.is_missing {
+                part.miss(now);
             }
-            part.is_missing = true;
-            part.is_broken = false;
-            part.seen = None;
-            part.problems.clear();
-            part.last_good.append(&mut part.objects);
-            part.less_since = Some(now);
         }
     }
 
-    /// Forgets what has been gone for long enough.
+    /// Forgets what has been gone for long enough, or leaves it to a broken file that came when it went.
     fn settle(&mut self, now: Timestamp) {
         let settle = self.timing.settle;
-        self.parts.retain(|_, part| {
-            let is_over = part
-                .less_since
-                .is_some_and(|since| now.duration_since(since).unsigned_abs() >= settle);
-            if is_over {
-                part.less_since = None;
-                part.last_good.clear();
-            }
-            !(is_over && part.is_missing)
+        let is_over = |since: Timestamp| now.duration_since(since).unsigned_abs() >= settle;
+        let over = self.parts.iter().filter_map(|(path, part)| {
+            let since = part.less_since.filter(|since| is_over(*since))?;
+            Some((path.clone(), since))
         });
+        for (path, since) in over.collect::<Vec<_>>() {
+            let Some(part) = self.parts.get_mut(&path) else {
+                continue;
+            };
+            part.less_since = None;
+            let gone = std::mem::take(&mut part.last_good);
+            if part.is_missing {
+                self.parts.remove(&path);
+            }
+            if let Some((heir, part)) = heir_of(&mut self.parts, since, settle) {
+                part.inherit(&heir, gone);
+            }
+        }
     }
 
     /// One object for each key: where several files name it, the one that did before, else the first.
@@ -351,8 +329,12 @@ impl Reader {
         let chosen = self.choose(&mut listing.problems);
         for (path, part) in &self.parts {
             listing.problems.extend(part.problems.iter().cloned());
-            if part.is_broken || part.less_since.is_some() {
+            listing.problems.extend(part.written.as_deref().map(written));
+            if part.is_broken || part.less_since.is_some() || part.written.is_some() {
                 listing.unsettled.insert(path.clone());
+            }
+            if part.less_since.is_some() {
+                listing.leaving.insert(path.clone());
             }
             listing.last_good.extend(
                 part.last_good
@@ -437,7 +419,33 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn sourced(object: AdmittedObject, origin: &Arc<Path>) -> SourcedObject {
+/// The bytes of a file that nobody is writing; `None` of one that somebody is.
+fn read_settled(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let (file, _) = open_regular(path)?;
+    // Asked before it is read: who opens it later writes later, and is heard when done.
+    if is_being_written(&file) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn written(path: &Path) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        ..problem_of(path, "a program has it open for writing: it is read when that is done")
+    }
+}
+
+fn empty(path: &Path) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        ..problem_of(path, "is empty: what it named stays until it is written or removed")
+    }
+}
+
+pub(super) fn sourced(object: AdmittedObject, origin: &Arc<Path>) -> SourcedObject {
     SourcedObject {
         key: object.object.key().clone(),
         origin: Arc::clone(origin),
@@ -461,7 +469,7 @@ fn named_twice(first: &SourcedObject, second: &SourcedObject) -> Problem {
     }
 }
 
-fn problem_of(path: &Path, message: impl Into<String>) -> Problem {
+pub(super) fn problem_of(path: &Path, message: impl Into<String>) -> Problem {
     Problem {
         location: Location {
             file: path.into(),

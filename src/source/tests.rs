@@ -94,6 +94,10 @@ impl Bench {
     }
 }
 
+fn is_told(listing: &Listing, words: &str) -> bool {
+    listing.problems.iter().any(|problem| problem.message.contains(words))
+}
+
 fn names_of(listing: &Listing) -> Vec<&str> {
     let mut names: Vec<&str> = listing.objects.iter().map(|object| object.key.name.as_str()).collect();
     names.sort_unstable();
@@ -156,25 +160,16 @@ async fn a_save_in_place_in_two_halves_takes_nothing_away() {
         .expect("opened");
     // The reader comes between the halves: what is not yet written is not gone.
     let between = bench
-        .until("the truncated file", |listing| listing.objects.is_empty())
+        .until("that it is being written", |listing| {
+            is_told(listing, "open for writing")
+        })
         .await;
-    let applied = [("a", 1), ("b", 1)].map(|(name, digest)| {
-        let key = between
-            .last_good
-            .iter()
-            .find(|object| object.key.name == name)
-            .expect("kept")
-            .key
-            .clone();
-        (
-            key,
-            Applied {
-                origin: bench.path("a.yaml"),
-                digest: Some(digest),
-            },
-        )
-    });
-    assert_eq!(plan_source(&applied.into_iter().collect(), &between).prune, []);
+    assert_eq!((names_of(&between), value_of(&between, "a")), (vec!["a", "b"], "1"));
+    assert_eq!(
+        between.unsettled,
+        BTreeSet::from([bench.path("a.yaml")]),
+        "nor is what it named and nobody remembers"
+    );
     let text = format!("{}---\n{}", map("a", "2"), map("b", "2"));
     let (first, second) = text.split_at(text.len() / 2 + 20);
     file.write_all(first.as_bytes()).expect("written");
@@ -182,6 +177,82 @@ async fn a_save_in_place_in_two_halves_takes_nothing_away() {
     drop(file);
     let listing = bench.until_named(&["a", "b"]).await;
     assert_eq!((value_of(&listing, "a"), value_of(&listing, "b")), ("2", "2"));
+}
+
+#[tokio::test]
+async fn a_base_that_is_being_written_takes_nothing_away() {
+    let overlay = "resources: [../base/a.yaml]\n".to_owned();
+    let mut bench = Bench::of(&[("o/kustomization.yaml", overlay), ("base/a.yaml", map("a", "1"))]);
+    bench.until("built", |listing| value_of(listing, "a") == "1").await;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(bench.path("base/a.yaml"))
+        .expect("opened");
+    let is_held = |listing: &Listing| listing.unsettled.iter().any(|path| path.ends_with("m/o"));
+    let between = bench.until("that it is being written", is_held).await;
+    assert_eq!(value_of(&between, "a"), "1");
+    file.write_all(map("a", "2").as_bytes()).expect("written");
+    drop(file);
+    bench
+        .until("the new value", |listing| value_of(listing, "a") == "2")
+        .await;
+}
+
+#[tokio::test]
+async fn an_empty_file_keeps_what_it_named_until_it_is_written_or_removed() {
+    let mut bench = Bench::of(&[("a.yaml", map("a", "1"))]);
+    bench.until_named(&["a"]).await;
+    bench.write("a.yaml", "");
+    let empty = bench
+        .until("that it is empty", |listing| is_told(listing, "is empty"))
+        .await;
+    assert_eq!(
+        (empty.last_good.len(), empty.unsettled.len(), empty.leaving.len()),
+        (1, 1, 0)
+    );
+    bench.write("a.yaml", &map("a", "2"));
+    let listing = bench.until_named(&["a"]).await;
+    assert_eq!((value_of(&listing, "a"), listing.problems.len()), ("2", 0));
+    bench.write("a.yaml", "");
+    bench
+        .until("that it is empty", |listing| is_told(listing, "is empty"))
+        .await;
+    fs::remove_file(bench.path("a.yaml")).expect("removed");
+    bench
+        .until("its end", |listing| {
+            listing.last_good.is_empty() && listing.unsettled.is_empty()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_broken_file_that_moves_keeps_what_it_named_until_it_can_be_read() {
+    let mut bench = Bench::of(&[("a.yaml", map("a", "1")), ("stale.yaml", "x: [\n".into())]);
+    bench.until("it is read", |listing| names_of(listing) == ["a"]).await;
+    bench.write("a.yaml", "kind: [\n");
+    bench
+        .until("that it is broken", |listing| listing.problems.len() == 2)
+        .await;
+    fs::rename(bench.path("a.yaml"), bench.path("b.yaml")).expect("moved");
+    let is_moved = |listing: &Listing| {
+        listing.leaving.is_empty() && listing.last_good.iter().any(|o| o.origin.ends_with("b.yaml"))
+    };
+    let moved = bench.until("that it is another's now", is_moved).await;
+    assert_eq!(moved.last_good.len(), 1);
+    bench.write("b.yaml", &map("b", "1"));
+    bench
+        .until("what it says", |listing| {
+            names_of(listing) == ["b"] && listing.last_good.is_empty()
+        })
+        .await;
+    // What was broken before keeps nothing that went later.
+    fs::remove_file(bench.path("b.yaml")).expect("removed");
+    bench
+        .until("its end", |listing| {
+            listing.objects.is_empty() && listing.last_good.is_empty()
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -34,6 +34,11 @@ impl Stamp {
         }
     }
 
+    /// Whether there is nothing in it.
+    pub fn is_empty_file(&self) -> bool {
+        self.size == 0
+    }
+
     /// When the file last changed, in nanoseconds since 1970.
     pub fn changed_at(&self) -> i128 {
         i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)

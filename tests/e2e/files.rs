@@ -96,6 +96,16 @@ fn a_broken_file_keeps_the_last_good_state_and_names_the_place() {
     });
     assert_eq!(home.text("source manifests", "/status/conditions/0/reason"), "Invalid");
     assert_eq!(home.container_ids(), ids);
+    for life in 1..3 {
+        home.kill_node();
+        // What is read after the broken file is there once the new node has looked at both.
+        home.write("z.yaml", pod(&format!("later-{life}"), "serve"));
+        home.until_ready(&format!("later-{life}"));
+        assert!(home.container_ids().is_superset(&ids), "{}", home.sight());
+    }
+    fs::remove_file(home.path("manifests").join("z.yaml")).expect("removes");
+    home.until_gone("pod later-1");
+    home.until_gone("pod later-2");
     home.write("web.yaml", pod("web", "serve"));
     home.until("it is good again", || {
         home.text("source manifests", "/status/conditions/0/reason") == "Applied"

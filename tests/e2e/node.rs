@@ -1,13 +1,28 @@
 //! The node and the supervisors may die; containers, status and logs must bear it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::home::Home;
 use crate::manifest::{Manifest, documents, pod};
+
+#[test]
+fn a_node_whose_log_is_on_a_full_disk_runs_on() {
+    let home = Home::new();
+    let full = OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("every Linux has it");
+    let node = home.spawn(home.command("node").stderr(full)).id();
+    home.until("it answers", || home.run("status").code == 0);
+    // It logs that it runs, and each source that it reads.
+    home.write("a.yaml", pod("web", "serve"));
+    home.until_ready("web");
+    assert_eq!(home.node_pid(), i32::try_from(node).ok().and_then(Pid::from_raw));
+}
 
 #[test]
 fn a_killed_node_leaves_containers_alone_and_the_next_one_tells_the_truth_at_once() {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl LogFile {
             fs::create_dir_all(dir)?;
         }
         let file = open_log(path)?;
-        let size = file.metadata()?.len();
+        let size = end_torn_line(&file, path)?;
         Ok(LogFile {
             path: path.to_owned(),
             file,
@@ -156,7 +156,7 @@ impl LogFile {
         if self.size > 0 && self.size + lines.len() as u64 > self.max_size {
             self.rotate(now)?;
         }
-        self.file.write_all(lines)?;
+        append(&self.file, self.size, |mut file| file.write_all(lines))?;
         self.size += lines.len() as u64;
         Ok(())
     }
@@ -203,6 +203,29 @@ fn open_log(path: &Path) -> io::Result<File> {
         .mode(0o640)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     options.open(path)
+}
+
+/// Appends to a file of `size` bytes, wholly or not at all: half a line, as a full disk leaves it, would be joined by the next one.
+fn append(file: &File, size: u64, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    write(file).inspect_err(|_| {
+        // Cutting needs no room; if it fails too, the next opening mends the line.
+        let _ = file.set_len(size);
+    })
+}
+
+/// Ends a line that a supervisor did not live to end; returns the file's size.
+fn end_torn_line(mut file: &File, path: &Path) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let mut last = [0];
+    if size > 0 {
+        // The log itself is open for writing only.
+        File::open(path)?.read_exact_at(&mut last, size - 1)?;
+    }
+    if size == 0 || last == *b"\n" {
+        return Ok(size);
+    }
+    append(file, size, |_| file.write_all(b"\n"))?;
+    Ok(size + 1)
 }
 
 /// The files that were put aside for this log.
@@ -303,6 +326,24 @@ mod tests {
             "{aside:?}"
         );
         assert_eq!(fs::read(&path).expect("the log is there"), b"12345678\n");
+    }
+
+    #[test]
+    fn half_a_line_is_taken_back_and_a_torn_one_is_ended() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("0.log");
+        fs::write(&path, b"whole\n").expect("the directory is writable");
+        let file = open_log(&path).expect("the log is there");
+        let full = append(&file, 6, |mut file| {
+            file.write_all(b"ha")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(full.map_err(|e| e.kind()), Err(io::ErrorKind::StorageFull));
+        assert_eq!(fs::read(&path).expect("the log is there"), b"whole\n");
+        fs::write(&path, b"whole\nto").expect("the directory is writable");
+        let mut log = LogFile::open(&path, MAX_SIZE).expect("the directory is writable");
+        log.write(b"next\n", at(1, 0)).expect("the directory is writable");
+        assert_eq!(fs::read(&path).expect("the log is there"), b"whole\nto\nnext\n");
     }
 
     #[test]

@@ -66,8 +66,13 @@ impl NativeRuntime {
         let (hints, receiver) = mpsc::unbounded_channel();
         let living = Living::new(options, network, hints);
         let pods = record::pod_dirs(&living.options.pods_dir);
-        let adopted = join_all(pods.into_iter().map(|(pod, dir)| living.adopt(pod, dir))).await;
-        adopted.into_iter().collect::<Result<(), _>>()?;
+        let adopted = pods.into_iter().map(async |(pod, dir)| {
+            // The others are not to wait for it, nor what makes room on a full disk. Its next sandbox settles it, or says why not.
+            if let Err(error) = living.adopt(pod.clone(), dir).await {
+                tracing::warn!(%pod, %error, "the records of a pod without supervisor could not be completed");
+            }
+        });
+        join_all(adopted).await;
         let births = Births::new(living.clone(), oci_runtime);
         Ok(NativeRuntime {
             living,

@@ -241,6 +241,12 @@ pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
         .filter_map(|run| {
             let config: ContainerConfig = read_json(&run.config())?;
             let state: ContainerState = read_json(&run.status())?;
+            // While the end can't be written down, as on a full disk, it is told all the same: nothing runs without a supervisor.
+            let end = || plan_settled(&state, modified(&run.status()));
+            let state = (!alive)
+                .then(end)
+                .flatten()
+                .map_or(state.clone(), ContainerState::Exited);
             Some((modified(&run.config()), config.status(state)))
         })
         .collect();
@@ -356,6 +362,8 @@ fn modified(path: &Path) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -390,6 +398,35 @@ mod tests {
             .map(ContainerState::Exited)
             .expect("a running container is settled");
         assert_eq!(plan_settled(&over, now), None);
+    }
+
+    #[test]
+    fn a_dead_pod_whose_end_cannot_be_written_down_runs_no_more() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let dir = PodDir::at(home.path().to_owned());
+        let run = dir.container("c", 0).expect("a name");
+        make_dir(run.path()).expect("the directory is writable");
+        let put = |path: PathBuf, value: serde_json::Value| write_json(&path, &value, false).expect("is writable");
+        let config = json!({"uid": "u", "namespace": "n", "name": "p", "hostname": "p", "host_network": false, "share_pid": false});
+        let sandbox =
+            json!({"config": config, "created_at": Timestamp::UNIX_EPOCH, "oci_runtime": null, "run_dir": "/r"});
+        put(dir.sandbox(), sandbox);
+        put(
+            run.config(),
+            serde_json::to_value(crate::runtime::native::spec::tests::config()).expect("is data"),
+        );
+        let running = ContainerState::Running {
+            started_at: Timestamp::UNIX_EPOCH,
+        };
+        put(run.status(), serde_json::to_value(running).expect("is data"));
+        // As a full disk does.
+        fs::create_dir(run.status().with_extension("tmp")).expect("the directory is writable");
+        settle(&dir, Timestamp::UNIX_EPOCH).expect_err("the end can't be written");
+        let is_over = |alive| {
+            let status = read_pod(&dir, alive).expect("is on record");
+            matches!(status.containers[0].state, ContainerState::Exited(_))
+        };
+        assert_eq!((is_over(true), is_over(false)), (false, true));
     }
 
     #[test]

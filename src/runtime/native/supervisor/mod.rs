@@ -24,7 +24,7 @@ mod requests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -77,7 +77,8 @@ pub fn main(args: &[OsString]) -> ! {
 fn note(text: &str) {
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     if WRITTEN.fetch_add(text.len() + 32, Ordering::Relaxed) < MAX_NOTES {
-        eprintln!("{} {text}", jiff::Timestamp::now());
+        // Not by `eprintln!`: that ends the pod when its disk is full.
+        let _ = writeln!(std::io::stderr(), "{} {text}", jiff::Timestamp::now());
     }
 }
 

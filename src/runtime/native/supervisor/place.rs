@@ -57,7 +57,7 @@ pub(super) fn make(
     }
     // As kubelet has it for the pause container. Only root may; an unprivileged user's supervisors are as likely to be killed
     // as anything else of theirs.
-    let _ = fs::write("/proc/self/oom_score_adj", "-998");
+    let may_lower_score = fs::write("/proc/self/oom_score_adj", "-998").is_ok();
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
     let place = Place {
         in_user_namespace,
@@ -70,7 +70,7 @@ pub(super) fn make(
         },
         pid_namespace: record.config.share_pid.then(start_pause).transpose()?,
         bounding: bounding_set(&read("/proc/self/status")),
-        oom_floor: if in_user_namespace { own_oom_score() } else { -1000 },
+        oom_floor: oom_floor(in_user_namespace, may_lower_score, own_oom_score()),
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
         may_set_groups: read("/proc/self/setgroups").trim() != "deny",
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -207,6 +207,12 @@ fn bounding_set(status: &str) -> CapabilitySet {
     )
 }
 
+/// The lowest score that a container's process may give itself: any with CAP_SYS_RESOURCE on the machine, which root in a container
+/// of someone else's need not have; else our own.
+fn oom_floor(in_user_namespace: bool, may_lower: bool, own: i32) -> i32 {
+    if in_user_namespace || !may_lower { own } else { -1000 }
+}
+
 fn own_oom_score() -> i32 {
     read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0)
 }
@@ -221,6 +227,13 @@ mod tests {
         assert!(is_user_namespace(
             "         0       1000          1\n         1     100000      65536\n"
         ));
+    }
+
+    #[test]
+    fn only_who_could_lower_a_score_may_go_to_the_bottom() {
+        assert_eq!(oom_floor(false, true, -998), -1000);
+        assert_eq!(oom_floor(false, false, 0), 0, "root in someone else's container");
+        assert_eq!(oom_floor(true, true, -998), -998);
     }
 
     #[test]
