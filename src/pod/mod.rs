@@ -35,6 +35,7 @@ mod qos;
 mod resources;
 mod schedule;
 mod sysctls;
+mod taints;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ pub use plan::{
 pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use qos::qos_class;
 pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};
+pub use taints::run_taints;
 
 /// What workers need of the node.
 #[derive(Clone)]
