@@ -201,6 +201,7 @@ impl Runtime for NativeRuntime {
                 id: id.clone(),
                 signal: stop.signal,
                 grace_ms,
+                is_drain: stop.is_drain,
             },
         ))
     }
