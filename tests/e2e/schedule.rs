@@ -90,7 +90,9 @@ fn what_users_write_into_annotations_takes_no_pod_past_its_gates() {
         scheduled(&home, "gated")["reason"] == "SchedulingGated"
     });
     // Whoever came later has run.
-    home.start(pod("later", "sleep forever"));
+    let later = home.file("b.yaml", pod("later", "sleep forever"));
+    home.must(format!("apply -f {later}"));
+    home.until_ready("later");
     assert_eq!(scheduled(&home, "gated")["status"], "False");
     assert_eq!(home.text("pod gated", "/status/podIP"), "");
     home.must("delete pod gated");
