@@ -148,6 +148,14 @@ impl Group {
         self.dirs().for_each(|dir| remove_tree(&dir.join(leaf), 0));
     }
 
+    /// The processes of a leaf and below it.
+    pub fn processes(&self, leaf: &str) -> BTreeSet<i32> {
+        let mut found = BTreeSet::new();
+        self.dirs()
+            .for_each(|dir| find_processes(&dir.join(leaf), 0, &mut found));
+        found
+    }
+
     /// Removes the pod's group and what is left below it.
     pub fn remove(&self) {
         self.dirs().for_each(|dir| remove_tree(&dir, 0));
@@ -167,6 +175,21 @@ impl Group {
 
     fn dirs(&self) -> impl Iterator<Item = PathBuf> {
         self.parents.iter().map(|(_, parent)| reach(parent).join(&self.name))
+    }
+}
+
+/// Collects processes of a group and of those that a container made below it, as far down as any container has reason to.
+fn find_processes(dir: &Path, depth: usize, found: &mut BTreeSet<i32>) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    found.extend(
+        text.lines()
+            .filter_map(|line| line.parse::<i32>().ok())
+            .filter(|pid| *pid > 0),
+    );
+    if depth < DEEPEST {
+        let below = fs::read_dir(dir).into_iter().flatten().flatten();
+        let groups = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        groups.for_each(|group| find_processes(&group.path(), depth + 1, found));
     }
 }
 
@@ -247,6 +270,19 @@ mod tests {
         };
         fs::create_dir(mount.path().join("mine")).expect("a directory");
         (mount, tree)
+    }
+
+    #[test]
+    fn the_processes_of_a_container_are_found_in_what_it_made_of_its_group() {
+        let (mount, tree) = machine();
+        let group = Group::make(&tree, "pod", &Limits::default()).expect("it is made");
+        let leaf = mount.path().join("mine/pod/run");
+        fs::create_dir_all(leaf.join("inner")).expect("directories");
+        // A process that is not of the reader's pid namespace is 0.
+        fs::write(leaf.join("cgroup.procs"), "7\n0\n8\n").expect("writes");
+        fs::write(leaf.join("inner/cgroup.procs"), "9\n").expect("writes");
+        assert_eq!(group.processes("run"), BTreeSet::from([7, 8, 9]));
+        assert_eq!(group.processes("other"), BTreeSet::new());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
 mod clock;
+mod condition;
 pub mod downward;
 mod ephemeral;
 mod host_ports;
@@ -28,6 +29,7 @@ mod signal;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
+pub use condition::{Condition, condition_of, set_condition};
 pub use ephemeral::as_container;
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
 pub use kinds::{Honoured, KINDS, Kind, kind};

@@ -371,6 +371,7 @@ async fn spawn_all(
     };
     let (kubelet, stop) = (Arc::new(kubelet), &ends.stop);
     let evictor = pod::run_evictor(kubelet.clone(), stop.clone());
+    let taints = pod::run_taints(kubelet.clone(), stop.clone());
     let (bells, pods) = pod::run(kubelet, ends.clone()).await?;
     let sources = applier::run(
         store.clone(),
@@ -406,6 +407,7 @@ async fn spawn_all(
         tokio::spawn(controllers),
         tokio::spawn(collector),
         tokio::spawn(evictor),
+        tokio::spawn(taints),
         tokio::spawn(rest),
         tokio::spawn(api::serve(api, socket, stop.clone())),
         tokio::spawn(keeper),

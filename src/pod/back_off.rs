@@ -1,6 +1,7 @@
 //! How long a container that ended waits before it runs again (kubelet `doBackOff`, `flowcontrol.Backoff`): the first restart comes
 //! at once, the next after 10 s, then doubling up to 5 minutes; a run of 10 minutes starts the count anew. The delay is written
-//! on the run when it starts, so that it survives any restart of ours.
+//! on the run when it starts, so that it survives any restart of ours. An end that the node asked for because it ended itself counts for
+//! nothing.
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const GOOD_RUN: Duration = Duration::from_secs(600);
 /// The delay to write on the next run of a container with this history.
 pub fn plan_back_off(history: &History<'_>) -> Duration {
     match (history.latest(), history.exit()) {
+        (Some(run), Some(exit)) if exit.was_drained => delay_of(run),
         (Some(run), Some(exit)) if !is_good_run(exit) => (delay_of(run) * 2).clamp(FIRST, LONGEST),
         (Some(_), Some(_)) => FIRST,
         _ => Duration::ZERO,
@@ -31,7 +33,7 @@ pub fn plan_back_off(history: &History<'_>) -> Duration {
 /// When a container that ended may run again, and the delay that makes it so. `None` if it has not ended.
 pub fn next_start(history: &History<'_>) -> Option<(Timestamp, Duration)> {
     let (run, exit) = (history.latest()?, history.exit()?);
-    let delay = if is_good_run(exit) {
+    let delay = if is_good_run(exit) || exit.was_drained {
         Duration::ZERO
     } else {
         delay_of(run)

@@ -131,6 +131,8 @@ impl Worker {
 
     /// Brings runs nearer to their ends.
     pub(super) async fn end(&mut self, execution: &Execution<'_>, steps: &[EndStep], sandbox: &SandboxStatus) {
+        // What is deleted as well does not run again.
+        let is_drain = self.draining.get().is_some() && !execution.object.is_deleting();
         for step in steps {
             let run = sandbox.containers.iter().find(|run| run.id == step.run);
             let run = run.expect("plans end what was observed");
@@ -152,7 +154,8 @@ impl Worker {
             self.memory.endings.insert(run.id.clone(), ending);
             if let Some(kill_at) = step.signal {
                 let grace = kill_at.duration_since(self.rooms.clock.now());
-                execution.stop(run, Duration::try_from(grace).unwrap_or_default()).await;
+                let grace = Duration::try_from(grace).unwrap_or_default();
+                execution.stop(run, grace, is_drain).await;
             }
         }
     }

@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::resources::{limit_of, pod_limit_of};
 use super::{Rooms, containers, init_containers};
 use crate::event::EventKind;
-use crate::model::{Object, Quantity, kind, whole_second};
+use crate::model::{Condition, Object, Quantity, kind, set_condition};
 use crate::os::size_of;
 use crate::store::Store;
 
@@ -99,28 +98,28 @@ async fn look_at(rooms: &Rooms, object: &Object, pod: &Pod) {
         return;
     };
     rooms.recorder.event(object, EventKind::Warning, REASON, &message);
-    let now = whole_second(rooms.clock.now()).to_string();
+    let now = rooms.clock.now();
     let uid = object.uid().to_owned();
     // One that is gone, or is another one by now, needs no eviction.
     let _ = rooms.store.update_status(object.key(), |present| {
         if present.uid() == uid {
-            evict(present, &message, &now);
+            evict(present, &message, now);
         }
     });
 }
 
-fn evict(pod: &mut Object, message: &str, now: &str) {
-    let disrupted = json!({
-        "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message, "lastTransitionTime": now,
-    });
+fn evict(pod: &mut Object, message: &str, now: Timestamp) {
+    let disrupted = Condition {
+        kind: "DisruptionTarget",
+        holds: true,
+        reason: "TerminationByKubelet",
+        message,
+    };
+    set_condition(pod, disrupted, now);
     let status = &mut pod.value_mut()["status"];
     status["phase"] = "Failed".into();
     status["reason"] = REASON.into();
     status["message"] = message.into();
-    match status["conditions"].as_array_mut() {
-        Some(conditions) => conditions.push(disrupted),
-        None => status["conditions"] = json!([disrupted]),
-    }
 }
 
 /// Bytes on the disk.
@@ -184,12 +183,10 @@ fn plan_eviction(pod: &Pod, taken: &Taken) -> Option<String> {
         ));
     }
     let all = taken.containers.values().sum::<u64>() + taken.volumes;
-    if pod_limit_of(pod, STORAGE).is_some_and(|limit| all > limit) {
-        let limited = containers(pod).iter().filter(|c| limit_of(c, STORAGE).is_some());
-        let names: Vec<&str> = limited.map(|c| c.name.as_str()).collect();
-        let names = names.join(", ");
+    if let Some(limit) = pod_limit_of(pod, STORAGE).filter(|limit| all > *limit) {
         return Some(format!(
-            "Pod ephemeral local storage usage exceeds the total limit of containers {names}. "
+            "Pod ephemeral local storage usage exceeds the total limit of containers {}. ",
+            shown(limit)
         ));
     }
     let exceeding = containers(pod).iter().find(|container| {
@@ -203,8 +200,18 @@ fn plan_eviction(pod: &Pod, taken: &Taken) -> Option<String> {
     ))
 }
 
+/// Bytes as a quantity: in the largest unit of which they are a whole number.
+fn shown(bytes: u64) -> String {
+    let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let power = (bytes.trailing_zeros() / 10) as usize;
+    let power = if bytes == 0 { 0 } else { power.min(units.len() - 1) };
+    format!("{}{}", bytes >> (10 * power), units[power])
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn pod() -> Pod {
@@ -235,7 +242,7 @@ mod tests {
             (taken(500, 1024, 1548), None),
             (
                 taken(501, 1024, 1548),
-                Some("Pod ephemeral local storage usage exceeds the total limit of containers a, b. "),
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers 3Ki. "),
             ),
             (
                 taken(0, 1025, 0),
@@ -243,6 +250,19 @@ mod tests {
             ),
         ] {
             assert_eq!(plan_eviction(&pod(), &taken).as_deref(), expected, "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_in_the_unit_that_fits() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (2 << 20, "2Mi"),
+            (1536 << 20, "1536Mi"),
+            (1 << 60, "1Ei"),
+        ] {
+            assert_eq!(shown(bytes), text);
         }
     }
 
@@ -284,13 +304,16 @@ mod tests {
     fn an_evicted_pod_has_failed_and_says_why() {
         let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "status": {"phase": "Running"}});
         let mut object = Object::new(value).expect("a pod");
-        evict(&mut object, "too much", "1970-01-01T00:00:00Z");
+        for _ in 0..2 {
+            evict(&mut object, "too much", Timestamp::UNIX_EPOCH);
+        }
         let pod = object.typed::<Pod>().expect("a pod");
         let status = pod.status.clone().expect("a status");
         assert_eq!(
             (status.phase.as_deref(), status.reason.as_deref()),
             (Some("Failed"), Some("Evicted"))
         );
+        assert_eq!(status.conditions.map(|all| all.len()), Some(1));
         assert_eq!(grace_of(&pod), Some(GRACE));
     }
 }

@@ -243,11 +243,12 @@ impl Execution<'_> {
         }
     }
 
-    /// Sends a run the signal to end. That it is already gone is fine.
-    pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration) {
+    /// Sends a run the signal to end, perhaps because the node ends. That it is already gone is fine.
+    pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration, is_drain: bool) {
         let stop = Stop {
             signal: super::stop_signal_of(run),
             grace,
+            is_drain,
         };
         if let Err(error) = self.rooms.runtime.stop_container(self.uid, &run.id, stop).await {
             tracing::debug!(pod = %self.uid, container = %run.name, %error, "can't be stopped");

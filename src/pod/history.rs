@@ -121,6 +121,9 @@ pub fn restarts(pod: &Pod, container: &Container, exit: &Exit) -> bool {
     if is_ephemeral(pod, &container.name) {
         return false;
     }
+    if exit.was_drained {
+        return true;
+    }
     let policy = RestartPolicy::of_container(pod, container);
     let by_rule = container.restart_policy.is_some() && is_restarted_by_rule(container, exit);
     if is_init(pod, container) {

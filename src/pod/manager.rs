@@ -202,7 +202,9 @@ impl Manager {
                     .filter(|s| !self.entries.contains_key(&s.config.uid));
                 for config in orphans.map(|s| s.config).collect::<Vec<_>>() {
                     tracing::info!(pod = %config.uid, name = %config.name, "removing what is left of a deleted pod");
-                    self.want(&Arc::new(orphan(&config)), true);
+                    // It is gone, so nobody but us asks for it: what users write in their pods does not make one.
+                    let object = Arc::new(stand_in(&config));
+                    self.spawn(config.uid.clone(), Desired { object, is_gone: true });
                 }
                 self.remove_strays().await;
             }
@@ -248,6 +250,9 @@ impl Manager {
                     .values()
                     .filter(|e| e.inputs.contains(key))
                     .for_each(|e| e.bell.ring_inputs());
+                if change.object.kind() == storage::kind_of_claims() {
+                    self.schedule_waiting();
+                }
             }
             _ => {}
         }
@@ -277,7 +282,7 @@ impl Manager {
             entry.desired.send_replace(desired);
             return false;
         }
-        let is_new = is_orphan(pod) || (!is_gone && is_placed(pod));
+        let is_new = !is_gone && is_placed(pod);
         if is_new {
             self.spawn(uid, desired);
         }
@@ -390,19 +395,12 @@ fn visit(value: &serde_json::Value, see: &mut impl FnMut(&str, &serde_json::Valu
     }
 }
 
-/// Marks the stand-in for a pod of which only the sandbox is left.
-const ORPHAN: &str = "kubelocal.dev/orphan";
-
-fn is_orphan(pod: &Object) -> bool {
-    pod.annotations().contains_key(ORPHAN)
-}
-
-fn orphan(config: &SandboxConfig) -> Object {
+/// The stand-in for a pod of which only the sandbox is left.
+fn stand_in(config: &SandboxConfig) -> Object {
     let metadata = json!({
         "name": config.name,
         "namespace": config.namespace,
         "uid": config.uid.0,
-        "annotations": {ORPHAN: "true"},
     });
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}});
     Object::new(pod).expect("a pod of the table, with a name")

@@ -36,6 +36,7 @@ mod resources;
 mod schedule;
 mod shutdown;
 mod sysctls;
+mod taints;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_p
 pub use resize::{PendingResize, RESIZE_FAILURE, RESOURCES, is_due as is_resize_due, resources_of};
 pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};
 pub use shutdown::{Drain, Graces};
+pub use taints::run_taints;
 
 /// What workers need of the node.
 #[derive(Clone)]

@@ -214,7 +214,8 @@ impl Worker {
         };
         let (plan, is_ending) = (plan_pod(facts), facts.is_ending());
         tracing::debug!(pod = %self.uid, ?plan, "planned");
-        if !is_gone {
+        // A pod that was deleted before it had a node never was here.
+        if !is_gone && !object.text("/spec/nodeName").is_empty() {
             self.write_status(&object, &pod, observed.as_ref());
         }
         self.tell_deadline(&object, &pod, observed.as_ref());

@@ -122,8 +122,7 @@ fn plan_request(get: &HttpGet) -> Result<Request<Empty<Bytes>>, String> {
 
 /// Where a redirect leads, unless it leads to another host (`probe/http` `RedirectChecker`).
 fn follow(from: &HttpGet, place: &str) -> Option<HttpGet> {
-    let is_absolute = place.contains("://");
-    if !is_absolute {
+    if !is_absolute(place) {
         let base = from.path.split(['?', '#']).next().unwrap_or_default();
         let directory = base.rsplit_once('/').map_or("", |(directory, _)| directory);
         let path = match place.chars().next() {
@@ -132,6 +131,7 @@ fn follow(from: &HttpGet, place: &str) -> Option<HttpGet> {
             Some('?') => format!("{base}{place}"),
             _ => format!("{directory}/{place}"),
         };
+        let path = without_dots(&path);
         return Some(HttpGet { path, ..from.clone() });
     }
     let uri: Uri = place.parse().ok()?;
@@ -152,6 +152,31 @@ fn follow(from: &HttpGet, place: &str) -> Option<HttpGet> {
         path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         headers,
     })
+}
+
+/// Whether a reference begins with a scheme (RFC 3986, 3.1). A colon that comes later, as in a query, makes none.
+fn is_absolute(place: &str) -> bool {
+    let scheme = place.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(is_of_scheme)
+}
+
+/// The path and query without `.` and `..` in the path (RFC 3986, 5.2.4).
+fn without_dots(path: &str) -> String {
+    let (path, query) = path.split_at(path.find(['?', '#']).unwrap_or(path.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    // What leads to a directory goes on doing so.
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}{query}", kept.join("/"))
 }
 
 fn url(get: &HttpGet) -> String {
@@ -231,6 +256,18 @@ mod tests {
             ("http://127.0.0.1:81/x", Some("http://127.0.0.1:81/x ")),
             ("https://127.0.0.1", Some("https://127.0.0.1:443/ ")),
             ("http://localhost:8080/x", None),
+            (
+                "/login?next=http://x.y/",
+                Some("http://127.0.0.1:8080/login?next=http://x.y/ h"),
+            ),
+            (
+                "x?next=http://x.y/../z",
+                Some("http://127.0.0.1:8080/a/x?next=http://x.y/../z h"),
+            ),
+            ("../x/./y", Some("http://127.0.0.1:8080/x/y h")),
+            ("../../..", Some("http://127.0.0.1:8080/ h")),
+            ("./", Some("http://127.0.0.1:8080/a/ h")),
+            ("mailto:me", None),
             ("//other/x", None),
             ("https://other", None),
         ] {

@@ -74,6 +74,7 @@ struct FakeContainer {
     config: ContainerConfig,
     state: ContainerState,
     kill_at: Option<Instant>,
+    is_drained: bool,
 }
 
 struct FakeSandbox {
@@ -220,7 +221,9 @@ impl FakeRuntime {
                 return Ok(false);
             };
             let reason = if code == 0 { "Completed" } else { "Error" };
-            container.state = ContainerState::Exited(exit(Some(started_at), now, code, signal, reason));
+            let was_drained = container.is_drained;
+            let exit = exit(Some(started_at), now, code, signal, reason);
+            container.state = ContainerState::Exited(Exit { was_drained, ..exit });
             Ok(true)
         });
         let ended = ended.unwrap_or(false);
@@ -269,6 +272,7 @@ impl FakeRuntime {
             let nearer = container.kill_at.is_none_or(|at| deadline < at);
             if nearer {
                 container.kill_at = Some(deadline);
+                container.is_drained = stop.is_drain;
             }
             Ok(nearer)
         })?;
@@ -343,6 +347,7 @@ fn exit(started_at: Option<Timestamp>, now: Timestamp, code: i32, signal: Option
         signal,
         reason: reason.to_owned(),
         message: String::new(),
+        was_drained: false,
     }
 }
 
@@ -398,6 +403,7 @@ impl Runtime for FakeRuntime {
                 config: config.clone(),
                 state: ContainerState::Created,
                 kill_at: None,
+                is_drained: false,
             };
             sandbox.containers.push(fresh);
         }

@@ -219,6 +219,10 @@ pub enum Seccomp {
     Unconfined,
 }
 
+/// Annotation that a runtime puts on a run when it has looked up who its first process is: `uid:gid:` and the groups beside that,
+/// with commas between them.
+pub const RUN_USER: &str = "kubelocal.dev/run-user";
+
 /// How a container is asked to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
@@ -226,6 +230,17 @@ pub struct Stop {
     pub signal: i32,
     /// After this SIGKILL follows; zero means at once.
     pub grace: Duration,
+    /// It ends because the node does, and runs again when the next one comes.
+    pub is_drain: bool,
+}
+
+impl Stop {
+    /// At once and for good.
+    pub const KILL: Stop = Stop {
+        signal: libc::SIGKILL,
+        grace: Duration::ZERO,
+        is_drain: false,
+    };
 }
 
 /// Other limits for a sandbox and what runs in it (CRI `UpdatePodSandboxResources` and `UpdateContainerResources` in one).
@@ -323,6 +338,9 @@ pub struct Exit {
     pub reason: String,
     /// More for people; often empty.
     pub message: String,
+    /// It was asked to end because the node ended: however it did, it has not done its work, and has not failed.
+    #[serde(default)]
+    pub was_drained: bool,
 }
 
 /// What the runs of a pod's containers have used, as far as they still run.

@@ -1,6 +1,6 @@
 //! `status.conditions` (kubelet `status/generate.go`): what holds, why not, and since when.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Phase, StatusFacts};
@@ -120,8 +120,8 @@ fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[Co
         }
     };
     let waiting: Vec<_> = init.iter().filter(|s| !is_done(s)).map(|s| s.name.as_str()).collect();
-    // Once one of the pod's own containers has started, its init containers are done, whatever a sidecar does now.
-    let was_initialized = statuses.iter().any(|s| s.started == Some(true));
+    // Once one of the pod's own containers has run, its init containers are done, whatever a sidecar does now.
+    let was_initialized = statuses.iter().any(has_run);
     match phase {
         Phase::Succeeded => Finding {
             reason: Some("PodCompleted"),
@@ -133,6 +133,15 @@ fn initialized(pod: &Pod, phase: Phase, init: &[ContainerStatus], statuses: &[Co
             Finding::fails("Initialized", "ContainersNotInitialized", Some(message))
         }
     }
+}
+
+/// Whether a container has run at any time (`HasAnyRegularContainerStarted`).
+pub(super) fn has_run(status: &ContainerStatus) -> bool {
+    let runs_or_ended = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    [&status.state, &status.last_state]
+        .into_iter()
+        .flatten()
+        .any(runs_or_ended)
 }
 
 /// `Ready`: all containers are, and all of the pod's readiness gates are open (kubelet `GeneratePodReadyCondition`).

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus as ApiStatus, PodStatus, ResourceRequirements, VolumeMountStatus,
+    ContainerStatus as ApiStatus, ContainerUser, LinuxContainerUser, PodStatus, ResourceRequirements,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::StatusFacts;
 use crate::model::{as_container, whole_second};
 use crate::pod::{self, History, PostStart};
-use crate::runtime::{ContainerState, ContainerStatus, Exit};
+use crate::runtime::{ContainerState, ContainerStatus, Exit, RUN_USER};
 
 /// `containerID` as the API spells it: the runtime's name and the id.
 pub fn container_id(run: &ContainerStatus) -> String {
@@ -32,7 +33,8 @@ pub(super) fn init_statuses(facts: StatusFacts<'_>, old: &PodStatus) -> Vec<ApiS
     let old = old.init_container_statuses.as_deref().unwrap_or_default();
     pod::init_containers(facts.pod)
         .iter()
-        .map(|c| status(facts, c, old, true))
+        // A sidecar that ended well is not ready: it should run.
+        .map(|c| status(facts, c, old, !pod::has_sidecar(facts.pod, &c.name)))
         .collect()
 }
 
@@ -71,6 +73,7 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
         state: Some(state),
         last_state: Some(last_state),
         volume_mounts: mounts(container),
+        user: user(run),
         allocated_resources: allocated(container),
         resources: given(container, run),
         ..ApiStatus::default()
@@ -81,6 +84,22 @@ fn status(facts: StatusFacts<'_>, container: &Container, old: &[ApiStatus], is_i
 fn given(container: &Container, run: &ContainerStatus) -> Option<ResourceRequirements> {
     let given = pod::resources_of(run).filter(|given| *given != ResourceRequirements::default());
     given.or_else(|| container.resources.clone())
+}
+
+/// Who a run's first process is, once its image was looked into; the first of the groups is its own (`SupplementalGroupsPolicy`).
+fn user(run: &ContainerStatus) -> Option<ContainerUser> {
+    let mut words = run.annotations.get(RUN_USER)?.split(':');
+    let mut number = || words.next()?.parse::<i64>().ok();
+    let (uid, gid) = (number()?, number()?);
+    let others = words.next()?.split(',').filter_map(|word| word.parse().ok());
+    let groups = std::iter::once(gid).chain(others.filter(|group| *group != gid));
+    Some(ContainerUser {
+        linux: Some(LinuxContainerUser {
+            gid,
+            supplemental_groups: Some(groups.collect()),
+            uid,
+        }),
+    })
 }
 
 /// What the node has set apart for a container: what it requests.
@@ -288,6 +307,7 @@ mod tests {
             signal: None,
             reason: reason.to_owned(),
             message: String::new(),
+            was_drained: false,
         };
         assert_eq!(started_at(&exit("StartError")), Some(Timestamp::UNIX_EPOCH));
         assert_eq!(started_at(&exit("ContainerStatusUnknown")), None);

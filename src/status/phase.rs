@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::StatusFacts;
-use crate::pod::{RestartPolicy, has_sidecar, is_finished, is_past_deadline};
+use super::conditions::has_run;
+use crate::pod::{has_sidecar, is_finished, is_past_deadline};
 
 /// The pod's stage. It only moves forward: what has ended for good stays ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +56,22 @@ pub(super) fn phase(
     if !has_runs && is_past_deadline(facts.pod, facts.now) {
         return Phase::Failed;
     }
-    let has_run = |s: &ContainerStatus| {
-        let state = s.state.as_ref();
-        let ended_before = s.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
-        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some()) || ended_before
+    // Whoever holds a deleted pod waits for a phase that is the last one (kubelet `TerminatePod`).
+    if !has_runs && facts.pod.metadata.deletion_timestamp.is_some() {
+        let all_succeeded = !statuses.is_empty() && statuses.iter().all(|s| exit_code(s) == Some(0));
+        return if all_succeeded { Phase::Succeeded } else { Phase::Failed };
+    }
+    // Once one of the pod's own containers has run, a sidecar may come and go.
+    let was_initialized = is_finished || statuses.iter().any(has_run);
+    let is_init_done = |s: &ContainerStatus| match is_sidecar(s) {
+        true => s.started == Some(true) || was_initialized,
+        false => exit_code(s) == Some(0),
     };
-    let is_init_done = |s: &ContainerStatus| {
-        if is_sidecar(s) {
-            s.started == Some(true) || is_finished
-        } else {
-            exit_code(s) == Some(0)
-        }
-    };
-    let restarts = RestartPolicy::of(facts.pod) != RestartPolicy::Never;
     if init.iter().all(is_init_done) && statuses.iter().all(has_run) && !statuses.is_empty() {
         return Phase::Running;
     }
     // What ran once does not go back to waiting for its first run.
-    if restarts && old.phase.as_deref() == Some("Running") {
+    if old.phase.as_deref() == Some("Running") {
         Phase::Running
     } else {
         Phase::Pending

@@ -14,9 +14,14 @@ const DATA_NEXT: &str = "..data_tmp";
 
 /// Makes `files` the content of `dir`, and of a group. Nothing is touched if they are already.
 pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<u32>) -> io::Result<()> {
+    let names: BTreeSet<_> = files.keys().filter_map(|path| path.split('/').next()).collect();
     let present = fs::read_link(dir.join(DATA)).ok();
-    if present.is_some() && is_content(&dir.join(DATA), files)? {
-        return Ok(());
+    if let Some(present) = present.filter(|present| dir.join(present).is_dir())
+        && is_content(&dir.join(DATA), files)?
+    {
+        // Whoever wrote it may have died before the links were made, or the old ones removed.
+        link_names(dir, &names)?;
+        return sweep(dir, &names, &present.to_string_lossy());
     }
     // Names starting with two dots are never keys: `admit` and upstream refuse them.
     let fresh = format!("..{}", uuid::Uuid::new_v4().simple());
@@ -28,7 +33,6 @@ pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<u3
     let _ = fs::remove_file(dir.join(DATA_NEXT));
     symlink(&fresh, dir.join(DATA_NEXT))?;
     fs::rename(dir.join(DATA_NEXT), dir.join(DATA))?;
-    let names: BTreeSet<_> = files.keys().filter_map(|path| path.split('/').next()).collect();
     link_names(dir, &names)?;
     sweep(dir, &names, &fresh)
 }
@@ -158,6 +162,18 @@ mod tests {
         );
         let hidden = fs::read_dir(dir.path()).expect("a directory").count() - 2;
         assert_eq!(hidden, 2, "..data and the directory it points to");
+    }
+
+    #[test]
+    fn what_a_crash_left_half_done_is_completed_though_the_content_is_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        write(dir.path(), &files(&[("a", "1"), ("b", "2")]), None).expect("writes");
+        fs::remove_file(dir.path().join("b")).expect("a link");
+        symlink("..data/old", dir.path().join("old")).expect("links");
+        fs::create_dir(dir.path().join("..old")).expect("a directory");
+        write(dir.path(), &files(&[("a", "1"), ("b", "2")]), None).expect("writes");
+        assert_eq!(listing(dir.path()), ["a", "b"]);
+        assert!(!dir.path().join("..old").exists());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::model::{Lookup, Object, downward, storage};
 
 /// Mode of files for which nothing else is said (`ConfigMapVolumeSourceDefaultMode`).
 const DEFAULT_MODE: i32 = 0o644;
+/// Mode of tokens that a group reads, before it may.
+const TOKEN_MODE: u32 = 0o600;
 
 /// A volume and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,11 +223,13 @@ fn projected_files(
                 volume: volume.to_owned(),
                 why,
             })?;
-            let file = File {
-                content: content.into_bytes(),
-                mode: permission_bits(default_mode.unwrap_or(DEFAULT_MODE)),
+            // Where a group is given it as well, it is nobody else's (kubelet `collectData`).
+            let mode = match fs_group(place.pod) {
+                Some(_) => TOKEN_MODE,
+                None => permission_bits(default_mode.unwrap_or(DEFAULT_MODE)),
             };
-            files.insert(token.path.clone(), file);
+            let content = content.into_bytes();
+            files.insert(token.path.clone(), File { content, mode });
         } else {
             // `admit` refuses the other kinds.
             return Err(VolumeError::Kind(volume.to_owned()));
@@ -457,6 +461,31 @@ mod tests {
         ] {
             assert!(led(status, spec).is_err_and(|error| error.contains(why)), "{why}");
         }
+    }
+
+    #[test]
+    fn a_token_that_a_group_reads_is_nobody_elses() {
+        let volume = json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
+        let mode = |context: Value| {
+            let spec = json!({"containers": [], "securityContext": context, "volumes": [volume]});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod");
+            let lookup = Lookup {
+                find: &|_, _, _| None,
+                node_name: "node",
+                host_ips: &[],
+                pod_ips: &[],
+                links: &[],
+                allocatable: &|_| None,
+                token: &|_| Ok("secret".to_owned()),
+            };
+            let plans = plan_volumes(&pod, &lookup).expect("a token can be had");
+            let VolumeKind::Files { files, .. } = &plans[0].kind else {
+                panic!("{plans:?}")
+            };
+            files["t"].mode
+        };
+        assert_eq!(mode(json!({})), 0o644);
+        assert_eq!(mode(json!({"fsGroup": 2000})), 0o640);
     }
 
     #[test]

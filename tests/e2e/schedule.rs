@@ -80,6 +80,25 @@ fn a_less_important_pod_gives_way() {
 }
 
 #[test]
+fn what_users_write_into_annotations_takes_no_pod_past_its_gates() {
+    let home = Home::new();
+    let gated = pod("gated", "sleep forever")
+        .with("/metadata/annotations", json!({"kubelocal.dev/orphan": "false"}))
+        .with("/spec/schedulingGates", json!([{"name": "example.com/g"}]));
+    home.must(format!("apply -f {}", home.file("a.yaml", gated)));
+    home.until("it is told", || {
+        scheduled(&home, "gated")["reason"] == "SchedulingGated"
+    });
+    // Whoever came later has run.
+    let later = home.file("b.yaml", pod("later", "sleep forever"));
+    home.must(format!("apply -f {later}"));
+    home.until_ready("later");
+    assert_eq!(scheduled(&home, "gated")["status"], "False");
+    assert_eq!(home.text("pod gated", "/status/podIP"), "");
+    home.must("delete pod gated");
+}
+
+#[test]
 fn a_gated_pod_waits_for_its_gates() {
     let home = Home::new();
     let gated = |gates: Value| pod("gated", "serve").with("/spec/schedulingGates", gates);

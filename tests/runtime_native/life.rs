@@ -21,12 +21,17 @@ crate::with_every_runtime! {
     a_run_is_removed_but_its_log_stays
     containers_of_a_pod_share_memory_host_name_and_loopback
     a_shared_pid_namespace_shows_every_process_and_is_cleaned_up
+    the_first_process_of_a_shared_pid_namespace_gives_nothing_away
     a_background_process_does_not_keep_its_container_from_ending
     many_pods_start_at_once
 }
 
 fn stop(signal: i32, grace: Duration) -> Stop {
-    Stop { signal, grace }
+    Stop {
+        signal,
+        grace,
+        is_drain: false,
+    }
 }
 
 async fn a_container_runs_and_its_end_is_recorded(mut ground: Ground) {
@@ -341,6 +346,29 @@ async fn a_shared_pid_namespace_shows_every_process_and_is_cleaned_up(mut ground
     assert_eq!(processes_with(&format!("1{}", ground.word())).len(), 1);
     ground.runtime.stop_pod_sandbox(&pod).await.expect("the sandbox stops");
     assert_eq!(processes_with(&format!("1{}", ground.word())), [""; 0]);
+}
+
+async fn the_first_process_of_a_shared_pid_namespace_gives_nothing_away(mut ground: Ground) {
+    let pod = ground.sandbox_with("family", |config| config.share_pid = true).await;
+    let mut tracer = ground.script(
+        "tracer",
+        "cd /proc/1; ls -A root/; ls -A cwd/; readlink exe; tr '\\0' '\\n' < cmdline; wc -c < environ; ls fd | wc -l
+         grep -cE 'kubelocal|heap' maps; grep -E '^Cap...:|NoNewPrivs|Seccomp:' status | cut -f 2
+         echo > root/written || echo read-only; ls -d root/etc root/home root/proc",
+    );
+    tracer.security.add_capabilities = vec!["SYS_PTRACE".to_owned()];
+    let (_, output) = ground.run(&pod, &tracer).await;
+    let none = "0000000000000000\n".repeat(5);
+    let expected = format!("pause\npause\n/pause\npause\n0\n0\n0\n{none}1\n2\nread-only\n");
+    let said: String = output
+        .lines()
+        .filter(|line| !line.contains("No such file") && !line.contains("can't create"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(said, expected, "{output}");
+    let plain = ground.script("plain", "ls /proc/1/root/ || readlink /proc/1/exe || echo nothing");
+    let (_, output) = ground.run(&pod, &plain).await;
+    assert!(output.ends_with("nothing\n"), "{output}");
 }
 
 async fn a_background_process_does_not_keep_its_container_from_ending(mut ground: Ground) {

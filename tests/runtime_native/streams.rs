@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
 
 use kubelocal::runtime::{AttachConfig, ExecConfig, Runtime, Stop};
 use rustix::termios::Winsize;
@@ -231,13 +230,9 @@ async fn what_is_written_just_before_the_end_is_logged(mut ground: Ground) {
     let killed = ground.script("killed", "echo ready; sleep 1000");
     ground.start(&pod, &killed).await;
     ground.wait_for_log(&killed, "ready").await;
-    let stop = Stop {
-        signal: 9,
-        grace: Duration::ZERO,
-    };
     ground
         .runtime
-        .stop_container(&pod, &killed.id, stop)
+        .stop_container(&pod, &killed.id, Stop::KILL)
         .await
         .expect("it can be stopped");
     assert_eq!(ground.exit(&pod, &killed.id).await.code, 137);

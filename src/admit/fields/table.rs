@@ -121,14 +121,10 @@ const WHOLE: Entries = &[
 ];
 
 const NO_QUOTA: Say = Warn("approximated: volumes are matched by their size, but may grow beyond it");
-const NO_SOLE_POD: Say = Warn("approximated: several pods may use it at once");
 
 const CLAIM: Entries = &[
     ("accessModes", Honoured),
-    (
-        "accessModes[]",
-        OneOf(&["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"], &NO_SOLE_POD),
-    ),
+    ("accessModes[]", Honoured),
     ("resources.requests", Honoured),
     ("resources.limits", NO_QUOTA),
     ("selector", Honoured),

@@ -7,7 +7,7 @@ use super::{Writer, decode};
 use crate::api::body::{self, Answer};
 use crate::api::error::ApiError;
 use crate::api::read::Filter;
-use crate::model::{Key, Object};
+use crate::model::{Condition, Key, Object, set_condition};
 use crate::store::{DeleteOptions, Deleted, Precondition, Propagation};
 
 /// Kinds whose deletion answers with the object; for others it is a `Status` (the return types of upstream's OpenAPI).
@@ -71,7 +71,18 @@ impl Writer<'_> {
             ));
         }
         let options = eviction.get("deleteOptions").filter(|options| options.is_object());
-        self.delete_one(&key, options.unwrap_or(&json!({})))?;
+        let mut options = options.cloned().unwrap_or(json!({}));
+        // What would refuse the deletion refuses it before the pod says that it is evicted.
+        let deleted = self.store.dry().delete(&key, &self.delete_options(&options)?)?;
+        let (Deleted::Gone(pod) | Deleted::Pending(pod)) = deleted;
+        if !is_dry(&options) {
+            self.tell_eviction(&pod);
+            // It held, and now the pod is a newer one by what was said of it.
+            if let Some(conditions) = options.get_mut("preconditions").and_then(Value::as_object_mut) {
+                conditions.remove("resourceVersion");
+            }
+        }
+        self.delete_one(&key, &options)?;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(body::json(StatusCode::CREATED, &status))
     }
@@ -85,10 +96,25 @@ impl Writer<'_> {
 
     fn delete_one(&self, key: &Key, body: &Value) -> Result<Deleted, ApiError> {
         let options = self.delete_options(body)?;
-        let in_body = body.get("dryRun").and_then(Value::as_array);
-        let is_dry_run = in_body.is_some_and(|words| words.iter().any(|word| word == "All"));
-        let store = if is_dry_run { &self.store.dry() } else { &self.store };
+        let store = if is_dry(body) { &self.store.dry() } else { &self.store };
         Ok(store.delete(key, &options)?)
+    }
+
+    /// Says why the pod goes (`EvictionREST.addConditionAndDeletePod`).
+    fn tell_eviction(&self, pod: &Object) {
+        let condition = Condition {
+            kind: "DisruptionTarget",
+            holds: true,
+            reason: "EvictionByEvictionAPI",
+            message: "Eviction API: evicting",
+        };
+        let tell = |present: &mut Object| {
+            if present.uid() == pod.uid() {
+                set_condition(present, condition, self.api.clock.now());
+            }
+        };
+        // It may be gone meanwhile, which the deletion will say.
+        let _ = self.store.update_status(pod.key(), tell);
     }
 
     fn delete_options(&self, body: &Value) -> Result<DeleteOptions, ApiError> {
@@ -123,6 +149,11 @@ impl Writer<'_> {
             precondition,
         })
     }
+}
+
+fn is_dry(body: &Value) -> bool {
+    let words = body.get("dryRun").and_then(Value::as_array);
+    words.is_some_and(|words| words.iter().any(|word| word == "All"))
 }
 
 fn gone(object: &Object) -> Value {

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::{Decision, Verdict, World, plan_schedule};
 use crate::event::{EventKind, EventRecorder};
-use crate::model::{self, Key, Object, list_at, text_at, whole_second};
+use crate::model::{self, Condition, Key, Object, condition_of, set_condition, text_at};
 use crate::pod::Rooms;
 use crate::store::DeleteOptions;
 
@@ -24,6 +22,10 @@ pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
     }
     let nodes = list("v1", "Node");
     let (classes, namespaces) = (list("scheduling.k8s.io/v1", "PriorityClass"), list("v1", "Namespace"));
+    let (claims, storage_classes) = (
+        list("v1", "PersistentVolumeClaim"),
+        list("storage.k8s.io/v1", "StorageClass"),
+    );
     let verdicts = plan_schedule(World {
         node: nodes
             .iter()
@@ -32,6 +34,8 @@ pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
         pods: &pods,
         classes: &classes,
         namespaces: &namespaces,
+        claims: &claims,
+        storage_classes: &storage_classes,
     });
     let mut waiting = 0;
     for verdict in verdicts {
@@ -86,29 +90,21 @@ fn fail(rooms: &Rooms, pod: &Arc<Object>, message: &str, is_nominated: bool) {
 
 /// Writes why a pod waits; whether that is news.
 fn wait(rooms: &Rooms, pod: &Arc<Object>, reason: &str, message: &str, is_nominated: bool) -> bool {
-    let conditions = list_at(pod.value(), "/status/conditions");
-    let present = conditions.iter().find(|c| text_at(c, "/type") == "PodScheduled");
+    let present = condition_of(pod, "PodScheduled");
     let is_same = present.is_some_and(|c| text_at(c, "/reason") == reason && text_at(c, "/message") == message);
     if is_same && (!is_nominated || !pod.text("/status/nominatedNodeName").is_empty()) {
         return false;
     }
-    let was_false = present.filter(|c| text_at(c, "/status") == "False");
-    let since = was_false.and_then(|c| c.get("lastTransitionTime").cloned());
-    let now = || Value::String(whole_second(rooms.clock.now()).to_string());
-    let condition = json!({
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": reason,
-        "message": message,
-        "lastProbeTime": null,
-        "lastTransitionTime": since.unwrap_or_else(now),
-    });
-    let others = conditions.iter().filter(|c| text_at(c, "/type") != "PodScheduled");
-    let conditions: Vec<_> = others.cloned().chain([condition]).collect();
+    let condition = Condition {
+        kind: "PodScheduled",
+        holds: false,
+        reason,
+        message,
+    };
     let write = |pod: &mut Object| {
+        set_condition(pod, condition, rooms.clock.now());
         let status = &mut pod.value_mut()["status"];
         status["phase"] = "Pending".into();
-        status["conditions"] = conditions.into();
         if is_nominated {
             status["nominatedNodeName"] = rooms.host.node_name.clone().into();
         }
@@ -125,20 +121,13 @@ fn preempt(rooms: &Rooms, by: &Object, victim: &Key) {
     let (by_uid, node) = (by.uid(), &rooms.host.node_name);
     let message = format!("Preempted by pod {by_uid} on node {node}");
     scheduler(rooms).event(&pod, EventKind::Normal, "Preempted", &message);
-    let condition = json!({
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "PreemptionByScheduler",
-        "message": "default-scheduler: preempting to accommodate a higher priority pod",
-        "lastTransitionTime": whole_second(rooms.clock.now()).to_string(),
-    });
-    let tell = |pod: &mut Object| {
-        let status = &mut pod.value_mut()["status"];
-        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.retain(|c| text_at(c, "/type") != "DisruptionTarget");
-        conditions.push(condition);
-        status["conditions"] = conditions.into();
+    let condition = Condition {
+        kind: "DisruptionTarget",
+        holds: true,
+        reason: "PreemptionByScheduler",
+        message: "default-scheduler: preempting to accommodate a higher priority pod",
     };
+    let tell = |pod: &mut Object| set_condition(pod, condition, rooms.clock.now());
     let _ = rooms.store.update_status(victim, tell);
     let _ = rooms.store.delete(victim, &DeleteOptions::default());
 }

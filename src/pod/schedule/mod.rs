@@ -3,12 +3,13 @@
 
 mod affinity;
 mod bind;
+mod claims;
 mod preempt;
 mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -30,6 +31,10 @@ pub(super) struct World<'a> {
     pub classes: &'a [Arc<Object>],
     /// All namespaces.
     pub namespaces: &'a [Arc<Object>],
+    /// All PersistentVolumeClaims.
+    pub claims: &'a [Arc<Object>],
+    /// All StorageClasses.
+    pub storage_classes: &'a [Arc<Object>],
 }
 
 /// What becomes of a pod that is on no node.
@@ -64,6 +69,8 @@ struct Refusal {
     text: String,
     /// Whether it could if others were not there.
     is_resolvable: bool,
+    /// Whether it is about the pod, whatever node: nodes are then not counted (`PreFilterMsg`).
+    is_of_pod: bool,
 }
 
 impl Refusal {
@@ -71,6 +78,7 @@ impl Refusal {
         Self {
             text: text.to_owned(),
             is_resolvable: true,
+            is_of_pod: false,
         }
     }
 
@@ -78,6 +86,15 @@ impl Refusal {
         Self {
             text: text.to_owned(),
             is_resolvable: false,
+            is_of_pod: false,
+        }
+    }
+
+    fn of_pod(text: String) -> Self {
+        Self {
+            text,
+            is_resolvable: false,
+            is_of_pod: true,
         }
     }
 }
@@ -175,7 +192,7 @@ impl<'a> Place<'a> {
 
 /// Why a pod can't be on the node, by the first plugin that says no.
 fn refusals(pod: &Arc<Object>, node: &Object, place: &Place<'_>, world: World<'_>) -> Vec<Refusal> {
-    if let Some(refusal) = node_refusal(pod, node) {
+    if let Some(refusal) = claims::refusal(pod, place, world).or_else(|| node_refusal(pod, node)) {
         return vec![refusal];
     }
     if let Some(clash) = ports::plan_clash(pod, || place.placed.iter().map(|pod| Arc::clone(pod)).collect()) {
@@ -219,7 +236,7 @@ fn node_refusal(pod: &Object, node: &Object) -> Option<Refusal> {
 }
 
 /// Whether a toleration covers a taint (`Toleration.ToleratesTaint`).
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
+pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
     let (key, effect) = (text_at(toleration, "/key"), text_at(toleration, "/effect"));
     let is_about =
         (key.is_empty() || key == text_at(taint, "/key")) && (effect.is_empty() || effect == text_at(taint, "/effect"));
@@ -247,6 +264,7 @@ fn lacking(pod: &Object, node: &Object, place: &Place<'_>) -> Vec<Refusal> {
             found.push(Refusal {
                 text: format!("Insufficient {name}"),
                 is_resolvable: wanted <= has(&name),
+                is_of_pod: false,
             });
         }
     }
@@ -255,8 +273,15 @@ fn lacking(pod: &Object, node: &Object, place: &Place<'_>) -> Vec<Refusal> {
 
 /// `0/1 nodes are available: 1 Insufficient cpu. preemption: …` (`FitError.Error`).
 fn message(refusals: &[Refusal], preemption: &str) -> String {
-    let counted: BTreeMap<String, ()> = refusals.iter().map(|r| (format!("1 {}", r.text), ())).collect();
-    let reasons: Vec<_> = counted.into_keys().collect();
+    let counted = |r: &Refusal| {
+        if r.is_of_pod {
+            r.text.clone()
+        } else {
+            format!("1 {}", r.text)
+        }
+    };
+    let reasons: BTreeSet<String> = refusals.iter().map(counted).collect();
+    let reasons: Vec<_> = reasons.into_iter().collect();
     let text = format!("0/1 nodes are available: {}.", reasons.join(", "));
     if preemption.is_empty() {
         text

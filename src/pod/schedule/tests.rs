@@ -42,6 +42,8 @@ fn decided(node: &Object, pods: &[Arc<Object>], classes: &[Arc<Object>]) -> Vec<
         pods,
         classes,
         namespaces: &[],
+        claims: &[],
+        storage_classes: &[],
     };
     let verdicts = plan_schedule(world).into_iter();
     verdicts.map(|v| (v.pod.key().name.clone(), v.decision)).collect()
@@ -278,5 +280,67 @@ fn a_class_says_how_important_a_pod_is() {
         (json!({"priority": 4}), 4),
     ] {
         assert_eq!(priority_of(&pod("p", spec.clone()), &classes), priority, "{spec}");
+    }
+}
+
+#[test]
+fn a_pod_waits_for_its_claims_in_upstreams_words() {
+    let claim = |name: &str, class: &str, phase: &str, mode: &str| {
+        let spec = json!({"storageClassName": class, "accessModes": [mode], "volumeName": "v"});
+        let metadata = json!({"name": name, "namespace": "default"});
+        object(
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec,
+            "status": {"phase": phase}}),
+        )
+    };
+    let claims = [
+        claim("bound", "local", "Bound", "ReadWriteOnce"),
+        claim("pending", "local", "Pending", "ReadWriteOnce"),
+        claim("late", "late", "Pending", "ReadWriteOnce"),
+        claim("lost", "local", "Lost", "ReadWriteOnce"),
+        claim("alone", "local", "Bound", "ReadWriteOncePod"),
+        claim("taken", "local", "Bound", "ReadWriteOncePod"),
+    ];
+    let metadata = json!({"name": "late"});
+    let classes = [object(
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata,
+        "provisioner": "x", "volumeBindingMode": "WaitForFirstConsumer"}),
+    )];
+    let using = |name: &str, claim: &str, node: Option<&str>| {
+        let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+        pod(name, json!({"volumes": volumes, "nodeName": node}))
+    };
+    let unbound = "pod has unbound immediate PersistentVolumeClaims";
+    for (name, reason) in [
+        ("bound", ""),
+        ("late", ""),
+        ("alone", ""),
+        ("nope", "persistentvolumeclaim \"nope\" not found"),
+        ("pending", unbound),
+        (
+            "lost",
+            "persistentvolumeclaim \"lost\" bound to non-existing persistentvolume \"v\"",
+        ),
+        (
+            "taken",
+            "1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+        ),
+    ] {
+        let pods = [using("other", "taken", Some("node")), using("me", name, None)];
+        let (node, world_classes) = (node(), &classes);
+        let verdicts = plan_schedule(World {
+            node: Some(&node),
+            pods: &pods,
+            classes: &[],
+            namespaces: &[],
+            claims: &claims,
+            storage_classes: world_classes,
+        });
+        let Decision::Wait(message) = &verdicts[0].decision else {
+            assert_eq!((&verdicts[0].decision, reason), (&Decision::Bind, ""), "{name}");
+            continue;
+        };
+        let expected = format!("0/1 nodes are available: {reason}. preemption: ");
+        assert!(message.starts_with(&expected), "{name}: {message}");
     }
 }

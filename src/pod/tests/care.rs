@@ -404,6 +404,62 @@ fn sidecars_start_before_the_others_and_stay() {
 }
 
 #[test]
+fn a_sidecar_that_ends_takes_neither_phase_nor_initialized_back() {
+    let pod = |a: ContainerState| {
+        World::running().with(|w| {
+            w.sidecar(json!({}));
+            w.policy("Never");
+            w.run("s", 0, exited(1));
+            w.run("a", 0, a);
+            w.run("b", 0, exited(0));
+        })
+    };
+    let runs = pod(running());
+    assert_eq!(runs.status()["phase"], "Running");
+    assert!(runs.conditions().contains("Initialized=True"), "{}", runs.conditions());
+    let was_running = pod(running()).with(|w| w.says(json!({"phase": "Running"})));
+    assert_eq!(was_running.status()["phase"], "Running");
+    let failed = pod(exited(3)).with(|w| w.run("s", 0, exited(0)));
+    assert_eq!(failed.status()["phase"], "Failed");
+    assert!(
+        failed.conditions().contains("Initialized=True"),
+        "{}",
+        failed.conditions()
+    );
+    assert_eq!(failed.status()["initContainerStatuses"][0]["ready"], false);
+}
+
+#[test]
+fn a_containers_status_says_who_it_runs_as() {
+    let of = |text: &str| {
+        let world = World::running().with(|w| {
+            let run = &mut w.sandbox.as_mut().expect("there is one").containers[0];
+            run.annotations
+                .insert(crate::runtime::RUN_USER.to_owned(), text.to_owned());
+        });
+        world.status()["containerStatuses"][0]["user"]["linux"].clone()
+    };
+    let user = |groups: &[i64]| json!({"uid": 1000, "gid": 3000, "supplementalGroups": groups});
+    assert_eq!(of("1000:3000:4000,50000"), user(&[3000, 4000, 50000]));
+    assert_eq!(of("1000:3000:"), user(&[3000]));
+    assert_eq!(of("garbage"), Value::Null);
+}
+
+#[test]
+fn a_deleted_pod_of_which_nothing_runs_has_come_to_its_last_phase() {
+    for (code, phase) in [(0, "Succeeded"), (137, "Failed")] {
+        let ended = World::running().with(|w| {
+            w.says(json!({"phase": "Running"}));
+            w.run("a", 0, exited(0));
+            w.delete(at(130));
+        });
+        assert_eq!(ended.status()["phase"], "Running", "b runs");
+        let ended = ended.with(|w| w.run("b", 0, exited(code)));
+        assert_eq!(ended.status()["phase"], phase);
+    }
+}
+
+#[test]
 fn sidecars_end_last_and_in_reverse_order() {
     let deleted = || {
         World::running().with(|w| {

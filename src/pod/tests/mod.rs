@@ -190,6 +190,7 @@ fn ended_at(code: i32, started: i64, finished: i64) -> ContainerState {
         signal: None,
         reason: "Error".into(),
         message: String::new(),
+        was_drained: false,
     })
 }
 
@@ -436,6 +437,33 @@ fn a_drained_pod_ends_as_its_spec_says_and_rests() {
             Plan::Finish,
         ),
     ]);
+}
+
+#[test]
+fn what_ended_because_the_node_did_runs_again_at_once_and_counts_for_nothing() {
+    let drained = |code, policy: &str| {
+        World::running().with(|w| {
+            w.policy(policy);
+            let ContainerState::Exited(exit) = exited(code) else {
+                unreachable!("it has exited")
+            };
+            let exit = Exit {
+                was_drained: true,
+                ..exit
+            };
+            w.run("a", 0, ContainerState::Exited(exit));
+            w.delay("a", 0, 40);
+            w.now = at(51);
+        })
+    };
+    for policy in ["Always", "OnFailure", "Never"] {
+        for code in [0, 143] {
+            assert_eq!(drained(code, policy).plan(), start("a", 1, 40), "{policy} {code}");
+        }
+    }
+    let all_of_it = drained(0, "Never").with(|w| w.run("b", 0, exited(0)));
+    assert_eq!(all_of_it.plan(), start("a", 1, 40), "it is not over");
+    assert_eq!(all_of_it.status()["phase"], "Running");
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Runtime for NativeRuntime {
                 id: id.clone(),
                 signal: stop.signal,
                 grace_ms,
+                is_drain: stop.is_drain,
             },
         ))
     }

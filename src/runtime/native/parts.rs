@@ -39,7 +39,10 @@ pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<
                 make_part(&mount.host_path, &part)
             };
             let bound = found.and_then(|found| bind(&found, &place("part"), mount.follows_host));
-            bound.map_err(|e| format!("failed to prepare subPath {part:?} for {}: {e}", mount.container_path))?;
+            bound.map_err(|e| {
+                let why = refusal(&e);
+                format!("failed to prepare subPath {part:?} for {}: {why}", mount.container_path)
+            })?;
             mount.host_path = place("part");
         } else if mount.image_layers.is_empty() && !mount.follows_host && mount.host_path.is_dir() {
             let bound = open_path(&mount.host_path).and_then(|found| bind(&found, &place("own"), false));
@@ -49,6 +52,15 @@ pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<
         pinned.push(mount);
     }
     Ok(pinned)
+}
+
+/// Why a part can't be had. The kernel's words for one that leads out are about devices and loops (openat2(2)).
+fn refusal(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EXDEV) => "a link leads out of the volume".to_owned(),
+        Some(libc::ELOOP) => "it leads through a link that is none of the volume's, or through too many".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Takes away what [`pin_all`] mounted below `dir`. Never looks into a mount: if one stays, so does its place.
@@ -198,6 +210,14 @@ mod tests {
         for part in ["link", "link/x", "../x", "/etc", "a/file/x"] {
             assert!(make_part(dir.path(), part).is_err(), "{part}");
         }
+    }
+
+    #[test]
+    fn a_part_that_leads_out_is_refused_in_words_that_say_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        symlink("/etc", dir.path().join("evil")).expect("links");
+        let error = make_part(dir.path(), "evil").expect_err("it leads out");
+        assert_eq!(refusal(&error), "a link leads out of the volume");
     }
 
     #[test]

@@ -293,6 +293,7 @@ fn plan_settled(state: &ContainerState, now: Timestamp) -> Option<Exit> {
         signal: None,
         reason: "ContainerStatusUnknown".to_owned(),
         message: "the pod's supervisor was gone before it could record how the container ended".to_owned(),
+        was_drained: false,
     })
 }
 

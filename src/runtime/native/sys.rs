@@ -89,12 +89,29 @@ pub(super) fn ignore_children() {
     }
 }
 
-/// Closes every descriptor of a forked child that will open none.
-pub(super) fn close_all() {
-    // SAFETY: the caller uses no descriptor afterwards, owned or not; it only waits.
-    unsafe {
-        libc::close_range(0, libc::c_uint::MAX, 0);
+/// Closes every descriptor of a forked child but one.
+pub(super) fn close_all_but(kept: std::os::fd::RawFd) -> io::Result<()> {
+    let kept = libc::c_uint::try_from(kept).map_err(|_| io::ErrorKind::InvalidInput)?;
+    for (first, last) in [(0, kept.checked_sub(1)), (kept + 1, Some(libc::c_uint::MAX))] {
+        let Some(last) = last else { continue };
+        // SAFETY: the caller uses no other descriptor afterwards, owned or not.
+        if unsafe { libc::close_range(first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
+    Ok(())
+}
+
+/// Replaces this process by a program with an empty environment. Returns only with the reason why that failed.
+pub(super) fn become_program(path: &std::ffi::CStr, args: &[&std::ffi::CStr]) -> io::Error {
+    let argv: Vec<_> = args
+        .iter()
+        .map(|word| word.as_ptr())
+        .chain([std::ptr::null()])
+        .collect();
+    // SAFETY: both lists end with a null pointer, and the strings live until after the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), [std::ptr::null()].as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// Puts a seccomp filter (instructions of classic BPF, 8 bytes each) on the calling thread, beside those it has (seccomp(2)).
@@ -125,14 +142,6 @@ pub(super) fn load_seccomp(program: &[u8], flags: u32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
-    }
-}
-
-/// Waits for ever, or until a signal ends the process.
-pub(super) fn pause() -> ! {
-    loop {
-        // SAFETY: `pause` has no preconditions.
-        unsafe { libc::pause() };
     }
 }
 

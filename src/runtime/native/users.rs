@@ -11,6 +11,14 @@ pub(super) struct Identity {
     pub home: String,
 }
 
+impl Identity {
+    /// As [`crate::runtime::RUN_USER`] has it.
+    pub fn to_text(&self) -> String {
+        let groups: Vec<_> = self.groups.iter().map(u32::to_string).collect();
+        format!("{}:{}:{}", self.uid, self.gid, groups.join(","))
+    }
+}
+
 /// One line of `/etc/passwd` as far as it matters.
 struct Account<'a> {
     name: &'a str,
@@ -141,6 +149,13 @@ mod tests {
         ] {
             assert_eq!(resolved(user), (uid, gid, groups, home.to_owned()), "{user:?}");
         }
+    }
+
+    #[test]
+    fn an_identity_is_written_down_with_its_groups() {
+        let text = |user: &str| resolve(user, PASSWD, GROUP, &[], false).map(|found| found.to_text());
+        assert_eq!(text("www").as_deref(), Ok("33:34:40,50"));
+        assert_eq!(text("4711:99").as_deref(), Ok("4711:99:"));
     }
 
     #[test]

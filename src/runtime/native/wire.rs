@@ -25,6 +25,9 @@ pub(super) enum Request {
         id: ContainerId,
         signal: i32,
         grace_ms: u64,
+        /// As [`crate::runtime::Stop`] has it; not said by nodes of before.
+        #[serde(default)]
+        is_drain: bool,
     },
     /// Give it and the pod other limits.
     Resize(Resize),

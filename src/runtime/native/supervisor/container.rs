@@ -15,7 +15,7 @@ use super::note;
 use super::output::Output;
 use super::place::{is_mapped, read};
 use super::poller::Token;
-use crate::runtime::{ContainerConfig, ContainerState, Exit, Resized};
+use crate::runtime::{ContainerConfig, ContainerState, Exit, RUN_USER, Resized, Stop};
 
 /// A run of a container.
 pub(super) struct Container {
@@ -57,6 +57,7 @@ pub(super) struct Running {
 struct PlannedStop {
     signal: i32,
     kill_at: Instant,
+    is_drain: bool,
 }
 
 impl Container {
@@ -72,7 +73,7 @@ impl Container {
         mount_points: &Path,
         cgroup: Option<PathBuf>,
     ) -> Result<Container, String> {
-        let container = Container {
+        let mut container = Container {
             config,
             dir,
             bundle,
@@ -95,7 +96,7 @@ impl Container {
         }
     }
 
-    fn prepare(&self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), String> {
+    fn prepare(&mut self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), String> {
         let config = &self.config;
         let io = |e: std::io::Error| format!("{}: {e}", self.dir.path().display());
         remove_tree(self.dir.path()).map_err(io)?;
@@ -120,8 +121,9 @@ impl Container {
         let spec = plan_spec(config, &mounts, &identity, place, &root, cgroup)?;
         write_json(&self.bundle.path.join("config.json"), &spec, false).map_err(io)?;
         write_json(&self.dir.status(), &ContainerState::Created, false).map_err(io)?;
+        self.config.annotations.insert(RUN_USER.to_owned(), identity.to_text());
         // Last: a directory without it was never completed, and is nobody's.
-        write_json(&self.dir.config(), config, false).map_err(io)
+        write_json(&self.dir.config(), &self.config, false).map_err(|e| format!("{}: {e}", self.dir.path().display()))
     }
 
     /// Writes down that it has other limits now.
@@ -185,15 +187,25 @@ impl Container {
     }
 
     /// Asks it to end. The first signal is sent once, and of several deadlines the earliest holds.
-    pub fn stop(&mut self, signal: i32, grace: Duration) {
-        let kill_at = Instant::now() + grace;
+    pub fn stop(&mut self, asked: &Stop) {
+        let (signal, is_drain) = (asked.signal, asked.is_drain);
+        let kill_at = Instant::now() + asked.grace;
         match &mut self.stop {
             Some(stop) => stop.kill_at = stop.kill_at.min(kill_at),
             None => {
-                self.stop = Some(PlannedStop { signal, kill_at });
+                self.stop = Some(PlannedStop {
+                    signal,
+                    kill_at,
+                    is_drain,
+                });
                 self.signal(signal);
             }
         }
+    }
+
+    /// Whether it was asked to end because the node ends.
+    pub fn is_drained(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.is_drain)
     }
 
     /// Sends SIGKILL, and plans no other.
@@ -204,6 +216,7 @@ impl Container {
         self.stop = Some(PlannedStop {
             signal: libc::SIGKILL,
             kill_at: far,
+            is_drain: self.is_drained(),
         });
     }
 

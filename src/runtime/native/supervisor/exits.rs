@@ -84,16 +84,22 @@ impl Supervisor {
         let Stage::Running(running) = &container.stage else {
             return;
         };
-        let started_at = running.started_at;
+        let (started_at, was_drained) = (running.started_at, container.is_drained());
         let shares_pids = self.place.pid_namespace.is_some() || container.config.pid_target.is_some();
-        if let (true, Some(namespace)) = (shares_pids, running.mount_namespace) {
-            processes::kill_leftovers(namespace);
+        if shares_pids {
+            // Those that made a mount namespace of their own are still in its control group.
+            let (group, namespace) = (self.cgroup.as_ref(), running.mount_namespace);
+            processes::kill_leftovers(|| {
+                let in_group = group.map(|group| group.processes(&id.0)).unwrap_or_default();
+                let in_namespace = namespace.map(processes::in_mount_namespace);
+                in_group.into_iter().chain(in_namespace.into_iter().flatten()).collect()
+            });
         }
         self.drain(id);
         // What the kernel killed for want of memory may be a child, of which a shell tells by its own exit code.
         let out_of_memory = ended.code == KILLED && self.was_out_of_memory(id);
         let exit = plan_exit(started_at, Timestamp::now(), ended, out_of_memory);
-        self.record_exit(id, exit);
+        self.record_exit(id, Exit { was_drained, ..exit });
     }
 
     /// Writes the end down, then tells everyone.
@@ -171,6 +177,7 @@ fn plan_exit(started_at: Timestamp, finished_at: Timestamp, ended: Ended, out_of
         signal: ended.signal,
         reason: reason.to_owned(),
         message: String::new(),
+        was_drained: false,
     }
 }
 

@@ -80,6 +80,12 @@ pub(super) fn fork_job(
         sys::Fork::Child => {
             drop(answer);
             sys::default_signals();
+            // On its way into the container it still has the supervisor's descriptors, and soon no capability that the container has
+            // not: nobody there is to trace it before it has become its program.
+            let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+            if hidden.is_err() {
+                sys::exit_now(1);
+            }
             let outcome = take_streams(streams)
                 .map_err(|e| format!("standard streams: {e}"))
                 .and_then(|()| call());

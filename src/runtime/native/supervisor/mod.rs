@@ -16,6 +16,7 @@ mod container;
 mod exits;
 mod jobs;
 mod output;
+mod pause;
 mod peers;
 mod place;
 mod poller;

@@ -1,4 +1,4 @@
-//! Furnishes the pod's namespaces: mounts, host name, loopback, shared memory, and the `pause` process of a shared pid namespace.
+//! Furnishes the pod's namespaces: mounts, host name, loopback, shared memory.
 
 use std::ffi::CString;
 use std::fs;
@@ -6,14 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::DumpableBehavior;
-use rustix::thread::UnshareFlags;
 
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
 use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
 use super::cgroup;
 use super::note;
+use super::pause;
 use crate::cgroup::Group;
 use crate::net;
 use crate::runtime::MemoryDir;
@@ -59,6 +58,7 @@ pub(super) fn make(
     // as anything else of theirs.
     let may_lower_score = fs::write("/proc/self/oom_score_adj", "-998").is_ok();
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
+    let share_pid = record.config.share_pid.then(|| pause::start(&dir.run()));
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,
@@ -68,7 +68,7 @@ pub(super) fn make(
         } else {
             dir.run().join("shm")
         },
-        pid_namespace: record.config.share_pid.then(start_pause).transpose()?,
+        pid_namespace: share_pid.transpose()?,
         bounding: bounding_set(&read("/proc/self/status")),
         oom_floor: oom_floor(in_user_namespace, may_lower_score, own_oom_score()),
         tty_group: is_mapped(5, &read("/proc/self/gid_map")),
@@ -133,48 +133,6 @@ fn set_up_network(hostname: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Starts the process that holds the shared pid namespace. Not this process itself: its command line and descriptors would be
-/// open to the containers. It cannot unshare the namespace for itself either, since it could not go back.
-fn start_pause() -> Result<PathBuf, String> {
-    let failed = |e: std::io::Error| format!("shared pid namespace: {e}");
-    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
-    match sys::fork().map_err(failed)? {
-        sys::Fork::Child => {
-            let forked = sys::unshare(UnshareFlags::NEWPID).and_then(|()| sys::fork());
-            match forked {
-                Ok(sys::Fork::Child) => run_pause(),
-                Ok(sys::Fork::Parent(pid)) => {
-                    let _ = rustix::io::write(&tell, &pid.to_le_bytes());
-                    sys::exit_now(0)
-                }
-                Err(_) => sys::exit_now(1),
-            }
-        }
-        sys::Fork::Parent(_) => {
-            drop(tell);
-            let mut pid = [0; 4];
-            let length = rustix::io::read(&told, &mut pid).map_err(|e| failed(e.into()))?;
-            if length != pid.len() {
-                return Err("shared pid namespace: it could not be made".to_owned());
-            }
-            Ok(PathBuf::from(format!("/proc/{}/ns/pid", i32::from_le_bytes(pid))))
-        }
-    }
-}
-
-/// Waits for ever. Orphans of the shared namespace become its children, and are reaped by the kernel.
-fn run_pause() -> ! {
-    sys::ignore_children();
-    // Containers see this process; its memory, a copy of the supervisor's, is not theirs to read.
-    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    if hidden.and_then(|()| rustix::thread::set_name(c"pause")).is_err() {
-        sys::exit_now(1);
-    }
-    // Nothing of the supervisor's may be reached through this process, which containers can see.
-    sys::close_all();
-    sys::pause()
 }
 
 pub(super) fn read(path: &str) -> String {

@@ -1,7 +1,7 @@
 //! The processes of the pod, which all are in view of its first one: told from each other by their mount namespace, which is their
 //! container's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -9,6 +9,10 @@ use rustix::process::Pid;
 
 use super::note;
 use crate::runtime::Usage;
+
+/// How often is looked for what an ended container has left. The kernel needs a moment to end what was killed, and one that forks without
+/// end is not to hold the pod up.
+const MAX_PASSES: usize = 32;
 
 /// All processes of the pod.
 fn all() -> impl Iterator<Item = i32> {
@@ -20,15 +24,32 @@ fn mount_namespace(pid: i32) -> Option<u64> {
     Some(fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
 }
 
-/// Kills what an ended container has left in a shared pid namespace: the processes in its mount namespace. In a pid
-/// namespace of its own the kernel has done so already.
-pub(super) fn kill_leftovers(namespace: u64) {
-    for pid in all().filter(|pid| mount_namespace(*pid) == Some(namespace)) {
+/// The processes in a mount namespace.
+pub(super) fn in_mount_namespace(namespace: u64) -> impl Iterator<Item = i32> {
+    all().filter(move |pid| mount_namespace(*pid) == Some(namespace))
+}
+
+/// Kills what an ended container has left in a shared pid namespace, as `find` tells it. In a pid namespace of its own the
+/// kernel has done so already.
+pub(super) fn kill_leftovers(find: impl FnMut() -> BTreeSet<i32>) {
+    kill_all(find, |pid| {
         if let Some(pid) = Pid::from_raw(pid)
             && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            && error != rustix::io::Errno::SRCH
         {
             note(&format!("killing a leftover process: {error}"));
         }
+    });
+}
+
+/// Looks again after each pass: what forked meanwhile was not seen by it.
+fn kill_all(mut find: impl FnMut() -> BTreeSet<i32>, mut kill: impl FnMut(i32)) {
+    for _ in 0..MAX_PASSES {
+        let left = find();
+        if left.is_empty() {
+            return;
+        }
+        left.into_iter().for_each(&mut kill);
     }
 }
 
@@ -81,6 +102,21 @@ mod tests {
         assert_eq!(ticks_in("garbage"), 0);
         assert_eq!(resident_in("1000 250 100 1 0 60 0\n"), 250);
         assert_eq!(resident_in(""), 0);
+    }
+
+    #[test]
+    fn what_forks_while_others_are_killed_is_found_by_the_next_pass() {
+        let mut passes = vec![BTreeSet::new(), BTreeSet::from([9]), BTreeSet::from([7, 8])];
+        let mut killed = Vec::new();
+        kill_all(|| passes.pop().unwrap_or_default(), |pid| killed.push(pid));
+        assert_eq!(killed, [7, 8, 9]);
+        let mut found = 0;
+        let endless = || {
+            found += 1;
+            BTreeSet::from([found])
+        };
+        kill_all(endless, |_| {});
+        assert_eq!(found, 32);
     }
 
     #[test]

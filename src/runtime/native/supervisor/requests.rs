@@ -19,7 +19,7 @@ use super::output::Source;
 use super::peers::{kill, list};
 use super::poller::{self, Token};
 use super::{Exec, LAST_GRACE, Leaving, Supervisor, Watched};
-use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, Exit};
+use crate::runtime::{AttachConfig, ContainerConfig, ContainerId, ExecConfig, Exit, Stop};
 
 impl Supervisor {
     pub(super) fn serve(&mut self, peer: Token, request: Request, fds: Vec<OwnedFd>) {
@@ -37,7 +37,22 @@ impl Supervisor {
                 Ok(true) => Ok(()),
                 Err(fault) => Err(fault),
             },
-            Request::Stop { id, signal, grace_ms } => self.stop(&id, signal, Duration::from_millis(grace_ms)),
+            Request::Stop {
+                id,
+                signal,
+                grace_ms,
+                is_drain,
+            } => {
+                let grace = Duration::from_millis(grace_ms);
+                self.stop(
+                    &id,
+                    &Stop {
+                        signal,
+                        grace,
+                        is_drain,
+                    },
+                )
+            }
             Request::Resize(resize) => self.resize(&resize),
             Request::Remove(id) => self.remove(&id),
             Request::Exec(id, exec) => match self.exec(peer, &id, &exec, fds) {
@@ -235,6 +250,7 @@ impl Supervisor {
             signal: None,
             reason: "StartError".to_owned(),
             message: text.clone(),
+            was_drained: false,
         };
         self.record_exit(id, exit);
         self.answer_starters(id, &Reply::Failed(Fault::Start(text)));
@@ -251,11 +267,11 @@ impl Supervisor {
         }
     }
 
-    fn stop(&mut self, id: &ContainerId, signal: i32, grace: Duration) -> Result<(), Fault> {
+    fn stop(&mut self, id: &ContainerId, stop: &Stop) -> Result<(), Fault> {
         let container = self.container(id)?;
         match container.stage {
             Stage::Exited => {}
-            Stage::Starting | Stage::Running(_) => container.stop(signal, grace),
+            Stage::Starting | Stage::Running(_) => container.stop(stop),
             Stage::Created => {
                 let now = Timestamp::now();
                 let exit = Exit {
@@ -265,6 +281,7 @@ impl Supervisor {
                     signal: None,
                     reason: "Error".to_owned(),
                     message: "stopped before it was started".to_owned(),
+                    was_drained: stop.is_drain,
                 };
                 self.record_exit(id, exit);
             }
@@ -398,7 +415,7 @@ impl Supervisor {
         let all: Vec<ContainerId> = self.containers.keys().cloned().collect();
         for id in all {
             // It cannot fail for a container that is there.
-            let _ = self.stop(&id, libc::SIGKILL, Duration::ZERO);
+            let _ = self.stop(&id, &Stop::KILL);
         }
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             asked_by: Vec::new(),
