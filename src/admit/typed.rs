@@ -110,7 +110,10 @@ impl Typed {
             ("networking.k8s.io", "IngressClass") => read(value, Self::IngressClass),
             _ if kind.honoured == Honoured::Reported => return None,
             _ => {
-                let decoded = Stored::decode(Message::of(kind)?, value);
+                let decoded = match Message::of(kind) {
+                    Some(message) => Stored::decode(message, value),
+                    None => Stored::untyped(value),
+                };
                 decoded.map(|(stored, unknown)| (Self::Stored(Box::new(stored)), unknown))
             }
         })

@@ -14,6 +14,7 @@ use super::body::{self, Answer};
 use super::error::ApiError;
 use super::fields::FieldSelector;
 use super::page::Page;
+use super::pieces::Pieces;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
 use super::write::scale_of;
@@ -101,6 +102,7 @@ impl Filter {
 /// One object.
 pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
     let key = target.key()?;
+    Page::check_moment(query, store)?;
     let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
     let answer = match Form::of(accept, query)? {
         Form::Plain => shown(object.value().clone()),
@@ -127,21 +129,32 @@ pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, 
     snapshot.items.retain(|object| filter.matches(object));
     let is_selected = !query.text("labelSelector").is_empty() || !query.text("fieldSelector").is_empty();
     let metadata = page.cut(&mut snapshot.items, snapshot.resource_version, is_selected);
-    let values = snapshot.items.iter().map(|object| object.value());
-    let answer = match Form::of(accept, query)? {
+    let form = Form::of(accept, query)?;
+    let (envelope, list) = match form {
         Form::Plain => {
-            let items: Vec<_> = values.cloned().map(shown).collect();
             let kind = format!("{}List", target.kind.kind);
-            json!({"kind": kind, "apiVersion": target.kind.api_version(), "metadata": metadata, "items": items})
+            let version = target.kind.api_version();
+            (
+                json!({"kind": kind, "apiVersion": version, "metadata": metadata}),
+                "items",
+            )
         }
         Form::Metadata => {
-            let items: Vec<_> = values.map(partial).collect();
             let (kind, version) = ("PartialObjectMetadataList", "meta.k8s.io/v1");
-            json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
+            (
+                json!({"kind": kind, "apiVersion": version, "metadata": metadata}),
+                "items",
+            )
         }
-        Form::Table(include) => table(target.kind).render(values, include, metadata, true, now),
+        Form::Table(_) => (table(target.kind).envelope(metadata), "rows"),
     };
-    Ok(body::json(StatusCode::OK, &answer))
+    let of_kind = table(target.kind);
+    let pieces = Pieces::new(&envelope, list, snapshot.items, move |object| match form {
+        Form::Plain => shown(object.value().clone()),
+        Form::Metadata => partial(object.value()),
+        Form::Table(include) => of_kind.render_row(object.value(), include, now),
+    });
+    Ok(body::typed(StatusCode::OK, "application/json", pieces.into_body()))
 }
 
 /// A collection's changes, as a flow of JSON lines.
@@ -149,8 +162,8 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
     let filter = Filter::of(target, query)?;
     let form = Form::of(accept, query)?;
     let start = Start::of(query)?;
-    let (mut lines, version) = (VecDeque::new(), start.version());
-    let mut events = Encoder {
+    let (mut initial, version) = (Vec::new(), start.version());
+    let events = Encoder {
         form,
         kind: target.kind,
         has_columns: false,
@@ -160,13 +173,11 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
         Some(version) if version > 0 => version,
         _ => {
             let snapshot = filter.list(store);
-            lines.extend(snapshot.items.iter().map(|object| events.event("ADDED", object)));
+            initial = snapshot.items;
             snapshot.resource_version
         }
     };
-    if let Start::InitialEvents = start {
-        lines.push_back(events.bookmark(from, true));
-    }
+    let end_of_initial = (start == Start::InitialEvents).then(|| events.bookmark(from, true));
     let watcher = store
         .watch(from)
         .map_err(|expired| ApiError::expired(expired.to_string()))?;
@@ -177,7 +188,9 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
         watcher,
         filter,
         events,
-        lines,
+        initial: initial.into_iter(),
+        end_of_initial,
+        lines: VecDeque::new(),
         deadline,
         bookmarks,
         at: from,
@@ -226,6 +239,10 @@ struct Flow {
     watcher: Watcher,
     filter: Filter,
     events: Encoder,
+    /// What was there at the start and is still to be sent.
+    initial: std::vec::IntoIter<Arc<Object>>,
+    /// The mark behind it.
+    end_of_initial: Option<Bytes>,
     /// What is ready to be sent.
     lines: VecDeque<Bytes>,
     deadline: tokio::time::Instant,
@@ -237,6 +254,11 @@ struct Flow {
 
 impl Flow {
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(chunk) = self.next_initial() {
+            // Others have their turn between two chunks, however fast this client reads.
+            tokio::task::yield_now().await;
+            return Some(chunk);
+        }
         loop {
             if let Some(line) = self.lines.pop_front() {
                 return Some(self.with_more(line));
@@ -262,6 +284,21 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// Some of what was there at the start, written only now that it is read.
+    fn next_initial(&mut self) -> Option<Bytes> {
+        let mut chunk = BytesMut::new();
+        while chunk.len() < CHUNK {
+            match self.initial.next() {
+                Some(object) => chunk.extend_from_slice(&self.events.event("ADDED", &object)),
+                None => {
+                    chunk.extend_from_slice(&self.end_of_initial.take().unwrap_or_default());
+                    break;
+                }
+            }
+        }
+        (!chunk.is_empty()).then(|| chunk.freeze())
     }
 
     /// A line, and those that are there already with it: in a rush of changes one write of the socket takes many.
@@ -299,7 +336,17 @@ impl Flow {
             (true, true) => "MODIFIED",
             (true, false) => "DELETED",
         };
-        self.lines.push_back(self.events.change(kind, change));
+        let line = match &change.old {
+            // The client is told what it knew last, under the version of the change.
+            Some(old) if kind == "DELETED" && change.kind != ChangeKind::Deleted => {
+                let mut last = Object::clone(old);
+                let version = change.resource_version.to_string();
+                last.metadata_mut().insert("resourceVersion".to_owned(), version.into());
+                self.events.event(kind, &Arc::new(last))
+            }
+            _ => self.events.change(kind, change),
+        };
+        self.lines.push_back(line);
     }
 }
 
@@ -368,4 +415,64 @@ fn table(kind: &'static Kind) -> &'static KindTable {
 
 fn partial(object: &Value) -> Value {
     shown(json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Counts how often the time was asked for, which every row of a table does.
+    #[derive(Debug, Default)]
+    struct CountingClock(AtomicUsize);
+
+    impl crate::model::Clock for CountingClock {
+        fn now(&self) -> Timestamp {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_does_not_read_costs_one_chunk_of_what_was_there() {
+        let clock = Arc::new(CountingClock::default());
+        let store = Store::in_memory(Arc::new(crate::model::SystemClock));
+        for n in 0..1000 {
+            let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"text": "x".repeat(1000)},
+                "metadata": {"name": format!("m{n}"), "namespace": "default"}});
+            store.create(Object::new(value).expect("an object")).expect("is new");
+        }
+        let target = Target::parse("/api/v1/namespaces/default/configmaps").expect("a collection");
+        let query = Query::parse(
+            "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&includeObject=Object",
+        );
+        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let mut body = watch(&store, &target, &query, accept, clock.clone())
+            .expect("answers")
+            .into_body();
+        let mut seen = body
+            .frame()
+            .await
+            .expect("goes on")
+            .expect("a chunk")
+            .into_data()
+            .expect("data")
+            .to_vec();
+        let shown = clock.0.load(Ordering::Relaxed);
+        assert!(shown < 200, "{shown} of 1000");
+        while !String::from_utf8_lossy(&seen).contains("BOOKMARK") {
+            seen.extend(
+                body.frame()
+                    .await
+                    .expect("goes on")
+                    .expect("a chunk")
+                    .into_data()
+                    .expect("data"),
+            );
+        }
+        assert_eq!(seen.iter().filter(|byte| **byte == b'\n').count(), 1001);
+    }
 }

@@ -14,7 +14,9 @@ use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
 use super::report;
 use super::retry::Retry;
+use crate::admit::apply::Conflict;
 use crate::admit::{Problem, Refused, Severity};
+use crate::event::{EventKind, EventRecorder};
 use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
@@ -36,7 +38,13 @@ pub(super) struct Keeper {
     blocked: BTreeSet<Key>,
     /// When to try again what was refused.
     retry: Retry,
+    /// What was taken back from others when an object was last applied.
+    taken: BTreeMap<Key, Problem>,
+    recorder: EventRecorder,
 }
+
+/// Of how many fields that were taken back is told by name.
+const MOST_TOLD: usize = 5;
 
 impl Keeper {
     pub(super) fn new(
@@ -48,6 +56,7 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Self {
         let (key, uid) = (source.key().clone(), source.uid().to_owned());
+        let recorder = EventRecorder::new(store.clone(), clock.clone(), "").component("manifest-source");
         let mut keeper = Self {
             store,
             clock,
@@ -59,6 +68,8 @@ impl Keeper {
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
             retry: Retry::new(),
+            taken: BTreeMap::new(),
+            recorder,
         };
         keeper.applied = keeper.recall(source);
         keeper
@@ -227,10 +238,13 @@ impl Keeper {
                 }
             }
             problems.extend(self.pending_namespace(object));
+            problems.extend(self.foreign_node(object));
+            problems.extend(self.taken.get(&object.key).cloned());
         }
         for key in &plan.prune {
             self.prune(key);
             self.applied.remove(key);
+            self.taken.remove(key);
         }
         self.retry.settled(is_refused);
         report::write(
@@ -264,10 +278,14 @@ impl Keeper {
             subresource: "",
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
+            may_create: true,
             now,
         };
         match apply(&self.store, request) {
-            Ok(_) => Ok(()),
+            Ok(applied) => {
+                self.tell_taken(object, &applied);
+                Ok(())
+            }
             Err(ApplyError::Refused(refused)) if matches!(*refused, Refused::NeedsReplacement(..)) => {
                 self.blocked.insert(object.key.clone());
                 tracing::info!(object = %object.key, "replacing it: what changed can't change in a living pod");
@@ -282,6 +300,39 @@ impl Keeper {
                 Err(vec![problem(object, Severity::Error, message)])
             }
         }
+    }
+
+    /// Tells both parties of fields that others had set otherwise: on the object, and in the source for as long as its file says so.
+    fn tell_taken(&mut self, object: &SourcedObject, applied: &super::apply::Applied) {
+        self.taken.remove(&object.key);
+        if applied.taken.is_empty() {
+            return;
+        }
+        let of = |conflict: &Conflict| format!("{} from {:?}", conflict.field, conflict.manager);
+        let some: Vec<_> = applied.taken.iter().take(MOST_TOLD).map(of).collect();
+        let more = applied.taken.len().saturating_sub(MOST_TOLD);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let message = format!("source {:?} took back {}{more}", self.key.name, some.join(", "));
+        self.recorder
+            .event(&applied.object, EventKind::Warning, "FieldsTakenBack", &message);
+        let warning = problem(object, Severity::Warning, format!("{}: {message}", object.key));
+        self.taken.insert(object.key.clone(), warning);
+    }
+
+    /// Tells of a pod for a node that is not here.
+    fn foreign_node(&self, object: &SourcedObject) -> Option<Problem> {
+        let nodes = model::kind("v1", "Node").expect("in the table");
+        let is_there = |name: &str| self.store.get(&Key::new(nodes, "", name)).is_some();
+        let note = crate::admit::note_of_node(&object.object, is_there)?;
+        Some(problem(
+            object,
+            Severity::Warning,
+            format!("{}: {}", note.path, note.message),
+        ))
     }
 
     /// Two sources can't keep one object: the first has it.

@@ -19,6 +19,7 @@ mod manifest_source;
 pub mod names;
 mod object;
 mod paths;
+mod priority;
 mod quantity;
 mod ranges;
 mod resolver;
@@ -36,6 +37,7 @@ pub use manifest_source::{
 };
 pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
+pub use priority::class_priority;
 pub use quantity::Quantity;
 pub use ranges::{
     API_PORT, API_SERVICE, DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside,
