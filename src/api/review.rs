@@ -211,7 +211,9 @@ mod tests {
 
     #[test]
     fn paths_of_questions_are_known_whole() {
-        let kind = |path: &str| at(path).map(|(review, namespace)| (review.kind, namespace));
+        fn kind(path: &str) -> Option<(&str, &str)> {
+            at(path).map(|(review, namespace)| (review.kind, namespace))
+        }
         let whole = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
         assert_eq!(kind(whole), Some(("SelfSubjectAccessReview", "")));
         let local = "/apis/authorization.k8s.io/v1/namespaces/a/localsubjectaccessreviews";

@@ -14,14 +14,17 @@ use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
 use super::report;
 use super::retry::Retry;
-use crate::admit::apply::Conflict;
 use crate::admit::{Problem, Refused, Severity};
-use crate::event::{EventKind, EventRecorder};
+use crate::event::EventRecorder;
 use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, SourceStatus, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
 use crate::store::{Change, ChangeKind, DeleteOptions, Precondition, Store, StoreError, Watcher};
+
+mod notes;
+
+use notes::MADE_FOR;
 
 /// One source's keeper.
 pub(super) struct Keeper {
@@ -42,9 +45,6 @@ pub(super) struct Keeper {
     taken: BTreeMap<Key, Problem>,
     recorder: EventRecorder,
 }
-
-/// Of how many fields that were taken back is told by name.
-const MOST_TOLD: usize = 5;
 
 impl Keeper {
     pub(super) fn new(
@@ -302,39 +302,6 @@ impl Keeper {
         }
     }
 
-    /// Tells both parties of fields that others had set otherwise: on the object, and in the source for as long as its file says so.
-    fn tell_taken(&mut self, object: &SourcedObject, applied: &super::apply::Applied) {
-        self.taken.remove(&object.key);
-        if applied.taken.is_empty() {
-            return;
-        }
-        let of = |conflict: &Conflict| format!("{} from {:?}", conflict.field, conflict.manager);
-        let some: Vec<_> = applied.taken.iter().take(MOST_TOLD).map(of).collect();
-        let more = applied.taken.len().saturating_sub(MOST_TOLD);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let message = format!("source {:?} took back {}{more}", self.key.name, some.join(", "));
-        self.recorder
-            .event(&applied.object, EventKind::Warning, "FieldsTakenBack", &message);
-        let warning = problem(object, Severity::Warning, format!("{}: {message}", object.key));
-        self.taken.insert(object.key.clone(), warning);
-    }
-
-    /// Tells of a pod for a node that is not here.
-    fn foreign_node(&self, object: &SourcedObject) -> Option<Problem> {
-        let nodes = model::kind("v1", "Node").expect("in the table");
-        let is_there = |name: &str| self.store.get(&Key::new(nodes, "", name)).is_some();
-        let note = crate::admit::note_of_node(&object.object, is_there)?;
-        Some(problem(
-            object,
-            Severity::Warning,
-            format!("{}: {}", note.path, note.message),
-        ))
-    }
-
     /// Two sources can't keep one object: the first has it.
     fn check_owner(&mut self, object: &SourcedObject, live: &Object) -> Result<(), Vec<Problem>> {
         let annotations = live.annotations();
@@ -364,20 +331,6 @@ impl Keeper {
         if let Ok(made) = made {
             let _ = self.store.create(made);
         }
-    }
-
-    /// Tells that a namespace was made for an object, for a cluster would refuse it.
-    fn pending_namespace(&self, object: &SourcedObject) -> Option<Problem> {
-        let namespace = self.store.get(&namespace_of(&object.key))?;
-        namespace
-            .annotations()
-            .get(MADE_FOR)
-            .filter(|name| **name == self.key.name)?;
-        let message = format!(
-            "namespace {:?} is in none of the files: it was made here, a cluster would refuse",
-            object.key.namespace
-        );
-        Some(problem(object, Severity::Warning, message))
     }
 
     fn prune(&self, key: &Key) {
@@ -428,9 +381,6 @@ impl Keeper {
         let _ = self.store.update(&self.key, release);
     }
 }
-
-/// Annotation on a namespace that was made because a source's objects needed it.
-const MADE_FOR: &str = "kubelocal.dev/made-for-source";
 
 /// The namespace that an object is in.
 fn namespace_of(key: &Key) -> Key {
