@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "support/served.rs"]
 mod served;
+#[path = "machinery/writes.rs"]
+mod writes;
 
 use served::{Rush, Served, request, rush};
 

@@ -523,3 +523,35 @@ async fn an_image_stays_for_as_long_as_something_runs_from_it() {
     }
     node.end().await;
 }
+
+#[tokio::test]
+async fn a_pod_for_another_node_waits_for_it_and_nobody_runs_it() {
+    let node = Node::start().await;
+    let pod = |name: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  {more}\n  \
+             containers: [{{name: c, image: \"test:1\", command: [\"x\"]}}]\n"
+        )
+    };
+    node.write(
+        "pods.yaml",
+        &format!(
+            "{}---\n{}",
+            pod("away", "nodeName: other"),
+            pod("here", "restartPolicy: Always")
+        ),
+    );
+    let phase = |pods: &[Pod], name: &str| {
+        let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))?;
+        pod.status.as_ref()?.phase.clone()
+    };
+    let pods = node
+        .until("one runs and one waits", |pods| {
+            phase(pods, "here").as_deref() == Some("Running") && phase(pods, "away").as_deref() == Some("Pending")
+        })
+        .await;
+    assert_eq!((pods.len(), node.starts()), (2, 1));
+    node.remove("pods.yaml");
+    node.until("both go", <[Pod]>::is_empty).await;
+    node.end().await;
+}

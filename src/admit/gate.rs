@@ -185,9 +185,6 @@ pub enum Refused {
     /// Fields are wrong. The message is what follows `<Kind> "name" is invalid: ` in a `metav1.Status`.
     #[error("{1}")]
     Invalid(Key, ErrorList),
-    /// A field asks for what would be dangerous to leave out.
-    #[error("{}", .0.iter().map(|note| format!("{}: Forbidden: {}", note.path, note.message)).collect::<Vec<_>>().join(", "))]
-    NotHonoured(Vec<FieldNote>),
     /// What the object names forbids it, or is not there. The message is what follows `pods "name" is forbidden: `.
     #[error("{1}")]
     Forbidden(Key, String),
@@ -204,21 +201,13 @@ fn join(refusals: &[Refusal]) -> String {
         .join(", ")
 }
 
-/// The one document of a request's body, in YAML or JSON.
+/// The one document of a request's body, in YAML or JSON, and the fields that it gives more than once: the last one counts.
 ///
 /// # Errors
 /// What is wrong with it, and where; or that there is not exactly one.
-pub fn decode_body(bytes: &[u8]) -> Result<Value, String> {
+pub fn decode_body(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let text = yaml::text_of(bytes).map_err(|(_, message)| message)?;
-    let source = SourceText::new(Path::new("body").into(), text);
-    let (mut documents, problems) = yaml::documents(&source, text);
-    if let Some(problem) = problems.first() {
-        return Err(problem.to_line());
-    }
-    match (documents.pop(), documents.is_empty()) {
-        (Some(document), true) => Ok(document.value),
-        (_, _) => Err("the body must hold one object".to_owned()),
-    }
+    yaml::only_value(&SourceText::new(Path::new("body").into(), text), text)
 }
 
 /// Makes an object whole: decodes it strictly, defaults it, validates it, and checks that `old` may become it.

@@ -10,6 +10,7 @@
 
 mod account;
 pub mod apply;
+mod arrival;
 mod decode;
 mod defaults;
 mod fields;
@@ -29,6 +30,7 @@ mod typed;
 mod validate;
 mod yaml;
 
+pub use arrival::{check_arrival, note_of_node};
 pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;

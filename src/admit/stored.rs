@@ -24,6 +24,26 @@ impl serde::Serialize for Stored {
 }
 
 impl Stored {
+    /// The whole object.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Takes an object of a type that the table does not have: nothing of it is known but what every object has.
+    ///
+    /// # Errors
+    /// Metadata that is none.
+    pub fn untyped(value: &Value) -> Result<(Self, Vec<Unknown>), Mismatch> {
+        let metadata = value.get("metadata").unwrap_or(&Value::Null);
+        let decoded = decode(metadata).map_err(below_metadata)?;
+        let (metadata, unknown) = (decoded.typed, decoded.unknown);
+        let value = value.clone();
+        Ok((
+            Self { metadata, value },
+            unknown.into_iter().map(unknown_below_metadata).collect(),
+        ))
+    }
+
     /// Decodes an object of this type.
     ///
     /// # Errors
@@ -50,11 +70,19 @@ impl Stored {
 }
 
 fn below_metadata(mut mismatch: Mismatch) -> Mismatch {
-    let mut path = FieldPath::of(&["metadata"]);
-    let below = mismatch.path.unwrap_or_default();
-    below.steps().iter().for_each(|step| path.push(step.clone()));
-    mismatch.path = Some(path);
+    mismatch.path = Some(in_metadata(&mismatch.path.unwrap_or_default()));
     mismatch
+}
+
+fn unknown_below_metadata(mut unknown: Unknown) -> Unknown {
+    unknown.path = in_metadata(&unknown.path);
+    unknown
+}
+
+fn in_metadata(below: &FieldPath) -> FieldPath {
+    let mut path = FieldPath::of(&["metadata"]);
+    below.steps().iter().for_each(|step| path.push(step.clone()));
+    path
 }
 
 struct Walk {

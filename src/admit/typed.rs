@@ -115,7 +115,10 @@ impl Typed {
             ("node.k8s.io", "RuntimeClass") => read(value, Self::RuntimeClass),
             _ if kind.honoured == Honoured::Reported => return None,
             _ => {
-                let decoded = Stored::decode(Message::of(kind)?, value);
+                let decoded = match Message::of(kind) {
+                    Some(message) => Stored::decode(message, value),
+                    None => Stored::untyped(value),
+                };
                 decoded.map(|(stored, unknown)| (Self::Stored(Box::new(stored)), unknown))
             }
         })

@@ -36,6 +36,9 @@ const ALL: &[&str] = &[
     "watch",
 ];
 
+/// Namespaces go one by one, with all that is in them.
+const ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
 const REPORTED: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 
 /// What may be done through a proxy.
@@ -63,6 +66,7 @@ fn of_kind(kind: &'static Kind) -> Resource {
             (Honoured::Reported, _) => REPORTED,
             // There is one, and the node makes it.
             (_, "Node") => &["get", "list", "patch", "update", "watch"],
+            (_, "Namespace") => ONE_BY_ONE,
             _ => ALL,
         },
         subresources: subresources(kind),
@@ -83,6 +87,7 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
             of("proxy", ("", "v1", "PodProxyOptions"), PASSED),
             of("resize", own, &["get", "patch", "update"]),
         ],
+        ("", "Namespace") => vec![of("finalize", own, &["update"])],
         ("", "Service") => vec![of("proxy", ("", "v1", "ServiceProxyOptions"), PASSED)],
         ("", "Node") => vec![of("proxy", ("", "v1", "NodeProxyOptions"), PASSED)],
         ("", "ServiceAccount") => vec![of(

@@ -77,11 +77,17 @@ impl Api {
             .iter()
             .filter_map(|group| group.to_str().ok().map(str::to_owned))
             .collect();
-        if user.is_empty() && groups.is_empty() {
+        let has_more = headers.keys().any(|name| {
+            let name = name.as_str();
+            name == "impersonate-uid" || name.starts_with("impersonate-extra-")
+        });
+        if user.is_empty() && groups.is_empty() && !has_more {
             return Ok(caller);
         }
         if user.is_empty() {
-            return Err(ApiError::bad_request("requested groups without impersonating a user"));
+            let what = if groups.is_empty() { "more" } else { "groups" };
+            let message = format!("requested {what} without impersonating a user");
+            return Err(ApiError::bad_request(message));
         }
         let account = user
             .strip_prefix("system:serviceaccount:")

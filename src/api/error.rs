@@ -123,22 +123,7 @@ impl ApiError {
 
     /// 422: the object's content is refused, one cause per fault.
     pub fn invalid(kind: &'static Kind, name: &str, causes: Vec<Cause>) -> Self {
-        let faults = faults(&causes);
-        let what = if kind.group.is_empty() {
-            kind.kind.to_owned()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
-        let message = format!("{what} {name:?} is invalid: {faults}");
-        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
-        let (group, kind) = (kind.group.to_owned(), kind.kind.to_owned());
-        error.details = Some(Box::new(Details {
-            name: name.to_owned(),
-            group,
-            kind,
-            causes,
-        }));
-        error
+        Self::invalid_as(kind.group, kind.kind, name, causes)
     }
 
     /// 422: an option of a request is refused (`ListOptions`, `PatchOptions` …).
@@ -148,15 +133,24 @@ impl ApiError {
 
     /// The same for what is no object of the store.
     pub fn invalid_part(group: &str, kind: &str, field: &str, reason: &str, message: impl Into<String>) -> Self {
-        let causes = vec![Cause {
+        let cause = Cause {
             reason: reason.to_owned(),
             message: message.into(),
             field: field.to_owned(),
-        }];
-        let message = format!("{kind}.{group} \"\" is invalid: {}", faults(&causes));
+        };
+        Self::invalid_as(group, kind, "", vec![cause])
+    }
+
+    /// 422 for what has a name and is of a kind that is not in the table.
+    pub fn invalid_as(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let what = match group {
+            "" => kind.to_owned(),
+            group => format!("{kind}.{group}"),
+        };
+        let message = format!("{what} {name:?} is invalid: {}", faults(&causes));
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         error.details = Some(Box::new(Details {
-            name: String::new(),
+            name: name.to_owned(),
             group: group.to_owned(),
             kind: kind.to_owned(),
             causes,
@@ -260,7 +254,15 @@ impl ApiError {
 }
 
 fn faults(causes: &[Cause]) -> String {
-    let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+    // A fault of the whole has no path; upstream writes it so.
+    let place = |c: &Cause| {
+        if c.field.is_empty() {
+            "[]".to_owned()
+        } else {
+            c.field.clone()
+        }
+    };
+    let faults: Vec<_> = causes.iter().map(|c| format!("{}: {}", place(c), c.message)).collect();
     if faults.len() == 1 {
         faults.concat()
     } else {

@@ -57,6 +57,8 @@ impl Api {
         let mut deed = entry::deed_of(&target, verb);
         deed.group = GROUP.to_owned();
         self.authorize(caller, &deed)?;
+        deed.verb = "create".to_owned();
+        let may_create = self.authorize(caller, &deed);
         if !target.subresource.is_empty() {
             return Err(ApiError::no_such_path());
         }
@@ -65,11 +67,11 @@ impl Api {
             Verb::Get | Verb::List | Verb::Watch => self.read(verb, &target, &query, &headers)?,
             Verb::Delete | Verb::DeleteCollection => {
                 let bytes = write::read(request).await?;
-                self.write(verb, &target, &query, &headers, &bytes).await?
+                self.write(verb, &target, &query, &headers, &bytes, may_create).await?
             }
             Verb::Create | Verb::Update | Verb::Patch => {
                 let (headers, bytes) = to_core(headers, &write::read(request).await?)?;
-                self.write(verb, &target, &query, &headers, &bytes).await?
+                self.write(verb, &target, &query, &headers, &bytes, may_create).await?
             }
         };
         from_core(answer, verb == Verb::Watch).await

@@ -37,8 +37,42 @@ pub(super) struct LogOptions {
 }
 
 impl LogOptions {
+    /// Refuses what excludes each other or means nothing (`ValidatePodLogOptions`).
+    fn check(query: &Query, seconds: Option<i64>) -> Result<(), ApiError> {
+        let refuse =
+            |field, reason, message: &str| Err(ApiError::invalid_part("", "PodLogOptions", field, reason, message));
+        for (field, number) in [("sinceSeconds", seconds), ("limitBytes", query.number("limitBytes")?)] {
+            if let Some(number) = number.filter(|number| *number < 1) {
+                let message = format!("Invalid value: {number}: must be greater than 0");
+                return refuse(field, "FieldValueInvalid", &message);
+            }
+        }
+        if let Some(lines) = query.number::<i64>("tailLines")?.filter(|lines| *lines < 0) {
+            let message = format!("Invalid value: {lines}: must be greater than or equal to 0");
+            return refuse("tailLines", "FieldValueInvalid", &message);
+        }
+        if seconds.is_some() && !query.text("sinceTime").is_empty() {
+            let message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+            return refuse("sinceSeconds", "FieldValueForbidden", message);
+        }
+        match query.text("stream") {
+            "" | "All" => Ok(()),
+            // A line's stream is written beside it, but nobody who reads logs here asks by it yet.
+            stream @ ("Stdout" | "Stderr") => {
+                let message = format!("Forbidden: {stream}: logs are not told apart by their stream here");
+                refuse("stream", "FieldValueForbidden", &message)
+            }
+            other => {
+                let message =
+                    format!("Unsupported value: {other:?}: supported values: \"All\", \"Stderr\", \"Stdout\"");
+                refuse("stream", "FieldValueNotSupported", &message)
+            }
+        }
+    }
+
     pub(super) fn parse(query: &Query, now: Timestamp) -> Result<Self, ApiError> {
         let seconds = query.number::<i64>("sinceSeconds")?;
+        Self::check(query, seconds)?;
         let since = match (seconds, query.text("sinceTime")) {
             (Some(seconds), _) => Some(
                 now.saturating_sub(SignedDuration::from_secs(seconds))

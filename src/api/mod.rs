@@ -20,6 +20,7 @@ mod node;
 pub mod own;
 mod page;
 mod patch;
+mod pieces;
 mod pods;
 mod proxy;
 mod pulls;
@@ -159,6 +160,11 @@ impl Api {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = Verb::of(request.method(), &target, &query)?;
         self.authorize(caller, &entry::deed_of(&target, verb))?;
+        // An apply makes what is not there.
+        let may_create = match verb {
+            Verb::Patch => self.authorize(caller, &entry::deed_of(&target, Verb::Create)),
+            _ => Ok(()),
+        };
         match (target.kind.kind, target.subresource.as_str()) {
             ("Pod", "log") => return self.log(&target, &query),
             ("Pod", "exec") => return self.exec(&target, &query, request).await,
@@ -168,7 +174,10 @@ impl Api {
             ("ServiceAccount", "token") => return Err(ApiError::method_not_allowed()),
             ("Pod", "eviction") if verb == Verb::Create => {}
             ("Pod", "eviction") => return Err(ApiError::method_not_allowed()),
-            (_, "" | "status") | ("Pod", write::EPHEMERAL_CONTAINERS | write::RESIZE) => {}
+            (_, "") | ("Pod", write::EPHEMERAL_CONTAINERS | write::RESIZE) => {}
+            (_, "status") if target.kind.has_status => {}
+            ("Namespace", write::FINALIZE) if verb == Verb::Update => {}
+            ("Namespace", write::FINALIZE) => return Err(ApiError::method_not_allowed()),
             (_, "scale") if write::is_scalable(target.kind) => {}
             _ => return Err(ApiError::no_such_path()),
         }
@@ -177,7 +186,7 @@ impl Api {
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 let headers = request.headers().clone();
                 let bytes = write::read(request).await?;
-                self.write(verb, &target, &query, &headers, &bytes).await
+                self.write(verb, &target, &query, &headers, &bytes, may_create).await
             }
         }
     }

@@ -72,6 +72,10 @@ impl Page {
         let limit = query.number::<usize>("limit")?.filter(|limit| *limit > 0);
         let asked: u64 = query.number("resourceVersion")?.unwrap_or_default();
         if !token.is_empty() {
+            if asked > 0 {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(ApiError::bad_request(message));
+            }
             let token = Token::read(token)?;
             return Ok(Self {
                 limit,
@@ -86,6 +90,19 @@ impl Page {
             after: None,
             not_older_than: asked,
         })
+    }
+
+    /// Whether what there is now is new enough for who asks for one object.
+    ///
+    /// # Errors
+    /// 504 when the moment that is asked for is yet to come.
+    pub fn check_moment(query: &Query, store: &Store) -> Result<(), ApiError> {
+        let asked: u64 = query.number("resourceVersion")?.unwrap_or_default();
+        let now = store.resource_version();
+        if asked > now {
+            return Err(too_large(asked, now));
+        }
+        Ok(())
     }
 
     /// The collection at the moment that is asked for.
@@ -242,6 +259,7 @@ mod tests {
             ("resourceVersionMatch=Nearly&resourceVersion=5", 422),
             ("sendInitialEvents=true", 422),
             ("continue=%25", 400),
+            ("continue=abc&resourceVersion=5", 400),
             ("limit=x", 400),
             ("limit=0", 200),
         ] {

@@ -1,34 +1,34 @@
 //! get, list and watch, in each of the forms that clients ask for.
 
+mod flow;
+
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use flow::{Encoder, Flow};
+
 use super::body::{self, Answer};
 use super::error::ApiError;
 use super::fields::FieldSelector;
 use super::page::Page;
+use super::pieces::Pieces;
 use super::request::{Query, Target};
 use super::table::{IncludeObject, KindTable, table_for};
 use super::write::scale_of;
 use crate::admit::apply::shown;
 use crate::model::{Kind, LabelSelector, Object};
-use crate::store::{Change, ChangeKind, Snapshot, Store, Watcher};
+use crate::store::{Snapshot, Store};
 
 /// How long a watch lasts when the client does not say: upstream takes 30 to 60 minutes.
 const WATCH: Duration = Duration::from_secs(45 * 60);
 
 /// How often a watcher that asked for them gets bookmarks.
 const BOOKMARKS: Duration = Duration::from_secs(60);
-
-/// How much of a rush of changes is written at once.
-const CHUNK: usize = 64 << 10;
 
 /// The form of the answer, from `Accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,7 @@ impl Filter {
 /// One object.
 pub(super) fn get(store: &Store, target: &Target, query: &Query, accept: &str, now: Timestamp) -> Answer {
     let key = target.key()?;
+    Page::check_moment(query, store)?;
     let object = store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
     let answer = match Form::of(accept, query)? {
         Form::Plain => shown(object.value().clone()),
@@ -127,21 +128,32 @@ pub(super) fn list(store: &Store, target: &Target, query: &Query, accept: &str, 
     snapshot.items.retain(|object| filter.matches(object));
     let is_selected = !query.text("labelSelector").is_empty() || !query.text("fieldSelector").is_empty();
     let metadata = page.cut(&mut snapshot.items, snapshot.resource_version, is_selected);
-    let values = snapshot.items.iter().map(|object| object.value());
-    let answer = match Form::of(accept, query)? {
+    let form = Form::of(accept, query)?;
+    let (envelope, list) = match form {
         Form::Plain => {
-            let items: Vec<_> = values.cloned().map(shown).collect();
             let kind = format!("{}List", target.kind.kind);
-            json!({"kind": kind, "apiVersion": target.kind.api_version(), "metadata": metadata, "items": items})
+            let version = target.kind.api_version();
+            (
+                json!({"kind": kind, "apiVersion": version, "metadata": metadata}),
+                "items",
+            )
         }
         Form::Metadata => {
-            let items: Vec<_> = values.map(partial).collect();
             let (kind, version) = ("PartialObjectMetadataList", "meta.k8s.io/v1");
-            json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
+            (
+                json!({"kind": kind, "apiVersion": version, "metadata": metadata}),
+                "items",
+            )
         }
-        Form::Table(include) => table(target.kind).render(values, include, metadata, true, now),
+        Form::Table(_) => (table(target.kind).envelope(metadata), "rows"),
     };
-    Ok(body::json(StatusCode::OK, &answer))
+    let of_kind = table(target.kind);
+    let pieces = Pieces::new(&envelope, list, snapshot.items, move |object| match form {
+        Form::Plain => shown(object.value().clone()),
+        Form::Metadata => partial(object.value()),
+        Form::Table(include) => of_kind.render_row(object.value(), include, now),
+    });
+    Ok(body::typed(StatusCode::OK, "application/json", pieces.into_body()))
 }
 
 /// A collection's changes, as a flow of JSON lines.
@@ -149,8 +161,8 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
     let filter = Filter::of(target, query)?;
     let form = Form::of(accept, query)?;
     let start = Start::of(query)?;
-    let (mut lines, version) = (VecDeque::new(), start.version());
-    let mut events = Encoder {
+    let (mut initial, version) = (Vec::new(), start.version());
+    let events = Encoder {
         form,
         kind: target.kind,
         has_columns: false,
@@ -160,13 +172,11 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
         Some(version) if version > 0 => version,
         _ => {
             let snapshot = filter.list(store);
-            lines.extend(snapshot.items.iter().map(|object| events.event("ADDED", object)));
+            initial = snapshot.items;
             snapshot.resource_version
         }
     };
-    if let Start::InitialEvents = start {
-        lines.push_back(events.bookmark(from, true));
-    }
+    let end_of_initial = (start == Start::InitialEvents).then(|| events.bookmark(from, true));
     let watcher = store
         .watch(from)
         .map_err(|expired| ApiError::expired(expired.to_string()))?;
@@ -177,7 +187,9 @@ pub(super) fn watch(store: &Store, target: &Target, query: &Query, accept: &str,
         watcher,
         filter,
         events,
-        lines,
+        initial: initial.into_iter(),
+        end_of_initial,
+        lines: VecDeque::new(),
         deadline,
         bookmarks,
         at: from,
@@ -221,151 +233,71 @@ impl Start {
     }
 }
 
-/// A watch under way.
-struct Flow {
-    watcher: Watcher,
-    filter: Filter,
-    events: Encoder,
-    /// What is ready to be sent.
-    lines: VecDeque<Bytes>,
-    deadline: tokio::time::Instant,
-    bookmarks: Option<Duration>,
-    /// The newest version that the client has, or could have.
-    at: u64,
-    is_over: bool,
-}
-
-impl Flow {
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some(self.with_more(line));
-            }
-            if self.is_over {
-                return None;
-            }
-            let pause = tokio::time::Instant::now() + self.bookmarks.unwrap_or(WATCH);
-            tokio::select! {
-                change = self.watcher.next() => match change {
-                    Ok(change) => self.take(&change),
-                    Err(expired) => {
-                        let status = ApiError::expired(expired.to_string()).status();
-                        self.lines.push_back(line(&json!({"type": "ERROR", "object": status})));
-                        self.is_over = true;
-                    }
-                },
-                () = tokio::time::sleep_until(pause.min(self.deadline)) => {
-                    self.is_over = tokio::time::Instant::now() >= self.deadline;
-                    if self.bookmarks.is_some() {
-                        self.lines.push_back(self.events.bookmark(self.at, false));
-                    }
-                }
-            }
-        }
-    }
-
-    /// A line, and those that are there already with it: in a rush of changes one write of the socket takes many.
-    fn with_more(&mut self, line: Bytes) -> Bytes {
-        while self.lines.is_empty()
-            && let Some(Ok(change)) = self.watcher.ready()
-        {
-            self.take(&change);
-        }
-        if self.lines.is_empty() {
-            return line;
-        }
-        let mut chunk = BytesMut::from(&line[..]);
-        while chunk.len() < CHUNK {
-            match self.lines.pop_front() {
-                Some(line) => chunk.extend_from_slice(&line),
-                None => match self.watcher.ready() {
-                    Some(Ok(change)) => self.take(&change),
-                    // What is wrong is told in its turn.
-                    Some(Err(_)) | None => break,
-                },
-            }
-        }
-        chunk.freeze()
-    }
-
-    /// An object that begins to match is new to the client, and one that ceases to is gone.
-    fn take(&mut self, change: &Change) {
-        self.at = change.resource_version;
-        let was = change.old.as_ref().is_some_and(|old| self.filter.matches(old));
-        let is = change.kind != ChangeKind::Deleted && self.filter.matches(&change.object);
-        let kind = match (was, is) {
-            (false, false) => return,
-            (false, true) => "ADDED",
-            (true, true) => "MODIFIED",
-            (true, false) => "DELETED",
-        };
-        self.lines.push_back(self.events.change(kind, change));
-    }
-}
-
-/// Turns changes into lines.
-struct Encoder {
-    form: Form,
-    kind: &'static Kind,
-    /// Whether the columns of the table were already sent.
-    has_columns: bool,
-    clock: super::SharedClock,
-}
-
-impl Encoder {
-    /// A change. As plain JSON it is the same for all who follow.
-    fn change(&mut self, kind: &str, change: &Change) -> Bytes {
-        if self.form != Form::Plain {
-            return self.event(kind, &change.object);
-        }
-        let shown = change.shown.get_or_init(|| {
-            let object = shown(change.object.value().clone());
-            serde_json::to_vec(&object)
-                .expect("JSON values have string keys")
-                .into()
-        });
-        let mut line = BytesMut::with_capacity(shown.len() + 40);
-        line.extend_from_slice(br#"{"type":""#);
-        line.extend_from_slice(kind.as_bytes());
-        line.extend_from_slice(br#"","object":"#);
-        line.extend_from_slice(shown);
-        line.extend_from_slice(b"}\n");
-        line.freeze()
-    }
-
-    fn event(&mut self, kind: &str, object: &Arc<Object>) -> Bytes {
-        let object = match self.form {
-            Form::Plain => shown(object.value().clone()),
-            Form::Metadata => partial(object.value()),
-            Form::Table(include) => {
-                let metadata = json!({"resourceVersion": object.text("/metadata/resourceVersion")});
-                let with_columns = !std::mem::replace(&mut self.has_columns, true);
-                table(self.kind).render([object.value()], include, metadata, with_columns, self.clock.now())
-            }
-        };
-        line(&json!({"type": kind, "object": object}))
-    }
-
-    fn bookmark(&self, version: u64, ends_initial_events: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
-        if ends_initial_events {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
-        line(&json!({"type": "BOOKMARK", "object": object}))
-    }
-}
-
-fn line(event: &Value) -> Bytes {
-    let mut bytes = serde_json::to_vec(event).expect("JSON values have string keys");
-    bytes.push(b'\n');
-    bytes.into()
-}
-
 fn table(kind: &'static Kind) -> &'static KindTable {
     table_for(kind.group, kind.plural)
 }
 
 fn partial(object: &Value) -> Value {
     shown(json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Counts how often the time was asked for, which every row of a table does.
+    #[derive(Debug, Default)]
+    struct CountingClock(AtomicUsize);
+
+    impl crate::model::Clock for CountingClock {
+        fn now(&self) -> Timestamp {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_does_not_read_costs_one_chunk_of_what_was_there() {
+        let clock = Arc::new(CountingClock::default());
+        let store = Store::in_memory(Arc::new(crate::model::SystemClock));
+        for n in 0..1000 {
+            let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"text": "x".repeat(1000)},
+                "metadata": {"name": format!("m{n}"), "namespace": "default"}});
+            store.create(Object::new(value).expect("an object")).expect("is new");
+        }
+        let target = Target::parse("/api/v1/namespaces/default/configmaps").expect("a collection");
+        let query = Query::parse(
+            "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&includeObject=Object",
+        );
+        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let mut body = watch(&store, &target, &query, accept, clock.clone())
+            .expect("answers")
+            .into_body();
+        let mut seen = body
+            .frame()
+            .await
+            .expect("goes on")
+            .expect("a chunk")
+            .into_data()
+            .expect("data")
+            .to_vec();
+        let shown = clock.0.load(Ordering::Relaxed);
+        assert!(shown < 200, "{shown} of 1000");
+        while !String::from_utf8_lossy(&seen).contains("BOOKMARK") {
+            seen.extend(
+                body.frame()
+                    .await
+                    .expect("goes on")
+                    .expect("a chunk")
+                    .into_data()
+                    .expect("data"),
+            );
+        }
+        assert_eq!(seen.iter().filter(|byte| **byte == b'\n').count(), 1001);
+    }
 }

@@ -12,7 +12,7 @@ use crate::access::token::ISSUER;
 use crate::model::{Honoured, Kind, list_at, text_at};
 
 /// Every kind of question.
-pub(super) static REVIEWS: [Kind; 6] = [
+pub(super) static REVIEWS: [Kind; 7] = [
     of(
         "authentication.k8s.io",
         "SelfSubjectReview",
@@ -38,6 +38,15 @@ pub(super) static REVIEWS: [Kind; 6] = [
         "subjectaccessreviews",
         "subjectaccessreview",
     ),
+    Kind {
+        namespaced: true,
+        ..of(
+            "authorization.k8s.io",
+            "LocalSubjectAccessReview",
+            "localsubjectaccessreviews",
+            "localsubjectaccessreview",
+        )
+    },
     // What kubectl 1.27 asks for.
     Kind {
         version: "v1beta1",
@@ -65,18 +74,24 @@ const fn of(group: &'static str, kind: &'static str, plural: &'static str, singu
     }
 }
 
-/// The question that a path means.
-pub(super) fn at(path: &str) -> Option<&'static Kind> {
-    let rest = path.strip_prefix("/apis/")?;
-    let mut pieces = rest.split('/');
-    let (group, version, plural) = (pieces.next()?, pieces.next()?, pieces.next()?);
-    let of = |kind: &&Kind| (kind.group, kind.version, kind.plural) == (group, version, plural);
-    REVIEWS.iter().find(of).filter(|_| pieces.next().is_none())
+/// The question that a path means, and the namespace in which it is asked.
+pub(super) fn at(path: &str) -> Option<(&'static Kind, &str)> {
+    let pieces: Vec<&str> = path.strip_prefix("/apis/")?.split('/').collect();
+    let (group, version, namespace, plural) = match pieces.as_slice() {
+        [group, version, plural] => (*group, *version, "", *plural),
+        [group, version, "namespaces", namespace, plural] => (*group, *version, *namespace, *plural),
+        _ => return None,
+    };
+    let of = |kind: &&Kind| {
+        (kind.group, kind.version, kind.plural, kind.namespaced) == (group, version, plural, !namespace.is_empty())
+    };
+    REVIEWS.iter().find(of).map(|kind| (kind, namespace))
 }
 
 /// What asking it does.
-fn deed_of(review: &Kind) -> Deed {
+fn deed_of(review: &Kind, namespace: &str) -> Deed {
     Deed {
+        namespace: namespace.to_owned(),
         verb: "create".to_owned(),
         group: review.group.to_owned(),
         resource: review.plural.to_owned(),
@@ -118,11 +133,16 @@ fn caller_in(spec: &Value) -> Caller {
 }
 
 impl Api {
-    pub(super) async fn review(&self, review: &'static Kind, caller: &Caller, request: Request<Incoming>) -> Answer {
+    pub(super) async fn review(
+        &self,
+        (review, namespace): (&'static Kind, &str),
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Answer {
         if request.method() != http::Method::POST {
             return Err(ApiError::method_not_allowed());
         }
-        self.authorize(caller, &deed_of(review))?;
+        self.authorize(caller, &deed_of(review, namespace))?;
         let api_version = review.api_version();
         let mut value = write::read_object(request, (&api_version, review.kind)).await?;
         let Some(fields) = value.as_object_mut() else {
@@ -136,7 +156,11 @@ impl Api {
             "SelfSubjectReview" => json!({"userInfo": caller.to_value()}),
             "TokenReview" => self.token_status(spec),
             "SelfSubjectAccessReview" => self.access_status(caller, spec),
-            "SubjectAccessReview" => self.access_status(&caller_in(spec), spec),
+            "LocalSubjectAccessReview" if text_at(spec, "/resourceAttributes/namespace") != namespace => {
+                let why = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
+                return Err(ApiError::bad_request(why));
+            }
+            "SubjectAccessReview" | "LocalSubjectAccessReview" => self.access_status(&caller_in(spec), spec),
             _ => self.rules_status(caller, text_at(spec, "/namespace")),
         };
         fields.insert("status".to_owned(), status);
@@ -187,9 +211,14 @@ mod tests {
 
     #[test]
     fn paths_of_questions_are_known_whole() {
-        let kind = |path: &str| at(path).map(|review| review.kind);
+        fn kind(path: &str) -> Option<(&str, &str)> {
+            at(path).map(|(review, namespace)| (review.kind, namespace))
+        }
         let whole = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        assert_eq!(kind(whole), Some("SelfSubjectAccessReview"));
+        assert_eq!(kind(whole), Some(("SelfSubjectAccessReview", "")));
+        let local = "/apis/authorization.k8s.io/v1/namespaces/a/localsubjectaccessreviews";
+        assert_eq!(kind(local), Some(("LocalSubjectAccessReview", "a")));
+        assert_eq!(kind("/apis/authorization.k8s.io/v1/localsubjectaccessreviews"), None);
         assert_eq!(kind(&format!("{whole}/x")), None);
         assert_eq!(kind("/apis/authorization.k8s.io/v1"), None);
     }

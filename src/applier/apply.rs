@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::admit::apply::{self, Conflicts};
+use crate::admit::apply::{self, Conflict, Conflicts};
 use crate::admit::{self, Refused};
 use crate::model::names::random_suffix;
 use crate::model::{Key, Object, kind};
@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub may_resize: bool,
     /// Whether fields of other managers are taken over.
     pub force: bool,
+    /// Whether the object may be made if it is not there.
+    pub may_create: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -48,6 +50,8 @@ pub struct Applied {
     pub object: Arc<Object>,
     /// What was done.
     pub outcome: Outcome,
+    /// What was taken from others by force.
+    pub taken: Vec<Conflict>,
 }
 
 /// Why nothing was applied.
@@ -59,6 +63,17 @@ pub enum ApplyError {
     /// The gate refused the result.
     #[error(transparent)]
     Refused(Box<Refused>),
+    /// There is nothing to change, and it may not be made.
+    #[error("{resource} {name:?} is not there, and may not be made", resource = .0.kind().resource(), name = .0.name)]
+    Absent(Key),
+    /// It may not come in, for what else is there or is not.
+    #[error("{resource} {name:?} is forbidden: {why}", resource = key.kind().resource(), name = key.name)]
+    Forbidden {
+        /// The object.
+        key: Key,
+        /// Why.
+        why: String,
+    },
     /// The store refused it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,15 +104,23 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
         subresource,
         may_resize,
         force,
+        may_create,
         now,
     } = request;
     // A report is about something that is there.
     if live.is_none() && !subresource.is_empty() {
         return Err(StoreError::NotFound(key.clone()).into());
     }
+    if live.is_none() && !may_create {
+        return Err(ApplyError::Absent(key.clone()));
+    }
     let before = live.as_deref().map(Object::value);
-    let merged = apply::apply(before, config, (manager, subresource), force, now);
-    let merged = merged.map_err(ApplyError::Conflicts)?;
+    let merge = |force| apply::apply(before, config, (manager, subresource), force, now);
+    let (merged, taken) = match merge(false) {
+        Ok(merged) => (merged, Vec::new()),
+        Err(Conflicts(taken)) if force => (merge(true).map_err(ApplyError::Conflicts)?, taken),
+        Err(conflicts) => return Err(ApplyError::Conflicts(conflicts)),
+    };
     let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
     let next = admit::admit_among(&merged, live.as_deref(), services);
     let next = match (next, live.as_deref()) {
@@ -116,11 +139,31 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     let object = match live {
         Some(live) if outcome == Outcome::Unchanged => live,
         None => {
+            check_arrival(store, &next)?;
             let next = admit::complete_new(next, |key| store.get(key), &random_suffix());
             store.create(next.map_err(refused)?)?
         }
         Some(_) if subresource == "status" => store.update_status(key, |object| *object = next)?.object,
         Some(_) => store.update(key, |object| *object = next)?.object,
     };
-    Ok(Applied { object, outcome })
+    Ok(Applied { object, outcome, taken })
+}
+
+/// Whether a new object may come in.
+///
+/// # Errors
+/// [`ApplyError::Forbidden`].
+pub fn check_arrival(store: &Store, object: &Object) -> Result<(), ApplyError> {
+    let classes = || {
+        store
+            .list(
+                kind("scheduling.k8s.io/v1", "PriorityClass").expect("in the table"),
+                None,
+            )
+            .items
+    };
+    admit::check_arrival(object, |key| store.get(key), classes).map_err(|why| ApplyError::Forbidden {
+        key: object.key().clone(),
+        why,
+    })
 }

@@ -16,11 +16,16 @@ use super::owner::{self, manager_of, sources_of};
 use super::report;
 use super::retry::Retry;
 use crate::admit::{Problem, Refused, Severity};
+use crate::event::EventRecorder;
 use crate::model::{self, Clock, KINDS, Key, Object, PRUNE_FINALIZER, SOURCE, SourceSpec, storage};
 use crate::source::{
     self, Applied, External, Listing, Overlays, RunningSource, SourceId, SourcedObject, plan_source, rank,
 };
 use crate::store::{Change, ChangeKind, DeleteOptions, Precondition, Store, StoreError, Watcher};
+
+mod notes;
+
+use notes::MADE_FOR;
 
 /// One source's keeper.
 pub(super) struct Keeper {
@@ -37,6 +42,9 @@ pub(super) struct Keeper {
     blocked: BTreeSet<Key>,
     /// When to try again what was refused.
     retry: Retry,
+    /// What was taken back from others when an object was last applied.
+    taken: BTreeMap<Key, Problem>,
+    recorder: EventRecorder,
 }
 
 impl Keeper {
@@ -49,6 +57,7 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Self {
         let (key, uid) = (source.key().clone(), source.uid().to_owned());
+        let recorder = EventRecorder::new(store.clone(), clock.clone(), "").component("manifest-source");
         let mut keeper = Self {
             store,
             clock,
@@ -60,6 +69,8 @@ impl Keeper {
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
             retry: Retry::new(),
+            taken: BTreeMap::new(),
+            recorder,
         };
         keeper.applied = keeper.recall(source);
         keeper
@@ -214,15 +225,15 @@ impl Keeper {
                 }
             }
         }
-        problems.extend(
-            listing
-                .objects
-                .iter()
-                .filter_map(|object| self.pending_namespace(object)),
-        );
+        for object in &listing.objects {
+            problems.extend(self.pending_namespace(object));
+            problems.extend(self.foreign_node(object));
+            problems.extend(self.taken.get(&object.key).cloned());
+        }
         for key in &plan.prune {
             self.prune(key);
             self.applied.remove(key);
+            self.taken.remove(key);
         }
         self.follow(listing);
         self.retry.settled(is_refused);
@@ -259,10 +270,14 @@ impl Keeper {
             // The files are the truth: what an author wrote there is theirs, whoever wrote the field in between.
             force: true,
             may_resize: true,
+            may_create: true,
             now,
         };
         match apply(&self.store, request) {
-            Ok(applied) => Ok(applied.object.uid().to_owned()),
+            Ok(applied) => {
+                self.tell_taken(object, &applied);
+                Ok(applied.object.uid().to_owned())
+            }
             Err(ApplyError::Refused(refused)) if matches!(*refused, Refused::NeedsReplacement(..)) => {
                 self.blocked.insert(object.key.clone());
                 tracing::info!(object = %object.key, "replacing it: what changed can't change in a living pod");
@@ -309,20 +324,6 @@ impl Keeper {
         }
     }
 
-    /// Tells that a namespace was made for an object, for a cluster would refuse it.
-    fn pending_namespace(&self, object: &SourcedObject) -> Option<Problem> {
-        let namespace = self.store.get(&namespace_of(&object.key))?;
-        namespace
-            .annotations()
-            .get(MADE_FOR)
-            .filter(|name| **name == self.key.name)?;
-        let message = format!(
-            "namespace {:?} is in none of the files: it was made here, a cluster would refuse",
-            object.key.namespace
-        );
-        Some(problem(object, Severity::Warning, message))
-    }
-
     fn prune(&self, key: &Key) {
         let Some(live) = self.store.get(key).filter(|live| !live.is_deleting()) else {
             return;
@@ -366,9 +367,6 @@ impl Keeper {
         let _ = self.store.update(&self.key, release);
     }
 }
-
-/// Annotation on a namespace that was made because a source's objects needed it.
-const MADE_FOR: &str = "kubelocal.dev/made-for-source";
 
 /// The namespace that an object is in.
 fn namespace_of(key: &Key) -> Key {

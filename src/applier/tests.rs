@@ -251,3 +251,38 @@ async fn what_goes_while_its_file_is_broken_comes_back_as_it_was_last_good() {
     bench.until(|bench| bench.get("a").is_some_and(is_back)).await;
     life.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_takes_back_is_told_to_both_parties() {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let store = Store::in_memory(clock.clone());
+    created(
+        &store,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}),
+    );
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "team"}, "data": {"a": "theirs"}});
+    created(
+        &store,
+        crate::admit::apply::track_update(None, &theirs, "kubectl", "", clock.now()),
+    );
+    let documents = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: team}, data: {a: ours}}";
+    let spec = json!({"documents": documents, "ephemeral": false});
+    let source = created(
+        &store,
+        json!({"apiVersion": "kubelocal.dev/v1alpha1", "kind": "ManifestSource", "metadata": {"name": "s"}, "spec": spec}),
+    );
+    let spec: SourceSpec = serde_json::from_value(spec).expect("is one");
+    let mut changes = store.watch(store.resource_version()).expect("is new");
+    let stop = CancellationToken::new();
+    let keeper = Keeper::new(store.clone(), clock, &source, spec, Overlays::default(), stop.clone());
+    let keeper = tokio::spawn(keeper.run());
+    let told = "source \"s\" took back .data.a from \"kubectl\"";
+    let (mut event, mut problem) = (false, false);
+    while !(event && problem) {
+        let change = changes.next().await.expect("few changes").object;
+        event |= change.kind().kind == "Event" && change.text("/message") == told;
+        problem |= change.text("/status/problems/0/message").ends_with(told);
+    }
+    stop.cancel();
+    keeper.await.expect("does not panic");
+}

@@ -125,6 +125,8 @@ const fn stored(
 
 const ALL: &[&str] = &["all"];
 
+const NO_WEBHOOKS: &str = "stored, without effect here: no request is sent to a webhook";
+
 /// Every kind, in the order in which `get all` lists them and a source applies them backwards: what others need stands last.
 pub static KINDS: &[Kind] = &[
     Kind {
@@ -317,6 +319,41 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         has_status: false,
         ..namespaced("node.k8s.io", "RuntimeClass", "runtimeclasses", "runtimeclass", &[])
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+            "mutatingwebhookconfiguration",
+            &[],
+            NO_WEBHOOKS,
+        )
+    },
+    Kind {
+        namespaced: false,
+        has_status: false,
+        ..stored(
+            "admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            &[],
+            NO_WEBHOOKS,
+        )
+    },
+    Kind {
+        namespaced: false,
+        ..stored(
+            "apiextensions.k8s.io",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            "customresourcedefinition",
+            &["crd", "crds"],
+            "stored, without effect here: objects of the kind that it defines are not known",
+        )
     },
     Kind {
         namespaced: false,

@@ -20,6 +20,7 @@ mod manifest_source;
 pub mod names;
 mod object;
 mod paths;
+mod priority;
 mod qos;
 mod quantity;
 mod ranges;
@@ -39,6 +40,7 @@ pub use manifest_source::{
 };
 pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
+pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{

@@ -42,6 +42,8 @@ fn tell(store: &Store, node_name: &str, images: &Value) {
 }
 
 fn plan_images(mut images: Vec<ImageSummary>) -> Value {
+    // What is left of an image whose name went to another is nobody's to ask for.
+    images.retain(|image| !image.names.is_empty() || !image.digests.is_empty());
     images.sort_by_key(|image| std::cmp::Reverse(image.size));
     let of = |image: ImageSummary| {
         let names: Vec<String> = image.digests.into_iter().chain(image.names).collect();

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::remove_directory;
-use super::schedule::run_schedule;
+use super::schedule::{is_of, run_schedule};
 use super::shutdown::{Stage, plan_stage};
 use super::worker::{Bell, Desired, Worker, images_of};
 use super::{Drain, Draining, Graces, Rooms};
@@ -229,7 +229,7 @@ impl Manager {
             "Pod" => {
                 let is_gone = change.kind == ChangeKind::Deleted;
                 let is_new = self.want(&change.object, is_gone);
-                if !is_gone && !is_placed(&change.object) {
+                if !is_gone && !self.is_placed(&change.object) {
                     self.schedule();
                 } else if is_new || is_gone || change.object.is_deleting() || is_terminal(&change.object) {
                     self.schedule_waiting();
@@ -282,7 +282,7 @@ impl Manager {
             entry.desired.send_replace(desired);
             return false;
         }
-        let is_new = !is_gone && is_placed(pod);
+        let is_new = !is_gone && self.is_placed(pod);
         if is_new {
             self.spawn(uid, desired);
         }
@@ -330,6 +330,11 @@ impl Manager {
         });
     }
 
+    /// Whether somebody has to look after a pod: it is on the node, or it ends without ever having been there.
+    fn is_placed(&self, pod: &Object) -> bool {
+        is_of(pod, &self.rooms.host.node_name) || pod.is_deleting() || is_terminal(pod)
+    }
+
     fn ring(&self, uid: &PodUid) {
         if let Some(entry) = self.entries.get(uid) {
             entry.bell.ring();
@@ -342,11 +347,6 @@ impl Manager {
             Err(error) => tracing::error!(%error, "a pod's worker failed"),
         }
     }
-}
-
-/// Whether somebody has to look after a pod: it is on the node, or it ends without ever having been there.
-fn is_placed(pod: &Object) -> bool {
-    !pod.text("/spec/nodeName").is_empty() || pod.is_deleting() || is_terminal(pod)
 }
 
 /// The ConfigMaps, Secrets, claims, the account and the class that a pod names.

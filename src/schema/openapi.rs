@@ -49,10 +49,10 @@ pub fn openapi_document<'k>(kinds: impl Iterator<Item = &'k Kind> + Clone, versi
         write(&mut document, schema);
     };
     for kind in kinds.clone().filter(|kind| Message::of(kind).is_none()) {
-        // Our own kinds are described in words only.
+        // What is not in the table of types is described in words only.
         let schema = json!({
             "type": "object",
-            "description": format!("{} is an object of the node's own; see `kubelocal --help`.", kind.kind),
+            "description": format!("{}: its fields are not described here.", kind.kind),
             "x-kubernetes-preserve-unknown-fields": true,
             "x-kubernetes-group-version-kind": [gvk(kind)],
         });

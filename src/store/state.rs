@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use crate::model::{Key, Kind, Object};
 
 /// How many changes a watcher may lag behind before it must list again. A busy second of fifty starting pods writes about
 /// three hundred; a client that lists ten thousand objects and then follows them needs some seconds of a thousand writes each. An entry
 /// holds at most one object that is otherwise gone (a few kB), so that a burst takes some tens of MB for as long as it lasts.
 const RING: usize = 8192;
+
+/// How much text the objects of the ring may hold together: most changes are of some kB, and then the number counts before the size does.
+/// What is kept of an object takes some times its text, so that a rush of large objects takes no more than a hundred MB or two.
+const RING_BYTES: usize = 32 << 20;
 
 /// How many changes are kept when nothing happens any more: enough for a client that connects anew after a moment.
 const RING_AT_REST: usize = 64;
@@ -42,13 +48,38 @@ pub struct Change {
     pub shown: Arc<OnceLock<Box<[u8]>>>,
 }
 
+/// A change in the ring.
+struct Remembered {
+    change: Change,
+    /// How much text its object holds.
+    bytes: usize,
+}
+
+/// How much text a value holds, about as much as it takes as JSON.
+fn text_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 8,
+        Value::Array(items) => items.iter().map(text_of).sum::<usize>() + 8,
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .map(|(name, field)| name.len() + text_of(field))
+                .sum::<usize>()
+                + 8
+        }
+    }
+}
+
 /// Everything the store knows.
 pub(super) struct State {
     objects: BTreeMap<Key, Arc<Object>>,
     /// Owner's uid to the objects that name it.
     dependents: HashMap<String, BTreeSet<Key>>,
     resource_version: u64,
-    ring: VecDeque<Change>,
+    ring: VecDeque<Remembered>,
+    /// How much the ring holds.
+    ring_bytes: usize,
     /// Changes up to here are not in the ring.
     forgotten: u64,
 }
@@ -65,6 +96,7 @@ impl State {
             dependents: HashMap::new(),
             resource_version,
             ring: VecDeque::new(),
+            ring_bytes: 0,
             forgotten: resource_version,
         };
         for object in objects {
@@ -125,8 +157,8 @@ impl State {
         let known = resource_version >= self.forgotten;
         let start = self
             .ring
-            .partition_point(|change| change.resource_version <= resource_version);
-        known.then(|| self.ring.range(start..))
+            .partition_point(|kept| kept.change.resource_version <= resource_version);
+        known.then(|| self.ring.range(start..).map(|kept| &kept.change))
     }
 
     /// Stores an object under the next resourceVersion.
@@ -178,19 +210,31 @@ impl State {
     }
 
     fn remember(&mut self, change: Change) -> Change {
-        if self.ring.len() == RING {
-            let forgotten = self.ring.pop_front().expect("a full ring is not empty");
-            self.forgotten = forgotten.resource_version;
+        // The object before the change is most often the one after an earlier change, which is counted there.
+        let bytes = text_of(change.object.value());
+        self.ring_bytes += bytes;
+        self.ring.push_back(Remembered {
+            change: change.clone(),
+            bytes,
+        });
+        // The newest stays whatever its size: watchers that are not behind want it.
+        while self.ring.len() > 1 && (self.ring.len() > RING || self.ring_bytes > RING_BYTES) {
+            self.forget_oldest();
         }
-        self.ring.push_back(change.clone());
         change
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.ring.pop_front() {
+            self.ring_bytes -= oldest.bytes;
+            self.forgotten = oldest.change.resource_version;
+        }
     }
 
     /// Lets go of all but the newest changes, and of the memory that they took.
     pub(super) fn forget_changes(&mut self) {
-        let surplus = self.ring.len().saturating_sub(RING_AT_REST);
-        if let Some(last) = self.ring.drain(..surplus).next_back() {
-            self.forgotten = last.resource_version;
+        while self.ring.len() > RING_AT_REST {
+            self.forget_oldest();
         }
         self.ring.shrink_to_fit();
     }

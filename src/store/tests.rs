@@ -261,3 +261,23 @@ fn some_namespaces_stay_whoever_deletes_them() {
     assert!(store.get(&shop).is_some(), "a question deletes nothing");
     assert!(store.delete(&shop, &options).is_ok());
 }
+
+#[test]
+fn large_changes_push_each_other_out_of_the_ring_before_many_small_ones_would() {
+    let store = store();
+    let key = store.create(object("ConfigMap", "a")).expect("free name").key().clone();
+    let first = store.resource_version();
+    let write = |number: usize, bytes: usize| {
+        let text = format!("{number}{}", "x".repeat(bytes));
+        let change = |map: &mut Object| map.value_mut()["data"] = json!({"text": text});
+        store.update(&key, change).expect("it is there");
+    };
+    (0..100).for_each(|number| write(number, 10));
+    assert!(store.watch(first).is_ok());
+    (0..40).for_each(|number| write(number, 1 << 20));
+    assert!(store.watch(first).is_err(), "40 MB are not remembered");
+    assert!(store.watch(store.resource_version() - 10).is_ok());
+    // One that is larger than all of it is told nevertheless.
+    write(0, 40 << 20);
+    assert!(store.watch(store.resource_version() - 1).is_ok());
+}

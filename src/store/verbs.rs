@@ -113,7 +113,7 @@ impl Store {
         Ok(done?.object)
     }
 
-    /// Changes an object's desired state: `change` gets the present object and edits it. What belongs to the system (status, uid,
+    /// Changes an object's desired state: `change` gets the present object and edits it. What belongs to the system (status, name, uid,
     /// timestamps) is kept whatever `change` does; `generation` counts changes of what was asked for. If `change` set a
     /// resourceVersion other than the present one, it is a conflict.
     ///
@@ -363,6 +363,8 @@ fn prepare_status(old: &Object, mut new: Object) -> Result<Object, StoreError> {
 
 fn keep_system_metadata(old: &Object, new: &mut Object) {
     let system = [
+        "name",
+        "namespace",
         "uid",
         "creationTimestamp",
         "deletionTimestamp",

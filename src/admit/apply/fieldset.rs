@@ -106,6 +106,14 @@ impl FieldSet {
         }
     }
 
+    /// Takes out what the other set has neither by itself nor as the place of something.
+    pub fn retain_within(&mut self, other: &FieldSet) {
+        self.retain(|element, inside| {
+            let theirs = other.inside(element);
+            theirs.inspect(|theirs| inside.retain_within(theirs)).is_some()
+        });
+    }
+
     /// The paths of all fields, as messages show them: `.spec.containers[name="c"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut found = Vec::new();

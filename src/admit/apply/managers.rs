@@ -3,6 +3,7 @@
 //! At rest `fieldsV1` is a text of JSON: as a tree its many maps of one entry would take ten times the memory of the rest of the
 //! object. Clients are shown the tree ([`shown`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -149,6 +150,29 @@ pub fn managers_of(object: &Value) -> Vec<Manager> {
         .collect()
 }
 
+/// The managers that a client itself tells of, if all of them can be read (`managedfields.DecodeManagedFields`). What it says of one twice
+/// it says the second time.
+pub fn told_managers(object: &Value) -> Option<Vec<Manager>> {
+    let entries = object.pointer("/metadata/managedFields")?.as_array()?;
+    let mut managers = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.as_object()?;
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        let fields = entry.get("fieldsV1")?;
+        let is_readable = matches!(text("operation"), "Apply" | "Update")
+            && !text("apiVersion").is_empty()
+            && text("fieldsType") == "FieldsV1"
+            && (fields.is_object() || fields.is_string());
+        if !is_readable {
+            return None;
+        }
+        let manager = Manager::from_json(entry);
+        let of = ["manager", "operation", "apiVersion", "subresource"].map(|field| text(field).to_owned());
+        managers.insert(of, manager);
+    }
+    Some(managers.into_values().collect())
+}
+
 /// How many managers that update an object keeps; older ones are merged into one (`--max-updates` upstream).
 const MAX_UPDATERS: usize = 10;
 
@@ -176,11 +200,14 @@ fn cap_updaters(managers: &mut Vec<Manager>) {
         !is_capped
     });
     updaters.sort_by(|a, b| a.time.cmp(&b.time));
-    while updaters.len() > MAX_UPDATERS {
-        let oldest = updaters.remove(0);
-        let next = &mut updaters[0];
-        next.name = "ancient-changes".into();
-        next.fields.add(oldest.fields);
+    let surplus = updaters.len().saturating_sub(MAX_UPDATERS);
+    if surplus > 0 {
+        let ancient: Vec<_> = updaters.drain(..surplus).collect();
+        let oldest = &mut updaters[0];
+        oldest.name = "ancient-changes".into();
+        ancient
+            .into_iter()
+            .for_each(|manager| oldest.fields.add(manager.fields));
     }
     managers.extend(updaters);
 }

@@ -1,5 +1,7 @@
 //! Merging, comparing and pruning values by their schema.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::fieldset::FieldSet;
@@ -20,10 +22,10 @@ pub fn fields_of(value: &Value, schema: &Schema) -> FieldSet {
 
 /// The fields of `new` that `old` does not have, or has with another value.
 pub fn changed(old: &Value, new: &Value, schema: &Schema) -> FieldSet {
-    let shape = schema.shape(new);
+    let before = Parts::of(old, schema.shape(new));
     let mut set = FieldSet::default();
     for_each_part(new, schema, |element, part, at, is_item| {
-        let Some(before) = part_of(old, &element, shape) else {
+        let Some(before) = before.get(&element) else {
             let inside = fields_of(part, &at);
             if is_item || inside.is_empty() {
                 set.insert(element.clone());
@@ -66,33 +68,30 @@ pub fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
 
 /// Items in the order of `config`; items that only `live` has stay behind the ones they stood behind.
 fn merge_lists(live: &[Value], config: &[Value], shape: Shape, schema: &Schema) -> Vec<Value> {
-    let before: Vec<(String, &Value)> = live.iter().map(|item| (shape.element(item), item)).collect();
-    let mut wanted = config.iter().map(|item| (shape.element(item), item)).peekable();
+    let before: Vec<String> = live.iter().map(|item| shape.element(item)).collect();
+    let mut old: HashMap<&str, &Value> = HashMap::with_capacity(live.len());
+    for (element, item) in before.iter().zip(live) {
+        old.entry(element).or_insert(item);
+    }
     let names: Vec<String> = config.iter().map(|item| shape.element(item)).collect();
-    let mut merged: Vec<(String, Value)> = Vec::new();
-    let lay = |element: &String, item: &Value| {
-        let old = before
-            .iter()
-            .find(|(other, _)| other == element)
-            .map_or(&Value::Null, |(_, item)| *item);
-        merge(old, item, schema)
-    };
-    for (element, item) in &before {
-        if !names.contains(element) {
-            merged.push((element.clone(), (*item).clone()));
+    let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let mut to_come = names.iter().zip(config);
+    let mut laid: HashSet<&str> = HashSet::with_capacity(config.len());
+    let mut merged = Vec::with_capacity(live.len().max(config.len()));
+    let lay = |element: &str, item: &Value| merge(old.get(element).unwrap_or(&&Value::Null), item, schema);
+    for (element, item) in before.iter().zip(live) {
+        if !wanted.contains(element.as_str()) {
+            merged.push(item.clone());
             continue;
         }
-        while !merged.iter().any(|(other, _)| other == element) {
-            let Some((next, item)) = wanted.next() else { break };
-            let item = lay(&next, item);
-            merged.push((next, item));
+        while !laid.contains(element.as_str()) {
+            let Some((next, item)) = to_come.next() else { break };
+            merged.push(lay(next, item));
+            laid.insert(next);
         }
     }
-    for (element, item) in wanted {
-        let item = lay(&element, item);
-        merged.push((element, item));
-    }
-    merged.into_iter().map(|(_, item)| item).collect()
+    merged.extend(to_come.map(|(element, item)| lay(element, item)));
+    merged
 }
 
 /// Takes out of `value` what is in `dropped` and not in `kept`. A field that is dropped goes with all that is in it, because
@@ -104,45 +103,41 @@ pub fn prune(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Sc
 
 fn prune_level(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, schema: &Schema, is_metadata: bool) {
     let none = FieldSet::default();
-    let shape = schema.shape(value);
+    if dropped.is_empty() {
+        return;
+    }
+    let mut parts = PartsMut::of(value, schema.shape(value));
     for (element, inside) in dropped.elements() {
         let keeps = kept.inside(element);
         let is_metadata = is_metadata || element == "f:metadata";
         let goes_whole = keeps.is_none() && (!is_metadata || inside.is_empty());
         if goes_whole {
-            remove_part(value, element, shape);
+            parts.remove(element);
             continue;
         }
-        let at = if let Some(name) = element.strip_prefix("f:") {
-            schema.field(name)
-        } else {
-            schema.item()
-        };
-        let Some(part) = part_of_mut(value, element, shape) else {
+        let Some(part) = parts.get(element) else {
             continue;
         };
-        prune_level(part, inside, keeps.unwrap_or(&none), &at, is_metadata);
+        prune_level(
+            part,
+            inside,
+            keeps.unwrap_or(&none),
+            &below(schema, element),
+            is_metadata,
+        );
         if is_metadata && keeps.is_none() && is_empty(part) {
-            remove_part(value, element, shape);
+            parts.remove(element);
         }
     }
+    parts.finish();
 }
 
-/// Takes out of the set what the value no longer has.
-pub fn retain_existing(set: &mut FieldSet, value: &Value, schema: &Schema) {
-    let shape = schema.shape(value);
-    set.retain(|element, inside| {
-        let Some(part) = part_of(value, element, shape) else {
-            return false;
-        };
-        let at = if let Some(name) = element.strip_prefix("f:") {
-            schema.field(name)
-        } else {
-            schema.item()
-        };
-        retain_existing(inside, part, &at);
-        true
-    });
+/// The place of a part.
+fn below(schema: &Schema, element: &str) -> Schema {
+    match element.strip_prefix("f:") {
+        Some(name) => schema.field(name),
+        None => schema.item(),
+    }
 }
 
 /// Calls the function with each part of a value: its element, itself, its place, and whether it is an item of a list.
@@ -162,29 +157,90 @@ fn for_each_part<'v>(value: &'v Value, schema: &Schema, mut each: impl FnMut(Str
     }
 }
 
-fn part_of<'v>(value: &'v Value, element: &str, shape: Shape) -> Option<&'v Value> {
-    match (element.strip_prefix("f:"), value) {
-        (Some(name), Value::Object(fields)) => fields.get(name),
-        (None, Value::Array(items)) => items.iter().find(|item| shape.element(item) == element),
-        _ => None,
-    }
+/// A value's parts by their elements. Items of lists are found by an index: lists may be as long as a body is large.
+enum Parts<'v> {
+    None,
+    Fields(&'v Map<String, Value>),
+    Items(HashMap<String, &'v Value>),
 }
 
-fn part_of_mut<'v>(value: &'v mut Value, element: &str, shape: Shape) -> Option<&'v mut Value> {
-    match (element.strip_prefix("f:"), value) {
-        (Some(name), Value::Object(fields)) => fields.get_mut(name),
-        (None, Value::Array(items)) => items.iter_mut().find(|item| shape.element(item) == element),
-        _ => None,
-    }
-}
-
-fn remove_part(value: &mut Value, element: &str, shape: Shape) {
-    match (element.strip_prefix("f:"), value) {
-        (Some(name), Value::Object(fields)) => {
-            fields.remove(name);
+impl<'v> Parts<'v> {
+    fn of(value: &'v Value, shape: Shape) -> Self {
+        match value {
+            Value::Object(fields) => Self::Fields(fields),
+            Value::Array(items) => {
+                let mut index = HashMap::with_capacity(items.len());
+                for item in items {
+                    index.entry(shape.element(item)).or_insert(item);
+                }
+                Self::Items(index)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Self::None,
         }
-        (None, Value::Array(items)) => items.retain(|item| shape.element(item) != element),
-        _ => {}
+    }
+
+    fn get(&self, element: &str) -> Option<&'v Value> {
+        match (element.strip_prefix("f:"), self) {
+            (Some(name), Self::Fields(fields)) => fields.get(name),
+            (None, Self::Items(index)) => index.get(element).copied(),
+            _ => None,
+        }
+    }
+}
+
+/// The same to change them. Items that are removed go at the end, so that the index holds until then.
+enum PartsMut<'v> {
+    None,
+    Fields(&'v mut Map<String, Value>),
+    Items {
+        items: &'v mut Vec<Value>,
+        index: HashMap<String, Vec<usize>>,
+        removed: HashSet<usize>,
+    },
+}
+
+impl<'v> PartsMut<'v> {
+    fn of(value: &'v mut Value, shape: Shape) -> Self {
+        match value {
+            Value::Object(fields) => Self::Fields(fields),
+            Value::Array(items) => {
+                let mut index: HashMap<String, Vec<usize>> = HashMap::with_capacity(items.len());
+                for (place, item) in items.iter().enumerate() {
+                    index.entry(shape.element(item)).or_default().push(place);
+                }
+                let removed = HashSet::new();
+                Self::Items { items, index, removed }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Self::None,
+        }
+    }
+
+    fn get(&mut self, element: &str) -> Option<&mut Value> {
+        match (element.strip_prefix("f:"), self) {
+            (Some(name), Self::Fields(fields)) => fields.get_mut(name),
+            (None, Self::Items { items, index, .. }) => {
+                let place = *index.get(element)?.first()?;
+                items.get_mut(place)
+            }
+            _ => None,
+        }
+    }
+
+    fn remove(&mut self, element: &str) {
+        match (element.strip_prefix("f:"), self) {
+            (Some(name), Self::Fields(fields)) => drop(fields.remove(name)),
+            (None, Self::Items { index, removed, .. }) => removed.extend(index.remove(element).into_iter().flatten()),
+            _ => {}
+        }
+    }
+
+    fn finish(self) {
+        if let Self::Items { items, removed, .. } = self
+            && !removed.is_empty()
+        {
+            let mut place = 0..;
+            items.retain(|_| !place.next().is_some_and(|place| removed.contains(&place)));
+        }
     }
 }
 

@@ -20,12 +20,12 @@ use serde_json::Value;
 pub use managers::shown;
 
 use fieldset::FieldSet;
-use managers::{Manager, Operation, managers_of, set_managers};
-use merge::{changed, fields_of, metadata_of, prune, retain_existing};
+use managers::{Manager, Operation, managers_of, set_managers, told_managers};
+use merge::{changed, fields_of, metadata_of, prune};
 use schema::Schema;
 
 /// Fields that nobody owns: they name the object, or only the server writes them.
-const NOT_OWNED: [&[&str]; 11] = [
+const NOT_OWNED: [&[&str]; 13] = [
     &["apiVersion"],
     &["kind"],
     &["metadata", "name"],
@@ -33,11 +33,16 @@ const NOT_OWNED: [&[&str]; 11] = [
     &["metadata", "namespace"],
     &["metadata", "uid"],
     &["metadata", "creationTimestamp"],
+    &["metadata", "deletionTimestamp"],
+    &["metadata", "deletionGracePeriodSeconds"],
     &["metadata", "generation"],
     &["metadata", "resourceVersion"],
     &["metadata", "selfLink"],
     &["metadata", "managedFields"],
 ];
+
+/// Whose it is what was there before anybody applied anything.
+const BEFORE_FIRST: &str = "before-first-apply";
 
 /// A field that another manager owns with another value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +101,8 @@ pub fn apply(
     let (live, schema) = (live.unwrap_or(&empty), Schema::of(&config));
     let mut mine = Manager::new(manager, Operation::Apply, &config, subresource, now);
     mine.fields = owned(fields_of(&config, &schema));
-    let (before, mut others): (Vec<Manager>, Vec<Manager>) = managers_of(live).into_iter().partition(|other| {
+    let managers = managers_for_apply(live, &schema, now);
+    let (before, mut others): (Vec<Manager>, Vec<Manager>) = managers.into_iter().partition(|other| {
         // A manager that applies in another version of the API is still the same one.
         (other.name.as_str(), other.operation, other.subresource.as_str()) == (manager, Operation::Apply, subresource)
     });
@@ -108,9 +114,10 @@ pub fn apply(
     let mut kept = mine.fields.clone();
     others.iter().for_each(|other| kept.add(other.fields.clone()));
     prune(&mut merged, &dropped, &kept, &schema);
-    for other in &mut others {
-        retain_existing(&mut other.fields, &merged, &schema);
-    }
+    let existing = fields_of(&merged, &schema);
+    others
+        .iter_mut()
+        .for_each(|other| other.fields.retain_within(&existing));
     if let Some(same) = before
         .iter()
         .find(|entry| entry.is_same(&mine) && entry.fields == mine.fields)
@@ -120,6 +127,18 @@ pub fn apply(
     others.push(mine);
     set_managers(&mut merged, others);
     Ok(merged)
+}
+
+/// Who owns what before an apply. What nobody owns was there before the first apply, and so it is said
+/// (`managedfields.NewSkipNonAppliedManager`).
+fn managers_for_apply(live: &Value, schema: &Schema, now: Timestamp) -> Vec<Manager> {
+    let managers = managers_of(live);
+    if !managers.is_empty() {
+        return managers;
+    }
+    let mut before = Manager::new(BEFORE_FIRST, Operation::Update, live, "", now);
+    before.fields = owned(fields_of(live, schema));
+    vec![before]
 }
 
 /// Takes the fields that change away from the others, or says whose they are.
@@ -150,27 +169,23 @@ fn settle_conflicts(others: &mut [Manager], taken: &FieldSet, force: bool) -> Re
 
 /// Keeps the books for a write that is no apply: what it changed is the manager's, and no one else's.
 ///
-/// `subresource` is empty for the object itself, else `status` or `scale`. What `new` says of managed fields is not
-/// believed, but for an explicit `managedFields: []` or `[{}]`, which resets them.
+/// `subresource` is empty for the object itself, else `status` or `scale`. Who owned what before, a write of the object itself may say:
+/// that is how clients hand ownership over.
 pub fn track_update(old: Option<&Value>, new: &Value, manager: &str, subresource: &str, now: Timestamp) -> Value {
-    let mut new = new.clone();
-    let is_reset = asks_for_reset(&new);
     let empty = Value::Object(serde_json::Map::new());
     let old = old.unwrap_or(&empty);
-    let schema_of = new.clone();
-    let schema = Schema::of(&schema_of);
-    let mut managers = if is_reset { Vec::new() } else { managers_of(old) };
+    let mut managers = managers_before(old, new, subresource);
+    let mut new = new.clone();
     if let Some(metadata) = metadata_of(&mut new) {
         metadata.remove("managedFields");
     }
-    if is_reset {
-        return new;
-    }
+    let schema = Schema::of(&new);
     let written = owned(changed(old, &new, &schema));
     let mut mine = Manager::new(manager, Operation::Update, &new, subresource, now);
-    for other in &mut managers {
-        retain_existing(&mut other.fields, &new, &schema);
-    }
+    let existing = fields_of(&new, &schema);
+    managers
+        .iter_mut()
+        .for_each(|other| other.fields.retain_within(&existing));
     if !written.is_empty() {
         managers
             .iter_mut()
@@ -185,13 +200,21 @@ pub fn track_update(old: Option<&Value>, new: &Value, manager: &str, subresource
     new
 }
 
-fn asks_for_reset(new: &Value) -> bool {
-    let entries = new.pointer("/metadata/managedFields").and_then(Value::as_array);
-    entries.is_some_and(|entries| {
-        entries
-            .iter()
-            .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
-    })
+/// Who owned what before a write (`managedfields.decodeLiveOrNew`): what the write says, if it can be read. An empty list says nothing, as
+/// clients send it that know nothing of owners; a list of one empty entry says that nobody owns anything.
+fn managers_before(old: &Value, new: &Value, subresource: &str) -> Vec<Manager> {
+    if !subresource.is_empty() {
+        return managers_of(old);
+    }
+    if new.pointer("/metadata/managedFields") == Some(&serde_json::json!([{}])) {
+        return Vec::new();
+    }
+    let told = told_managers(new).filter(|told| !told.is_empty());
+    let mut managers = told.unwrap_or_else(|| managers_of(old));
+    for manager in &mut managers {
+        manager.fields = owned(std::mem::take(&mut manager.fields));
+    }
+    managers
 }
 
 fn owned(mut fields: FieldSet) -> FieldSet {

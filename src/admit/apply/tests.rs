@@ -327,3 +327,78 @@ fn config() -> impl proptest::strategy::Strategy<Value = Value> {
         value
     })
 }
+
+#[test]
+fn lists_as_long_as_a_body_may_be_are_applied_before_anybody_notices() {
+    // Compared each with each, these would take hours.
+    const MANY: usize = 50_000;
+    let with = |value: &str, names: std::ops::Range<usize>| {
+        let env: Vec<Value> = names
+            .map(|n| json!({"name": format!("E{n}"), "value": value}))
+            .collect();
+        pod(json!([{"name": "c", "image": "i", "env": env}]))
+    };
+    let count = |object: &Value| object["spec"]["containers"][0]["env"].as_array().map_or(0, Vec::len);
+    let first = applied(None, &with("1", 0..MANY), "files");
+    let second = applied(Some(&first), &with("2", MANY / 2..MANY), "files");
+    assert_eq!(count(&second), MANY / 2);
+    let third = track_update(Some(&second), &with("3", 0..MANY), "kubectl", "", at(3));
+    assert_eq!(count(&third), MANY);
+    assert!(apply(Some(&third), &with("4", 0..MANY), ("files", ""), false, at(4)).is_err());
+}
+
+#[test]
+fn whoever_updates_may_say_who_owns_what() {
+    let old = track_update(
+        None,
+        &deployment(json!({"replicas": 1, "paused": true})),
+        "client",
+        "",
+        at(1),
+    );
+    let mut told = shown(old.clone());
+    told["metadata"]["managedFields"][0]["manager"] = json!("files");
+    told["metadata"]["managedFields"][0]["operation"] = json!("Apply");
+    let handed = track_update(Some(&old), &told, "client", "", at(2));
+    assert_eq!(
+        shown(handed.clone())["metadata"]["managedFields"],
+        told["metadata"]["managedFields"]
+    );
+    let left = applied(Some(&handed), &deployment(json!({"replicas": 1})), "files");
+    assert_eq!(
+        bare(&left)["spec"],
+        json!({"replicas": 1}),
+        "what the only owner gives up goes"
+    );
+    // By a subresource nobody hands over anything, and what can't be read says nothing.
+    assert_eq!(track_update(Some(&old), &told, "client", "status", at(2)), old);
+    for unreadable in [json!([]), json!([{"manager": "x"}]), json!([{}, {}]), json!([1])] {
+        let mut new = bare(&old);
+        new["metadata"]["managedFields"] = unreadable;
+        assert_eq!(track_update(Some(&old), &new, "client", "", at(2)), old);
+    }
+}
+
+#[test]
+fn what_nobody_owns_was_there_before_the_first_apply() {
+    let live = deployment(json!({"replicas": 1, "paused": true}));
+    let config = deployment(json!({"replicas": 2}));
+    let conflicts = apply(Some(&live), &config, ("files", ""), false, at(1)).expect_err("it is another's");
+    assert_eq!(
+        (conflicts.0[0].manager.as_str(), conflicts.0[0].field.as_str()),
+        ("before-first-apply", ".spec.replicas")
+    );
+    let forced = apply(Some(&live), &config, ("files", ""), true, at(1)).expect("by force");
+    assert_eq!(bare(&forced)["spec"], json!({"replicas": 2, "paused": true}));
+}
+
+#[test]
+fn nobody_owns_when_an_object_is_to_go() {
+    let mut new = deployment(json!({"replicas": 1}));
+    new["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let tracked = shown(track_update(None, &new, "client", "", at(1)));
+    assert_eq!(
+        tracked["metadata"]["managedFields"][0]["fieldsV1"],
+        json!({"f:spec": {"f:replicas": {}}})
+    );
+}

@@ -11,9 +11,11 @@ mod env;
 mod ephemeral;
 mod errors;
 mod ingress;
+mod kept;
 mod meta;
 mod names;
 mod network_policy;
+mod placement;
 mod pod;
 mod pod_update;
 mod probe;
@@ -46,7 +48,8 @@ pub fn validate(kind: &Kind, object: &Typed) -> ErrorList {
         Typed::ReplicaSet(set) => workload::validate_replica_set(set, &mut errors),
         Typed::ConfigMap(map) => config::validate_config_map(map, &mut errors),
         Typed::Secret(secret) => config::validate_secret(secret, &mut errors),
-        Typed::Namespace(_) | Typed::Stored(_) => {}
+        Typed::Namespace(_) => {}
+        Typed::Stored(stored) => kept::validate_kept(kind, stored.value(), &mut errors),
         Typed::Service(service) => service::validate_service(service, &spec, &mut errors),
         Typed::Endpoints(object) => endpoints::validate_endpoints(object, &mut errors),
         Typed::EndpointSlice(slice) => endpoints::validate_slice(slice, &mut errors),
@@ -153,8 +156,8 @@ pub fn validate_update(new: &Typed, old: &Typed) -> Result<Change, ErrorList> {
         (Typed::Namespace(_), Typed::Namespace(_))
         | (Typed::Endpoints(_), Typed::Endpoints(_))
         | (Typed::NetworkPolicy(_), Typed::NetworkPolicy(_))
-        | (Typed::Ingress(_), Typed::Ingress(_))
-        | (Typed::Stored(_), Typed::Stored(_)) => {}
+        | (Typed::Ingress(_), Typed::Ingress(_)) => {}
+        (Typed::Stored(new), Typed::Stored(old)) => kept::validate_kept_update(new.value(), old.value(), &mut errors),
         _ => errors.push(FieldError::invalid(
             &FieldPath::of(&["kind"]),
             &"",

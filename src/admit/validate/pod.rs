@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, Toleration};
 use super::super::path::FieldPath;
 use super::container::{Place, validate_containers};
 use super::errors::{ErrorList, FieldError};
-use super::{ephemeral, meta, names, resize, security, volume};
+use super::{ephemeral, meta, names, placement, resize, security, volume};
 
 /// Checks a pod.
 pub fn validate_pod(pod: &Pod, errors: &mut ErrorList) {
@@ -50,6 +50,10 @@ pub fn validate_template(template: &PodTemplateSpec, path: &FieldPath, errors: &
             &["Always"],
         ));
     }
+    if spec.active_deadline_seconds.is_some() {
+        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.push(FieldError::forbidden(&at.field("activeDeadlineSeconds"), detail));
+    }
     if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(&at.field("ephemeralContainers"), detail));
@@ -84,6 +88,7 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
         ));
     }
     resize::validate_policies(spec, path, errors);
+    placement::validate_placement(spec, path, errors);
     if let Some(context) = &spec.security_context {
         security::validate_pod_context(context, &path.field("securityContext"), errors);
     }

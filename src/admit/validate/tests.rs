@@ -530,3 +530,145 @@ fn ephemeral_containers_come_later_and_stay_as_they_are() {
         Ok(Change::Replace(_))
     ));
 }
+
+#[test]
+fn places_for_pods_are_said_as_they_must_be() {
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let node = |terms: Value| json!({"affinity": {"nodeAffinity": {required: {"nodeSelectorTerms": terms}}}});
+    let near = |term: Value| json!({"affinity": {"podAffinity": {required: [term]}}});
+    let spread = |constraint: Value| json!({"topologySpreadConstraints": [constraint]});
+    let of_node = format!("spec.affinity.nodeAffinity.{required}.nodeSelectorTerms");
+    let of_pods = format!("spec.affinity.podAffinity.{required}[0]");
+    for (spec, wanted) in [
+        (node(json!([])), vec![format!("{of_node}: Required value: must have at least one node selector term")]),
+        (
+            node(json!([{"matchExpressions": [{"key": "a", "operator": "In"}]}])),
+            vec![format!(
+                "{of_node}[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"
+            )],
+        ),
+        (
+            node(json!([{"matchExpressions": [{"key": "a", "operator": "Foo"}]}])),
+            vec![format!(
+                "{of_node}[0].matchExpressions[0].operator: Invalid value: \"Foo\": not a valid selector operator"
+            )],
+        ),
+        (near(json!({"topologyKey": "kubernetes.io/hostname"})), vec![]),
+        (
+            near(json!({"topologyKey": "h", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Foo"}]}})),
+            vec![format!(
+                "{of_pods}.labelSelector.matchExpressions[0].operator: Invalid value: \"Foo\": not a valid selector operator"
+            )],
+        ),
+        (
+            spread(json!({"maxSkew": 0, "topologyKey": "", "whenUnsatisfiable": "x"})),
+            vec![
+                "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero".to_owned(),
+                "spec.topologySpreadConstraints[0].topologyKey: Required value: can not be empty".to_owned(),
+                "spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: \"x\": supported values: \
+                 \"DoNotSchedule\", \"ScheduleAnyway\""
+                    .to_owned(),
+            ],
+        ),
+        (json!({"hostAliases": [{"ip": "::1", "hostnames": ["a.b"]}]}), vec![]),
+        (
+            json!({"hostAliases": [{"ip": "x y"}]}),
+            vec![
+                "spec.hostAliases[0].ip: Invalid value: \"x y\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(errors(&pod(spec.clone())), wanted, "{spec}");
+    }
+    assert!(!errors(&pod(near(json!({"topologyKey": ""})))).is_empty());
+    assert_eq!(
+        errors(&pod(
+            json!({"hostAliases": [{"ip": "::1", "hostnames": ["A_\n1.2.3.4 z"]}]})
+        ))
+        .len(),
+        1
+    );
+    let mut late = deployment(json!({}));
+    late["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(5);
+    let text =
+        "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported";
+    assert_eq!(errors(&late), [text]);
+}
+
+#[test]
+fn kinds_without_a_type_of_their_own_are_checked_too() {
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let role_ref = || json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"});
+    let spec = |version: &str, kind: &str, spec: Value| object(version, kind, json!({"spec": spec}));
+    let scaler = |least: i64, most: i64| {
+        let target = json!({"kind": "Deployment", "name": "d"});
+        let fields = json!({"minReplicas": least, "maxReplicas": most, "scaleTargetRef": target});
+        spec("autoscaling/v2", "HorizontalPodAutoscaler", fields)
+    };
+    for (value, wanted) in [
+        (
+            object(rbac, "RoleBinding", json!({"roleRef": {"kind": "Foo", "name": ""}})),
+            vec![
+                "roleRef.kind: Unsupported value: \"Foo\": supported values: \"ClusterRole\", \"Role\"",
+                "roleRef.name: Required value",
+            ],
+        ),
+        (
+            object(
+                rbac,
+                "RoleBinding",
+                json!({"roleRef": role_ref(), "subjects": [
+                    {"kind": "Bar", "name": "b"}, {"kind": "ServiceAccount", "name": "s"}, {"kind": "User", "name": "u"},
+                ]}),
+            ),
+            vec![
+                "subjects[0].kind: Unsupported value: \"Bar\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
+                "subjects[1].namespace: Required value",
+            ],
+        ),
+        (
+            object(
+                rbac,
+                "Role",
+                json!({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": []}]}),
+            ),
+            vec!["rules[0].verbs: Required value: verbs must contain at least one value"],
+        ),
+        (scaler(1, 2), vec![]),
+        (
+            scaler(5, 1),
+            vec!["spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"],
+        ),
+        (
+            spec("policy/v1", "PodDisruptionBudget", json!({"minAvailable": "150%"})),
+            vec!["spec.minAvailable: Invalid value: \"150%\": must not be greater than 100%"],
+        ),
+        (
+            spec("v1", "ResourceQuota", json!({"hard": {"pods": "-1"}})),
+            vec!["spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0"],
+        ),
+    ] {
+        assert_eq!(errors(&value), wanted, "{value}");
+    }
+    let both = spec(
+        "policy/v1",
+        "PodDisruptionBudget",
+        json!({"minAvailable": 1, "maxUnavailable": 1}),
+    );
+    assert_eq!(errors(&both).len(), 1);
+    let class = |value: i64| json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "c"}, "value": value});
+    let text = "value: Forbidden: maximum allowed value of a user defined priority is 1000000000";
+    assert_eq!(
+        (errors(&class(1)), errors(&class(2_000_000_000))),
+        (vec![], vec![text.to_owned()])
+    );
+    let update = |new: &Value, old: &Value| validate_update(&typed(new).1, &typed(old).1).is_err();
+    assert!(update(&class(2), &class(1)) && !update(&class(1), &class(1)));
+    let binding = |role: &str| {
+        let mut role_ref = role_ref();
+        role_ref["name"] = json!(role);
+        object(rbac, "RoleBinding", json!({"roleRef": role_ref}))
+    };
+    assert!(update(&binding("b"), &binding("a")) && !update(&binding("a"), &binding("a")));
+}

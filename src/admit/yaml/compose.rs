@@ -33,11 +33,34 @@ pub struct Fault {
 /// A value and the places of everything in it.
 pub type Node = (Value, SpanTree);
 
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Composed {
+    /// Every document, in which of two values of one key the later stands.
+    pub documents: Vec<Node>,
+    /// Every key that is given once more.
+    pub duplicates: Vec<Duplicate>,
+}
+
+/// A key that is given once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Where.
+    pub at: Place,
+    /// Which.
+    pub path: String,
+    /// Where it was given first.
+    pub first: Place,
+}
+
+/// How many duplicate keys are told of; a text with more of them is no text that somebody wrote.
+const MOST_DUPLICATES: usize = 100;
+
 /// Reads every document of one piece of YAML, whose first line has the number `first_line` in its file.
 ///
 /// # Errors
-/// The first fault of syntax, or every duplicate key.
-pub fn compose(text: &str, first_line: u32) -> Result<Vec<Node>, Vec<Fault>> {
+/// The first fault of syntax.
+pub fn compose(text: &str, first_line: u32) -> Result<Composed, Fault> {
     // Kubernetes objects come as single-line JSON of any length; a key there may stand far behind its opening brace.
     let options =
         granit_parser::options! { emit_comments: false, block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH };
@@ -50,12 +73,11 @@ pub fn compose(text: &str, first_line: u32) -> Result<Vec<Node>, Vec<Fault>> {
         depth: 0,
         duplicates: Vec::new(),
     };
-    let documents = composer.documents().map_err(|fault| vec![fault])?;
-    if composer.duplicates.is_empty() {
-        Ok(documents)
-    } else {
-        Err(composer.duplicates)
-    }
+    let documents = composer.documents()?;
+    Ok(Composed {
+        documents,
+        duplicates: composer.duplicates,
+    })
 }
 
 struct Composer<'input> {
@@ -67,7 +89,7 @@ struct Composer<'input> {
     /// The path of the node that is being read, for messages.
     path: FieldPath,
     depth: usize,
-    duplicates: Vec<Fault>,
+    duplicates: Vec<Duplicate>,
 }
 
 impl<'input> Composer<'input> {
@@ -183,12 +205,13 @@ impl<'input> Composer<'input> {
             let key_at = self.place_of(span);
             let (key, value, tree) = self.entry(event, span)?;
             if let Some(first) = entries.insert(&key, value, tree) {
-                let path = self.path.field(&key);
-                let message = format!(
-                    "duplicate field \"{path}\", first given at {}:{}",
-                    first.line, first.column
-                );
-                self.duplicates.push(Fault { at: key_at, message });
+                let path = self.path.field(&key).to_string();
+                let at = key_at;
+                if self.duplicates.len() == MOST_DUPLICATES {
+                    let message = format!("more than {MOST_DUPLICATES} duplicate fields");
+                    return Err(Fault { at, message });
+                }
+                self.duplicates.push(Duplicate { at, path, first });
             }
         }
         let Entries { values, spans, .. } = entries;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::problem::{Place, Problem, SourceText};
 use super::spans::{Children, SpanTree};
-use compose::{Fault, Node};
+use compose::{Composed, Duplicate, Fault};
 
 /// The largest file that is read: a thousand times the largest object that Kubernetes stores (1.5 MiB in etcd) would be
 /// a mistake, not a manifest; 32 MiB holds 50,000 pods.
@@ -40,15 +40,42 @@ pub fn documents(source: &SourceText<'_>, text: &str) -> (Vec<Document>, Vec<Pro
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for piece in split(text) {
         match read(piece) {
-            Ok(nodes) => {
-                for (value, spans) in nodes {
+            Ok(Composed { documents, duplicates }) if duplicates.is_empty() => {
+                for (value, spans) in documents {
                     flatten(value, spans, source, &mut found, &mut problems);
                 }
             }
-            Err(faults) => problems.extend(faults.into_iter().map(|fault| source.error(fault.at, fault.message))),
+            Ok(Composed { duplicates, .. }) => {
+                problems.extend(duplicates.into_iter().map(|Duplicate { at, path, first }| {
+                    let Place { line, column } = first;
+                    source.error(
+                        at,
+                        format!("duplicate field \"{path}\", first given at {line}:{column}"),
+                    )
+                }));
+            }
+            Err(fault) => problems.push(source.error(fault.at, fault.message)),
         }
     }
     (found, problems)
+}
+
+/// The one value of a text, in which of two values of one key the later stands; and the keys that are given once more.
+///
+/// # Errors
+/// What is wrong with it, and where; or that there is not exactly one.
+pub fn only_value(source: &SourceText<'_>, text: &str) -> Result<(Value, Vec<String>), String> {
+    let (mut values, mut repeated) = (Vec::new(), Vec::new());
+    for piece in split(text) {
+        let composed = read(piece).map_err(|fault| source.error(fault.at, fault.message).to_line())?;
+        let read = composed.documents.into_iter().map(|(value, _)| value);
+        values.extend(read.filter(|value| !value.is_null()));
+        repeated.extend(composed.duplicates.into_iter().map(|duplicate| duplicate.path));
+    }
+    match (values.pop(), values.is_empty()) {
+        (Some(value), true) => Ok((value, repeated)),
+        (_, _) => Err("the body must hold one object".to_owned()),
+    }
 }
 
 /// The values of a YAML file that is no manifest, without places; what can't be read is left out.
@@ -125,25 +152,27 @@ fn split(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-fn read(piece: Piece<'_>) -> Result<Vec<Node>, Vec<Fault>> {
-    let failed = match compose::compose(piece.text, piece.first_line) {
-        Ok(nodes) => return Ok(nodes),
-        Err(faults) => faults,
+fn read(piece: Piece<'_>) -> Result<Composed, Fault> {
+    let fault = match compose::compose(piece.text, piece.first_line) {
+        Ok(composed) => return Ok(composed),
+        Err(fault) => fault,
     };
     // What JSON allows and YAML does not (`{..}{..}` in a row, surrogate pairs, tabs) is read as JSON, at the price of places.
-    if piece.text.trim_start().starts_with('{')
-        && failed.iter().all(|fault| !fault.message.starts_with("duplicate field"))
-    {
+    if piece.text.trim_start().starts_with('{') {
         let place = Place {
             line: piece.first_line,
             column: 1,
         };
         let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(piece.text).into_iter().collect();
         if let Ok(values) = values {
-            return Ok(values.into_iter().map(|value| (value, SpanTree::leaf(place))).collect());
+            let documents = values.into_iter().map(|value| (value, SpanTree::leaf(place))).collect();
+            return Ok(Composed {
+                documents,
+                ..Composed::default()
+            });
         }
     }
-    Err(failed)
+    Err(fault)
 }
 
 /// Takes lists apart. Empty documents (only comments) are nothing, as for kubectl.

@@ -1,6 +1,8 @@
 //! Strategic merges (`k8s.io/apimachinery/pkg/util/strategicpatch`): as a merge patch, but lists of objects merge item by item where
 //! the type says by which field, and directives say what merging alone can't.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use crate::schema::{Field, Message, Shape};
@@ -69,25 +71,27 @@ fn merge_fields(present: &mut Fields, mut patch: Fields, message: Option<Message
     }
     if let Some(retained) = patch.remove(RETAIN) {
         let retained = list(retained, RETAIN)?;
-        present.retain(|name, _| retained.iter().any(|kept| kept == name));
+        let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+        present.retain(|name, _| retained.contains(name.as_str()));
     }
     let mut directives = Directives::default();
     patch = directives.take_from(patch)?;
     for (name, value) in patch {
         let field = message.and_then(|message| message.field(&name));
-        let order = directives.order_of(&name);
+        let order = directives.orders.remove(&name);
         merge_field(present, name, value, field, order)?;
     }
     // Lists that the patch only orders, or takes from.
     for (name, items) in directives.deletions {
         if let Some(Value::Array(present)) = present.get_mut(&name) {
+            let items: HashSet<Value> = items.into_iter().collect();
             present.retain(|item| !items.contains(item));
         }
     }
     for (name, order) in directives.orders {
         let key = message.and_then(|m| m.field(&name)).and_then(Field::merge_key);
         if let Some(Value::Array(present)) = present.get_mut(&name) {
-            let before = present.clone();
+            let before = places_of(present, key);
             *present = ordered(std::mem::take(present), &before, &order, key);
         }
     }
@@ -97,7 +101,7 @@ fn merge_fields(present: &mut Fields, mut patch: Fields, message: Option<Message
 /// What a patch says about its lists.
 #[derive(Default)]
 struct Directives {
-    orders: Vec<(String, Vec<Value>)>,
+    orders: BTreeMap<String, Vec<Value>>,
     deletions: Vec<(String, Vec<Value>)>,
 }
 
@@ -107,7 +111,7 @@ impl Directives {
         let mut rest = Fields::new();
         for (name, value) in patch {
             if let Some(of) = name.strip_prefix(ORDER) {
-                self.orders.push((of.to_owned(), list(value, &name)?));
+                self.orders.insert(of.to_owned(), list(value, &name)?);
             } else if let Some(of) = name.strip_prefix(DELETE_FROM) {
                 self.deletions.push((of.to_owned(), list(value, &name)?));
             } else {
@@ -115,12 +119,6 @@ impl Directives {
             }
         }
         Ok(rest)
-    }
-
-    /// Takes the order of a list that the patch also changes.
-    fn order_of(&mut self, name: &str) -> Option<Vec<Value>> {
-        let place = self.orders.iter().position(|(of, _)| of == name)?;
-        Some(self.orders.swap_remove(place).1)
     }
 }
 
@@ -159,12 +157,13 @@ fn merge_field(
                 _ => Vec::new(),
             };
             let key = field.and_then(Field::merge_key);
+            let order = order.map(|order| (places_of(&before, key), order));
             let mut merged = match key {
-                Some(key) => merge_items(before.clone(), items, key, field.and_then(Field::message))?,
-                None => merge_scalars(before.clone(), items),
+                Some(key) => merge_items(before, items, key, field.and_then(Field::message))?,
+                None => merge_scalars(before, items),
             };
-            if let Some(order) = order {
-                merged = ordered(merged, &before, &order, key);
+            if let Some((places, order)) = order {
+                merged = ordered(merged, &places, &order, key);
             }
             present.insert(name, Value::Array(merged));
         }
@@ -176,16 +175,18 @@ fn merge_field(
 }
 
 fn merge_scalars(mut present: Vec<Value>, items: Vec<Value>) -> Vec<Value> {
+    let mut known: HashSet<Value> = present.iter().cloned().collect();
     for item in items {
-        if !present.contains(&item) {
+        if known.insert(item.clone()) {
             present.push(item);
         }
     }
     present
 }
 
+/// Items with one key; lists may be as long as a body is large, so none is walked for each item of another.
 fn merge_items(
-    mut present: Vec<Value>,
+    present: Vec<Value>,
     items: Vec<Value>,
     key: &'static str,
     message: Option<Message>,
@@ -194,6 +195,13 @@ fn merge_items(
     if items.iter().any(is_replacement) {
         return Ok(items.into_iter().filter(|item| !is_replacement(item)).collect());
     }
+    let mut places: HashMap<Value, Vec<usize>> = HashMap::new();
+    for (place, item) in present.iter().enumerate() {
+        if let Some(id) = item.get(key) {
+            places.entry(id.clone()).or_default().push(place);
+        }
+    }
+    let mut slots: Vec<Option<Value>> = present.into_iter().map(Some).collect();
     for item in items {
         let Some(id) = item.get(key).cloned() else {
             return Err(StrategicError::NoMergeKey {
@@ -205,29 +213,48 @@ fn merge_items(
             return Err(StrategicError::NotAnObject);
         };
         if patch.get(PATCH) == Some(&json!("delete")) {
-            present.retain(|other| other.get(key) != Some(&id));
+            for place in places.remove(&id).into_iter().flatten() {
+                slots[place] = None;
+            }
             continue;
         }
-        match present.iter_mut().find(|other| other.get(key) == Some(&id)) {
+        let place = places.get(&id).and_then(|places| places.first());
+        match place.and_then(|place| slots[*place].as_mut()) {
             Some(Value::Object(other)) => merge_fields(other, patch, message)?,
             _ => {
                 patch.remove(PATCH);
                 let mut added = Fields::new();
                 merge_fields(&mut added, patch, message)?;
-                present.push(Value::Object(added));
+                places.entry(id).or_default().push(slots.len());
+                slots.push(Some(Value::Object(added)));
             }
         }
     }
-    Ok(present)
+    Ok(slots.into_iter().flatten().collect())
+}
+
+/// By what an item is told from others.
+fn id_of<'i>(item: &'i Value, key: Option<&str>) -> &'i Value {
+    key.and_then(|key| item.get(key)).unwrap_or(item)
+}
+
+/// Where each item stands, or stands first.
+fn places_of(items: &[Value], key: Option<&str>) -> HashMap<Value, usize> {
+    let mut places = HashMap::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        places.entry(id_of(item, key).clone()).or_insert(place);
+    }
+    places
 }
 
 /// Brings items into the order that the patch wants. Those that it does not name stay before what they stood before.
-fn ordered(items: Vec<Value>, before: &[Value], order: &[Value], key: Option<&str>) -> Vec<Value> {
-    let id = |item: &Value| key.and_then(|key| item.get(key)).unwrap_or(item).clone();
-    let wanted: Vec<Value> = order.iter().map(id).collect();
-    let place_before = |item: &Value| before.iter().position(|other| id(other) == id(item));
-    let (mut named, others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| wanted.contains(&id(item)));
-    named.sort_by_key(|item| wanted.iter().position(|wanted| *wanted == id(item)));
+fn ordered(items: Vec<Value>, before: &HashMap<Value, usize>, order: &[Value], key: Option<&str>) -> Vec<Value> {
+    let wanted = places_of(order, key);
+    let place_before = |item: &Value| before.get(id_of(item, key));
+    let (mut named, others): (Vec<_>, Vec<_>) = items
+        .into_iter()
+        .partition(|item| wanted.contains_key(id_of(item, key)));
+    named.sort_by_key(|item| wanted.get(id_of(item, key)));
     let mut merged = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for item in named {
@@ -359,5 +386,32 @@ mod tests {
             .expect_err("has no name")
             .to_string();
         assert!(error.contains("does not contain declared merge key: name"), "{error}");
+    }
+
+    #[test]
+    fn lists_as_long_as_a_body_may_be_are_merged_before_anybody_notices() {
+        // Compared each with each, these would take hours.
+        const MANY: usize = 200_000;
+        let list = |value: &str| -> Vec<Value> {
+            (0..MANY)
+                .map(|n| json!({"name": format!("E{n}"), "value": value}))
+                .collect()
+        };
+        let mut patch = json!({"env": list("2")});
+        patch["$setElementOrder/env"] = (0..MANY).rev().map(|n| json!({"name": format!("E{n}")})).collect();
+        let container = Message::named("k8s.io.api.core.v1.Container").expect("in the table");
+        let mut value = json!({"env": list("1")});
+        merge(&mut value, patch, container).expect("merges");
+        let env = value["env"].as_array().expect("a list");
+        assert_eq!(
+            (env.len(), &env[0]),
+            (MANY, &json!({"name": format!("E{}", MANY - 1), "value": "2"}))
+        );
+        let names = |from: usize| -> Vec<String> { (from..from + MANY).map(|n| format!("f{n}")).collect() };
+        let mut value = json!({"finalizers": names(0)});
+        let patch = json!({"finalizers": names(MANY), "$deleteFromPrimitiveList/finalizers": names(0)});
+        let message = Message::named("k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("in the table");
+        merge(&mut value, patch, message).expect("merges");
+        assert_eq!(value, json!({"finalizers": names(MANY)}));
     }
 }

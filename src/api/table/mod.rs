@@ -182,21 +182,22 @@ impl KindTable {
             .into_iter()
             .map(|object| self.render_row(object, include, now))
             .collect();
-        let columns = if with_columns {
-            self.column_definitions()
-        } else {
-            Value::Null
-        };
-        json!({
-            "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": metadata,
-            "columnDefinitions": columns,
-            "rows": rows,
-        })
+        let mut table = self.envelope(metadata);
+        if !with_columns {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table["rows"] = rows.into();
+        table
     }
 
-    fn render_row(&self, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
+    /// A table but for its rows.
+    pub fn envelope(&self, metadata: Value) -> Value {
+        let columns = self.column_definitions();
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns})
+    }
+
+    /// The row of an object.
+    pub fn render_row(&self, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
         let mut row = json!({ "cells": (self.row)(object, now) });
         match include {
             IncludeObject::None => {}

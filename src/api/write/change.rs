@@ -3,13 +3,13 @@
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::{EPHEMERAL_CONTAINERS, RESIZE, Writer};
+use super::{APPLY_PATCH, EPHEMERAL_CONTAINERS, FINALIZE, RESIZE, Writer};
 use crate::admit;
 use crate::api::body::{self, Answer, Body};
 use crate::api::error::ApiError;
 use crate::api::patch::{PatchType, patch};
-use crate::applier::{self, Outcome};
-use crate::model::{Key, Object, list_at};
+use crate::applier::{self, Applied, Outcome};
+use crate::model::{Key, Object, list_at, text_at};
 use crate::schema::Message;
 use crate::store::StoreError;
 
@@ -28,39 +28,28 @@ impl Replaced {
     }
 }
 
-impl Writer<'_> {
+impl Writer {
     pub(super) fn update(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let mut value = self.decode(bytes)?;
+        let (mut value, told) = self.decode(bytes)?;
         self.place(&mut value, Some(&key))?;
-        let uid = value
-            .pointer("/metadata/uid")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let replaced = self.with_retries(&key, |live| {
-            if !uid.is_empty() && uid != live.uid() {
-                let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    live.uid()
-                );
-                let key = key.clone();
-                return Err(StoreError::Conflict { key, why }.into());
-            }
-            self.replace(live, value.clone())
-        });
-        replaced.map(Replaced::answer)
+        let mut replaced = self.with_retries(&key, |live| self.replace(live, value.clone()))?;
+        replaced.warnings.splice(0..0, told);
+        Ok(replaced.answer())
     }
 
     pub(super) fn patch(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
         let is_part = [EPHEMERAL_CONTAINERS, RESIZE].contains(&self.target.subresource.as_str());
-        if self.content_type == "application/apply-patch+yaml" && !is_part {
+        if self.content_type == APPLY_PATCH && !is_part {
             return self.apply(&key, bytes);
         }
         let how = self.patch_type()?;
         let replaced = self.with_retries(&key, |live| {
-            let mut value = live.value().clone();
+            let mut value = admit::apply::shown(live.value().clone());
             patch(&key, Message::of(key.kind()), how, &mut value, bytes)?;
+            // A patch may no more rename an object, or move it, than an update.
+            self.place(&mut value, Some(&key))?;
             self.replace(live, value)
         });
         replaced.map(Replaced::answer)
@@ -73,7 +62,7 @@ impl Writer<'_> {
             let reason = "FieldValueForbidden";
             return Err(ApiError::invalid_option("PatchOptions", "force", reason, message));
         }
-        PatchType::of(self.content_type).ok_or_else(|| {
+        PatchType::of(&self.content_type).ok_or_else(|| {
             ApiError::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: \
                  application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
@@ -107,11 +96,20 @@ impl Writer<'_> {
     /// Writes `value` over the object as it was seen, through the gate. What the gate let through fits that object alone, so nobody may
     /// have written in between, be there a `resourceVersion` in `value` or not.
     pub(super) fn replace(&self, live: &Object, mut value: Value) -> Result<Replaced, ApiError> {
+        let uid = text_at(&value, "/metadata/uid");
+        if !uid.is_empty() && uid != live.uid() {
+            let have = live.uid();
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {have}");
+            let key = live.key().clone();
+            return Err(StoreError::Conflict { key, why }.into());
+        }
         match self.target.subresource.as_str() {
-            EPHEMERAL_CONTAINERS => value = with_ephemeral_of(live, &value),
+            EPHEMERAL_CONTAINERS => value = with_part_of(live, &value, "ephemeralContainers"),
+            FINALIZE => value = with_part_of(live, &value, "finalizers"),
             RESIZE => value = with_resources_of(live, &value),
             _ => {}
         }
+        self.fold(&mut value);
         let mut warnings = self.settle_fields(&mut value)?;
         warnings.extend(self.warnings(&value, Some(live))?);
         let next = match self.target.subresource.as_str() {
@@ -120,7 +118,7 @@ impl Writer<'_> {
             _ => admit::admit_among(&value, Some(live), || self.services()),
         };
         let next = next.map_err(|refused| self.refused(refused))?;
-        let (subresource, now) = (&self.target.subresource, self.api.clock.now());
+        let (subresource, now) = (&self.target.subresource, self.clock.now());
         let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
         let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         if asked.unwrap_or_default().is_empty() {
@@ -136,7 +134,14 @@ impl Writer<'_> {
     }
 
     /// Refuses what no apply may say.
-    fn check_apply(&self, config: &Value) -> Result<(), ApiError> {
+    pub(super) fn check_apply(&self, config: &Value, api_version: &str) -> Result<(), ApiError> {
+        let text = |field: &str| config.get(field).and_then(Value::as_str).unwrap_or_default();
+        let said = text("apiVersion");
+        if said.is_empty() || text("kind").is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "incorrect version specified in apply patch. Specified patch version: {said}, expected: {api_version}"
+            )));
+        }
         if self.query.text("fieldManager").is_empty() {
             let message = "Required value: is required for apply patch";
             let reason = "FieldValueRequired";
@@ -157,28 +162,16 @@ impl Writer<'_> {
     }
 
     pub(super) fn apply(&self, key: &Key, bytes: &[u8]) -> Answer {
-        let mut config = self.decode(bytes)?;
+        let (mut config, mut warnings) = self.decode(bytes)?;
+        self.check_apply(&config, &self.target.kind.api_version())?;
         self.place(&mut config, Some(key))?;
         self.check_namespace()?;
-        self.check_apply(&config)?;
-        // What only a request says can't be owned: what is kept of it is.
-        if let ("Secret", Some(fields)) = (key.kind().kind, config.as_object_mut()) {
-            admit::fold_string_data(fields);
-        }
-        let mut warnings = self.settle_fields(&mut config)?;
+        self.fold(&mut config);
+        warnings.extend(self.settle_fields(&mut config)?);
         self.keep_writable(&mut config);
         let live = self.store.get(key);
         warnings.extend(self.warnings(&config, live.as_deref())?);
-        let request = applier::Request {
-            config: &config,
-            key,
-            manager: &self.manager,
-            subresource: &self.target.subresource,
-            force: self.query.flag("force"),
-            may_resize: false,
-            now: self.api.clock.now(),
-        };
-        let applied = applier::apply(&self.store, request).map_err(|error| self.not_applied(error))?;
+        let applied = self.apply_config(key, &config)?;
         let code = if applied.outcome == Outcome::Created {
             StatusCode::CREATED
         } else {
@@ -189,13 +182,28 @@ impl Writer<'_> {
             &warnings,
         ))
     }
+
+    pub(super) fn apply_config(&self, key: &Key, config: &Value) -> Result<Applied, ApiError> {
+        let request = applier::Request {
+            config,
+            key,
+            manager: &self.manager,
+            subresource: &self.target.subresource,
+            force: self.query.flag("force"),
+            may_create: self.may_create.is_ok(),
+            may_resize: false,
+            now: self.clock.now(),
+        };
+        applier::apply(&self.store, request).map_err(|error| self.not_applied(error))
+    }
 }
 
-/// The pod as it is, with the ephemeral containers of `asked` (`podEphemeralContainersStrategy`).
-fn with_ephemeral_of(live: &Object, asked: &Value) -> Value {
+/// The object as it is, with one field of `asked` in its spec: what a subresource writes (`podEphemeralContainersStrategy`,
+/// `namespaceFinalizeStrategy`).
+fn with_part_of(live: &Object, asked: &Value, field: &str) -> Value {
     let mut value = live.value().clone();
-    let containers = asked.pointer("/spec/ephemeralContainers").cloned();
-    value["spec"]["ephemeralContainers"] = containers.unwrap_or(Value::Null);
+    let part = asked.pointer(&format!("/spec/{field}")).cloned();
+    value["spec"][field] = part.unwrap_or(Value::Null);
     let version = asked.pointer("/metadata/resourceVersion").cloned();
     value["metadata"]["resourceVersion"] = version.unwrap_or_default();
     value

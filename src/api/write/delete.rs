@@ -1,9 +1,10 @@
 //! Objects away: one, a whole collection, a pod that is asked to go.
 
 use http::StatusCode;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions as InBody;
 use serde_json::{Value, json};
 
-use super::{Writer, decode};
+use super::{Writer, decode, is_dry_run};
 use crate::api::body::{self, Answer};
 use crate::api::error::ApiError;
 use crate::api::read::Filter;
@@ -21,11 +22,11 @@ const ANSWER_THEMSELVES: [&str; 7] = [
     "StorageClass",
 ];
 
-impl Writer<'_> {
+impl Writer {
     pub(super) fn delete(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let body = self.delete_body(bytes)?;
-        let object = match self.delete_one(&key, &body)? {
+        let asked = self.asked(&self.delete_body(bytes)?)?;
+        let object = match self.delete_one(&key, &asked)? {
             Deleted::Pending(object) => object,
             Deleted::Gone(object) if ANSWER_THEMSELVES.contains(&key.kind().kind) => object,
             Deleted::Gone(object) => return Ok(body::json(StatusCode::OK, &gone(&object))),
@@ -35,11 +36,11 @@ impl Writer<'_> {
 
     /// Every object that the selectors choose.
     pub(super) fn delete_collection(&self, bytes: &[u8]) -> Answer {
-        let body = self.delete_body(bytes)?;
-        let filter = Filter::of(self.target, self.query)?;
+        let asked = self.asked(&self.delete_body(bytes)?)?;
+        let filter = Filter::of(&self.target, &self.query)?;
         let mut items = Vec::new();
         for object in filter.list(&self.store).items {
-            match self.delete_one(object.key(), &body) {
+            match self.delete_one(object.key(), &asked) {
                 Ok(Deleted::Gone(object) | Deleted::Pending(object)) => items.push(object.value().clone()),
                 // Somebody else was faster.
                 Err(error) if error.code == StatusCode::NOT_FOUND => {}
@@ -60,7 +61,7 @@ impl Writer<'_> {
     /// `pods/eviction`: a deletion that a disruption budget could forbid. Nothing acts on budgets here, so none does.
     pub(super) fn evict(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let eviction = decode(self.content_type, bytes, ("policy/v1", "Eviction"))?;
+        let eviction = decode(&self.content_type, bytes, ("policy/v1", "Eviction"))?;
         let named = eviction
             .pointer("/metadata/name")
             .and_then(Value::as_str)
@@ -71,18 +72,16 @@ impl Writer<'_> {
             ));
         }
         let options = eviction.get("deleteOptions").filter(|options| options.is_object());
-        let mut options = options.cloned().unwrap_or(json!({}));
+        let asked = self.asked(options.unwrap_or(&json!({})))?;
         // What would refuse the deletion refuses it before the pod says that it is evicted.
-        let deleted = self.store.dry().delete(&key, &self.delete_options(&options)?)?;
-        let (Deleted::Gone(pod) | Deleted::Pending(pod)) = deleted;
-        if !is_dry(&options) {
+        let (Deleted::Gone(pod) | Deleted::Pending(pod)) = self.store.dry().delete(&key, &asked.options)?;
+        let mut asked = asked;
+        if !asked.is_dry_run {
             self.tell_eviction(&pod);
             // It held, and now the pod is a newer one by what was said of it.
-            if let Some(conditions) = options.get_mut("preconditions").and_then(Value::as_object_mut) {
-                conditions.remove("resourceVersion");
-            }
+            asked.options.precondition.resource_version = None;
         }
-        self.delete_one(&key, &options)?;
+        self.delete_one(&key, &asked)?;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(body::json(StatusCode::CREATED, &status))
     }
@@ -91,13 +90,7 @@ impl Writer<'_> {
         if bytes.is_empty() {
             return Ok(json!({}));
         }
-        decode(self.content_type, bytes, ("v1", "DeleteOptions"))
-    }
-
-    fn delete_one(&self, key: &Key, body: &Value) -> Result<Deleted, ApiError> {
-        let options = self.delete_options(body)?;
-        let store = if is_dry(body) { &self.store.dry() } else { &self.store };
-        Ok(store.delete(key, &options)?)
+        decode(&self.content_type, bytes, ("v1", "DeleteOptions"))
     }
 
     /// Says why the pod goes (`EvictionREST.addConditionAndDeletePod`).
@@ -110,50 +103,82 @@ impl Writer<'_> {
         };
         let tell = |present: &mut Object| {
             if present.uid() == pod.uid() {
-                set_condition(present, condition, self.api.clock.now());
+                set_condition(present, condition, self.clock.now());
             }
         };
         // It may be gone meanwhile, which the deletion will say.
         let _ = self.store.update_status(pod.key(), tell);
     }
 
-    fn delete_options(&self, body: &Value) -> Result<DeleteOptions, ApiError> {
-        let text = |name: &str| {
-            let in_body = body.get(name).and_then(Value::as_str);
-            in_body.unwrap_or(self.query.text(name)).to_owned()
+    fn delete_one(&self, key: &Key, asked: &Asked) -> Result<Deleted, ApiError> {
+        let store = if asked.is_dry_run {
+            &self.store.dry()
+        } else {
+            &self.store
         };
-        let propagation = match text("propagationPolicy").as_str() {
-            "" | "Background" => Propagation::Background,
-            "Foreground" => Propagation::Foreground,
-            "Orphan" => Propagation::Orphan,
-            other => {
-                return Err(ApiError::bad_request(format!(
-                    "propagationPolicy: unsupported value {other:?}"
-                )));
-            }
+        Ok(store.delete(key, &asked.options)?)
+    }
+
+    /// What is asked for, by the body or else the query.
+    fn asked(&self, body: &Value) -> Result<Asked, ApiError> {
+        let malformed = |why: serde_json::Error| ApiError::bad_request(format!("DeleteOptions: {why}"));
+        let body: InBody = serde_json::from_value(body.clone()).map_err(malformed)?;
+        let words = body.dry_run.iter().flatten().map(String::as_str);
+        let in_query = self.query.text("propagationPolicy");
+        let policy = body
+            .propagation_policy
+            .as_deref()
+            .or((!in_query.is_empty()).then_some(in_query));
+        let orphans = match self.query.text("orphanDependents") {
+            "" => body.orphan_dependents,
+            _ => Some(self.query.flag("orphanDependents")),
         };
-        let condition = |name: &str| {
-            body.pointer(&format!("/preconditions/{name}"))
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        let precondition = Precondition {
-            uid: condition("uid"),
-            resource_version: condition("resourceVersion"),
-        };
-        let in_body = body.get("gracePeriodSeconds").and_then(Value::as_i64);
-        let grace_seconds = in_body.map_or_else(|| self.query.number("gracePeriodSeconds"), |s| Ok(Some(s)))?;
-        Ok(DeleteOptions {
-            grace_seconds,
-            propagation,
-            precondition,
+        let in_query = self.query.number("gracePeriodSeconds")?;
+        let preconditions = body.preconditions.unwrap_or_default();
+        Ok(Asked {
+            is_dry_run: is_dry_run(words, "DeleteOptions")?,
+            options: DeleteOptions {
+                grace_seconds: body.grace_period_seconds.or(in_query),
+                propagation: propagation_of(policy, orphans)?,
+                precondition: Precondition {
+                    uid: preconditions.uid,
+                    resource_version: preconditions.resource_version,
+                },
+            },
         })
     }
 }
 
-fn is_dry(body: &Value) -> bool {
-    let words = body.get("dryRun").and_then(Value::as_array);
-    words.is_some_and(|words| words.iter().any(|word| word == "All"))
+/// What a client asks for when it deletes.
+struct Asked {
+    options: DeleteOptions,
+    is_dry_run: bool,
+}
+
+/// What becomes of dependents (`ValidateDeleteOptions`).
+fn propagation_of(policy: Option<&str>, orphans: Option<bool>) -> Result<Propagation, ApiError> {
+    let refuse = |reason, message: String| {
+        Err(ApiError::invalid_option(
+            "DeleteOptions",
+            "propagationPolicy",
+            reason,
+            message,
+        ))
+    };
+    match (policy, orphans) {
+        (Some(policy), Some(_)) => {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            refuse("FieldValueInvalid", format!("Invalid value: {policy:?}: {why}"))
+        }
+        (None, None | Some(false)) | (Some("Background"), None) => Ok(Propagation::Background),
+        (None, Some(true)) | (Some("Orphan"), None) => Ok(Propagation::Orphan),
+        (Some("Foreground"), None) => Ok(Propagation::Foreground),
+        (Some(other), None) => {
+            let known = r#""Foreground", "Background", "Orphan", "nil""#;
+            let message = format!("Unsupported value: {other:?}: supported values: {known}");
+            refuse("FieldValueNotSupported", message)
+        }
+    }
 }
 
 fn gone(object: &Object) -> Value {

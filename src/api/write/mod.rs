@@ -6,22 +6,27 @@ mod place;
 mod refused;
 mod scale;
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 pub(super) use scale::{is_scalable, scale_of};
 
-use super::Api;
 use super::body::{self, Answer};
 use super::error::ApiError;
 use super::request::{Query, Target, Verb};
-use crate::admit::{self, Refused, Severity, Step};
-use crate::model::{Honoured, Object, names};
+use super::{Api, SharedClock};
+use crate::admit::{self, FieldNote, Severity, Step};
+use crate::applier;
+use crate::model::{Honoured, Key, Kind, Object, names, text_at};
 use crate::schema;
 use crate::store::Store;
 
@@ -31,8 +36,27 @@ pub(super) const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
 /// The subresource by which the containers of a pod that is there get other resources, and nothing else.
 pub(super) const RESIZE: &str = "resize";
 
+/// The subresource by which whoever holds a namespace lets go of it.
+pub(super) const FINALIZE: &str = "finalize";
+
+/// The content type of a server-side apply.
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
 /// The largest body of an object: upstream's limit (`MaxRequestBodyBytes`).
 const LARGEST: usize = 3 << 20;
+
+/// From which size on a body may take long: at a tenth of a microsecond and more for each byte, what is below takes some milliseconds.
+const HEAVY: usize = 64 << 10;
+
+/// How many large bodies are worked on at a time. With one, the machine's other cores stay everybody else's; whoever waits holds a body
+/// and no thread.
+static HEAVY_ROOM: Semaphore = Semaphore::const_new(1);
+
+/// How long a client may take to send a body: as long as its head may take.
+const BODY: Duration = Duration::from_secs(30);
+
+/// How much of a body that is too large is read on and thrown away: clients that still write see the answer only after that.
+const SURPLUS: u64 = 32 << 20;
 
 impl Api {
     pub(super) async fn write(
@@ -41,7 +65,8 @@ impl Api {
         target: &Target,
         query: &Query,
         headers: &HeaderMap,
-        bytes: &[u8],
+        bytes: &Bytes,
+        may_create: Result<(), ApiError>,
     ) -> Answer {
         let header = |name| {
             headers
@@ -50,39 +75,78 @@ impl Api {
                 .unwrap_or_default()
         };
         let (content_type, agent) = (header(CONTENT_TYPE), header(USER_AGENT));
-        // There is one node, which makes itself.
-        let makes_or_ends = matches!(verb, Verb::Create | Verb::Delete | Verb::DeleteCollection);
-        if target.kind.kind == "Node" && makes_or_ends {
+        if !is_done(verb, target.kind) {
             return Err(ApiError::method_not_allowed());
         }
+        check_manager(query.text("fieldManager"), options_of(verb))?;
         let writer = Writer {
-            api: self,
-            target,
-            query,
-            content_type: media_type(content_type),
+            clock: self.clock.clone(),
+            target: target.clone(),
+            query: query.clone(),
+            content_type: media_type(content_type).to_owned(),
             manager: manager(query.text("fieldManager"), agent),
-            store: if query.all("dryRun").any(|word| word == "All") {
+            store: if is_dry_run(query.all("dryRun"), options_of(verb))? {
                 self.store.dry()
             } else {
                 self.store.clone()
             },
+            may_create,
         };
-        let answer = match (verb, target.subresource.as_str()) {
-            (Verb::Create, "") => writer.create(bytes)?,
-            (Verb::Create, "eviction") => writer.evict(bytes)?,
-            (Verb::Update, "scale") => writer.update_scale(bytes)?,
-            (Verb::Patch, "scale") => writer.patch_scale(bytes)?,
-            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.update(bytes)?,
-            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => writer.patch(bytes)?,
-            (Verb::Delete, "") => writer.delete(bytes)?,
-            (Verb::DeleteCollection, "") => writer.delete_collection(bytes)?,
-            _ => return Err(ApiError::method_not_allowed()),
-        };
+        let answer = writer.run(verb, bytes.clone()).await?;
         // What a client was told has happened survives a crash.
         let durable = self.store.durable(self.store.resource_version()).await;
         durable.map_err(|why| ApiError::internal(why.to_string()))?;
         Ok(answer)
     }
+}
+
+/// Whether something is ever done to objects of a kind: there is one node, which makes itself, and namespaces go one by one.
+fn is_done(verb: Verb, kind: &Kind) -> bool {
+    match kind.kind {
+        "Node" => !matches!(verb, Verb::Create | Verb::Delete | Verb::DeleteCollection),
+        "Namespace" => verb != Verb::DeleteCollection,
+        _ => true,
+    }
+}
+
+/// The name of the options of a write.
+fn options_of(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch => "PatchOptions",
+        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        Verb::Get | Verb::List | Verb::Watch => "ListOptions",
+    }
+}
+
+/// Whether nothing is to be written. A word that is not known is refused: whoever says it wants a dry run of some sort.
+fn is_dry_run<'w>(words: impl Iterator<Item = &'w str>, options: &str) -> Result<bool, ApiError> {
+    let mut is_dry = false;
+    for word in words {
+        if word != "All" {
+            let message = format!("Unsupported value: {word:?}: supported values: \"All\"");
+            let reason = "FieldValueNotSupported";
+            return Err(ApiError::invalid_option(options, "dryRun", reason, message));
+        }
+        is_dry = true;
+    }
+    Ok(is_dry)
+}
+
+/// Whether a name fits a manager of fields (`ValidateFieldManager`).
+fn check_manager(name: &str, options: &str) -> Result<(), ApiError> {
+    const LONGEST: usize = 128;
+    let (reason, message) = if name.len() > LONGEST {
+        let message = format!("Too long: may not be more than {LONGEST} bytes");
+        ("FieldValueTooLong", message)
+    } else if name.chars().any(char::is_control) {
+        let message = format!("Invalid value: {name:?}: should only contain printable characters");
+        ("FieldValueInvalid", message)
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::invalid_option(options, "fieldManager", reason, message))
 }
 
 /// The manager of fields that a request writes (`managedfields.ManagerOrUserAgent`).
@@ -114,13 +178,20 @@ pub(super) fn media_type(content_type: &str) -> &str {
 }
 
 pub(super) fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<Value, ApiError> {
+    decode_told(content_type, bytes, default).map(|(value, _)| value)
+}
+
+/// The same, and the fields that are given more than once, of which the last one counts.
+fn decode_told(content_type: &str, bytes: &[u8], default: (&str, &str)) -> Result<(Value, Vec<String>), ApiError> {
     match content_type {
         // Some clients send no type, and JSON.
-        "" | "application/json" | "application/yaml" | "application/apply-patch+yaml" => {
+        "" | "application/json" | "application/yaml" | APPLY_PATCH => {
             admit::decode_body(bytes).map_err(ApiError::bad_request)
         }
         "application/vnd.kubernetes.protobuf" => {
-            schema::decode_protobuf(bytes, default).map_err(|error| ApiError::bad_request(error.to_string()))
+            let decoded = schema::decode_protobuf(bytes, default);
+            let value = decoded.map_err(|error| ApiError::bad_request(error.to_string()))?;
+            Ok((value, Vec::new()))
         }
         _ => Err(ApiError::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json, \
@@ -130,49 +201,107 @@ pub(super) fn decode(content_type: &str, bytes: &[u8], default: (&str, &str)) ->
 }
 
 pub(super) async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
-    let body = Limited::new(request.into_body(), LARGEST).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            ApiError::too_large(format!("Request entity too large: limit is {LARGEST}"))
-        } else {
-            ApiError::bad_request(format!("the body can't be read: {error}"))
+    let slow = |_| ApiError::timeout("the body did not come within 30 s");
+    tokio::time::timeout(BODY, read_whole(request.into_body()))
+        .await
+        .map_err(slow)?
+}
+
+async fn read_whole(mut body: Incoming) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::too_large(format!("Request entity too large: limit is {LARGEST}"));
+    if body.size_hint().lower() > SURPLUS {
+        return Err(too_large());
+    }
+    let read = Limited::new(&mut body, LARGEST).collect().await;
+    match read {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let mut surplus = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                surplus += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                if surplus > SURPLUS {
+                    break;
+                }
+            }
+            Err(too_large())
         }
-    })
+        Err(error) => Err(ApiError::bad_request(format!("the body can't be read: {error}"))),
+    }
 }
 
 /// One write.
-struct Writer<'a> {
-    api: &'a Api,
-    target: &'a Target,
-    query: &'a Query,
-    content_type: &'a str,
+struct Writer {
+    clock: SharedClock,
+    target: Target,
+    query: Query,
+    content_type: String,
     manager: String,
     /// Dry in a dry run.
     store: Store,
+    /// Whether an apply may make what is not there, or why not.
+    may_create: Result<(), ApiError>,
 }
 
-impl Writer<'_> {
+impl Writer {
+    /// Does the write. What may take long does so on a thread of its own, one after the other: the threads on which requests are
+    /// answered are those of probes, names and pods' workers too.
+    async fn run(self, verb: Verb, bytes: Bytes) -> Answer {
+        if bytes.len() < HEAVY {
+            return self.write(verb, &bytes);
+        }
+        let room = HEAVY_ROOM.acquire().await.expect("it is never closed");
+        let done = tokio::task::spawn_blocking(move || {
+            // A client that leaves does not end what is under way, so the room is the thread's.
+            let _room = room;
+            self.write(verb, &bytes)
+        });
+        done.await
+            .unwrap_or_else(|error| Err(ApiError::internal(error.to_string())))
+    }
+
+    fn write(&self, verb: Verb, bytes: &[u8]) -> Answer {
+        match (verb, self.target.subresource.as_str()) {
+            (Verb::Create, "") => self.create(bytes),
+            (Verb::Create, "eviction") => self.evict(bytes),
+            (Verb::Update, "scale") => self.update_scale(bytes),
+            (Verb::Patch, "scale") => self.patch_scale(bytes),
+            (Verb::Update, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE | FINALIZE) => self.update(bytes),
+            (Verb::Patch, "" | "status" | EPHEMERAL_CONTAINERS | RESIZE) => self.patch(bytes),
+            (Verb::Delete, "") => self.delete(bytes),
+            (Verb::DeleteCollection, "") => self.delete_collection(bytes),
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
     /// Every Service there is: they share the ports of the host.
     fn services(&self) -> Vec<std::sync::Arc<Object>> {
         let kind = crate::model::kind("v1", "Service").expect("in the table");
-        self.api.store.list(kind, None).items
+        self.store.list(kind, None).items
     }
 
     fn create(&self, bytes: &[u8]) -> Answer {
         if self.target.name.is_some() {
             return Err(ApiError::method_not_allowed());
         }
-        let mut value = self.decode(bytes)?;
+        let (mut value, mut warnings) = self.decode(bytes)?;
         self.place(&mut value, None)?;
         self.check_namespace()?;
-        let mut warnings = self.settle_fields(&mut value)?;
+        if !text_at(&value, "/metadata/resourceVersion").is_empty() {
+            return Err(ApiError::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        self.fold(&mut value);
+        warnings.extend(self.settle_fields(&mut value)?);
         self.keep_writable(&mut value);
         warnings.extend(self.warnings(&value, None)?);
         Self::generate_name(&mut value);
         let object = admit::admit_among(&value, None, || self.services()).map_err(|refused| self.refused(refused))?;
-        let now = self.api.clock.now();
+        let now = self.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
+        applier::check_arrival(&self.store, &object).map_err(|error| self.not_applied(error))?;
+        warnings.extend(self.note_of_node(&object));
         let object = admit::complete_new(object, |key| self.store.get(key), &names::random_suffix());
         let object = object.map_err(|refused| self.refused(refused))?;
         let stored = self.store.create(object)?.value().clone();
@@ -182,9 +311,33 @@ impl Writer<'_> {
         ))
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Value, ApiError> {
+    /// The body, and what is to be told of fields that it gives more than once: as with unknown ones, the client says what is done.
+    fn decode(&self, bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         let kind = self.target.kind;
-        decode(self.content_type, bytes, (&kind.api_version(), kind.kind))
+        let (value, repeated) = decode_told(&self.content_type, bytes, (&kind.api_version(), kind.kind))?;
+        let told: Vec<_> = repeated
+            .iter()
+            .map(|path| format!("duplicate field \"{path}\""))
+            .collect();
+        match self.query.text("fieldValidation") {
+            "Strict" if !told.is_empty() => Err(self.not_strict(&told.join(", "))),
+            "Ignore" => Ok((value, Vec::new())),
+            _ => Ok((value, told)),
+        }
+    }
+
+    /// Puts what only a request says into the words that are kept: nobody can own it otherwise, and nothing is to be told of it.
+    fn fold(&self, value: &mut Value) {
+        if let ("Secret", Some(fields)) = (self.target.kind.kind, value.as_object_mut()) {
+            admit::fold_string_data(fields);
+        }
+    }
+
+    /// What is to be said of a pod for another node.
+    fn note_of_node(&self, object: &Object) -> Option<String> {
+        let nodes = crate::model::kind("v1", "Node").expect("in the table");
+        let is_there = |name: &str| self.store.get(&Key::new(nodes, "", name)).is_some();
+        admit::note_of_node(object, is_there).map(|note| format!("{}: {}", note.path, note.message))
     }
 
     /// Does with unknown fields what the client asks for (`fieldValidation`): refuse them, which is left to the gate, or drop them
@@ -230,14 +383,18 @@ impl Writer<'_> {
         };
         let (errors, warnings): (Vec<_>, Vec<_>) = notes_of(value).partition(|note| note.severity == Severity::Error);
         if !errors.is_empty() {
-            return Err(self.refused(Refused::NotHonoured(errors)));
+            return Err(self.not_honoured(text_at(value, "/metadata/name"), &errors));
         }
-        let told: Vec<_> = match live {
-            Some(live) if !warnings.is_empty() => notes_of(live.value()).collect(),
-            _ => Vec::new(),
+        let text = |note: FieldNote| format!("{}: {}", note.path, note.message);
+        let told: HashSet<_> = match live {
+            Some(live) if !warnings.is_empty() => notes_of(live.value()).map(text).collect(),
+            _ => HashSet::new(),
         };
-        let new = warnings.into_iter().filter(|note| !told.contains(note));
-        let mut texts: Vec<_> = new.map(|note| format!("{}: {}", note.path, note.message)).collect();
+        let mut texts: Vec<_> = warnings
+            .into_iter()
+            .map(text)
+            .filter(|text| !told.contains(text))
+            .collect();
         if let (Honoured::Stored(text), None) = (self.target.kind.honoured, live) {
             texts.push(text.to_owned());
         }

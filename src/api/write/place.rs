@@ -6,7 +6,7 @@ use super::Writer;
 use crate::api::error::ApiError;
 use crate::model::{Key, names};
 
-impl Writer<'_> {
+impl Writer {
     /// Fills in what the path says, and refuses a body that says otherwise.
     pub(super) fn place(&self, value: &mut Value, key: Option<&Key>) -> Result<(), ApiError> {
         let kind = self.target.kind;
@@ -40,9 +40,11 @@ impl Writer<'_> {
         let Some(metadata) = metadata.as_object_mut() else {
             return Err(ApiError::bad_request("metadata is not an object"));
         };
+        // Some clients write a null for what they leave to the path.
+        metadata.retain(|_, value| !value.is_null());
         if let Some(namespace) = &self.target.namespace {
-            let same = metadata.entry("namespace").or_insert_with(|| namespace.as_str().into()) == namespace.as_str();
-            if !same {
+            let found = metadata.entry("namespace").or_insert_with(|| namespace.as_str().into());
+            if found != namespace.as_str() {
                 let message = "the namespace of the provided object does not match the namespace sent on the request";
                 return Err(ApiError::bad_request(message));
             }
@@ -50,6 +52,7 @@ impl Writer<'_> {
         if let Some(key) = key {
             let name = metadata.entry("name").or_insert_with(|| key.name.as_str().into());
             if name != key.name.as_str() {
+                let name = name.as_str().unwrap_or_default();
                 let message = format!(
                     "the name of the object ({name}) does not match the name on the URL ({})",
                     key.name
@@ -60,11 +63,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// New objects need their namespace to be there (`NamespaceLifecycle` admission).
+    /// New objects are made in a namespace, if their kind has one, and it is there (`NamespaceLifecycle` admission).
     pub(super) fn check_namespace(&self) -> Result<(), ApiError> {
         let kind = crate::model::kind("v1", "Namespace").expect("in the table");
-        let Some(namespace) = &self.target.namespace else {
-            return Ok(());
+        let namespace = match &self.target.namespace {
+            Some(namespace) => namespace,
+            None if self.target.kind.namespaced => return Err(ApiError::method_not_allowed()),
+            None => return Ok(()),
         };
         let key = Key::new(kind, "", namespace);
         self.store.get(&key).map(drop).ok_or_else(|| ApiError::not_found(&key))

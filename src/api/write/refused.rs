@@ -1,29 +1,35 @@
 //! Refusals of the gate and of server-side apply, in the words of `metav1.Status`.
 
 use super::Writer;
+use crate::access::rights::Deed;
 use crate::admit::{self, ErrorList, FieldNote, Refused};
 use crate::api::error::{ApiError, Cause};
 use crate::applier::ApplyError;
 use crate::model::Kind;
 
-impl Writer<'_> {
+impl Writer {
     pub(super) fn refused(&self, refused: Refused) -> ApiError {
         let kind = self.target.kind;
         match refused {
-            Refused::Malformed(_) => {
-                let message = format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {refused}",
-                    kind.kind, kind.version, kind.kind
-                );
-                ApiError::bad_request(message)
-            }
+            Refused::Malformed(_) => self.not_strict(&refused.to_string()),
             Refused::Invalid(key, errors) | Refused::NeedsReplacement(key, errors) => invalid(kind, &key.name, &errors),
             Refused::Forbidden(key, why) => ApiError::forbidden_object(&key, &why),
-            Refused::NotHonoured(notes) => {
-                let name = self.target.name.clone().unwrap_or_default();
-                ApiError::invalid(kind, &name, notes.iter().map(forbidden).collect())
-            }
         }
+    }
+
+    /// What is not as its type wants it.
+    pub(super) fn not_strict(&self, why: &str) -> ApiError {
+        let kind = self.target.kind;
+        let what = format!(
+            "{} in version {:?} cannot be handled as a {}",
+            kind.kind, kind.version, kind.kind
+        );
+        ApiError::bad_request(format!("{what}: strict decoding error: {why}"))
+    }
+
+    /// What would be dangerous to leave out.
+    pub(super) fn not_honoured(&self, name: &str, notes: &[FieldNote]) -> ApiError {
+        ApiError::invalid(self.target.kind, name, notes.iter().map(forbidden).collect())
     }
 
     pub(super) fn not_applied(&self, error: ApplyError) -> ApiError {
@@ -37,6 +43,16 @@ impl Writer<'_> {
                 ApiError::conflict(conflicts.to_string(), conflicts.0.iter().map(cause).collect())
             }
             ApplyError::Refused(refused) => self.refused(*refused),
+            ApplyError::Absent(key) => self.may_create.clone().err().unwrap_or(ApiError::not_found(&key)),
+            ApplyError::Forbidden { key, why } => {
+                let deed = Deed {
+                    group: key.kind().group.to_owned(),
+                    resource: key.kind().plural.to_owned(),
+                    name: key.name,
+                    ..Deed::default()
+                };
+                ApiError::forbidden(&deed, &why)
+            }
             ApplyError::Store(error) => error.into(),
         }
     }

@@ -4,17 +4,20 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::change::Replaced;
-use super::{Writer, decode};
+use super::{APPLY_PATCH, Writer, decode};
 use crate::api::body::{self, Answer, Body};
 use crate::api::error::{ApiError, Cause};
 use crate::api::patch::patch;
 use crate::api::table::selector_text;
-use crate::model::{Kind, Object};
+use crate::model::{Key, Kind, Object};
 use crate::schema::Message;
+
+/// What is sent and received: `apiVersion` and `kind`.
+const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
 
 /// Whether objects of a kind have replicas to scale.
 pub(in crate::api) fn is_scalable(kind: &Kind) -> bool {
-    kind.group == "apps" && ["Deployment", "ReplicaSet", "StatefulSet"].contains(&kind.kind)
+    kind.group == "apps" && ["Deployment", "ReplicaSet"].contains(&kind.kind)
 }
 
 /// The scale of an object.
@@ -35,17 +38,21 @@ pub(in crate::api) fn scale_of(object: &Object) -> Value {
     })
 }
 
-impl Writer<'_> {
+impl Writer {
     pub(super) fn update_scale(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let mut scale = decode(self.content_type, bytes, ("autoscaling/v1", "Scale"))?;
-        self.place_as(&mut scale, ("autoscaling/v1", "Scale"), Some(&key))?;
+        let mut scale = decode(&self.content_type, bytes, SCALE)?;
+        self.place_as(&mut scale, SCALE, Some(&key))?;
         let replaced = self.with_retries(&key, |live| self.set_scale(live, &scale))?;
         Ok(answer(replaced))
     }
 
     pub(super) fn patch_scale(&self, bytes: &[u8]) -> Answer {
-        let (key, how) = (self.target.key()?, self.patch_type()?);
+        let key = self.target.key()?;
+        if self.content_type == APPLY_PATCH {
+            return self.apply_scale(&key, bytes);
+        }
+        let how = self.patch_type()?;
         let replaced = self.with_retries(&key, |live| {
             let mut scale = scale_of(live);
             patch(
@@ -55,31 +62,52 @@ impl Writer<'_> {
                 &mut scale,
                 bytes,
             )?;
+            self.place_as(&mut scale, SCALE, Some(&key))?;
             self.set_scale(live, &scale)
         })?;
         Ok(answer(replaced))
     }
 
+    /// Applies the number of replicas alone, to what has them.
+    fn apply_scale(&self, key: &Key, bytes: &[u8]) -> Answer {
+        let mut scale = decode(&self.content_type, bytes, SCALE)?;
+        self.check_apply(&scale, SCALE.0)?;
+        self.place_as(&mut scale, SCALE, Some(key))?;
+        let replicas = replicas_of(&scale, &key.name)?;
+        let kind = key.kind();
+        let config = json!({
+            "apiVersion": kind.api_version(), "kind": kind.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "spec": {"replicas": replicas},
+        });
+        let applied = self.apply_config(key, &config)?;
+        Ok(body::json(StatusCode::OK, &scale_of(&applied.object)))
+    }
+
     fn set_scale(&self, live: &Object, scale: &Value) -> Result<Replaced, ApiError> {
-        // As in protobuf and Go, a number that is not there is 0.
-        let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
-        if replicas
-            .as_i64()
-            .is_none_or(|replicas| !(0..=i64::from(i32::MAX)).contains(&replicas))
-        {
-            let cause = Cause {
-                reason: "FieldValueInvalid".to_owned(),
-                message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
-                field: "spec.replicas".to_owned(),
-            };
-            return Err(ApiError::invalid(live.kind(), &live.key().name, vec![cause]));
-        }
+        let replicas = replicas_of(scale, &live.key().name)?;
         let mut value = live.value().clone();
         value["spec"]["replicas"] = replicas;
         let version = scale.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         value["metadata"]["resourceVersion"] = version.unwrap_or_default().into();
         self.replace(live, value)
     }
+}
+
+/// How many replicas a scale asks for.
+fn replicas_of(scale: &Value, name: &str) -> Result<Value, ApiError> {
+    // As in protobuf and Go, a number that is not there is 0.
+    let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
+    let wanted = 0..=i64::from(i32::MAX);
+    if replicas.as_i64().is_some_and(|replicas| wanted.contains(&replicas)) {
+        return Ok(replicas);
+    }
+    let cause = Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+        field: "spec.replicas".to_owned(),
+    };
+    Err(ApiError::invalid_as("autoscaling", "Scale", name, vec![cause]))
 }
 
 /// The scale after a write.

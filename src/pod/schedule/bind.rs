@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Verdict, World, plan_schedule};
+use super::{Decision, Verdict, World, is_of, plan_schedule};
 use crate::event::{EventKind, EventRecorder};
 use crate::model::{self, Condition, Key, Object, condition_of, set_condition, text_at};
 use crate::pod::Rooms;
@@ -17,6 +17,7 @@ pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
         rooms.store.list(kind, None).items
     };
     let pods = list("v1", "Pod");
+    tell_pending(rooms, &pods);
     if pods.iter().all(|pod| !pod.text("/spec/nodeName").is_empty()) {
         return 0;
     }
@@ -58,6 +59,19 @@ pub(in crate::pod) fn run_schedule(rooms: &Rooms) -> usize {
         }
     }
     waiting
+}
+
+/// Pods of nodes that are not here wait for ever, and say so; nobody else tells of them.
+fn tell_pending(rooms: &Rooms, pods: &[Arc<Object>]) {
+    let is_elsewhere = |pod: &&Arc<Object>| {
+        !pod.text("/spec/nodeName").is_empty()
+            && !is_of(pod, &rooms.host.node_name)
+            && pod.text("/status/phase").is_empty()
+    };
+    for pod in pods.iter().filter(is_elsewhere) {
+        let tell = |pod: &mut Object| pod.value_mut()["status"]["phase"] = "Pending".into();
+        let _ = rooms.store.update_status(pod.key(), tell);
+    }
 }
 
 fn scheduler(rooms: &Rooms) -> EventRecorder {

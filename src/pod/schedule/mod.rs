@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::ports;
-use crate::model::{Key, Object, Quantity, is_terminal, list_at, text_at};
+use crate::model::{Key, Object, Quantity, class_priority, is_terminal, list_at, text_at};
 pub(super) use bind::run_schedule;
 pub(super) use requests::{Requests, given_to, read, requests_of};
 use requests::{add, held_by};
@@ -124,24 +124,18 @@ pub(super) fn plan_schedule(world: World<'_>) -> Vec<Verdict> {
     verdicts
 }
 
-/// How important a pod is: by its class, else by the class that is everyone's (admission plugin `Priority`). A class that is not there
-/// counts as none.
+/// How important a pod is: by its class, or as it was told when it came in.
 pub(super) fn priority_of(pod: &Object, classes: &[Arc<Object>]) -> i64 {
     let named = pod.text("/spec/priorityClassName");
-    let value = |class: &Arc<Object>| class.number("/value").unwrap_or(0);
-    match named {
-        "system-node-critical" => 2_000_001_000,
-        "system-cluster-critical" => 2_000_000_000,
-        "" => match pod.number("/spec/priority").filter(|priority| *priority != 0) {
-            Some(priority) => priority,
-            None => {
-                let of_all = classes
-                    .iter()
-                    .filter(|class| class.at("/globalDefault") == Some(&Value::Bool(true)));
-                of_all.map(value).max().unwrap_or(0)
-            }
-        },
-        named => classes.iter().find(|class| class.key().name == named).map_or(0, value),
+    let own = pod.number("/spec/priority").filter(|own| named.is_empty() && *own != 0);
+    own.unwrap_or_else(|| class_priority(named, classes))
+}
+
+/// Whether a pod is this node's: it is bound to it, or it ran here when the machine had another name.
+pub(super) fn is_of(pod: &Object, node: &str) -> bool {
+    match pod.text("/spec/nodeName") {
+        "" => false,
+        named => named == node || pod.at("/status/startTime").is_some(),
     }
 }
 
@@ -155,7 +149,8 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(world: World<'a>) -> Self {
-        let is_here = |pod: &&Arc<Object>| !pod.text("/spec/nodeName").is_empty() && !is_terminal(pod);
+        let is_on = |pod: &Object| world.node.is_some_and(|node| is_of(pod, &node.key().name));
+        let is_here = |pod: &&Arc<Object>| is_on(pod) && !is_terminal(pod);
         let mut place = Self {
             placed: Vec::new(),
             used: Requests::new(),

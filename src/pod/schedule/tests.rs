@@ -344,3 +344,18 @@ fn a_pod_waits_for_its_claims_in_upstreams_words() {
         assert!(message.starts_with(&expected), "{name}: {message}");
     }
 }
+
+#[test]
+fn pods_of_other_nodes_take_no_room_here_and_those_that_ran_here_do() {
+    let away = |name: &str| {
+        let pod = heavy(name, "4Gi", 0, true);
+        let mut value = pod.value().clone();
+        value["spec"]["nodeName"] = json!("other");
+        value
+    };
+    assert_eq!(why(&node(), &[object(away("a")), heavy("b", "1Gi", 0, false)]), "");
+    // The machine had another name when it began.
+    let mut moved = away("a");
+    moved["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
+    assert!(!why(&node(), &[object(moved), heavy("b", "1Gi", 0, false)]).is_empty());
+}
