@@ -273,30 +273,6 @@ fn admit_change(
     }
 }
 
-/// The same for what people write, who may ask for what others have: ports of the host. `services` lists all Services; it is called only
-/// for those.
-///
-/// # Errors
-/// See [`Refused`].
-pub fn admit_among(
-    value: &Value,
-    old: Option<&Object>,
-    services: impl FnOnce() -> Vec<Arc<Object>>,
-) -> Result<Object, Refused> {
-    let object = admit(value, old)?;
-    let ports = |object: &Object| object.at("/spec/ports").cloned();
-    let is_new = old.is_none_or(|old| ports(old) != ports(&object));
-    if object.kind().kind != "Service" || !is_new {
-        return Ok(object);
-    }
-    let errors = validate::check_node_ports(&object, services());
-    if errors.is_empty() {
-        Ok(object)
-    } else {
-        Err(Refused::Invalid(object.key().clone(), errors))
-    }
-}
-
 /// What is to be said about an object that came without a file: warnings for `Warning` headers, errors for a refusal.
 pub fn field_notes(value: &Value) -> Vec<FieldNote> {
     decode::kind_of(value)

@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+mod allocate;
 pub mod apply;
 mod decode;
 mod defaults;
@@ -29,12 +30,13 @@ mod validate;
 mod yaml;
 
 pub use account::with_account;
+pub use allocate::{allocate, is_allocated};
 pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
-    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_among, admit_ephemeral_containers, admit_file,
-    admit_file_in, decode_body, drop_unknown_fields, field_notes,
+    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_ephemeral_containers, admit_file, admit_file_in,
+    decode_body, drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

@@ -1,6 +1,6 @@
 //! One server-side apply: read, merge, pass the gate, write; again when someone else wrote in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::admit::apply::{self, Conflicts};
 use crate::admit::{self, Refused};
 use crate::model::names::random_suffix;
-use crate::model::{Key, Object, kind};
+use crate::model::{Key, Kind, Object};
 use crate::store::{Store, StoreError};
 
 /// What is to be applied.
@@ -79,7 +79,21 @@ pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError>
     }
 }
 
+/// The turn to write an object of a kind that gets what no other may have; other kinds need none.
+pub fn turn<'a>(store: &'a Store, kind: &Kind) -> Option<MutexGuard<'a, ()>> {
+    admit::is_allocated(kind).then(|| store.turn())
+}
+
+/// Gives an admitted object what it needs before it is stored in place of `old`.
+///
+/// # Errors
+/// It asks for what it can't have.
+pub fn allocate(store: &Store, object: Object, old: Option<&Object>) -> Result<Object, Refused> {
+    admit::allocate(object, old, |kind| store.list(kind, None).items)
+}
+
 fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) -> Result<Applied, ApplyError> {
+    let _turn = turn(store, request.key.kind());
     let Request {
         config,
         key,
@@ -95,8 +109,7 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
     let before = live.as_deref().map(Object::value);
     let merged = apply::apply(before, config, (manager, subresource), force, now);
     let merged = merged.map_err(ApplyError::Conflicts)?;
-    let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
-    let next = admit::admit_among(&merged, live.as_deref(), services);
+    let next = admit::admit(&merged, live.as_deref()).and_then(|next| allocate(store, next, live.as_deref()));
     let next = next.map_err(|refused| ApplyError::Refused(Box::new(refused)))?;
     let outcome = match &live {
         None => Outcome::Created,

@@ -17,5 +17,5 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Applied, ApplyError, Outcome, Request, apply};
+pub use apply::{Applied, ApplyError, Outcome, Request, allocate, apply, turn};
 pub use registry::run;

@@ -21,6 +21,7 @@ use super::body::{self, Answer};
 use super::error::ApiError;
 use super::request::{Query, Target, Verb};
 use crate::admit::{self, Refused, Severity, Step};
+use crate::applier;
 use crate::model::{Honoured, Object, names};
 use crate::schema;
 use crate::store::Store;
@@ -149,12 +150,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Every Service there is: they share the ports of the host.
-    fn services(&self) -> Vec<std::sync::Arc<Object>> {
-        let kind = crate::model::kind("v1", "Service").expect("in the table");
-        self.api.store.list(kind, None).items
-    }
-
     fn create(&self, bytes: &[u8]) -> Answer {
         if self.target.name.is_some() {
             return Err(ApiError::method_not_allowed());
@@ -166,11 +161,13 @@ impl Writer<'_> {
         self.keep_writable(&mut value);
         warnings.extend(self.warnings(&value, None)?);
         Self::generate_name(&mut value);
-        let object = admit::admit_among(&value, None, || self.services()).map_err(|refused| self.refused(refused))?;
+        let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
         let now = self.api.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
         let object = admit::with_account(object, |key| self.store.get(key), &names::random_suffix());
+        let _turn = applier::turn(&self.store, self.target.kind);
+        let object = applier::allocate(&self.store, object, None).map_err(|refused| self.refused(refused))?;
         let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),
