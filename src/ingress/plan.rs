@@ -345,6 +345,11 @@ mod tests {
         let spec = |port: u16| json!({"rules": [{"http": {"paths": [path("/", "web", json!({"number": port}))]}}]});
         let plan = planned(&objects(vec![ingress("a", 1, spec(9000)), ingress("b", 2, spec(8000))]));
         assert_eq!(plan.routes.find("any", "/").expect("a route").name, "default/web:8000");
+        let told = plan.served.iter().map(|(key, troubles)| {
+            let reasons: Vec<_> = troubles.iter().map(|trouble| trouble.reason).collect();
+            (key.name.as_str(), reasons)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [("a", vec!["PathTaken"]), ("b", vec![])]);
     }
 
     #[test]
