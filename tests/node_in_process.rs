@@ -218,6 +218,8 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".into(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        host_loopback: false,
+        complaints: kubelocal::model::Complaints::default(),
         published: kubelocal::publish::Published::default(),
         ingress: kubelocal::ingress::OpenDoors::default(),
     }
