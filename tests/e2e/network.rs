@@ -241,7 +241,7 @@ fn a_service_has_its_address_in_the_answer_and_nobody_gets_that_of_another() {
         );
     }
     let outside = service("far", json!({"clusterIP": "192.0.2.1", "ports": [{"port": 80}]}));
-    let file = home.file("far.yaml", &outside.to_string());
+    let file = home.file("far.yaml", outside.to_string());
     let refused = home.run(format!("watch --once {file}"));
     let said = format!("{}{}", refused.stdout, refused.stderr);
     assert!(
