@@ -4,6 +4,7 @@
 mod disk;
 mod limits;
 mod relay;
+mod shares;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -27,6 +28,7 @@ use tokio::io::unix::AsyncFd;
 pub use disk::size_of;
 pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
 pub use relay::{abort, relay, tune};
+pub use shares::{Share, Shares};
 
 /// Waits on a descriptor for data to read only: a pipe's end, an inotify queue, a pidfd.
 ///

@@ -190,6 +190,7 @@ fn rooms(
         recorder: EventRecorder::new(store.clone(), clock.clone(), "test"),
         tokens,
         clock,
+        served: None,
         host: host(pods_dir),
     }
 }
@@ -199,6 +200,7 @@ fn host(pods_dir: PathBuf) -> Host {
         node_name: "test".into(),
         addresses: tokio::sync::watch::channel(vec!["127.0.0.1".to_owned()]).1,
         dns: None,
+        api_port: 6443,
         cpus: 2,
         memory: 1 << 30,
         storage: 1 << 40,
@@ -216,6 +218,8 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".into(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        host_loopback: false,
+        complaints: kubelocal::model::Complaints::default(),
         published: kubelocal::publish::Published::default(),
         ingress: kubelocal::ingress::OpenDoors::default(),
     }

@@ -275,30 +275,6 @@ fn admit_change(
     }
 }
 
-/// The same for what people write, who may ask for what others have: ports of the host. `services` lists all Services; it is called only
-/// for those.
-///
-/// # Errors
-/// See [`Refused`].
-pub fn admit_among(
-    value: &Value,
-    old: Option<&Object>,
-    services: impl FnOnce() -> Vec<Arc<Object>>,
-) -> Result<Object, Refused> {
-    let object = admit(value, old)?;
-    let ports = |object: &Object| object.at("/spec/ports").cloned();
-    let is_new = old.is_none_or(|old| ports(old) != ports(&object));
-    if object.kind().kind != "Service" || !is_new {
-        return Ok(object);
-    }
-    let errors = validate::check_node_ports(&object, services());
-    if errors.is_empty() {
-        Ok(object)
-    } else {
-        Err(Refused::Invalid(object.key().clone(), errors))
-    }
-}
-
 /// Gives an admitted object that is about to be made what it gets from others: a pod from its service account and its class. `find` looks
 /// them up.
 ///

@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+mod allocate;
 pub mod apply;
 mod arrival;
 mod decode;
@@ -30,13 +31,14 @@ mod typed;
 mod validate;
 mod yaml;
 
+pub use allocate::{allocate, is_allocated};
 pub use arrival::{check_arrival, note_of_node};
 pub use decode::{Refusal, fold_string_data};
 pub use defaults::default_pull_policy;
 pub use fields::FieldNote;
 pub use gate::{
-    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_among, admit_ephemeral_containers, admit_file,
-    admit_file_in, admit_resize, complete_new, decode_body, drop_unknown_fields, field_notes,
+    Admitted, AdmittedObject, DEFAULT_NAMESPACE, Refused, admit, admit_ephemeral_containers, admit_file, admit_file_in,
+    admit_resize, complete_new, decode_body, drop_unknown_fields, field_notes,
 };
 pub use path::{FieldPath, Step};
 pub use problem::{Location, Place, Problem, Severity, SourceText};

@@ -45,7 +45,7 @@ use crate::access::rights::Caller;
 use crate::access::token::TokenKey;
 use crate::image::{ImageStore, Puller};
 use crate::ingress::OpenDoors;
-use crate::model::Clock;
+use crate::model::{Clock, Complaints};
 use crate::pod::Bells;
 use crate::publish::Published;
 use crate::runtime::Runtime;
@@ -103,6 +103,10 @@ pub struct NodeFacts {
     pub started_at: Timestamp,
     /// What cannot work on this host.
     pub warnings: Vec<String>,
+    /// Whether pods reach the host's loopback.
+    pub host_loopback: bool,
+    /// What does not work at the moment.
+    pub complaints: Complaints,
     /// The ports of the host that lead to pods.
     pub published: Published,
     /// Where Ingresses are served at this moment.

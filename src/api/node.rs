@@ -29,7 +29,8 @@ impl Api {
             memory_bytes: proportional_set_size(),
             ports: self.facts.published.list(),
             ingress: self.facts.ingress.list(),
-            warnings: self.facts.warnings.clone(),
+            host_loopback: self.facts.host_loopback,
+            warnings: [self.facts.warnings.clone(), self.facts.complaints.list()].concat(),
         };
         serde_json::to_value(status).expect("field names are text")
     }

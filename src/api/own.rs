@@ -99,7 +99,10 @@ pub struct NodeStatus {
     /// Where Ingresses and Services by their names are served: `http://localhost:10080`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<String>,
-    /// What cannot work on this host, one sentence each.
+    /// Whether pods reach what listens on the host's loopback only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_loopback: bool,
+    /// What cannot work on this host, or does not at the moment, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! One server-side apply: read, merge, pass the gate, write; again when someone else wrote in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::admit::apply::{self, Conflict, Conflicts};
 use crate::admit::{self, Refused};
 use crate::model::names::random_suffix;
-use crate::model::{Key, Object, kind};
+use crate::model::{Key, Kind, Object, kind};
 use crate::store::{Store, StoreError};
 
 /// What is to be applied.
@@ -96,7 +96,21 @@ pub fn apply(store: &Store, request: Request<'_>) -> Result<Applied, ApplyError>
     }
 }
 
+/// The turn to write an object of a kind that gets what no other may have; other kinds need none.
+pub fn turn<'a>(store: &'a Store, kind: &Kind) -> Option<MutexGuard<'a, ()>> {
+    admit::is_allocated(kind).then(|| store.turn())
+}
+
+/// Gives an admitted object what it needs before it is stored in place of `old`.
+///
+/// # Errors
+/// It asks for what it can't have.
+pub fn allocate(store: &Store, object: Object, old: Option<&Object>) -> Result<Object, Refused> {
+    admit::allocate(object, old, |kind| store.list(kind, None).items)
+}
+
 fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) -> Result<Applied, ApplyError> {
+    let _turn = turn(store, request.key.kind());
     let Request {
         config,
         key,
@@ -121,8 +135,7 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
         Err(Conflicts(taken)) if force => (merge(true).map_err(ApplyError::Conflicts)?, taken),
         Err(conflicts) => return Err(ApplyError::Conflicts(conflicts)),
     };
-    let services = || store.list(kind("v1", "Service").expect("in the table"), None).items;
-    let next = admit::admit_among(&merged, live.as_deref(), services);
+    let next = admit::admit(&merged, live.as_deref());
     let next = match (next, live.as_deref()) {
         (Err(refused @ Refused::NeedsReplacement(..)), Some(live)) if may_resize => {
             admit::admit_resize(&merged, live).map_err(|_| refused)
@@ -130,7 +143,9 @@ fn apply_once(store: &Store, request: Request<'_>, live: Option<Arc<Object>>) ->
         (next, _) => next,
     };
     let refused = |refused| ApplyError::Refused(Box::new(refused));
-    let next = next.map_err(refused)?;
+    let next = next
+        .and_then(|next| allocate(store, next, live.as_deref()))
+        .map_err(refused)?;
     let outcome = match &live {
         None => Outcome::Created,
         Some(live) if next == **live => Outcome::Unchanged,

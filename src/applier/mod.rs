@@ -18,5 +18,5 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Applied, ApplyError, Outcome, Request, apply, check_arrival};
+pub use apply::{Applied, ApplyError, Outcome, Request, allocate, apply, check_arrival, turn};
 pub use registry::run;

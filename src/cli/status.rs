@@ -115,6 +115,7 @@ mod tests {
                 port("127.0.0.1:80/TCP", Some("process 7 (x) has it")),
             ],
             ingress: vec!["http://localhost:10080".into()],
+            host_loopback: false,
             warnings: vec!["no cgroup delegation: limits are not enforced".into()],
         };
         let now = "2026-01-01T00:05:00Z".parse().expect("a time");

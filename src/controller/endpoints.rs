@@ -78,7 +78,10 @@ impl Controller for EndpointSlices {
             );
         };
         let slices = store.list(kind_of_slices(), Some(&key.namespace)).items;
-        let is_of_service = |slice: &Arc<Object>| slice.labels().get(SERVICE_NAME) == Some(&key.name.as_str());
+        let is_of_service = |slice: &Arc<Object>| {
+            // Asked of every slice of the namespace, so without a map of its labels.
+            slice.value()["metadata"]["labels"][SERVICE_NAME] == key.name.as_str()
+        };
         let slices: Vec<_> = slices.into_iter().filter(is_of_service).collect();
         let Some(selector) = selector(&service) else {
             return plan_mirror(&service, endpoints.as_deref(), &slices);

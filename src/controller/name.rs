@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::Fnv;
 use crate::model::names::{ALPHABET, cut};
 
 /// Names are DNS subdomains.
@@ -17,23 +18,16 @@ pub(super) fn hashed(base: &str, hash: &str) -> String {
 /// print-out of its types.
 pub(super) fn template_hash(template: &Value, collisions: Option<i64>) -> String {
     let mut hash = Fnv::default();
-    hash.value(template);
+    take_in(&mut hash, template);
     if let Some(count) = collisions {
         hash.write(&count.to_le_bytes());
     }
-    letters(hash.0)
-}
-
-/// A number that is always the same for the same text.
-pub(super) fn hash_of(text: &str) -> u32 {
-    let mut hash = Fnv::default();
-    hash.write(text.as_bytes());
-    hash.0
+    letters(hash.finish())
 }
 
 /// A suffix that is always the same for the same text.
 pub(super) fn suffix_of(text: &str) -> String {
-    letters(hash_of(text))
+    letters(Fnv::of(text))
 }
 
 /// A number's digits as letters (`rand.SafeEncodeString`).
@@ -42,48 +36,31 @@ fn letters(number: u32) -> String {
     number.to_string().bytes().map(letter).collect()
 }
 
-/// FNV-1a, 32 bits.
-struct Fnv(u32);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0x811c_9dc5)
-    }
-}
-
-impl Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+/// Takes in a value: fields in order of their names; those that are null are not there, as for Kubernetes.
+fn take_in(hash: &mut Fnv, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
+            fields.sort_by_key(|(name, _)| name.as_str());
+            hash.write(b"{");
+            for (name, value) in fields {
+                hash.write(name.as_bytes());
+                hash.write(b":");
+                take_in(hash, value);
+            }
+            hash.write(b"}");
         }
-    }
-
-    /// Fields in order of their names; those that are null are not there, as for Kubernetes.
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::Object(fields) => {
-                let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
-                fields.sort_by_key(|(name, _)| name.as_str());
-                self.write(b"{");
-                for (name, value) in fields {
-                    self.write(name.as_bytes());
-                    self.write(b":");
-                    self.value(value);
-                }
-                self.write(b"}");
+        Value::Array(items) => {
+            hash.write(b"[");
+            for item in items {
+                take_in(hash, item);
+                hash.write(b",");
             }
-            Value::Array(items) => {
-                self.write(b"[");
-                for item in items {
-                    self.value(item);
-                    self.write(b",");
-                }
-                self.write(b"]");
-            }
-            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-                self.write(scalar.to_string().as_bytes());
-                self.write(b";");
-            }
+            hash.write(b"]");
+        }
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            hash.write(scalar.to_string().as_bytes());
+            hash.write(b";");
         }
     }
 }

@@ -40,6 +40,13 @@ fn connect_to(target: &str) -> Outcome {
 
 /// Asks an HTTP server for its root, and prints its whole answer.
 pub(super) fn fetch(target: &str) -> Outcome {
+    let heard = ask_for_root(target)?;
+    line(heard.trim_end())?;
+    Ok(0)
+}
+
+/// What an HTTP server answers when asked for its root.
+pub(super) fn ask_for_root(target: &str) -> Result<String, Failure> {
     let mut last = format!("{target} has no address");
     for address in addresses(target)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -49,9 +56,7 @@ pub(super) fn fetch(target: &str) -> Outcome {
                 stream.write_all(request.as_bytes())?;
                 let mut heard = Vec::new();
                 stream.take(SHOWN).read_to_end(&mut heard)?;
-                return line(String::from_utf8_lossy(&heard).trim_end())
-                    .map(|()| 0)
-                    .map_err(Failure::from);
+                return Ok(String::from_utf8_lossy(&heard).into_owned());
             }
             Err(error) => last = format!("{} port {}: {error}", address.ip(), address.port()),
         }

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use super::{Failure, Outcome};
 enum OnTerm {
     Exit,
     Ignore,
+    Ring,
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, Failure> {
@@ -95,10 +99,28 @@ extern "C" fn tell(_signal: libc::c_int) {
     let _nobody_may_listen = rustix::io::write(rustix::stdio::stdout(), b"SIGTERM ignored\n");
 }
 
+/// Where `ring` writes; the other end was given to who waits.
+static BELL: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn ring(_signal: libc::c_int) {
+    let bell = BELL.load(Ordering::Relaxed);
+    // SAFETY: `write` is async-signal-safe, and the descriptor is never closed.
+    let _full_is_fine = unsafe { libc::write(bell, [1_u8].as_ptr().cast(), 1) };
+}
+
+/// What becomes readable at SIGTERM, for who has something to finish first.
+pub(super) fn term() -> io::Result<UnixStream> {
+    let (told, bell) = UnixStream::pair()?;
+    BELL.store(bell.into_raw_fd(), Ordering::Relaxed);
+    on_term(OnTerm::Ring);
+    Ok(told)
+}
+
 fn on_term(what: OnTerm) {
     let handler: extern "C" fn(libc::c_int) = match what {
         OnTerm::Exit => end,
         OnTerm::Ignore => tell,
+        OnTerm::Ring => ring,
     };
     // SAFETY: the handlers call nothing but async-signal-safe functions and touch no memory of the program.
     let former = unsafe { libc::signal(libc::SIGTERM, handler as *const () as libc::sighandler_t) };

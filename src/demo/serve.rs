@@ -2,8 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::output::{environment, line};
 use super::{Failure, Outcome, number, process};
@@ -14,6 +20,10 @@ const BODY_MAX: u64 = 1 << 20;
 const HEAD_MAX: u64 = 16 << 10;
 /// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it looks for another client before it ends, and how long it waits at most for those that it has.
+const QUIET: Duration = Duration::from_millis(5);
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Where it listens, and when it says that it is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,30 +63,70 @@ struct Server {
     name: String,
     options: Options,
     start: Instant,
+    /// How many clients are owed an answer: all but those that may ask once more.
+    asked: Arc<AtomicUsize>,
+    is_ending: Arc<AtomicBool>,
 }
 
-/// Answers until SIGTERM.
+/// Answers until SIGTERM, and after it those who have connected before, as servers should: nobody else comes any more.
 pub(super) fn serve(options: &Options) -> Outcome {
-    process::exit_on_term();
+    let term = process::term()?;
     let (options, port) = (*options, options.port);
     // One socket for IPv6 and IPv4, where the kernel has both.
     let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
+    listener.set_nonblocking(true)?;
     let server = Server {
         name: pod_name(),
         options,
         start: Instant::now(),
+        asked: Arc::default(),
+        is_ending: Arc::default(),
     };
     line(&format!("{} listens on {}", server.name, listener.local_addr()?))?;
-    for stream in listener.incoming() {
-        let server = server.clone();
-        // A client that goes away in the middle is its own affair, and so is one thread too few.
-        let _answered = stream.and_then(|stream| {
-            thread::Builder::new()
-                .stack_size(64 << 10)
-                .spawn(move || answer_all(&stream, &server).is_ok())
-        });
+    while !is_readable(&[listener.as_fd(), term.as_fd()], None)?[1] {
+        server.take_clients(&listener);
+    }
+    server.is_ending.store(true, Ordering::Relaxed);
+    let end = Instant::now() + FAREWELL;
+    while server.take_clients(&listener) || (server.asked.load(Ordering::Relaxed) > 0 && Instant::now() < end) {
+        is_readable(&[listener.as_fd()], Some(QUIET))?;
     }
     Ok(0)
+}
+
+/// Waits until one of them has something to read, and says which.
+fn is_readable(of: &[BorrowedFd<'_>], within: Option<Duration>) -> std::io::Result<Vec<bool>> {
+    let mut polled: Vec<_> = of.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let within = within.map(|time| Timespec {
+        tv_sec: 0,
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    match poll(&mut polled, within.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Server {
+    /// Takes in all who wait; says whether there were any.
+    fn take_clients(&self, listener: &TcpListener) -> bool {
+        let mut were_any = false;
+        while let Ok((stream, _)) = listener.accept() {
+            were_any = true;
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let server = self.clone();
+            let answer = move || {
+                // A client that goes away in the middle is its own affair.
+                let _broken = answer_all(&stream, &server);
+                server.asked.fetch_sub(1, Ordering::Relaxed);
+            };
+            // And so is one thread too few.
+            if thread::Builder::new().stack_size(64 << 10).spawn(answer).is_err() {
+                self.asked.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        were_any
+    }
 }
 
 /// `$POD_NAME`, else the host's name, which is the pod's.
@@ -92,16 +142,21 @@ fn answer_all(stream: &TcpStream, server: &Server) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
         let (status, body) = respond(&request, server);
-        let connection = if request.keeps_alive { "keep-alive" } else { "close" };
+        let keeps_alive = request.keeps_alive && !server.is_ending.load(Ordering::Relaxed);
+        let connection = if keeps_alive { "keep-alive" } else { "close" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
             body.len()
         );
         let body = if request.method == "HEAD" { &[][..] } else { &body };
         { stream }.write_all(&[head.as_bytes(), body].concat())?;
-        if !request.keeps_alive {
+        if !keeps_alive {
             break;
         }
+        server.asked.fetch_sub(1, Ordering::Relaxed);
+        let next = reader.fill_buf();
+        server.asked.fetch_add(1, Ordering::Relaxed);
+        next?;
     }
     Ok(())
 }
@@ -184,6 +239,8 @@ mod tests {
                 name: "web-0".to_owned(),
                 options: Options::read(&[]).expect("nothing is asked"),
                 start: Instant::now(),
+                asked: Arc::default(),
+                is_ending: Arc::default(),
             };
             let (status, body) = respond(&request, &server);
             assert_eq!(format!("{status}: {}", String::from_utf8_lossy(&body)), answer);

@@ -22,6 +22,7 @@ mod flows;
 mod passes;
 mod plan;
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::{Key, kind};
 use crate::net::{NodeNetwork, Outside};
 use crate::os::descriptors;
 use crate::store::Store;
@@ -43,6 +45,23 @@ use plan::{plan_room, plan_room_of_one};
 const BREATH: Duration = Duration::from_millis(100);
 /// How often it is told that there is no room.
 const TELLING: Duration = Duration::from_secs(60);
+
+/// Whether the pod with this address may leave for anywhere: the settings let pods out, and its namespace is not cut off. An address of no
+/// pod is the node's own.
+pub fn may_leave(store: &Store, network: &NodeNetwork, settings: Settings, source: Ipv4Addr) -> bool {
+    let pods = kind("v1", "Pod").expect("in the table");
+    let namespaces = kind("v1", "Namespace").expect("in the table");
+    if !settings.is_on {
+        return false;
+    }
+    let Some(owner) = network.addresses().owner(source).map(str::to_owned) else {
+        return true;
+    };
+    let pods = store.list(pods, None).items;
+    let pod = pods.iter().find(|pod| pod.uid() == owner);
+    let namespace = pod.and_then(|pod| store.get(&Key::new(namespaces, "", pod.key().namespace.as_str())));
+    namespace.is_some_and(|namespace| !plan::is_cut_off(&namespace))
+}
 
 /// Lets pods out until `stop`; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
 pub async fn run(

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Room, Settings, Verdict, is_cut_off, plan_destination};
-use crate::model::{Kind, Object, kind};
+use crate::model::{Object, known_kind};
 use crate::net::NodeNetwork;
 use crate::store::{Change, ChangeKind, Expired, Store};
 
@@ -75,8 +75,8 @@ impl Passes {
 
     /// Takes all pods and namespaces in. What is said here holds before the first packet is heard.
     pub(super) fn take_all(&self, store: &Store) {
-        let namespaces = store.list(kind_of("Namespace"), None).items;
-        let pods = store.list(kind_of("Pod"), None).items;
+        let namespaces = store.list(known_kind("v1", "Namespace"), None).items;
+        let pods = store.list(known_kind("v1", "Pod"), None).items;
         let present: BTreeSet<&str> = pods.iter().map(|pod| pod.uid()).collect();
         let mut known = self.known();
         let names: BTreeSet<String> = namespaces
@@ -156,8 +156,4 @@ impl Known {
             }
         }
     }
-}
-
-fn kind_of(name: &str) -> &'static Kind {
-    kind("v1", name).expect("in the table")
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::model::{HOST, Object, is_inside};
+use crate::model::{HOST, Object, is_inside, is_nowhere};
 use crate::net::Refusal;
 
 /// The label or annotation of a namespace that cuts its pods off from the outside.
@@ -43,24 +43,10 @@ pub(super) fn plan_destination(settings: Settings, is_allowed: bool, destination
             Verdict::Refuse(Refusal::Refused)
         };
     }
-    if is_nowhere(ip) {
+    if is_nowhere(ip) || is_inside(ip.into()) {
         return Verdict::Refuse(Refusal::Network);
     }
     Verdict::Dial(destination)
-}
-
-/// Whether an address means something else, or nothing, to the host: its loopback (which 0.0.0.0 is too), neighbours that only the link
-/// knows (where clouds keep their machines' credentials), groups, and what is reserved; and what is a pod's or a Service's.
-fn is_nowhere(ip: Ipv4Addr) -> bool {
-    let is_this_network = ip.octets()[0] == 0;
-    // 240.0.0.0/4, which 255.255.255.255 is in.
-    let is_reserved = ip.octets()[0] >= 240;
-    is_this_network
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || is_reserved
-        || is_inside(ip.into())
 }
 
 /// Whether a namespace is cut off. Any word but `true` does it: who misspells it wants to be safe.

@@ -3,16 +3,13 @@
 use serde_json::json;
 
 use crate::model::Object;
+use crate::model::ingress::{IS_DEFAULT, OLD_CLASS};
 use crate::store::{Store, StoreError};
 
 /// The class of Ingresses that are served here.
 pub const CLASS: &str = "kubelocal";
 /// The controller that classes name whose Ingresses are served here.
 pub const CONTROLLER: &str = "kubelocal.dev/ingress";
-/// Marks the class of Ingresses that name none.
-const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
-/// Where classes stood before they had a field.
-const OLD: &str = "kubernetes.io/ingress.class";
 
 /// Makes the class if it is not there.
 ///
@@ -47,7 +44,7 @@ pub(super) fn foreign<'a>(ingress: &Object, mut classes: impl Iterator<Item = &'
     let is_ours = |class: &Object| class.text("/spec/controller") == CONTROLLER;
     let annotations = ingress.annotations();
     let named = match ingress.text("/spec/ingressClassName") {
-        "" => annotations.get(OLD).copied().filter(|name| !name.is_empty()),
+        "" => annotations.get(OLD_CLASS).copied().filter(|name| !name.is_empty()),
         name => Some(name),
     };
     match named {
@@ -123,11 +120,11 @@ mod tests {
             (vec![ours("false"), also()], json!({}), other("also"), None),
             (
                 vec![ours("true"), nginx()],
-                json!({OLD: "nginx"}),
+                json!({OLD_CLASS: "nginx"}),
                 none.clone(),
                 Some(Foreign::Other("nginx".to_owned())),
             ),
-            (vec![ours("false")], json!({OLD: CLASS}), none, None),
+            (vec![ours("false")], json!({OLD_CLASS: CLASS}), none, None),
         ] {
             let ingress = object("Ingress", "web", annotations, spec);
             assert_eq!(foreign(&ingress, classes.iter()), expected, "{classes:?} {ingress:?}");

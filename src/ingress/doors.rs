@@ -22,7 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::memory::Memory;
 use super::proxy::{Arrival, Proxy};
+use super::unheard::{Guest, Unheard};
+use crate::model::Complaints;
 
 /// The ports that people type, for HTTP and for TLS.
 const KNOWN: [u16; 2] = [80, 443];
@@ -31,6 +34,8 @@ const UNPRIVILEGED: [u16; 2] = [10_080, 10_443];
 
 /// So many clients may be connected: each has two descriptors or more. Those beyond wait in the kernel.
 const CLIENTS: usize = 1024;
+/// So many of them may not have said what they want.
+const UNHEARD: usize = 256;
 /// How long a client may take to say what it wants, and be silent between two requests (nginx: 60 and 75 seconds).
 const HEAD: Duration = Duration::from_secs(60);
 /// How long it may take to agree on a key.
@@ -97,7 +102,10 @@ pub(super) struct Doors {
     proxy: Arc<Proxy>,
     tls: Arc<ServerConfig>,
     open: OpenDoors,
+    complaints: Complaints,
+    memory: Memory,
     room: Arc<Semaphore>,
+    unheard: Unheard,
     stop: CancellationToken,
     /// Whether those that are open always have been opened.
     has_begun: bool,
@@ -110,15 +118,19 @@ impl Doors {
         settings: Settings,
         proxy: Arc<Proxy>,
         tls: Arc<ServerConfig>,
-        open: OpenDoors,
+        (open, complaints): (OpenDoors, Complaints),
         stop: CancellationToken,
     ) -> Doors {
+        let memory = Memory::read(&settings.memory);
         Doors {
             settings,
             proxy,
             tls,
             open,
+            complaints,
+            memory,
             room: Arc::new(Semaphore::new(CLIENTS)),
+            unheard: Unheard::new(UNHEARD),
             stop,
             has_begun: false,
             known: None,
@@ -136,11 +148,7 @@ impl Doors {
         if !self.has_begun {
             self.has_begun = true;
             for (is_tls, wanted) in [false, true].into_iter().zip(wanted) {
-                let place = usize::from(is_tls);
-                let ports = wanted.map_or_else(|| vec![UNPRIVILEGED[place], 0], |port| vec![port]);
-                if let Err(error) = self.open_first(is_tls, &ports, &self.stop.child_token()).await {
-                    tracing::warn!(%error, port = ports[0], "Ingresses are not served there");
-                }
+                self.begin(is_tls, wanted).await;
             }
         }
         if !has_ingresses {
@@ -160,8 +168,42 @@ impl Doors {
         }
     }
 
-    /// Opens the first of the ports that can be had, at both families' loopback if no address is said.
-    async fn open_first(&self, is_tls: bool, ports: &[u16], stop: &CancellationToken) -> io::Result<()> {
+    /// Opens a door that is open always: at the port that the settings name, else at that of the last time, else at the one that people
+    /// know, else at any; and says so where it is not one that people know.
+    async fn begin(&mut self, is_tls: bool, wanted: Option<u16>) {
+        let known = UNPRIVILEGED[usize::from(is_tls)];
+        let ports = match wanted {
+            Some(port) => vec![port],
+            None => self.memory.port(is_tls).into_iter().chain([known, 0]).collect(),
+        };
+        let (scheme, about) = [("http", "ingress-http"), ("https", "ingress-https")][usize::from(is_tls)];
+        let opened = self.open_first(is_tls, &ports, &self.stop.child_token()).await;
+        let sentence = match (opened, wanted) {
+            (Ok(port), None) => {
+                if let Err(error) = self.memory.keep(is_tls, port) {
+                    tracing::warn!(%error, "the next node may serve Ingresses at another port");
+                }
+                (port != known).then(|| {
+                    format!(
+                        "Ingresses and {scheme}://SERVICE.NAMESPACE.localhost are served at port {port}, now and by later nodes: {known} was \
+                         another's; ingress.{scheme}Port in the settings chooses"
+                    )
+                })
+            }
+            (Ok(_), Some(_)) => None,
+            (Err(error), _) => Some(format!(
+                "Ingresses are not served by {scheme}: port {}: {error}",
+                ports[0]
+            )),
+        };
+        if let Some(sentence) = &sentence {
+            tracing::warn!("{sentence}");
+        }
+        self.complaints.set(about, sentence);
+    }
+
+    /// Opens the first of the ports that can be had, at both families' loopback if no address is said, and returns it.
+    async fn open_first(&self, is_tls: bool, ports: &[u16], stop: &CancellationToken) -> io::Result<u16> {
         let ip = self.settings.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for port in ports {
@@ -187,6 +229,8 @@ impl Doors {
                     proxy: self.proxy.clone(),
                     tls: is_tls.then(|| TlsAcceptor::from(self.tls.clone())),
                     room: self.room.clone(),
+                    unheard: self.unheard.clone(),
+                    complaints: self.complaints.clone(),
                     port,
                     stop: stop.clone(),
                 };
@@ -198,7 +242,7 @@ impl Doors {
                     });
                 });
             }
-            return Ok(());
+            return Ok(port);
         }
         Err(last)
     }
@@ -208,6 +252,8 @@ struct Door {
     proxy: Arc<Proxy>,
     tls: Option<TlsAcceptor>,
     room: Arc<Semaphore>,
+    unheard: Unheard,
+    complaints: Complaints,
     port: u16,
     stop: CancellationToken,
 }
@@ -218,7 +264,7 @@ impl Door {
         let mut clients = JoinSet::new();
         loop {
             let next = async {
-                let permit = self.room.clone().acquire_owned().await.expect("is never closed");
+                let permit = self.room().await;
                 listener.accept().await.map(|(stream, client)| (stream, client, permit))
             };
             tokio::select! {
@@ -226,7 +272,8 @@ impl Door {
                 came = next => match came {
                     Ok((stream, client, permit)) => {
                         let arrival = self.arrival(client.ip(), permit);
-                        clients.spawn(serve_client(self.proxy.clone(), self.tls.clone(), stream, arrival));
+                        let guest = self.unheard.enter();
+                        clients.spawn(serve_client(self.proxy.clone(), self.tls.clone(), stream, arrival, guest));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a client was not let in");
@@ -236,6 +283,20 @@ impl Door {
                 Some(_) = clients.join_next() => {}
             }
         }
+    }
+
+    /// A place for a client. That there is none is complained of for as long as it is so.
+    async fn room(&self) -> OwnedSemaphorePermit {
+        const ABOUT: &str = "ingress-room";
+        if let Ok(permit) = self.room.clone().try_acquire_owned() {
+            return permit;
+        }
+        let sentence = format!("{CLIENTS} clients of Ingresses are connected, as many as there may be: others wait");
+        tracing::warn!("{sentence}");
+        self.complaints.set(ABOUT, Some(sentence));
+        let permit = self.room.clone().acquire_owned().await.expect("is never closed");
+        self.complaints.set(ABOUT, None);
+        permit
     }
 
     fn arrival(&self, client: IpAddr, permit: OwnedSemaphorePermit) -> Arrival {
@@ -249,22 +310,29 @@ impl Door {
     }
 }
 
-async fn serve_client(proxy: Arc<Proxy>, tls: Option<TlsAcceptor>, stream: TcpStream, arrival: Arrival) {
+async fn serve_client(proxy: Arc<Proxy>, tls: Option<TlsAcceptor>, stream: TcpStream, arrival: Arrival, guest: Guest) {
     crate::os::tune(&stream);
-    match tls {
-        None => {
-            if let Ok(Ok(is_http2)) = timeout(HEAD, begins_http2(&stream)).await {
-                serve_http(proxy, stream, is_http2, arrival).await;
+    let own = guest.clone();
+    let serve = async {
+        match tls {
+            None => {
+                if let Ok(Ok(is_http2)) = timeout(HEAD, begins_http2(&stream)).await {
+                    serve_http(proxy, stream, is_http2, arrival, own).await;
+                }
             }
+            Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    serve_http(proxy, stream, is_http2, arrival, own).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
+                Err(_elapsed) => {}
+            },
         }
-        Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                serve_http(proxy, stream, is_http2, arrival).await;
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
-            Err(_elapsed) => {}
-        },
+    };
+    tokio::select! {
+        () = serve => {}
+        () = guest.sent_away() => tracing::debug!("a client that said nothing has left its place to another"),
     }
 }
 
@@ -287,8 +355,10 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     is_http2: bool,
     arrival: Arrival,
+    guest: Guest,
 ) {
     let service = service_fn(move |request| {
+        guest.is_heard();
         let (proxy, arrival) = (proxy.clone(), arrival.clone());
         async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, &arrival).await) }
     });

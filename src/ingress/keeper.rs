@@ -2,20 +2,27 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::doors::{Doors, OpenDoors};
 use super::plan::{Objects, Plan, Trouble, plan_routes};
 use super::routes::Routes;
 use super::tls;
 use crate::event::{EventKind, EventRecorder};
-use crate::model::{Key, Kind, Object, kind};
+use crate::model::{Key, Object, known_kind};
 use crate::service::service_of;
 use crate::store::{Change, Expired, Store, Watcher};
+
+/// How long it rests after a look at everything, as a multiple of what that took: a tenth of one core at most, whatever changes. An endpoint
+/// that is gone meanwhile is left for another one when it refuses, so a rest may be as long as a blink.
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// A Secret's certificate, or why there is none; as of a version of the Secret.
 type Known = (u64, Result<Arc<CertifiedKey>, String>);
@@ -64,7 +71,10 @@ impl Keeper {
         loop {
             let change = changes.next().await?;
             if is_about_ingresses(&change, &mut changes)? {
+                let begun = Instant::now();
                 self.settle().await;
+                // What comes meanwhile is taken in one look: a look is at all there is.
+                sleep((begun.elapsed() * REST).min(LONGEST_REST)).await;
             }
         }
     }
@@ -98,7 +108,7 @@ impl Keeper {
     }
 
     fn objects(&self) -> Objects {
-        let list = |api_version: &str, name: &str| self.store.list(kind_of(api_version, name), None).items;
+        let list = |api_version: &str, name: &str| self.store.list(known_kind(api_version, name), None).items;
         let mut slices: BTreeMap<Key, Vec<Arc<Object>>> = BTreeMap::new();
         for slice in list("discovery.k8s.io/v1", "EndpointSlice") {
             if let Some(service) = service_of(&slice).filter(|_| !slice.is_deleting()) {
@@ -180,8 +190,4 @@ fn is_about_ingresses(first: &Change, changes: &mut Watcher) -> Result<bool, Exp
         is_due |= is_one(&change?);
     }
     Ok(is_due)
-}
-
-fn kind_of(api_version: &str, name: &str) -> &'static Kind {
-    kind(api_version, name).expect("in the table")
 }

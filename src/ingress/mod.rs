@@ -16,15 +16,18 @@
 mod class;
 mod doors;
 mod keeper;
+mod memory;
 mod plan;
 mod proxy;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unheard;
 mod upstream;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Authority;
 use crate::event::EventRecorder;
+use crate::model::Complaints;
 use crate::net::NodeNetwork;
 use crate::store::Store;
 
@@ -50,16 +54,18 @@ pub struct Settings {
     pub http: Option<u16>,
     /// The same for TLS.
     pub https: Option<u16>,
+    /// The file that keeps those that were chosen, so that links hold.
+    pub memory: PathBuf,
 }
 
-/// Serves Ingresses until `stop`; `open` always holds where. Connections end with it, as the process that carries them does.
+/// Serves Ingresses until `stop`; `open` always holds where, and what is wrong with that is complained of. Connections end with it, as the process that carries them does.
 pub async fn run(
     store: Store,
     recorder: EventRecorder,
     network: Arc<NodeNetwork>,
     authority: Authority,
     settings: Settings,
-    open: OpenDoors,
+    (open, complaints): (OpenDoors, Complaints),
     stop: CancellationToken,
 ) {
     let (newest, routes) = watch::channel(Arc::new(Routes::default()));
@@ -68,7 +74,7 @@ pub async fn run(
         settings,
         proxy,
         tls::config(routes, authority),
-        open.clone(),
+        (open.clone(), complaints),
         stop.clone(),
     );
     let keeper = keeper::Keeper::new(store, recorder, newest, doors, open);

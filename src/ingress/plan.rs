@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::class::foreign;
 use super::routes::{Backend, Path, Routes};
-use crate::model::{Key, Kind, Object, kind, list_at, text_at};
+use crate::model::{Key, Object, known_kind, list_at, text_at};
 use crate::net::Protocol;
 use crate::service::{backends, number};
 
@@ -117,7 +117,14 @@ impl Entry<'_> {
                     is_exact: text_at(path, "/pathType") == "Exact",
                     backend: self.backend(&path["backend"]),
                 };
-                routes.rules.enter(text_at(rule, "/host"), entered);
+                let (host, path) = (text_at(rule, "/host"), entered.path.clone());
+                if !routes.rules.enter(host, entered) {
+                    let whose = if host.is_empty() { "any host" } else { host };
+                    let message = format!(
+                        "the path {path:?} of {whose} is not served for it: it stands in an older Ingress, or here, already"
+                    );
+                    self.trouble("PathTaken", message);
+                }
             }
         }
     }
@@ -133,7 +140,7 @@ impl Entry<'_> {
             (Value::String(name), _) => name.clone(),
             (_, number) => number.to_string(),
         };
-        let key = Key::new(core("Service"), &self.ingress.key().namespace, name);
+        let key = Key::new(known_kind("v1", "Service"), &self.ingress.key().namespace, name);
         let label = format!("{}/{name}:{word}", key.namespace);
         let Some(object) = self.objects.services.get(&key) else {
             self.trouble(
@@ -174,7 +181,7 @@ impl Entry<'_> {
             if name.is_empty() {
                 continue;
             }
-            let found = certificate(&Key::new(core("Secret"), &ingress.key().namespace, name));
+            let found = certificate(&Key::new(known_kind("v1", "Secret"), &ingress.key().namespace, name));
             match found {
                 Ok(found) => {
                     let own: Vec<&str> = list_at(entry, "/hosts").iter().filter_map(Value::as_str).collect();
@@ -229,10 +236,6 @@ fn own_backend(objects: &Objects, key: &Key, service: &Object) -> Option<Backend
         port,
         format!("{}/{}:{number}", key.namespace, key.name),
     ))
-}
-
-fn core(name: &str) -> &'static Kind {
-    kind("v1", name).expect("in the table")
 }
 
 #[cfg(test)]
@@ -342,6 +345,11 @@ mod tests {
         let spec = |port: u16| json!({"rules": [{"http": {"paths": [path("/", "web", json!({"number": port}))]}}]});
         let plan = planned(&objects(vec![ingress("a", 1, spec(9000)), ingress("b", 2, spec(8000))]));
         assert_eq!(plan.routes.find("any", "/").expect("a route").name, "default/web:8000");
+        let told = plan.served.iter().map(|(key, troubles)| {
+            let reasons: Vec<_> = troubles.iter().map(|trouble| trouble.reason).collect();
+            (key.name.as_str(), reasons)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [("a", vec!["PathTaken"]), ("b", vec![])]);
     }
 
     #[test]

@@ -67,9 +67,16 @@ impl Backend {
 }
 
 impl Rules {
-    /// Enters a path; of two that are the same the first one counts.
-    pub(super) fn enter(&mut self, host: &str, path: Path) {
-        self.0.entry(host.to_lowercase()).or_default().push(path);
+    /// Enters a path; of two that are the same the first one counts. Says whether this one does.
+    pub(super) fn enter(&mut self, host: &str, path: Path) -> bool {
+        let paths = self.0.entry(host.to_lowercase()).or_default();
+        let is_new = !paths
+            .iter()
+            .any(|other| other.path == path.path && other.is_exact == path.is_exact);
+        if is_new {
+            paths.push(path);
+        }
+        is_new
     }
 
     /// Has the longest paths tried first, and exact ones before others.

@@ -1,6 +1,7 @@
 //! Doors, proxy and endpoints together, on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use super::proxy::Proxy;
 use super::routes::{Backend, Path, Routes};
 use super::{Settings, tls};
 use crate::access::Authority;
-use crate::model::SystemClock;
+use crate::model::{Complaints, SystemClock};
 
 /// Doors at ports of their own, behind which these routes are; closed when it is dropped.
 struct Served {
@@ -40,12 +41,19 @@ async fn serve(routes: Routes) -> Served {
         address: Some(Ipv4Addr::LOCALHOST.into()),
         http: Some(0),
         https: Some(0),
+        memory: PathBuf::new(),
     };
     let (open, proxy) = (OpenDoors::default(), Arc::new(Proxy::new(receiver.clone(), None)));
     let config = tls::config(receiver, authority.clone());
-    Doors::new(settings, proxy, config, open.clone(), stop.clone())
-        .settle(true)
-        .await;
+    Doors::new(
+        settings,
+        proxy,
+        config,
+        (open.clone(), Complaints::default()),
+        stop.clone(),
+    )
+    .settle(true)
+    .await;
     let port = |scheme: &str| {
         let list = open.list();
         let url = list.iter().find(|url| url.starts_with(scheme)).expect("is open");

@@ -87,6 +87,11 @@ pub fn kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|k| k.kind == kind && k.api_version() == api_version)
 }
 
+/// The kind with this `apiVersion` and `kind`, for who knows that the table has it.
+pub fn known_kind(api_version: &str, name: &str) -> &'static Kind {
+    kind(api_version, name).expect("in the table")
+}
+
 const fn namespaced(
     group: &'static str,
     kind: &'static str,

@@ -10,10 +10,13 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
 mod clock;
+mod complaints;
 mod condition;
 pub mod downward;
 mod ephemeral;
+mod hash;
 mod host_ports;
+pub mod ingress;
 mod kinds;
 mod lookup;
 mod manifest_source;
@@ -30,22 +33,24 @@ mod signal;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
+pub use complaints::Complaints;
 pub use condition::{Condition, condition_of, set_condition};
 pub use ephemeral::as_container;
+pub use hash::Fnv;
 pub use host_ports::{HostPort, first_open_port, host_ports, rollout_of};
-pub use kinds::{Honoured, KINDS, Kind, kind};
+pub use kinds::{Honoured, KINDS, Kind, kind, known_kind};
 pub use lookup::{Find, Lookup, Sign};
 pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
-pub use object::{Key, Object, OwnerRef, is_terminal, list_at, number_at, text_at, value_at};
+pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::{PathFacts, Paths};
 pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{
-    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, is_inside,
-    is_service, link_name, mask,
+    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, HOST_NAMES, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES,
+    is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

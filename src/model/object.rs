@@ -63,6 +63,25 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Who of several was there first: by creation, and by name where that is the same second.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seniority {
+    /// As written: in UTC and whole seconds, so that text is in the order of time.
+    since: String,
+    /// Whose it is.
+    pub key: Key,
+}
+
+impl Seniority {
+    /// An object's.
+    pub fn of(object: &Object) -> Self {
+        Self {
+            since: object.text("/metadata/creationTimestamp").to_owned(),
+            key: object.key().clone(),
+        }
+    }
+}
+
 /// An object: whole, as JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -201,7 +220,9 @@ impl Object {
             .metadata_mut()
             .entry("finalizers")
             .or_insert_with(|| Value::Array(Vec::new()));
-        if let Some(list) = list.as_array_mut() {
+        if let Some(list) = list.as_array_mut()
+            && !list.iter().any(|present| present == finalizer)
+        {
             list.push(finalizer.into());
         }
     }

@@ -116,4 +116,11 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_an_entry_or_none(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _none_or_one = read(&bytes);
+        }
+    }
 }

@@ -138,11 +138,12 @@ impl Config {
     }
 
     /// Where Ingresses are served.
-    pub fn ingress(&self) -> ingress::Settings {
+    pub fn ingress(&self, state: &Path) -> ingress::Settings {
         ingress::Settings {
             address: self.ingress.address,
             http: self.ingress.http_port,
             https: self.ingress.https_port,
+            memory: state.join("ingress-ports"),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::api::{self, Api, Meter, NodeFacts};
 use crate::cgroup::{self, Lack, Tree};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
-use crate::model::{Clock, HOST, Object, Paths, SystemClock};
+use crate::model::{Clock, Complaints, HOST, Object, Paths, SystemClock};
 use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
@@ -153,6 +153,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let network = open_network(network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
+    facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
@@ -164,6 +165,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         addresses.clone(),
         config.pod_pids_limit,
     );
+    host.api_port = loopback.listener.local_addr()?.port();
     host.allowed_sysctls.clone_from(&config.allowed_unsafe_sysctls);
     controller::create_initial(&store, &paths.volumes, &loopback.authority_certificate)?;
     ingress::create_class(&store)?;
@@ -173,6 +175,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     )?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
+    let served = watch::Sender::new(0);
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -181,15 +184,25 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         recorder: EventRecorder::new(store.clone(), clock.clone(), host.node_name.clone()),
         tokens: loopback.tokens.clone(),
         clock,
+        served: network.as_ref().map(|_| served.subscribe()),
         host,
     };
     let (end, ended) = watch::channel(None);
     let ends = Ends::default();
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
-    let serving = spawn_ingress(&rooms, network.as_ref(), &loopback, &config, &facts, &ends.stop);
-    let on_network = network
-        .clone()
-        .map(|network| spawn_on_network(&store, &recorder, network, ways_out, egress, addresses, &ends.stop));
+    let serving = spawn_ingress(
+        &rooms,
+        network.as_ref(),
+        &loopback,
+        (&config, &paths),
+        &facts,
+        &ends.stop,
+    );
+    let on_network = network.clone().map(|network| {
+        let heard = (served, facts.complaints.clone());
+        let outward = (ways_out, egress, addresses);
+        spawn_on_network(&store, &recorder, network, heard, outward, &ends.stop)
+    });
     let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
     let door = listen::for_pods(network.as_deref()).await;
     let here = images::follow(
@@ -259,13 +272,19 @@ fn spawn_on_network(
     store: &Store,
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
-    ways_out: WaysOut,
-    egress: egress::Settings,
-    addresses: watch::Receiver<Vec<String>>,
+    (served, complaints): (watch::Sender<u64>, Complaints),
+    (ways_out, egress, addresses): (WaysOut, egress::Settings, watch::Receiver<Vec<String>>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
-    let services = service::run(store.clone(), network.clone(), host, stop.clone());
+    let (pods, wires) = (store.clone(), network.clone());
+    let terms = service::Terms {
+        host,
+        served,
+        complaints,
+        may_leave: Box::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
+    };
+    let services = service::run(store.clone(), network.clone(), terms, stop.clone());
     let policies = policy::run(
         store.clone(),
         recorder.component("network-policy"),
@@ -285,7 +304,7 @@ fn spawn_ingress(
     rooms: &Rooms,
     network: Option<&Arc<NodeNetwork>>,
     loopback: &Loopback,
-    config: &Config,
+    (config, paths): (&Config, &Paths),
     facts: &NodeFacts,
     stop: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
@@ -294,8 +313,8 @@ fn spawn_ingress(
         rooms.recorder.component("ingress"),
         network?.clone(),
         loopback.authority.clone(),
-        config.ingress(),
-        facts.ingress.clone(),
+        config.ingress(&paths.state),
+        (facts.ingress.clone(), facts.complaints.clone()),
         stop.clone(),
     );
     Some(tokio::spawn(served))
@@ -323,6 +342,8 @@ fn facts(
         cgroups: report::cgroups(cgroups),
         started_at,
         warnings: warnings.chain(report::no_limits(cgroups)).collect(),
+        host_loopback: false,
+        complaints: Complaints::default(),
         published: Published::default(),
         ingress: ingress::OpenDoors::default(),
     }

@@ -30,6 +30,7 @@ pub fn host(
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         storage: storage(&pods_dir),
+        api_port: 0,
         pod_pids,
         pods_dir,
         allowed_sysctls: Vec::new(),

@@ -184,8 +184,9 @@ enum Source {
 fn source(spec: &PodSpec) -> Source {
     match spec.dns_policy.as_deref().unwrap_or("ClusterFirst") {
         "None" => Source::Nobody,
-        "ClusterFirstWithHostNet" => Source::Cluster,
-        "ClusterFirst" if !spec.host_network.unwrap_or(false) => Source::Cluster,
+        // From the host's network neither the cluster's name server nor its Services are reached: a question for a name of the cluster would
+        // leave the machine, for whoever has that address out there. So who is there asks whom the host asks, and the gate says so.
+        "ClusterFirst" | "ClusterFirstWithHostNet" if !spec.host_network.unwrap_or(false) => Source::Cluster,
         _ => Source::Host,
     }
 }
@@ -230,8 +231,9 @@ mod tests {
             (json!({"dnsPolicy": "ClusterFirst", "hostNetwork": true}), host),
             (
                 json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true}),
-                cluster,
+                host,
             ),
+            (json!({"dnsPolicy": "ClusterFirstWithHostNet"}), cluster),
             (json!({"dnsPolicy": "Default"}), host),
             (
                 json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.2.3.4"]}}),

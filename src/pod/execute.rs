@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccountTokenProjection};
+use tokio::time::timeout;
 
 use super::config::{self, ConfigFacts};
 use super::env::Environment;
 use super::ephemeral::is_ephemeral;
 use super::etc;
-use super::links::service_links;
+use super::links::{links_on_host, service_links};
 use super::plan::{Failure, Start, container};
 use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
@@ -243,6 +244,19 @@ impl Execution<'_> {
         }
     }
 
+    /// Waits until no new connection is led to a pod that is to end: whoever stops listening at once would refuse those. Not for long: a node
+    /// whose rules can't be changed must be able to end pods.
+    pub(super) async fn is_left(&self) {
+        let Some(mut served) = self.rooms.served.clone().filter(|_| self.object.is_deleting()) else {
+            return;
+        };
+        let version = self.object.resource_version();
+        let left = served.wait_for(|served| *served >= version);
+        if timeout(LEAVE, left).await.is_err() {
+            tracing::debug!(pod = %self.uid, "ends while connections may still be led to it");
+        }
+    }
+
     /// Sends a run the signal to end, perhaps because the node ends. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration, is_drain: bool) {
         let stop = Stop {
@@ -366,12 +380,18 @@ impl Execution<'_> {
         volume::set_up(&self.directory().join("volumes"), &plans)
     }
 
-    /// The variables of the namespace's Services, unless the pod wants none; those by which programs find the API in any case.
+    /// The variables of the namespace's Services, unless the pod wants none or can't reach them; those by which programs find the API in any
+    /// case.
     fn links(&self) -> Vec<(String, String)> {
         let kind = crate::model::kind("v1", "Service").expect("in the table");
         let api = self.rooms.store.get(&Key::new(kind, "default", "kubernetes"));
+        let spec = self.pod.spec.as_ref();
+        if spec.and_then(|s| s.host_network) == Some(true) {
+            let port = self.rooms.host.api_port;
+            return api.map(|api| links_on_host(&api, port)).unwrap_or_default();
+        }
         let mut services: Vec<_> = api.into_iter().collect();
-        if self.pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false) {
+        if spec.and_then(|s| s.enable_service_links) != Some(false) {
             let others = self.rooms.store.list(kind, Some(&self.object.key().namespace)).items;
             services.extend(others.into_iter().filter(|other| other.key().name != "kubernetes"));
         }
@@ -398,6 +418,9 @@ impl Execution<'_> {
         })
     }
 }
+
+/// How long the rules of Services may take to leave a pod out before it ends all the same: some thousand times what they take.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Files that each container of a pod gets: name, hosts and resolver (kubelet `ensureHostsFile`, `makeMounts`).
 const POD_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];

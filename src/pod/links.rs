@@ -2,12 +2,23 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::model::{Object, list_at};
 
 /// The variables of these Services: `WEB_SERVICE_HOST`, `WEB_SERVICE_PORT` and those of Docker's links. A Service without an address has
 /// none.
 pub(super) fn service_links(services: &[Arc<Object>]) -> Vec<(String, String)> {
     services.iter().flat_map(|service| links_of(service)).collect()
+}
+
+/// The variables of a pod on the host's network, from where no Service is reached: those of the API, which listens on the host's loopback.
+pub(super) fn links_on_host(api: &Object, port: u16) -> Vec<(String, String)> {
+    let mut here = api.clone();
+    let spec = &mut here.value_mut()["spec"];
+    spec["clusterIP"] = "127.0.0.1".into();
+    spec["ports"] = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    links_of(&here)
 }
 
 fn links_of(service: &Object) -> Vec<(String, String)> {
@@ -87,6 +98,23 @@ mod tests {
                 "MY_WEB_PORT_53_UDP_ADDR=10.96.1.2",
             ]
         );
+    }
+
+    #[test]
+    fn on_the_hosts_network_the_api_is_on_loopback() {
+        let metadata = json!({"name": "kubernetes", "namespace": "default"});
+        let spec = json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]});
+        let api = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+        let links = links_on_host(&Object::new(api).expect("a Service"), 6443);
+        let value = |name: &str| {
+            links
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, value)| value.as_str())
+        };
+        assert_eq!(value("KUBERNETES_SERVICE_HOST"), Some("127.0.0.1"));
+        assert_eq!(value("KUBERNETES_SERVICE_PORT"), Some("6443"));
+        assert!(links.iter().all(|(_, value)| !value.contains("10.96.")), "{links:?}");
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub struct Rooms {
     pub tokens: Arc<TokenKey>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Up to which version of the store connections follow it; `None` where nobody leads any.
+    pub served: Option<watch::Receiver<u64>>,
     /// The machine.
     pub host: Host,
 }
@@ -107,6 +109,8 @@ pub struct Host {
     pub addresses: watch::Receiver<Vec<String>>,
     /// Who answers pods' questions for names of the cluster; `None` if nobody does.
     pub dns: Option<IpAddr>,
+    /// The port on its loopback where the API listens, for pods on its network.
+    pub api_port: u16,
     /// How many CPUs it has.
     pub cpus: i64,
     /// How many bytes of memory it has.

@@ -265,6 +265,7 @@ impl Worker {
         };
         if matches!(plan, Plan::End(_) | Plan::StopSandbox | Plan::Finish) {
             execution.end_is_durable().await;
+            execution.is_left().await;
         }
         match plan {
             Plan::Settled { recheck } => {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::facts::Facts;
 use super::plan::plan_isolation;
 use crate::event::{EventKind, EventRecorder};
-use crate::model::{Kind, kind};
+use crate::model::{Kind, kind, known_kind};
 use crate::net::{Isolation, Isolator, NodeNetwork};
 use crate::store::{Change, Expired, Store, Watcher};
 
@@ -112,8 +112,8 @@ impl Keeper {
         if policies.is_empty() {
             return Facts::default();
         }
-        let pods = self.store.list(core("Pod"), None).items;
-        let namespaces = self.store.list(core("Namespace"), None).items;
+        let pods = self.store.list(known_kind("v1", "Pod"), None).items;
+        let namespaces = self.store.list(known_kind("v1", "Namespace"), None).items;
         let addresses = self.network.addresses();
         let pods = pods.iter().map(|pod| (pod.as_ref(), addresses.address(pod.uid())));
         Facts::read(pods, &namespaces, &policies)
@@ -136,8 +136,4 @@ fn is_about(has_policies: bool, first: &Change, changes: &mut Watcher) -> Result
 
 fn policies() -> &'static Kind {
     kind("networking.k8s.io/v1", "NetworkPolicy").expect("in the table")
-}
-
-fn core(name: &str) -> &'static Kind {
-    kind("v1", name).expect("in the table")
 }

@@ -21,9 +21,9 @@ use super::tcp::{self, Shared};
 use super::trouble::Trouble;
 use super::udp;
 use crate::event::{EventKind, EventRecorder};
-use crate::model::{Key, Kind, Object, SERVICE_NAME, kind};
+use crate::model::{Key, Object, known_kind};
 use crate::net::{NodeNetwork, Protocol};
-use crate::service::service_of;
+use crate::service::Slices;
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
 /// How often a port is tried again that the machine refuses. Nothing tells us when another process ends; while there is no such port
@@ -46,7 +46,10 @@ pub(super) struct Keeper {
     published: Published,
     /// What is asked for, by whom. Without those that ask for nothing.
     claims: BTreeMap<Key, Vec<Claim>>,
+    slices: Slices,
     open: BTreeMap<Place, Open>,
+    /// Whose the places are.
+    holders: BTreeMap<Place, Key>,
     /// Places that the machine refuses.
     refused: BTreeMap<Place, Trouble>,
     told: BTreeMap<Asked, String>,
@@ -75,7 +78,9 @@ impl Keeper {
             },
             published,
             claims: BTreeMap::new(),
+            slices: Slices::default(),
             open: BTreeMap::new(),
+            holders: BTreeMap::new(),
             refused: BTreeMap::new(),
             told: BTreeMap::new(),
             stale: BTreeSet::new(),
@@ -126,22 +131,13 @@ impl Keeper {
 
     fn take_all(&mut self) {
         self.claims.clear();
-        let mut slices: BTreeMap<Key, Vec<Arc<Object>>> = BTreeMap::new();
-        for slice in self
-            .store
-            .list(kind_of("discovery.k8s.io/v1", "EndpointSlice"), None)
-            .items
-        {
-            if let Some(service) = service_of(&slice) {
-                slices.entry(service).or_default().push(slice);
-            }
-        }
-        for service in self.store.list(kind_of("v1", "Service"), None).items {
-            let slices = slices.remove(service.key()).unwrap_or_default();
-            self.claim(service.key(), claims_of_service(&service, &living(slices)));
+        self.slices = Slices::of_store(&self.store);
+        for service in self.store.list(known_kind("v1", "Service"), None).items {
+            let slices = self.slices.of(service.key());
+            self.claim(service.key(), claims_of_service(&service, &slices));
             self.stale.insert(service.key().clone());
         }
-        for pod in self.store.list(kind_of("v1", "Pod"), None).items {
+        for pod in self.store.list(known_kind("v1", "Pod"), None).items {
             self.claim(pod.key(), claims_of_pod(&pod));
         }
     }
@@ -163,10 +159,7 @@ impl Keeper {
         let object = &change.object;
         match object.kind().kind {
             "Service" => drop(services.insert(object.key().clone())),
-            "EndpointSlice" => {
-                let slices = [Some(object), change.old.as_ref()].into_iter().flatten();
-                services.extend(slices.filter_map(|slice| service_of(slice)));
-            }
+            "EndpointSlice" => services.extend(self.slices.take(change)),
             "Pod" => {
                 let is_gone = change.kind == ChangeKind::Deleted;
                 let claims = if is_gone { Vec::new() } else { claims_of_pod(object) };
@@ -181,11 +174,8 @@ impl Keeper {
         let Some(service) = self.store.get(key) else {
             return self.claim(key, Vec::new());
         };
-        let kind = kind_of("discovery.k8s.io/v1", "EndpointSlice");
-        let mut slices = self.store.list(kind, Some(&key.namespace)).items;
-        slices.retain(|slice| slice.labels().get(SERVICE_NAME) == Some(&key.name.as_str()));
         self.stale.insert(key.clone());
-        self.claim(key, claims_of_service(&service, &living(slices)))
+        self.claim(key, claims_of_service(&service, &self.slices.of(key)))
     }
 
     /// Notes what an object asks for; says whether that is something else than before.
@@ -235,6 +225,11 @@ impl Keeper {
         self.retry_at = (!self.refused.is_empty()).then(|| Instant::now() + AGAIN);
         self.tell(&troubles);
         self.publish(&ports.held, &troubles);
+        let holders = ports
+            .held
+            .iter()
+            .map(|(place, held)| (*place, held.claim.owner.clone()));
+        self.holders = holders.collect();
         let services = claims.keys().filter(|key| key.kind().kind == "Service");
         self.stale.extend(services.cloned());
         self.claims = claims;
@@ -284,11 +279,17 @@ impl Keeper {
             if present.contains_key(&asked) {
                 continue;
             }
-            let story = self.story(claim, trouble);
+            let story = trouble.tell(claim);
             let object = self.store.get(&claim.owner);
             if let Some(object) = object.filter(|_| self.told.get(&asked) != Some(&story)) {
+                // Where it answers meanwhile is no news by itself: its node port may come later.
+                let meanwhile = match (claim.field, node_ports(&object).first()) {
+                    (Field::Port, Some(port)) => format!("; meanwhile the Service answers at localhost:{port}"),
+                    _ => String::new(),
+                };
+                let message = format!("{story}{meanwhile}");
                 self.recorder
-                    .event(&object, EventKind::Warning, trouble.reason(), &story);
+                    .event(&object, EventKind::Warning, trouble.reason(), &message);
             }
             present.insert(asked, story);
         }
@@ -299,15 +300,6 @@ impl Keeper {
             }
         }
         self.told = present;
-    }
-
-    fn story(&self, claim: &Claim, trouble: &Trouble) -> String {
-        let story = trouble.tell(claim);
-        let others = self.store.get(&claim.owner).filter(|_| claim.field == Field::Port);
-        match others.and_then(|service| node_ports(&service).first().copied()) {
-            Some(port) => format!("{story}; meanwhile the Service answers at localhost:{port}"),
-            None => story,
-        }
     }
 
     fn publish(&self, held: &BTreeMap<Place, Held<'_>>, troubles: &[(&Claim, Trouble)]) {
@@ -338,7 +330,9 @@ impl Keeper {
     /// Says at a load balancer where it is reached (`status.loadBalancer`), and at others nothing.
     fn write_status(&self, service: &Object) {
         let claims = self.claims.get(service.key()).map_or(&[][..], Vec::as_slice);
-        let is_open = |place: &Place| self.open.contains_key(place);
+        // The place may be open for another one.
+        let is_held = |place: &Place| self.holders.get(place) == Some(service.key());
+        let is_open = |place: &Place| self.open.contains_key(place) && is_held(place);
         let wanted = match is_balanced(service) {
             true => plan_ingress(claims, is_open, |place| self.refused.get(place)),
             false => json!({}),
@@ -399,16 +393,7 @@ fn room() -> usize {
 /// More than programs on one machine open at once; a connection that is silent costs some 2 KiB of ours.
 const MOST: usize = 8192;
 
-fn living(mut slices: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
-    slices.retain(|slice| !slice.is_deleting());
-    slices
-}
-
 /// Whether the machine has no such address, or not the family at all.
 fn is_no_address(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-}
-
-fn kind_of(api_version: &str, name: &str) -> &'static Kind {
-    kind(api_version, name).expect("in the table")
 }

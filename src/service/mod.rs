@@ -13,30 +13,55 @@ mod answer;
 mod forward;
 mod proxy;
 mod server;
+mod slices;
 mod view;
 mod zone;
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, RwLock};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::Complaints;
 use crate::net::NodeNetwork;
 use crate::store::Store;
 
-pub use proxy::service_of;
+pub use slices::{Slices, service_of};
 pub use view::{backends, number, protocol};
 use zone::Zone;
 
 /// The names that the loop writes and the server reads; held for a look-up or an entry, never across an await.
 type SharedZone = Arc<RwLock<Zone>>;
 
-/// Serves Services and names on the pods' network until `stop`. `host` is where pods find the host's loopback, if they do.
-pub async fn run(store: Store, network: Arc<NodeNetwork>, host: Option<Ipv4Addr>, stop: CancellationToken) {
+/// Whether a pod with this address may ask for names of the outside.
+pub type MayLeave = Box<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
+
+/// What the room is told, and whom it tells.
+pub struct Terms {
+    /// Where pods find the host's loopback, if they do.
+    pub host: Option<Ipv4Addr>,
+    /// Learns up to which version of the store the kernel has the rules.
+    pub served: watch::Sender<u64>,
+    /// Learns that there are no rules, or no names.
+    pub complaints: Complaints,
+    /// Who may ask others: a question is a way out like any other.
+    pub may_leave: MayLeave,
+}
+
+/// Serves Services and names on the pods' network until `stop`.
+pub async fn run(store: Store, network: Arc<NodeNetwork>, terms: Terms, stop: CancellationToken) {
+    let Terms {
+        host,
+        served,
+        complaints,
+        may_leave,
+    } = terms;
     let zone = SharedZone::new(RwLock::new(Zone::new(host)));
-    let mut proxy = proxy::Proxy::new(store, network.clone(), zone.clone());
+    let mut proxy = proxy::Proxy::new(store, network.clone(), zone.clone(), (served, complaints.clone()));
+    let server = server::Server::new(zone, may_leave, complaints);
     tokio::select! {
         () = stop.cancelled() => {}
-        () = async { tokio::join!(proxy.run(), server::run(&network, zone)); } => {}
+        () = async { tokio::join!(proxy.run(), server.run(&network)); } => {}
     }
 }

@@ -1,16 +1,19 @@
 //! Follows Services, slices and pods in the store, and passes on what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::SharedZone;
-use super::view::{Names, View, view};
+use super::slices::Slices;
+use super::view::{Leaving, Names, View, view};
 use super::zone::Zone;
-use crate::model::{Key, Kind, Object, SERVICE_NAME, is_terminal, kind};
+use crate::model::{Complaints, Key, Object, Seniority, is_terminal, known_kind};
 use crate::net::{Balance, Balancer, Frontend, NodeNetwork};
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
@@ -21,25 +24,51 @@ pub(super) struct Proxy {
     store: Store,
     balancer: Balancer,
     zone: SharedZone,
-    views: BTreeMap<Key, View>,
-    /// Which Services have a frontend. There should be one; of several the first has it.
-    owners: BTreeMap<Frontend, BTreeSet<Key>>,
+    views: BTreeMap<Key, Served>,
+    slices: Slices,
+    leaving: Leaving,
+    /// Which Services have a frontend. There should be one; of several the eldest has it, whatever the others are called.
+    owners: BTreeMap<Frontend, BTreeSet<Seniority>>,
+    /// Which Services lead to an address.
+    leads_to: BTreeMap<Ipv4Addr, BTreeSet<Key>>,
     /// Frontends that the kernel has not been told of yet.
     changed: BTreeMap<Frontend, Balance>,
     /// When the kernel is told again, if it has refused what it was told last. Until then changes gather.
     retry_at: Option<Instant>,
+    /// The newest version of the store that was looked at, and who is told when its rules are the kernel's.
+    seen: u64,
+    served: watch::Sender<u64>,
+    complaints: Complaints,
+}
+
+/// What is served of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Served {
+    seniority: Seniority,
+    view: View,
 }
 
 impl Proxy {
-    pub(super) fn new(store: Store, network: Arc<NodeNetwork>, zone: SharedZone) -> Proxy {
+    pub(super) fn new(
+        store: Store,
+        network: Arc<NodeNetwork>,
+        zone: SharedZone,
+        (served, complaints): (watch::Sender<u64>, Complaints),
+    ) -> Proxy {
         Proxy {
             store,
             balancer: Balancer::new(network),
             zone,
             views: BTreeMap::new(),
+            slices: Slices::default(),
+            leaving: Leaving::default(),
+            leads_to: BTreeMap::new(),
             owners: BTreeMap::new(),
             changed: BTreeMap::new(),
             retry_at: None,
+            seen: 0,
+            served,
+            complaints,
         }
     }
 
@@ -52,7 +81,8 @@ impl Proxy {
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, Expired> {
-        let mut changes = self.store.watch(self.store.resource_version())?;
+        self.seen = self.store.resource_version();
+        let mut changes = self.store.watch(self.seen)?;
         self.take_all();
         // Also with nothing to say: the rules of an earlier node are replaced.
         self.tell_kernel().await;
@@ -73,6 +103,8 @@ impl Proxy {
             };
             if is_due {
                 self.tell_kernel().await;
+            } else if self.changed.is_empty() {
+                self.served.send_replace(self.seen);
             }
         }
     }
@@ -81,33 +113,36 @@ impl Proxy {
         let told = self.balancer.apply(std::mem::take(&mut self.changed)).await;
         let Err(error) = told else {
             self.retry_at = None;
+            self.complaints.set("services", None);
+            self.served.send_replace(self.seen);
             return;
         };
         // Told once: it is tried again for as long as the kernel does not take it.
         if self.retry_at.is_none() {
             tracing::warn!(%error, "the kernel refuses the rules of Services");
+            let sentence = format!("Services lead nowhere new: the kernel refuses their rules: {error}");
+            self.complaints.set("services", Some(sentence));
         }
         self.retry_at = Some(Instant::now() + PATIENCE);
     }
 
     fn take_all(&mut self) {
         let mut keys: BTreeSet<Key> = self.views.keys().cloned().collect();
-        let services = self.store.list(kind_of("v1", "Service"), None).items;
+        let services = self.store.list(known_kind("v1", "Service"), None).items;
         keys.extend(services.iter().map(|service| service.key().clone()));
-        let mut slices: BTreeMap<Key, Vec<Arc<Object>>> = BTreeMap::new();
-        for slice in self.store.list(kind_of_slices(), None).items {
-            if let Some(service) = service_of(&slice) {
-                slices.entry(service).or_default().push(slice);
-            }
+        self.slices = Slices::of_store(&self.store);
+        let pods = self.store.list(known_kind("v1", "Pod"), None).items;
+        self.leaving.clear();
+        for pod in &pods {
+            self.leaving.take(pod, false);
         }
         for key in keys {
-            self.look_at(&key, &slices.remove(&key).unwrap_or_default());
+            self.look_at(&key);
         }
         // Under one lock, so that nobody sees the zone without pods.
-        let zone = self.zone.clone();
-        let mut zone = zone.write().expect("no writer panics");
+        let mut zone = self.zone.write().expect("no writer panics");
         zone.clear_pods();
-        for pod in self.store.list(kind_of("v1", "Pod"), None).items {
+        for pod in pods {
             enter_pod(&mut zone, &pod, false);
         }
     }
@@ -120,61 +155,88 @@ impl Proxy {
             self.take(&change?, &mut touched);
         }
         for key in touched {
-            let mut slices = self.store.list(kind_of_slices(), Some(&key.namespace)).items;
-            slices.retain(|slice| service_of(slice).as_ref() == Some(&key));
-            self.look_at(&key, &slices);
+            self.look_at(&key);
         }
         Ok(())
     }
 
     fn take(&mut self, change: &Change, touched: &mut BTreeSet<Key>) {
+        self.seen = change.resource_version;
         let object = &change.object;
         match object.kind().kind {
             "Service" => drop(touched.insert(object.key().clone())),
-            "EndpointSlice" => {
-                let slices = [Some(object), change.old.as_ref()].into_iter().flatten();
-                touched.extend(slices.filter_map(|slice| service_of(slice)));
-            }
+            "EndpointSlice" => touched.extend(self.slices.take(change)),
             "Pod" => {
+                let is_gone = change.kind == ChangeKind::Deleted;
+                // Its Services learn it here and not from the slices: who ends it waits for us.
+                if let Some(ip) = self.leaving.take(object, is_gone) {
+                    touched.extend(self.leads_to.get(&ip).into_iter().flatten().cloned());
+                }
                 let mut zone = self.zone.write().expect("no writer panics");
-                enter_pod(&mut zone, object, change.kind == ChangeKind::Deleted);
+                enter_pod(&mut zone, object, is_gone);
             }
             _ => {}
         }
     }
 
     /// Looks at a Service and its slices anew.
-    fn look_at(&mut self, key: &Key, slices: &[Arc<Object>]) {
-        let service = self.store.get(key);
-        let slices: Vec<_> = slices.iter().filter(|slice| !slice.is_deleting()).cloned().collect();
-        let new = service.map(|service| view(&service, &slices));
+    fn look_at(&mut self, key: &Key) {
+        let new = self.store.get(key).map(|service| Served {
+            seniority: Seniority::of(&service),
+            view: view(&service, &self.slices.of(key), &self.leaving),
+        });
         if self.views.get(key) == new.as_ref() {
             return;
         }
-        let names: Option<Names> = new.as_ref().map(|view| view.names.clone());
+        let names: Option<Names> = new.as_ref().map(|served| served.view.names.clone());
         self.zone
             .write()
             .expect("no writer panics")
             .set_service(&key.namespace, &key.name, names);
         let old = match &new {
-            Some(view) => self.views.insert(key.clone(), view.clone()),
+            Some(served) => self.views.insert(key.clone(), served.clone()),
             None => self.views.remove(key),
         };
-        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-        for frontend in old.frontends.keys().chain(new.frontends.keys()) {
-            let owners = self.owners.entry(*frontend).or_default();
-            if new.frontends.contains_key(frontend) {
-                owners.insert(key.clone());
-            } else {
-                owners.remove(key);
+        let old_frontends = self.give_up(old);
+        let mut touched: BTreeSet<Frontend> = old_frontends;
+        if let Some(Served { seniority, view }) = new {
+            for (frontend, balance) in &view.frontends {
+                let owners = self.owners.entry(*frontend).or_default();
+                owners.insert(seniority.clone());
+                touched.insert(*frontend);
+                for backend in &balance.backends {
+                    self.leads_to.entry(backend.ip).or_default().insert(key.clone());
+                }
             }
-            let winner = owners
-                .first()
-                .and_then(|owner| self.views.get(owner)?.frontends.get(frontend));
-            self.changed.insert(*frontend, winner.cloned().unwrap_or_default());
-            if owners.is_empty() {
-                self.owners.remove(frontend);
+        }
+        for frontend in touched {
+            let winner = self.owners.get(&frontend).and_then(BTreeSet::first);
+            let winner = winner.and_then(|owner| self.views.get(&owner.key)?.view.frontends.get(&frontend));
+            self.changed.insert(frontend, winner.cloned().unwrap_or_default());
+        }
+    }
+
+    /// Forgets where a Service led; says where that was.
+    fn give_up(&mut self, old: Option<Served>) -> BTreeSet<Frontend> {
+        let Some(Served { seniority, view }) = old else {
+            return BTreeSet::new();
+        };
+        for (frontend, balance) in &view.frontends {
+            forget(&mut self.owners, frontend, &seniority);
+            for backend in &balance.backends {
+                forget(&mut self.leads_to, &backend.ip, &seniority.key);
             }
+        }
+        view.frontends.into_keys().collect()
+    }
+}
+
+/// Takes one out of a set of many; a set that is empty then goes.
+fn forget<K: Ord, V: Ord>(sets: &mut BTreeMap<K, BTreeSet<V>>, of: &K, one: &V) {
+    if let Some(set) = sets.get_mut(of) {
+        set.remove(one);
+        if set.is_empty() {
+            sets.remove(of);
         }
     }
 }
@@ -183,19 +245,4 @@ fn enter_pod(zone: &mut Zone, pod: &Object, is_gone: bool) {
     let ip = pod.text("/status/podIP").parse().ok();
     let ip = ip.filter(|_| !is_gone && !is_terminal(pod));
     zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
-}
-
-/// The Service of a slice.
-pub fn service_of(slice: &Object) -> Option<Key> {
-    let label = slice.at("/metadata/labels")?.get(SERVICE_NAME)?;
-    let name = label.as_str().filter(|name| !name.is_empty())?;
-    Some(Key::new(kind_of("v1", "Service"), &slice.key().namespace, name))
-}
-
-fn kind_of_slices() -> &'static Kind {
-    kind_of("discovery.k8s.io/v1", "EndpointSlice")
-}
-
-fn kind_of(api_version: &str, name: &str) -> &'static Kind {
-    kind(api_version, name).expect("in the table")
 }

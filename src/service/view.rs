@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::model::{Object, list_at as items};
+use crate::model::{Object, list_at as items, may_have};
 use crate::net::{Backend, Balance, Frontend, Protocol};
 
 /// A Service as the node serves it.
@@ -59,8 +59,40 @@ pub struct NamedEndpoint {
     pub ports: Vec<NamedPort>,
 }
 
+/// The addresses of pods that are to end: no connection should lead there any more, though slices may say so for another moment.
+#[derive(Debug, Default)]
+pub struct Leaving(BTreeSet<Ipv4Addr>);
+
+impl Leaving {
+    /// Takes a pod as it is now, or was before it went; says its address if that became one of these.
+    pub fn take(&mut self, pod: &Object, is_gone: bool) -> Option<Ipv4Addr> {
+        // The host's address is that of others, too.
+        let is_own = pod.at("/spec/hostNetwork") != Some(&Value::Bool(true));
+        let ip = pod.text("/status/podIP").parse().ok().filter(|_| is_own)?;
+        if is_gone || pod.is_deleting() {
+            // It stays one of these until another pod has it: slices may come later than the end of a pod.
+            self.0.insert(ip).then_some(ip)
+        } else {
+            self.0.remove(&ip);
+            None
+        }
+    }
+
+    /// None of them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn has(&self, endpoint: &Value) -> bool {
+        // Once the slice knows, what it says counts.
+        let is_known = endpoint["conditions"]["terminating"] == true;
+        let ip = || endpoint["addresses"][0].as_str()?.parse().ok();
+        !is_known && !self.0.is_empty() && ip().is_some_and(|ip| self.0.contains(&ip))
+    }
+}
+
 /// What a Service is with these slices.
-pub fn view(service: &Object, slices: &[Arc<Object>]) -> View {
+pub fn view(service: &Object, slices: &[Arc<Object>], leaving: &Leaving) -> View {
     if service.text("/spec/type") == "ExternalName" {
         let name = service.text("/spec/externalName").trim_end_matches('.').to_lowercase();
         return View {
@@ -74,13 +106,16 @@ pub fn view(service: &Object, slices: &[Arc<Object>]) -> View {
             frontends: BTreeMap::new(),
             names: Names::Endpoints(slices.iter().flat_map(named_endpoints).collect()),
         },
+        // Whoever has an address that no Service may have leads nowhere by it: it would take what is others'.
         address => address
             .parse()
-            .map_or_else(|_| View::default(), |ip| with_address(service, ip, slices)),
+            .ok()
+            .filter(|ip| may_have(service.key(), *ip))
+            .map_or_else(View::default, |ip| with_address(service, ip, slices, leaving)),
     }
 }
 
-fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View {
+fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving: &Leaving) -> View {
     let is_sticky = service.text("/spec/sessionAffinity") == "ClientIP";
     let mut view = View {
         frontends: BTreeMap::new(),
@@ -102,7 +137,7 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View 
             port: number,
         };
         let name = port["name"].as_str().unwrap_or_default();
-        let backends = backends(name, protocol, slices);
+        let backends = backends_without(name, protocol, slices, leaving);
         view.frontends.insert(frontend, Balance { is_sticky, backends });
     }
     view
@@ -110,7 +145,11 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>]) -> View 
 
 /// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve.
 pub fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Backend> {
-    let of = |chosen: fn(&Value) -> bool| -> BTreeSet<Backend> {
+    backends_without(name, wanted, slices, &Leaving::default())
+}
+
+fn backends_without(name: &str, wanted: Protocol, slices: &[Arc<Object>], leaving: &Leaving) -> BTreeSet<Backend> {
+    let of = |chosen: &dyn Fn(&Value) -> bool| -> BTreeSet<Backend> {
         let mut found = BTreeSet::new();
         for slice in slices.iter().filter(|slice| is_ipv4(slice)) {
             let is_it =
@@ -126,8 +165,12 @@ pub fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSe
         }
         found
     };
-    let ready = of(is_ready);
-    if ready.is_empty() { of(is_draining) } else { ready }
+    let ready = of(&|endpoint| is_ready(endpoint) && !leaving.has(endpoint));
+    if ready.is_empty() {
+        of(&|endpoint| is_draining(endpoint) || (is_ready(endpoint) && leaving.has(endpoint)))
+    } else {
+        ready
+    }
 }
 
 /// Conditions that are not known count as good (`EndpointConditions`).
@@ -237,7 +280,7 @@ mod tests {
                 json!([endpoint(4, true, false)]),
             ),
         ];
-        let view = view(&service(spec), &slices);
+        let view = view(&service(spec), &slices, &Leaving::default());
         assert_eq!(
             backends_of(&view),
             [vec!["10.244.0.2:8080", "10.244.0.4:9090"], vec!["10.244.0.2:5353"]]
@@ -260,7 +303,11 @@ mod tests {
             ),
             (json!([endpoint(2, false, false)]), vec![]),
         ] {
-            let view = view(&service(spec.clone()), &[slice(ports(), endpoints.clone())]);
+            let view = view(
+                &service(spec.clone()),
+                &[slice(ports(), endpoints.clone())],
+                &Leaving::default(),
+            );
             assert_eq!(backends_of(&view), [expected], "{endpoints}");
             assert!(view.frontends.values().all(|balance| balance.is_sticky));
         }
@@ -275,7 +322,9 @@ mod tests {
             ports,
             json!([named, endpoint(3, true, false), endpoint(4, false, false)]),
         )];
-        let Names::Endpoints(endpoints) = view(&service(json!({"clusterIP": "None"})), &slices).names else {
+        let Names::Endpoints(endpoints) =
+            view(&service(json!({"clusterIP": "None"})), &slices, &Leaving::default()).names
+        else {
             panic!("it has no address");
         };
         let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.hostname.as_str()).collect();
@@ -284,15 +333,50 @@ mod tests {
 
     #[test]
     fn a_service_without_an_address_of_ours_leads_nowhere() {
-        let external = view(
-            &service(json!({"type": "ExternalName", "externalName": "DB.example.org."})),
-            &[],
-        );
+        let seen = |spec: Value| view(&service(spec), &[], &Leaving::default());
+        let external = seen(json!({"type": "ExternalName", "externalName": "DB.example.org."}));
         assert_eq!(external.names, Names::Elsewhere("db.example.org".to_owned()));
-        assert_eq!(view(&service(json!({"ports": [{"port": 80}]})), &[]), View::default());
+        assert_eq!(seen(json!({"ports": [{"port": 80}]})), View::default());
+        for foreign in ["fd00::1", "192.0.2.1", "127.0.0.1", "10.96.0.1", "10.96.0.10"] {
+            let spec = json!({"clusterIP": foreign, "ports": [{"port": 53, "protocol": "UDP"}]});
+            assert_eq!(seen(spec), View::default(), "{foreign} is not its to have");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_to_end_gets_nothing_new_before_its_slice_says_so() {
+        let pod = |last: u8, more: Value| {
+            let mut value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+                "status": {"podIP": format!("10.244.0.{last}")}});
+            value["metadata"]
+                .as_object_mut()
+                .expect("a map")
+                .extend(more.as_object().expect("a map").clone());
+            Object::new(value).expect("a pod")
+        };
+        let ending = || json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let spec = || json!({"clusterIP": "10.96.1.2", "ports": [{"port": 80}]});
+        let both = || {
+            slice(
+                json!([{"name": "", "port": 80}]),
+                json!([endpoint(2, true, false), endpoint(3, true, false)]),
+            )
+        };
+        let mut leaving = Leaving::default();
+        let seen = |leaving: &Leaving| backends_of(&view(&service(spec()), &[both()], leaving)).concat();
+        assert_eq!(leaving.take(&pod(2, json!({})), false), None);
+        assert_eq!(seen(&leaving), ["10.244.0.2:80", "10.244.0.3:80"]);
         assert_eq!(
-            view(&service(json!({"clusterIP": "fd00::1", "ports": [{"port": 80}]})), &[]),
-            View::default()
+            leaving.take(&pod(2, ending()), false),
+            Some(Ipv4Addr::new(10, 244, 0, 2))
         );
+        assert_eq!(leaving.take(&pod(2, ending()), false), None, "told once");
+        assert_eq!(seen(&leaving), ["10.244.0.3:80"]);
+        leaving.take(&pod(2, json!({})), true);
+        assert_eq!(seen(&leaving), ["10.244.0.3:80"], "it went before its slice knew");
+        leaving.take(&pod(3, ending()), false);
+        assert_eq!(seen(&leaving), ["10.244.0.2:80", "10.244.0.3:80"], "there is no other");
+        leaving.take(&pod(2, json!({})), false);
+        assert_eq!(seen(&leaving), ["10.244.0.2:80"], "the address is another pod's");
     }
 }

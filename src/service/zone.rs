@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::view::{NamedEndpoint, NamedPort, Names};
-use crate::model::CLUSTER_DOMAIN;
+use crate::model::{CLUSTER_DOMAIN, HOST_NAMES};
 
 /// A namespace and a name in it.
 type Place = (String, String);
@@ -22,9 +22,6 @@ pub struct Zone {
     /// The address of [`HOST_NAMES`], if they have one.
     host: Option<Ipv4Addr>,
 }
-
-/// What podman and docker call the machine that containers run on. Nobody else is asked for them, whether they have an address or not.
-const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
 /// What is found under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,6 +39,8 @@ pub struct Store {
 }
 
 struct Inner {
+    /// Held by who chooses for an object what no other has, from the look at the others to the write.
+    turn: Mutex<()>,
     /// Guards the objects for the moment of one read or write.
     state: Mutex<State>,
     /// Rings with the newest resourceVersion.
@@ -75,6 +77,7 @@ impl Store {
         let (newest, _) = bell::channel(state.resource_version());
         Self {
             inner: Arc::new(Inner {
+                turn: Mutex::new(()),
                 state: Mutex::new(state),
                 newest,
                 journal,
@@ -91,6 +94,12 @@ impl Store {
             inner: self.inner.clone(),
             is_dry: true,
         }
+    }
+
+    /// The turn of who gives an object what no other may have: held from the look at the others to the write, so that two do not choose the
+    /// same. Never across an await.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.turn.lock().expect("no holder panics")
     }
 
     /// One object.

@@ -123,6 +123,11 @@ fn a_service_may_lead_outside() {
 fn a_namespace_is_cut_off_and_let_out_again_while_its_pods_run() {
     let home = home_with_client();
     until_outside_serves(&home);
+    // A name would carry as much as a packet.
+    home.machine().serve_outside("name-server 203.0.113.77");
+    home.machine().set_resolver(&format!("nameserver {OUTSIDE}\n"));
+    let knows_names = || client(&home, "resolve secret.example").stdout.contains("203.0.113.77");
+    home.until("names are known", knows_names);
     let set = |word: &str| {
         let cut = namespace("default").with("/metadata/annotations", json!({"kubelocal.dev/egress": word}));
         let applied = home.run_with(cut.to_string(), "apply -f -");
@@ -143,11 +148,13 @@ fn a_namespace_is_cut_off_and_let_out_again_while_its_pods_run() {
             answer.stderr
         );
     }
+    assert!(!knows_names());
     // Its own network stays.
     let own = home.text("pod client", "/status/podIP");
     assert_eq!(client(&home, &format!("connect {own}:8080")).code, 0);
     set("true");
     until_outside_serves(&home);
+    home.until("names are known again", knows_names);
 }
 
 #[test]

@@ -175,6 +175,46 @@ fn tls_shows_the_secrets_certificate_or_one_that_the_nodes_authority_signed() {
 }
 
 #[test]
+fn the_port_of_ingresses_stays_over_restarts_and_is_told_where_it_is_not_the_usual_one() {
+    let home = Home::new();
+    home.start(documents(web("web")));
+    let ports = |home: &Home| [door(home, "http"), door(home, "https")];
+    let before = ports(&home);
+    home.kill_node();
+    home.must("get pods");
+    home.until("the next node serves", || {
+        home.run("status").stdout.contains("https://localhost:")
+    });
+    assert_eq!(ports(&home), before);
+    let status = home.must("status");
+    let is_told = status.contains(&format!("are served at port {}", before[0]));
+    assert_eq!(is_told, before[0] != 10_080, "{status}");
+    apply(
+        &home,
+        [ingress(
+            "site",
+            json!({"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}),
+        )],
+    );
+    assert_eq!(home.text("ingress site", "/spec/ingressClassName"), "kubelocal");
+}
+
+#[test]
+fn a_crowd_that_says_nothing_does_not_keep_others_out() {
+    let home = Home::new();
+    home.start(documents(web("web")));
+    home.until("it answers", || {
+        get(&home, "web.default.localhost", "/").ends_with("web\n")
+    });
+    let port = door(&home, "http");
+    let silent: Vec<TcpStream> = (0..700)
+        .map_while(|_| TcpStream::connect(("127.0.0.1", port)).ok())
+        .collect();
+    assert!(silent.len() > 300, "{} are no crowd", silent.len());
+    assert!(get(&home, "web.default.localhost", "/").ends_with("web\n"));
+}
+
+#[test]
 fn ingresses_of_other_classes_are_left_alone_and_told_why() {
     let home = Home::new();
     home.start(documents(web("web")));

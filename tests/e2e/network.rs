@@ -4,7 +4,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::home::Home;
-use crate::manifest::{Manifest, deployment, documents, pod};
+use crate::manifest::{Manifest, deployment, documents, namespace, pod};
 
 fn address(home: &Home, pod: &str) -> String {
     home.text(&format!("pod {pod}"), "/status/podIP")
@@ -210,6 +210,73 @@ fn containers_find_services_by_variables_unless_they_want_none() {
 }
 
 #[test]
+fn a_service_has_its_address_in_the_answer_and_nobody_gets_that_of_another() {
+    let home = Home::new();
+    home.start(documents([web("a"), pod("client", "serve")]));
+    let spec = || json!({"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]});
+    // What a dry run says is what is given.
+    let answer = |words: &str| -> Value {
+        let applied = home.run_with(service("web", spec()).to_string(), words);
+        assert_eq!(applied.code, 0, "{}", applied.stderr);
+        serde_json::from_str(&applied.stdout).expect("JSON")
+    };
+    let planned = answer("apply -f - --dry-run=server -o json");
+    let given = answer("apply -f - -o json");
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ports"] {
+        let (planned, given) = (&planned["spec"][field], &given["spec"][field]);
+        assert!(!given.is_null() && planned == given, "{field}: {planned} {given}");
+    }
+    assert!(given["spec"]["ports"][0]["nodePort"].is_number(), "{given}");
+    let ip = given["spec"]["clusterIP"].as_str().expect("text").to_owned();
+    home.until("it answers", || reaches(&home, &format!("{ip}:80")));
+    for taken in [&*ip, "10.96.0.1", "10.96.0.10"] {
+        // Before all others in the order of names.
+        let thief = service("a-thief", json!({"clusterIP": taken, "ports": [{"port": 80}]})).in_namespace("aaa");
+        let refused = home.run_with(documents([namespace("aaa"), thief]), "apply -f -");
+        let expected = format!("failed to allocate IP {taken}: provided IP is already allocated");
+        assert!(
+            refused.code != 0 && refused.stderr.contains(&expected),
+            "{}",
+            refused.stderr
+        );
+    }
+    let outside = service("far", json!({"clusterIP": "192.0.2.1", "ports": [{"port": 80}]}));
+    let file = home.file("far.yaml", outside.to_string());
+    let refused = home.run(format!("watch --once {file}"));
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(
+        said.contains("the provided IP (192.0.2.1) is not in the valid range"),
+        "{said}"
+    );
+    assert!(reaches(&home, &format!("{ip}:80")), "it is still its own");
+}
+
+#[test]
+fn on_the_hosts_network_no_name_of_the_cluster_is_asked_of_anybody_and_the_api_is_on_loopback() {
+    let home = Home::new();
+    let on_host = pod("on-host", "sleep forever")
+        .with("/spec/hostNetwork", json!(true))
+        .with("/spec/dnsPolicy", json!("ClusterFirstWithHostNet"));
+    let applied = home.run_with(on_host.to_string(), "apply -f -");
+    let warning = "spec.dnsPolicy: approximated: with hostNetwork as Default";
+    assert!(applied.stderr.contains(warning), "{}", applied.stderr);
+    home.until_ready("on-host");
+    let resolver = home.must("exec on-host -- /kubelocal demo cat /etc/resolv.conf");
+    assert!(
+        !resolver.contains("10.96.") && !resolver.contains("cluster.local"),
+        "{resolver}"
+    );
+    let variables = home.must("exec on-host -- /kubelocal demo env");
+    assert!(variables.contains("KUBERNETES_SERVICE_HOST=127.0.0.1\n"), "{variables}");
+    assert!(!variables.contains("10.96."), "{variables}");
+    let port = variables
+        .lines()
+        .find_map(|line| line.strip_prefix("KUBERNETES_SERVICE_PORT="));
+    let port = port.expect("is given");
+    home.must(format!("exec on-host -- /kubelocal demo connect 127.0.0.1:{port}"));
+}
+
+#[test]
 fn services_keep_working_while_the_node_is_down_and_names_come_back_with_it() {
     let home = Home::new();
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]});
@@ -225,36 +292,47 @@ fn services_keep_working_while_the_node_is_down_and_names_come_back_with_it() {
 }
 
 #[test]
-fn a_rolling_update_behind_a_service_fails_no_request() {
+fn rolling_updates_behind_a_service_fail_no_request_though_servers_end_at_once() {
     let home = Home::new();
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]});
     let probe = json!({"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1});
-    let hook = json!({"preStop": {"sleep": {"seconds": 1}}});
-    let version = |version: &str| {
-        deployment("web", 2, "serve")
+    // No preStop hook: nothing but the node's own order keeps connections from servers that listen no more.
+    let version = |version: usize| {
+        deployment("web", 3, "serve")
             .with("/spec/selector/matchLabels", json!({"app": "web"}))
             .with("/spec/template/metadata/labels", json!({"app": "web"}))
-            .with("/spec/template/spec/terminationGracePeriodSeconds", json!(5))
             .with("/spec/template/spec/containers/0/readinessProbe", probe.clone())
-            .with("/spec/template/spec/containers/0/lifecycle", hook.clone())
             .with(
                 "/spec/template/spec/containers/0/env",
-                json!([{"name": "VERSION", "value": version}]),
+                json!([{"name": "VERSION", "value": version.to_string()}]),
             )
     };
-    home.start(documents([service("web", spec), version("1"), pod("client", "serve")]));
+    home.start(documents([service("web", spec), version(0), pod("client", "serve")]));
     home.until("it answers", || reaches(&home, "web:80"));
-    let before = home.pods("app=web");
-    let applied = home.run_with(version("2").to_string(), "apply -f -");
-    assert_eq!(applied.code, 0, "{}", applied.stderr);
-    let mut requests = 0;
-    home.until("all pods are new", || {
-        for _ in 0..5 {
-            home.must("exec client -- /kubelocal demo connect web:80");
-            requests += 1;
-        }
-        let now = home.pods("app=web");
-        now.len() == 2 && now.is_disjoint(&before)
+    let said = std::thread::scope(|scope| {
+        let load = scope.spawn(|| home.run("exec client -- /kubelocal demo load web:80 4 /done"));
+        // No assertion while the load is on: it would wait for the load, and that for the file.
+        let is_new = |round: usize| {
+            let before = home.pods("app=web");
+            let applied = home.run_with(version(round).to_string(), "apply -f -");
+            let is_new = || {
+                let now = home.pods("app=web");
+                now.len() == 3 && now.is_disjoint(&before)
+            };
+            applied.code == 0 && crate::home::within(crate::home::DEADLINE, is_new)
+        };
+        let is_done = (1..=3).all(is_new);
+        home.must("exec client -- /kubelocal demo write /done yes");
+        let said = load.join().expect("does not panic");
+        assert!(is_done, "a rollout does not end");
+        said
     });
-    assert!(requests >= 10, "{requests} requests are no load");
+    assert_eq!(said.code, 0, "{} {}", said.stdout, said.stderr);
+    let answered: usize = said
+        .stdout
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .expect("a number");
+    assert!(answered > 500, "{answered} requests are no load");
 }

@@ -222,6 +222,8 @@ fn a_load_balancer_answers_at_its_own_port_on_loopback_and_says_so() {
         events.contains("service default/web has it as its port")
             && events.contains("meanwhile the Service answers at localhost:")
     });
+    let status = home.field("service more", "/status/loadBalancer");
+    assert!(status["ingress"].is_null(), "the port is not its: {status}");
     let node_port = home
         .field("service more", "/spec/ports/0/nodePort")
         .as_u64()
@@ -275,11 +277,6 @@ fn a_rolling_update_behind_a_node_port_fails_no_request_of_the_host() {
     let version = |version: &str| {
         deployment("web", 2, "serve")
             .with("/spec/template/spec/containers/0/readinessProbe", probe.clone())
-            .with(
-                "/spec/template/spec/containers/0/lifecycle",
-                json!({"preStop": {"sleep": {"seconds": 1}}}),
-            )
-            .with("/spec/template/spec/terminationGracePeriodSeconds", json!(5))
             .with(
                 "/spec/template/spec/containers/0/env",
                 json!([{"name": "VERSION", "value": version}]),

@@ -58,10 +58,12 @@ impl Served {
             recorder: EventRecorder::new(store.clone(), clock.clone(), "test"),
             tokens: tokens.clone(),
             clock: clock.clone(),
+            served: None,
             host: Host {
                 node_name: "test".into(),
                 addresses: tokio::sync::watch::channel(vec!["127.0.0.1".to_owned()]).1,
                 dns: None,
+                api_port: 6443,
                 cpus: 2,
                 memory: 1 << 30,
                 storage: 1 << 40,
@@ -118,6 +120,8 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".to_owned(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        host_loopback: false,
+        complaints: kubelocal::model::Complaints::default(),
         published: kubelocal::publish::Published::default(),
         ingress: kubelocal::ingress::OpenDoors::default(),
     }

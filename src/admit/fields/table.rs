@@ -306,7 +306,15 @@ const POD: Entries = &[
     ("readinessGates", Honoured),
     ("activeDeadlineSeconds", Honoured),
     ("resources", Honoured),
-    ("dnsPolicy", Honoured),
+    (
+        "dnsPolicy",
+        OneOf(
+            &["ClusterFirst", "Default", "None"],
+            &Warn(
+                "approximated: with hostNetwork as Default, for Services, pods and their names are not reached from the host's network",
+            ),
+        ),
+    ),
     ("dnsConfig", Honoured),
     ("subdomain", Honoured),
     ("setHostnameAsFQDN", Honoured),

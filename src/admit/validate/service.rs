@@ -39,6 +39,7 @@ pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorL
         &path.field("externalTrafficPolicy"),
         errors,
     );
+    validate_families(spec, path, errors);
     meta::validate_labels(spec.selector.as_ref(), &path.field("selector"), errors);
     let ports = spec.ports.as_deref().unwrap_or_default();
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
@@ -49,10 +50,40 @@ pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorL
     validate_addresses(spec, kind, path, errors);
 }
 
+/// `ValidateServiceClusterIPsRelatedFields`; whether the node has the families is asked when they are given.
+fn validate_families(spec: &ServiceSpec, path: &FieldPath, errors: &mut ErrorList) {
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    one_of(&spec.ip_family_policy, &policies, &path.field("ipFamilyPolicy"), errors);
+    let at = path.field("ipFamilies");
+    let families = spec.ip_families.as_deref().unwrap_or_default();
+    if families.len() > 2 {
+        errors.push(FieldError::invalid(&at, &families, "may only hold up to 2 values"));
+    }
+    for (index, family) in families.iter().enumerate() {
+        if !["IPv4", "IPv6"].contains(&family.as_str()) {
+            errors.push(FieldError::not_supported(&at.index(index), family, &["IPv4", "IPv6"]));
+        } else if families[..index].contains(family) {
+            errors.push(FieldError::duplicate(&at.index(index), family));
+        }
+    }
+    let addresses = spec.cluster_ips.as_deref().unwrap_or_default();
+    if addresses.len() > 2 {
+        let at = path.field("clusterIPs");
+        errors.push(FieldError::invalid(&at, &addresses, "may only hold up to 2 values"));
+    }
+    for (index, (family, ip)) in families.iter().zip(addresses).enumerate() {
+        let is_other = ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() != (family == "IPv4"));
+        if is_other {
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.push(FieldError::invalid(&path.field("clusterIPs").index(index), ip, detail));
+        }
+    }
+}
+
 fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: &mut ErrorList) {
     let ip = spec.cluster_ip.as_deref().unwrap_or_default();
     let first = spec.cluster_ips.as_ref().and_then(|ips| ips.first());
-    if let Some(first) = first.filter(|first| !ip.is_empty() && *first != ip) {
+    if let Some(first) = first.filter(|first| *first != ip) {
         errors.push(FieldError::invalid(
             &path.field("clusterIPs"),
             first,

@@ -115,11 +115,15 @@ impl Writer {
         let next = match self.target.subresource.as_str() {
             EPHEMERAL_CONTAINERS => admit::admit_ephemeral_containers(&value, live),
             RESIZE => admit::admit_resize(&value, live),
-            _ => admit::admit_among(&value, Some(live), || self.services()),
+            _ => admit::admit(&value, Some(live)),
         };
         let next = next.map_err(|refused| self.refused(refused))?;
         let (subresource, now) = (&self.target.subresource, self.clock.now());
-        let mut next = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
+        let tracked = admit::apply::track_update(Some(live.value()), next.value(), &self.manager, subresource, now);
+        let tracked = Object::new(tracked).expect("tracking keeps kind and name");
+        let _turn = applier::turn(&self.store, live.kind());
+        let next = applier::allocate(&self.store, tracked, Some(live)).map_err(|refused| self.refused(refused))?;
+        let mut next = next.value().clone();
         let asked = next.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         if asked.unwrap_or_default().is_empty() {
             next["metadata"]["resourceVersion"] = live.text("/metadata/resourceVersion").into();

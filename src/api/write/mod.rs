@@ -273,12 +273,6 @@ impl Writer {
         }
     }
 
-    /// Every Service there is: they share the ports of the host.
-    fn services(&self) -> Vec<std::sync::Arc<Object>> {
-        let kind = crate::model::kind("v1", "Service").expect("in the table");
-        self.store.list(kind, None).items
-    }
-
     fn create(&self, bytes: &[u8]) -> Answer {
         if self.target.name.is_some() {
             return Err(ApiError::method_not_allowed());
@@ -296,7 +290,7 @@ impl Writer {
         self.keep_writable(&mut value);
         warnings.extend(self.warnings(&value, None)?);
         Self::generate_name(&mut value);
-        let object = admit::admit_among(&value, None, || self.services()).map_err(|refused| self.refused(refused))?;
+        let object = admit::admit(&value, None).map_err(|refused| self.refused(refused))?;
         let now = self.clock.now();
         let tracked = admit::apply::track_update(None, object.value(), &self.manager, "", now);
         let object = Object::new(tracked).expect("tracking keeps kind and name");
@@ -304,6 +298,8 @@ impl Writer {
         warnings.extend(self.note_of_node(&object));
         let object = admit::complete_new(object, |key| self.store.get(key), &names::random_suffix());
         let object = object.map_err(|refused| self.refused(refused))?;
+        let _turn = applier::turn(&self.store, self.target.kind);
+        let object = applier::allocate(&self.store, object, None).map_err(|refused| self.refused(refused))?;
         let stored = self.store.create(object)?.value().clone();
         Ok(body::with_warnings(
             body::object(StatusCode::CREATED, stored),

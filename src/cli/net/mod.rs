@@ -36,7 +36,7 @@ enum NetVerb {
 struct TraceArgs {
     /// The pod that connects: [NAMESPACE/]POD
     from: String,
-    /// What it connects to: a pod, a Service or their names as in DNS (svc/web, pod/web, web.shop), or an address; with its port
+    /// What it connects to: a pod, a Service or their names as in DNS (svc/web, pod/web, web.shop), or an address; with its port, which may end in /udp
     #[arg(value_name = "TO[:PORT]")]
     to: String,
     /// Datagrams instead of a connection
@@ -54,6 +54,8 @@ struct World {
     policies: Vec<Object>,
     ingresses: Vec<Object>,
     nodes: Vec<Object>,
+    /// Whether pods reach the host's loopback.
+    host_loopback: bool,
 }
 
 /// Runs `net`.
@@ -62,12 +64,10 @@ struct World {
 /// When the node refuses, or what is traced is not there. What can't connect is exit code 1.
 pub async fn run(args: &NetArgs, context: &Context) -> Result {
     let node = node::connect().await?;
-    let world = World::read(&node).await?;
+    let status: NodeStatus = node.own(Method::GET, path::STATUS, &[], None::<&()>).await?;
+    let world = World::read(&node, &status).await?;
     match &args.verb {
-        None => {
-            let status: NodeStatus = node.own(Method::GET, path::STATUS, &[], None::<&()>).await?;
-            write(&wiring::show(&world, &status))
-        }
+        None => write(&wiring::show(&world, &status)),
         Some(NetVerb::Trace(args)) => {
             let asked = trace::Asked {
                 from: &args.from,
@@ -86,7 +86,7 @@ pub async fn run(args: &NetArgs, context: &Context) -> Result {
 }
 
 impl World {
-    async fn read(node: &Node) -> Result<World> {
+    async fn read(node: &Node, status: &NodeStatus) -> Result<World> {
         let networking = "networking.k8s.io/v1";
         Ok(World {
             pods: list(node, "v1", "Pod").await?,
@@ -96,6 +96,7 @@ impl World {
             policies: list(node, networking, "NetworkPolicy").await?,
             ingresses: list(node, networking, "Ingress").await?,
             nodes: list(node, "v1", "Node").await?,
+            host_loopback: status.host_loopback,
         })
     }
 

@@ -105,6 +105,42 @@ fn a_connection_is_followed_through_its_service_and_policies() {
 }
 
 #[test]
+fn what_the_node_refuses_and_what_never_leaves_is_told_apart() {
+    let alias = |name: &str, other: &str| {
+        let spec = json!({"type": "ExternalName", "externalName": other, "ports": [{"port": 80}]});
+        object("v1", "Service", name, json!({"spec": spec}))
+    };
+    for (to, host_loopback, connects, said) in [
+        ("169.254.169.254:80", false, false, "the network is unreachable"),
+        ("224.0.0.1:80", false, false, "the network is unreachable"),
+        ("127.0.0.1:80", false, true, "the pod's own loopback"),
+        (
+            "host.containers.internal:80",
+            false,
+            false,
+            "egress.hostLoopback is not set",
+        ),
+        ("host.containers.internal:80", true, true, "the host's loopback"),
+        ("169.254.1.2:80", false, false, "it is refused"),
+        ("ext:80", false, true, "leads to 10.244.0.2:8080"),
+        ("far:80", false, true, "the host's own routes decide"),
+        ("circle:80", false, false, "in a circle"),
+        ("web:80/udp", false, false, "has no port 80 for UDP"),
+        ("web:80/tcp", false, true, "leads to 10.244.0.2:8080"),
+    ] {
+        let mut world = world(&[]);
+        world.host_loopback = host_loopback;
+        world.services.extend([
+            alias("ext", "web.default.svc.cluster.local"),
+            alias("far", "example.org"),
+            alias("circle", "circle.default.svc.cluster.local."),
+        ]);
+        let (works, text) = traced(&world, to);
+        assert!(works == connects && text.contains(said), "{to}: {text}");
+    }
+}
+
+#[test]
 fn who_may_not_leave_can_not_even_ask_for_names() {
     let sealed = json!({"podSelector": {}, "policyTypes": ["Egress"]});
     let (connects, text) = traced(&world(&[("sealed", sealed)]), "web:80");

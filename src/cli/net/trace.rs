@@ -6,8 +6,14 @@ use serde_json::Value;
 
 use super::wiring::endpoints;
 use super::{World, address_of};
-use crate::model::{DNS, HOST, Key, Object, is_inside, is_service, kind, list_at, text_at};
+use crate::model::{
+    CLUSTER_DOMAIN, DNS, HOST, HOST_NAMES, Key, Object, Seniority, is_inside, is_nowhere, is_service, kind, list_at,
+    may_have, text_at,
+};
 use crate::policy::{Direction, Facts, Judgement, Pod, judge};
+
+/// How many names may stand for another, as for the name server.
+const MOST_ALIASES: u8 = 8;
 
 /// What is asked.
 pub(super) struct Asked<'a> {
@@ -46,6 +52,8 @@ struct Walk<'a> {
     pod: Pod,
     /// TCP or UDP, by its number in packets.
     protocol: u8,
+    /// How many names have stood for others so far.
+    aliases: u8,
     steps: Vec<(&'static str, String)>,
 }
 
@@ -56,7 +64,12 @@ struct Walk<'a> {
 pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> {
     let (namespace, name) = asked.from.split_once('/').unwrap_or((asked.namespace, asked.from));
     let from = find(&world.pods, namespace, name).ok_or_else(|| format!("there is no pod {namespace}/{name}"))?;
-    let (target, port) = split_port(asked.to)?;
+    let (to, is_udp) = match (asked.to.strip_suffix("/udp"), asked.to.strip_suffix("/tcp")) {
+        (Some(to), _) => (to, true),
+        (None, Some(to)) => (to, false),
+        (None, None) => (asked.to, asked.is_udp),
+    };
+    let (target, port) = split_port(to)?;
     let facts = world.facts();
     let Some(pod) = facts.pods.get(from.uid()).filter(|pod| pod.address.is_some()).cloned() else {
         let why = format!(
@@ -71,7 +84,8 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
         world,
         facts,
         pod,
-        protocol: if asked.is_udp { 17 } else { 6 },
+        protocol: if is_udp { 17 } else { 6 },
+        aliases: 0,
         steps: Vec::new(),
     };
     let address = walk.pod.address.expect("was looked at");
@@ -99,6 +113,17 @@ impl Walk<'_> {
             None => (name, namespace),
         };
         if kind.is_empty() && !self.can_ask_for_names() {
+            return Ok(false);
+        }
+        if kind.is_empty() && HOST_NAMES.contains(&target) {
+            if self.world.host_loopback {
+                self.say("names", format!("{target} is {HOST}, the host's loopback"));
+                return self.at_address(HOST, need(port)?);
+            }
+            self.say(
+                "names",
+                format!("{target} is not known: egress.hostLoopback is not set"),
+            );
             return Ok(false);
         }
         let (services, pods) = (&self.world.services, &self.world.pods);
@@ -136,7 +161,7 @@ impl Walk<'_> {
         if service.text("/spec/type") == "ExternalName" {
             let other = service.text("/spec/externalName");
             self.say("service", format!("{name} is another name of {other}"));
-            return Ok(self.at_outside());
+            return self.at_alias(other.trim_end_matches('.'), port);
         }
         let protocol = if self.protocol == 17 { "UDP" } else { "TCP" };
         let ip = service.text("/spec/clusterIP");
@@ -168,6 +193,26 @@ impl Walk<'_> {
         self.at_any_of(&found)
     }
 
+    /// A name that stands for another: of the cluster, of the host, or of the outside.
+    fn at_alias(&mut self, other: &str, port: Option<u16>) -> Result<bool, String> {
+        let inner = other
+            .strip_suffix(CLUSTER_DOMAIN)
+            .and_then(|rest| rest.strip_suffix(".svc."));
+        let is_known = inner.is_some() || HOST_NAMES.contains(&other);
+        if !is_known {
+            return Ok(self.at_outside());
+        }
+        self.aliases += 1;
+        if self.aliases > MOST_ALIASES {
+            self.say(
+                "service",
+                "names stand for each other in a circle: nobody is found".to_owned(),
+            );
+            return Ok(false);
+        }
+        self.follow(inner.unwrap_or(other), port, "default")
+    }
+
     /// A connection may go to any of them: it is told of each, and that it does not always work is told too.
     fn at_any_of(&mut self, endpoints: &[String]) -> Result<bool, String> {
         let mut reached = 0;
@@ -186,10 +231,19 @@ impl Walk<'_> {
     }
 
     fn at_address(&mut self, address: Ipv4Addr, port: u16) -> Result<bool, String> {
+        if address.is_loopback() || address.is_unspecified() {
+            self.say(
+                "target",
+                format!("{address} is the pod's own loopback: it never leaves the pod"),
+            );
+            return Ok(true);
+        }
         if is_service(address) && address != DNS {
             let services = self.world.services.iter();
-            let mut own = services.filter(|one| one.text("/spec/clusterIP") == address.to_string());
-            return match own.next() {
+            let own = services
+                .filter(|one| one.text("/spec/clusterIP") == address.to_string() && may_have(one.key(), address));
+            // Of several the eldest has it.
+            return match own.min_by_key(|one| Seniority::of(one)) {
                 Some(service) => self.at_service(service, Some(port)),
                 None => {
                     self.say("service", format!("no Service has {address}: it is refused"));
@@ -237,8 +291,22 @@ impl Walk<'_> {
             return false;
         }
         if address == HOST {
-            let text = format!("{HOST} is the host's loopback, which egress.hostLoopback opens");
+            if !self.world.host_loopback {
+                let text =
+                    format!("{HOST} is the host's loopback, which egress.hostLoopback would open: it is refused");
+                self.say("outside", text);
+                return false;
+            }
+            self.say(
+                "outside",
+                format!("{HOST} is the host's loopback, but for the port of the API"),
+            );
+        } else if is_nowhere(address) {
+            let text = format!(
+                "{address} is no address of the outside for pods (link-local, a group, or reserved): the network is unreachable"
+            );
             self.say("outside", text);
+            return false;
         }
         self.at_outside()
     }

@@ -1,74 +1,76 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::super::plan::Step;
 use super::*;
 
-fn service(name: &str, spec: Value) -> Object {
-    let metadata = json!({"name": name, "namespace": "default", "uid": format!("uid-of-{name}")});
+fn service(name: &str, second: u8, spec: Value) -> Object {
+    let created = format!("2026-01-01T00:00:{second:02}Z");
+    let metadata = json!({"name": name, "namespace": "default", "creationTimestamp": created});
     Object::new(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})).expect("a Service")
 }
 
-fn planned(spec: Value, others: &[&str]) -> (Option<Value>, Vec<String>) {
-    let others = others.iter().enumerate().map(|(place, ip)| {
-        let other = service(&format!("other-{place}"), json!({"clusterIP": ip}));
-        Arc::new(other)
-    });
-    let plan = plan_address(&service("web", spec), || others.collect());
+fn whole(ip: &str) -> Value {
+    json!({"clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
+}
+
+/// What becomes of a Service of the 30th second among others: the spec that is written, and what is told.
+fn planned(spec: Value, others: &[Object]) -> (Option<Value>, Vec<String>) {
+    let web = service("web", 30, spec);
+    let all: Vec<_> = others.iter().chain([&web]).cloned().map(Arc::new).collect();
     let mut written = None;
     let mut told = Vec::new();
-    for step in plan.steps {
+    for step in plan_service(&web, |_| all.clone()).steps {
         match step {
-            super::super::plan::Step::Write(Write::Update(object)) => written = object.at("/spec").cloned(),
-            super::super::plan::Step::Tell(note) => told.push(note.reason.to_owned()),
-            other => panic!("{other:?}"),
+            Step::Write(Write::Update(object)) => written = object.at("/spec").cloned(),
+            Step::Tell(note) => told.push(format!("{}: {}", note.reason, note.message)),
+            other @ Step::Write(_) => panic!("{other:?}"),
         }
     }
     (written, told)
 }
 
 #[test]
-fn a_service_without_an_address_gets_one_that_nobody_has() {
-    let (written, told) = planned(json!({"ports": []}), &[]);
-    let spec = written.expect("is given one");
-    let first: Ipv4Addr = spec["clusterIP"].as_str().expect("text").parse().expect("an address");
-    assert!(is_service(first) && told.is_empty());
-    assert_eq!(spec["clusterIPs"], json!([first.to_string()]));
+fn a_service_of_an_earlier_version_gets_what_it_lacks() {
+    let (written, told) = planned(json!({"type": "NodePort", "ports": [{"port": 80}]}), &[]);
+    let spec = written.expect("is completed");
+    assert!(told.is_empty() && spec["ports"][0]["nodePort"].is_number(), "{spec}");
+    assert_eq!(spec["clusterIPs"], json!([spec["clusterIP"]]));
     assert_eq!(
-        (&spec["ipFamilies"], &spec["ipFamilyPolicy"]),
-        (&json!(["IPv4"]), &json!("SingleStack"))
+        planned(whole("10.96.3.4"), &[]),
+        (None, Vec::new()),
+        "nothing is missing"
     );
-    let (written, _) = planned(json!({"ports": []}), &[&first.to_string()]);
-    assert_ne!(
-        written.expect("is given another")["clusterIP"],
-        json!(first.to_string())
-    );
+    let external = json!({"type": "ExternalName", "externalName": "x.org"});
+    assert_eq!(planned(external, &[]), (None, Vec::new()));
 }
 
 #[test]
-fn one_that_is_complete_headless_or_external_stays_as_it_is() {
-    let complete = json!({"clusterIP": "10.96.3.4", "clusterIPs": ["10.96.3.4"], "ipFamilies": ["IPv4"]});
-    assert_eq!(planned(complete, &[]), (None, Vec::new()));
-    assert_eq!(
-        planned(json!({"type": "ExternalName", "externalName": "x.org"}), &[]),
-        (None, Vec::new())
-    );
-    let (written, _) = planned(json!({"clusterIP": "None"}), &[]);
-    assert_eq!(written.expect("its lists are filled in")["clusterIPs"], json!(["None"]));
-}
-
-#[test]
-fn an_address_that_was_asked_for_is_kept_and_what_is_wrong_with_it_told() {
-    for (asked, reasons) in [
-        ("10.96.0.7", &[][..]),
-        ("10.96.0.9", &["ClusterIPAlreadyAllocated"]),
-        ("192.0.2.1", &["ClusterIPOutOfRange"]),
+fn who_has_the_address_of_an_elder_is_told_and_the_elder_is_not() {
+    let others = [
+        service("z-elder", 10, whole("10.96.3.4")),
+        service("a-younger", 50, whole("10.96.3.5")),
+    ];
+    for (address, expected) in [
+        (
+            "10.96.3.4",
+            Some("ClusterIPAlreadyAllocated: cluster IP 10.96.3.4 is that of Service default/z-elder, which keeps it"),
+        ),
+        ("10.96.3.5", None),
+        (
+            "10.96.0.10",
+            Some("ClusterIPAlreadyAllocated: cluster IP 10.96.0.10 is the node's own"),
+        ),
+        (
+            "192.0.2.1",
+            Some("ClusterIPOutOfRange: cluster IP 192.0.2.1 is not within"),
+        ),
+        ("None", None),
     ] {
-        let (written, told) = planned(json!({"clusterIP": asked}), &["10.96.0.9"]);
-        assert_eq!(
-            (written.expect("is written")["clusterIP"].as_str(), &told[..]),
-            (
-                Some(asked),
-                &reasons.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>()[..]
-            )
-        );
+        let (written, told) = planned(whole(address), &others);
+        assert_eq!(written, None);
+        match expected {
+            Some(expected) => assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}"),
+            None => assert!(told.is_empty(), "{told:?}"),
+        }
     }
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use super::netfilter::commit;
 use super::{NetError, NodeNetwork};
+use crate::model::mask;
 use table::Table;
 
 /// Which pods are isolated.
@@ -104,12 +105,6 @@ impl Block {
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         address & mask(self.prefix) == self.network
     }
-}
-
-/// The bits that all addresses share; of all addresses these are none.
-fn mask(prefix: u8) -> Ipv4Addr {
-    let bits = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or_default();
-    Ipv4Addr::from_bits(bits)
 }
 
 /// Keeps the kernel's table like what it is told.

@@ -264,4 +264,24 @@ mod tests {
         assert_eq!(error[40..48], [POD.octets(), FAR.octets()].concat());
         assert_eq!(error[48..52], [0x13, 0x88, 0, 53]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_first_packet_is_read_or_not_and_whatever_is_read_can_be_answered(
+            damage in proptest::collection::vec((0_usize..48, proptest::prelude::any::<u8>()), 0..6),
+            length in 0_usize..48,
+        ) {
+            let mut packet = first();
+            for (at, byte) in damage {
+                let at = at % packet.len();
+                packet[at] = byte;
+            }
+            packet.truncate(length);
+            if let Some(knock) = Knock::read(&packet) {
+                knock.again();
+                knock.refusal(Refusal::Refused);
+                knock.refusal(Refusal::Network);
+            }
+        }
+    }
 }

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::name::hash_of;
-use super::super::plan::{Plan, Write};
-use crate::event::EventKind;
-use crate::model::{NODE_PORTS, Object, list_at};
+use super::super::path::FieldPath;
+use super::super::validate::{ErrorList, FieldError};
+use super::address::seed;
+use crate::model::{Fnv, NODE_PORTS, Object, list_at};
 
 /// The lowest numbers are for those who ask for one by themselves (`ServiceNodePortStaticSubrange`).
 const STATIC: u16 = 86;
 
 /// Gives each port of a Service that has none a port of the host, if the Service's type has them. `all` lists every Service there is; it
 /// is called only if needed.
-pub(super) fn plan_ports(service: &Object, all: impl FnOnce() -> Vec<Arc<Object>>) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn give(service: &mut Object, all: impl Fn() -> Vec<Arc<Object>>) -> ErrorList {
+    let mut errors = ErrorList::default();
     let is_missing = |port: &Value| node_port(port).is_none();
-    if !has_node_ports(service) || service.is_deleting() || !ports(service).iter().any(is_missing) {
-        return plan;
+    if !has_node_ports(service) || !ports(service).iter().any(is_missing) {
+        return errors;
     }
-    let others = all().into_iter().filter(|other| other.uid() != service.uid());
+    let others = all().into_iter().filter(|other| other.key() != service.key());
     let mut taken: BTreeSet<u16> = others.flat_map(|other| numbers(&other).collect::<Vec<_>>()).collect();
     taken.extend(numbers(service));
     let mut wanted = ports(service).to_vec();
@@ -33,20 +33,21 @@ pub(super) fn plan_ports(service: &Object, all: impl FnOnce() -> Vec<Arc<Object>
         let twin = wanted
             .iter()
             .find(|other| other["port"] == wanted[place]["port"] && node_port(other).is_some());
-        let seed = format!("{}/{}", service.uid(), wanted[place]["port"]);
+        let seed = format!("{}/{}", seed(service), wanted[place]["port"]);
         let Some(number) = twin.and_then(node_port).or_else(|| free_port(&seed, &taken)) else {
-            let (first, last) = NODE_PORTS;
-            let message = format!("no port of the host is left for it in {first}-{last}");
-            plan.tell(EventKind::Warning, "NodePortNotAllocated", message);
-            return plan;
+            let at = FieldPath::of(&["spec", "ports"]).index(place).field("nodePort");
+            errors.push(FieldError::invalid(
+                &at,
+                &0,
+                "failed to allocate a nodePort: range is full",
+            ));
+            return errors;
         };
         taken.insert(number);
         wanted[place]["nodePort"] = number.into();
     }
-    let mut changed = service.clone();
-    changed.value_mut()["spec"]["ports"] = wanted.into();
-    plan.write(Write::Update(changed));
-    plan
+    service.value_mut()["spec"]["ports"] = wanted.into();
+    errors
 }
 
 fn has_node_ports(service: &Object) -> bool {
@@ -75,7 +76,7 @@ fn free_port(seed: &str, taken: &BTreeSet<u16>) -> Option<u16> {
     let (first, last) = NODE_PORTS;
     let dynamic = first + STATIC;
     let count = u32::from(last - dynamic) + 1;
-    let start = hash_of(seed) % count;
+    let start = Fnv::of(seed) % count;
     let turn = (0..count).map(|step| (start + step) % count);
     let numbers = turn.filter_map(|step| Some(dynamic + u16::try_from(step).ok()?));
     numbers.chain(first..dynamic).find(|number| !taken.contains(number))
@@ -85,7 +86,6 @@ fn free_port(seed: &str, taken: &BTreeSet<u16>) -> Option<u16> {
 mod tests {
     use serde_json::json;
 
-    use super::super::super::plan::Step;
     use super::*;
 
     fn service(name: &str, spec: Value) -> Object {
@@ -94,14 +94,12 @@ mod tests {
             .expect("a Service")
     }
 
-    /// The node ports that are given; none if nothing is written.
+    /// The node ports that a Service has then.
     fn given(spec: Value, others: Vec<Object>) -> Vec<Option<u16>> {
-        let plan = plan_ports(&service("web", spec), || others.into_iter().map(Arc::new).collect());
-        match plan.steps.as_slice() {
-            [] => Vec::new(),
-            [Step::Write(Write::Update(object))] => ports(object).iter().map(node_port).collect(),
-            other => panic!("{other:?}"),
-        }
+        let others: Vec<_> = others.into_iter().map(Arc::new).collect();
+        let mut service = service("web", spec);
+        assert!(give(&mut service, || others.clone()).is_empty());
+        ports(&service).iter().map(node_port).collect()
     }
 
     #[test]
@@ -129,18 +127,18 @@ mod tests {
     #[test]
     fn only_types_that_have_node_ports_get_them() {
         for (spec, expected) in [
-            (json!({"type": "ClusterIP", "ports": [{"port": 80}]}), 0),
-            (json!({"type": "LoadBalancer", "ports": [{"port": 80}]}), 1),
+            (json!({"type": "ClusterIP", "ports": [{"port": 80}]}), false),
+            (json!({"type": "LoadBalancer", "ports": [{"port": 80}]}), true),
             (
                 json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]}),
-                0,
+                false,
             ),
             (
                 json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}),
-                0,
+                true,
             ),
         ] {
-            assert_eq!(given(spec.clone(), Vec::new()).len(), expected, "{spec}");
+            assert_eq!(given(spec.clone(), Vec::new())[0].is_some(), expected, "{spec}");
         }
     }
 
@@ -150,13 +148,9 @@ mod tests {
             .map(|number| json!({"port": number, "nodePort": number}))
             .collect();
         let full = service("full", json!({"type": "NodePort", "ports": all}));
-        let plan = plan_ports(
-            &service("web", json!({"type": "NodePort", "ports": [{"port": 80}]})),
-            || vec![Arc::new(full)],
-        );
-        let [Step::Tell(note)] = plan.steps.as_slice() else {
-            panic!("{plan:?}")
-        };
-        assert_eq!(note.reason, "NodePortNotAllocated");
+        let full = vec![Arc::new(full)];
+        let mut web = service("web", json!({"type": "NodePort", "ports": [{"port": 80}]}));
+        let said = give(&mut web, || full.clone()).to_string();
+        assert!(said.ends_with("failed to allocate a nodePort: range is full"), "{said}");
     }
 }
