@@ -334,5 +334,5 @@ fn rolling_updates_behind_a_service_fail_no_request_though_servers_end_at_once()
         .next()
         .and_then(|word| word.parse().ok())
         .expect("a number");
-    assert!(answered > 500, "{answered} requests are no load");
+    assert!(answered > 100, "{answered} requests are no load");
 }
