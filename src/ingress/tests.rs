@@ -128,14 +128,19 @@ async fn get(address: SocketAddr, path: &str) -> String {
     .await
 }
 
-/// A port where nobody listens.
-async fn nobody() -> SocketAddr {
-    listener().await.1
+/// A port where nobody listens, and which nobody else is given as long as this process lives.
+fn nobody() -> SocketAddr {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).expect("binds");
+    let address = socket.local_addr().expect("is bound").as_socket().expect("of IP");
+    std::mem::forget(socket);
+    address
 }
 
 #[tokio::test]
 async fn a_request_is_answered_by_an_endpoint_that_can_be_reached() {
-    let served = serve(to([nobody().await, endpoint().await, nobody().await], false)).await;
+    let served = serve(to([nobody(), endpoint().await, nobody()], false)).await;
     for _ in 0..6 {
         let answer = get(served.http, "/served/a?b=c").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -158,7 +163,7 @@ async fn a_request_is_answered_by_an_endpoint_that_can_be_reached() {
 
 #[tokio::test]
 async fn who_is_not_served_is_told_why() {
-    let served = serve(to([nobody().await], false)).await;
+    let served = serve(to([nobody()], false)).await;
     let empty = serve(to([], false)).await;
     for (address, path, status, why) in [
         (served.http, "/other", "404", "no Ingress"),
