@@ -288,6 +288,7 @@ fn pods_end_with_a_node_that_is_told_to_end_if_the_settings_give_them_time() {
         "{:?}",
         home.processes()
     );
-    // They stay wanted.
+    // They stay wanted, and the one with an hour would take it.
     home.until_ready("needed");
+    home.must("delete pod stubborn --grace-period=1");
 }
