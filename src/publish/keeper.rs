@@ -195,7 +195,9 @@ impl Keeper {
     /// Makes the ports be as they are asked for.
     async fn settle(&mut self) {
         let claims = std::mem::take(&mut self.claims);
-        let ports = plan_ports(claims.values().flatten());
+        let ports = plan_ports(claims.values().flatten(), |claim| {
+            self.holders.get(&claim.place) == Some(&claim.owner)
+        });
         let gone: Vec<Place> = self
             .open
             .keys()

@@ -116,8 +116,9 @@ pub(super) struct Ports<'a> {
     pub(super) lost: Vec<(&'a Claim, &'a Claim)>,
 }
 
-/// Gives each place to one claim: within a group to the newest that is ready, among groups to the oldest.
-pub(super) fn plan_ports<'a>(claims: impl Iterator<Item = &'a Claim>) -> Ports<'a> {
+/// Gives each place to one claim: within a group to the newest that is ready, among groups to the oldest, and of those
+/// of one second to the one that has it.
+pub(super) fn plan_ports<'a>(claims: impl Iterator<Item = &'a Claim>, is_holder: impl Fn(&Claim) -> bool) -> Ports<'a> {
     let mut groups: BTreeMap<(Place, &str), Vec<&Claim>> = BTreeMap::new();
     for claim in claims {
         groups.entry((claim.place, &claim.group)).or_default().push(claim);
@@ -129,7 +130,13 @@ pub(super) fn plan_ports<'a>(claims: impl Iterator<Item = &'a Claim>) -> Ports<'
     }
     leads.sort_by_key(|(since, Held { claim, .. })| {
         let standing = claim.standing;
-        (!standing.has_begun, standing.is_ending, *since, &claim.uid)
+        (
+            !standing.has_begun,
+            standing.is_ending,
+            *since,
+            !is_holder(claim),
+            &claim.uid,
+        )
     });
     let mut ports = Ports::default();
     for (_, held) in leads {
@@ -245,7 +252,7 @@ mod tests {
 
     /// Who has what, and who is in whose way.
     fn planned(claims: &[Claim]) -> (Vec<&str>, Vec<(&str, &str)>) {
-        let ports = plan_ports(claims.iter());
+        let ports = plan_ports(claims.iter(), |_| false);
         let held = ports.held.values().map(|held| held.claim.uid.as_str()).collect();
         let lost = ports.lost.iter().map(|(a, b)| (a.uid.as_str(), b.uid.as_str()));
         (held, lost.collect())
@@ -297,7 +304,7 @@ mod tests {
         let mut coming = waiting(new());
         coming.target.is_coming = true;
         let both = [ending(old()), coming];
-        let ports = plan_ports(both.iter());
+        let ports = plan_ports(both.iter(), |_| false);
         assert!(
             ports.held.values().all(|held| held.target.is_coming),
             "its clients wait for the next one"
@@ -307,6 +314,16 @@ mod tests {
             planned(&[old(), new(), claim("other", 5)]),
             (vec!["new"], vec![("other", "new")])
         );
+    }
+
+    #[test]
+    fn of_strangers_of_one_second_the_holder_keeps_the_port() {
+        let claims = [claim("a", 1), claim("b", 1)];
+        for holder in ["a", "b"] {
+            let ports = plan_ports(claims.iter(), |claim| claim.uid == holder);
+            let held: Vec<&str> = ports.held.values().map(|held| held.claim.uid.as_str()).collect();
+            assert_eq!(held, [holder]);
+        }
     }
 
     #[test]

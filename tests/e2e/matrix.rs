@@ -180,9 +180,10 @@ const COMMANDS: &[Step] = &[
     ("auth whoami", |s| s.shows("auth whoami", "kubelocal-admin")),
     ("auth can-i", |s| s.shows("auth can-i delete pods", "yes")),
     ("run, attach", |s| {
+        // What a program says before anybody is attached is not shown, here as in a cluster: so it goes on for a while.
         s.shows(
-            "run once --image=kubelocal.dev/demo --image-pull-policy=IfNotPresent --restart=Never -i --rm --command -- /kubelocal demo echo hello",
-            "hello",
+            "run once --image=kubelocal.dev/demo --image-pull-policy=IfNotPresent --restart=Never -i --rm --command -- /kubelocal demo count --interval 200 --to 9",
+            "9\n",
         )
     }),
     ("expose", |s| {
