@@ -152,27 +152,23 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &cgroups, clock.now());
     let network = open_network(network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
-    let egress = config.egress(no_egress, loopback.listener.local_addr()?.port());
+    let api_port = loopback.listener.local_addr()?.port();
+    let egress = config.egress(no_egress, api_port);
     facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
-    let mut host = report::host(
+    let host = report::host(
         paths.pods.clone(),
         network.is_some(),
         addresses.clone(),
-        config.pod_pids_limit,
+        api_port,
+        &config,
     );
-    host.api_port = loopback.listener.local_addr()?.port();
-    host.allowed_sysctls.clone_from(&config.allowed_unsafe_sysctls);
-    controller::create_initial(&store, &paths.volumes, &loopback.authority_certificate)?;
-    ingress::create_class(&store)?;
-    report_node(
-        &store,
-        &report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now()),
-    )?;
+    let node = report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now());
+    create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
@@ -203,31 +199,50 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         let outward = (ways_out, egress, addresses);
         spawn_on_network(&store, &recorder, network, heard, outward, &ends.stop)
     });
-    let moves = addresses::follow(store.clone(), rooms.host.node_name.clone(), newest, ends.stop.clone());
+    let reporting = spawn_reports(&rooms, newest, &ends.stop);
     let door = listen::for_pods(network.as_deref()).await;
-    let here = images::follow(
-        store.clone(),
-        rooms.images.clone(),
-        rooms.host.node_name.clone(),
-        ends.stop.clone(),
-    );
     let (pods, mut tasks) = spawn_all(rooms, facts, &paths, &config, (loopback, door), end, &ends).await?;
     tasks.extend(on_network.into_iter().flatten().chain(serving));
-    tasks.extend([tokio::spawn(moves), tokio::spawn(here)]);
+    tasks.extend(reporting);
     // Last, so that the API has the port that it had before.
     tasks.extend(network.map(|network| {
         let ways_in = publish::run(store.clone(), recorder, network, published, ends.stop.clone());
         tokio::spawn(ways_in)
     }));
     tracing::info!(home = %paths.home.display(), mode = mode.as_str(), "the node runs");
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let ends_pods = until_end(ended, config.shutdown_graces()).await?;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let ends_pods = until_told_to_end(ended, config.shutdown_graces()).await?;
     wind_down(ends_pods, &ends, pods, tasks, &paths).await?;
     store.close();
     drop(lock);
     Ok(())
+}
+
+/// Makes what is there before anybody asks for it: namespaces and classes, and the node.
+fn create_own(store: &Store, paths: &Paths, loopback: &Loopback, node: &Object) -> Result<(), Failure> {
+    controller::create_initial(store, &paths.volumes, &loopback.authority_certificate)?;
+    ingress::create_class(store)?;
+    report_node(store, node)?;
+    Ok(())
+}
+
+/// Says that the node is ready, and when it is told to end that it ends.
+async fn until_told_to_end(
+    ended: watch::Receiver<Option<bool>>,
+    graces: Option<Graces>,
+) -> Result<Option<Graces>, Failure> {
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ends_pods = until_end(ended, graces).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(ends_pods)
+}
+
+/// Keeps the Node's addresses and images true.
+fn spawn_reports(rooms: &Rooms, newest: watch::Sender<Vec<String>>, stop: &CancellationToken) -> [JoinHandle<()>; 2] {
+    let (store, node) = (&rooms.store, &rooms.host.node_name);
+    let moves = addresses::follow(store.clone(), node.clone(), newest, stop.clone());
+    let here = images::follow(store.clone(), rooms.images.clone(), node.clone(), stop.clone());
+    [tokio::spawn(moves), tokio::spawn(here)]
 }
 
 /// Ends all that works, and the pods before it if they are to end.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::config::Config;
 use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::cgroup::{Controller, Lack, Tree};
@@ -21,7 +22,8 @@ pub fn host(
     pods_dir: PathBuf,
     has_network: bool,
     addresses: watch::Receiver<Vec<String>>,
-    pod_pids: Option<u64>,
+    api_port: u16,
+    config: &Config,
 ) -> Host {
     Host {
         node_name: node_name(),
@@ -30,10 +32,10 @@ pub fn host(
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
         memory: memory(),
         storage: storage(&pods_dir),
-        api_port: 0,
-        pod_pids,
+        api_port,
+        pod_pids: config.pod_pids_limit,
         pods_dir,
-        allowed_sysctls: Vec::new(),
+        allowed_sysctls: config.allowed_unsafe_sysctls.clone(),
     }
 }
 

@@ -27,15 +27,9 @@ pub async fn run_taints(rooms: Arc<Rooms>, stop: CancellationToken) {
         let taints = taints(&rooms);
         let next = drive_out(&rooms, &taints, &mut unwelcome);
         let wait = next.map(|at| Duration::try_from(at.duration_since(rooms.clock.now())).unwrap_or_default());
-        let due = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = due => {}
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             () = changed(changes.ok(), !taints.is_empty()) => {}
         }
     }

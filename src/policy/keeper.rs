@@ -54,19 +54,13 @@ impl Keeper {
         self.settle().await;
         loop {
             let retry_at = self.retry_at;
-            let retry = async {
-                match retry_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             let is_due = tokio::select! {
                 change = changes.next() => is_about(self.has_policies(), &change?, &mut changes)?,
                 rung = addresses.changed() => {
                     rung.expect("the network that rings is held here");
                     self.has_policies()
                 }
-                () = retry => true,
+                () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => true,
             };
             if is_due {
                 self.settle().await;

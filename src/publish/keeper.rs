@@ -112,15 +112,9 @@ impl Keeper {
         self.write_statuses();
         loop {
             let retry_at = self.retry_at;
-            let retry = async {
-                match retry_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             let is_due = tokio::select! {
                 change = changes.next() => self.take_batch(&change?, &mut changes)?,
-                () = retry => true,
+                () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => true,
             };
             if is_due {
                 self.settle().await;

@@ -88,18 +88,12 @@ impl Proxy {
         self.tell_kernel().await;
         loop {
             let retry_at = self.retry_at;
-            let retry = async {
-                match retry_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             let is_due = tokio::select! {
                 change = changes.next() => {
                     self.take_batch(&change?, &mut changes)?;
                     retry_at.is_none() && !self.changed.is_empty()
                 }
-                () = retry => true,
+                () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => true,
             };
             if is_due {
                 self.tell_kernel().await;
