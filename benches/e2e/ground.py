@@ -6,7 +6,9 @@ Knows nothing of the subjects. Memory is PSS, because helpers share their progra
 import glob
 import io
 import os
+import socket
 import subprocess
+import sys
 import tarfile
 import time
 
@@ -16,7 +18,7 @@ IMAGE = "localhost/bench:1"
 APPLETS = ["sh", "httpd", "sleep"]
 
 
-def make_root(directory):
+def make_root(directory, more=()):
     """A root file system with one static program, as a directory and as a tar. Returns both paths."""
     root, archive = os.path.join(directory, "root"), os.path.join(directory, "root.tar")
     for name in ["bin", "etc", "proc", "dev", "sys", "tmp"]:
@@ -24,7 +26,7 @@ def make_root(directory):
     with open("/bin/busybox", "rb") as source, open(os.path.join(root, "bin/busybox"), "wb") as target:
         target.write(source.read())
     os.chmod(os.path.join(root, "bin/busybox"), 0o755)
-    for applet in APPLETS:
+    for applet in [*APPLETS, *more]:
         os.symlink("busybox", os.path.join(root, "bin", applet))
 
     def as_root(entry):
@@ -36,6 +38,22 @@ def make_root(directory):
         for name in sorted(os.listdir(root)):
             tar.add(os.path.join(root, name), name, filter=as_root)
     return root, archive
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def binary():
+    """The program to measure: `KUBELOCAL`, or the newest release build."""
+    if "KUBELOCAL" in os.environ:
+        return os.path.abspath(os.environ["KUBELOCAL"])
+    repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
+    found = glob.glob(os.path.join(target, "*/release/kubelocal")) + glob.glob(os.path.join(target, "release/kubelocal"))
+    return max(found, key=os.path.getmtime) if found else sys.exit("no release binary: cargo build --release, or set KUBELOCAL")
 
 
 def manifest(count):
