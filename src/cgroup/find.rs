@@ -1,7 +1,8 @@
 //! Where pods' groups can be: found from this process's own group, and made usable.
 //!
 //! In version 2 a group whose children have limits holds no processes itself. So what is in the tree's root moves into a
-//! group beside the pods', [`NODE_GROUP`], which is also the name that a unit gives to `DelegateSubgroup=`.
+//! group beside the pods', [`NODE_GROUP`], which is also the name that a unit gives to `DelegateSubgroup=`. In version 1 the groups of
+//! whatever else the machine does lie beside ours, so all pods have one above them, [`PODS_GROUP`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +15,12 @@ use super::{Controller, Lack, Tree, below, enabling};
 
 /// The group of the node's own processes.
 pub const NODE_GROUP: &str = "kubelocal-node";
+
+/// The group of all pods in version 1.
+const PODS_GROUP: &str = "kubelocal";
+
+/// What a CPU counts for in `cpu.shares`, as everywhere (kubelet `SharesPerCPU`).
+const SHARES_PER_CPU: usize = 1024;
 
 /// How often what is in the tree's root is moved away: processes may be forked meanwhile.
 const MOVES: usize = 16;
@@ -43,13 +50,13 @@ pub fn look() -> Result<Tree, Lack> {
 /// See [`Lack`].
 pub fn prepare() -> Result<Tree, Lack> {
     let tree = look()?;
-    let Tree::Unified {
-        mount,
-        path,
-        controllers,
-    } = &tree
-    else {
-        return Ok(tree);
+    let (mount, path, controllers) = match &tree {
+        Tree::Split { dirs, beside } => return gather(dirs, beside.clone()),
+        Tree::Unified {
+            mount,
+            path,
+            controllers,
+        } => (mount, path, controllers),
     };
     let dir = below(mount, path);
     let refused = |what: &str, e: io::Error| Lack::Refused(format!("{}: {what}: {e}", dir.display()));
@@ -63,6 +70,23 @@ pub fn prepare() -> Result<Tree, Lack> {
         Ok(()) => {}
     }
     Ok(tree)
+}
+
+/// A group for all pods, which weighs as much as the machine has CPUs, as the kubelet's `kubepods` does. Without it a pod that asks for
+/// no CPU time, two shares, would get a five-hundredth of what any other program gets, and starve while a compiler runs.
+fn gather(dirs: &BTreeMap<Controller, PathBuf>, beside: Option<(PathBuf, PathBuf)>) -> Result<Tree, Lack> {
+    let mut below = BTreeMap::new();
+    for (controller, dir) in dirs {
+        let dir = dir.join(PODS_GROUP);
+        let refused = |e: io::Error| Lack::Refused(format!("{}: {e}", dir.display()));
+        fs::create_dir_all(&dir).map_err(refused)?;
+        if *controller == Controller::Cpu {
+            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            fs::write(dir.join("cpu.shares"), (SHARES_PER_CPU * cpus).to_string()).map_err(refused)?;
+        }
+        below.insert(*controller, dir);
+    }
+    Ok(Tree::Split { dirs: below, beside })
 }
 
 /// Moves all processes of a group into one below it.
@@ -254,6 +278,28 @@ mod tests {
             (Controller::Memory, PathBuf::from("/sys/fs/cgroup/memory/a")),
         ];
         assert_eq!(found.split, expected.into());
+    }
+
+    #[test]
+    fn the_pods_of_version_one_weigh_together_what_the_machine_has() {
+        let mount = tempfile::tempdir().expect("a directory");
+        let dir = |name: &str| mount.path().join(name);
+        let dirs = [(Controller::Cpu, dir("cpu")), (Controller::Memory, dir("memory"))].into();
+        let tree = gather(&dirs, None).expect("they can be made");
+        let below = [
+            (Controller::Cpu, dir("cpu/kubelocal")),
+            (Controller::Memory, dir("memory/kubelocal")),
+        ];
+        let expected = Tree::Split {
+            dirs: below.into(),
+            beside: None,
+        };
+        assert_eq!(tree, expected);
+        let shares = fs::read_to_string(dir("cpu/kubelocal/cpu.shares")).expect("it is written");
+        let shares: usize = shares.parse().expect("a number");
+        assert!(shares >= 1024 && shares % 1024 == 0, "{shares}");
+        assert!(!dir("memory/kubelocal/cpu.shares").exists());
+        assert_eq!(gather(&dirs, None).expect("it is there already"), expected);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!                        /<id>/      a run of a container: its limits, its processes
 //! ```
 //!
+//! In version 1 pods' groups are in `kubelocal/` below the tree, which has a weight among the machine's other groups.
+//!
 //! [`look`] finds the tree, [`prepare`] makes it usable, [`plan_settings`] is pure, [`Group`] is a pod's. It knows nothing of pods'
 //! specs: numbers come in, files go out. `cgroups-rs` was weighed and not taken: it takes the controllers of the hierarchy's root for
 //! those of a delegated subtree, ignores errors where they count, and brings a D-Bus client that speaks to the system's bus only.

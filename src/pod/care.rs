@@ -12,7 +12,7 @@ use super::health::{PostStart, plan_probes};
 use super::plan::is_finished;
 use super::tasks::{Heard, Hook};
 use super::worker::Worker;
-use super::{Rooms, deadline};
+use super::{Rooms, deadline, resize};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::probe::{Target, Word, plan_hook};
@@ -155,7 +155,10 @@ impl Worker {
             if let Some(kill_at) = step.signal {
                 let grace = kill_at.duration_since(self.rooms.clock.now());
                 let grace = Duration::try_from(grace).unwrap_or_default();
-                execution.stop(run, grace, is_drain).await;
+                let gives_way = execution
+                    .container(&run.name)
+                    .is_some_and(|container| resize::needs_restart(&container, run));
+                execution.stop(run, grace, is_drain || gives_way).await;
             }
         }
     }

@@ -125,7 +125,7 @@ fn evict(pod: &mut Object, message: &str, now: Timestamp) {
 /// Bytes on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Taken {
-    /// By the volumes that are the pod's own, all together.
+    /// By the volumes that are the pod's own and the files of its `/etc`, which containers may write (CVE-2020-8557), all together.
     volumes: u64,
     /// By those emptyDirs that have a limit.
     empty_dirs: BTreeMap<String, u64>,
@@ -153,7 +153,7 @@ fn measure(pod: &Pod, directory: &Path) -> Taken {
             .chain(containers(pod))
             .map(of_container)
             .collect(),
-        volumes: size_of(&volumes),
+        volumes: size_of(&volumes) + size_of(&directory.join("etc")),
     }
 }
 

@@ -257,7 +257,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Sends a run the signal to end, perhaps because the node ends. That it is already gone is fine.
+    /// Sends a run the signal to end, perhaps only to run again. That it is already gone is fine.
     pub(super) async fn stop(&self, run: &ContainerStatus, grace: Duration, is_drain: bool) {
         let stop = Stop {
             signal: super::stop_signal_of(run),

@@ -160,10 +160,7 @@ pub fn is_finished(pod: &Pod, observed: Option<&SandboxStatus>) -> bool {
         return true;
     }
     let exit = |c: &Container| History::of(&c.name, observed).exit();
-    let is_over = |c: &Container| {
-        let is_resized = || ended_for_resize(c, &History::of(&c.name, observed));
-        exit(c).is_some_and(|exit| !history::restarts(pod, c, exit) && !is_resized())
-    };
+    let is_over = |c: &Container| exit(c).is_some_and(|exit| !history::restarts(pod, c, exit));
     let mut inits = init_containers(pod).iter().filter(|c| !is_sidecar(c));
     let init_failed = inits.any(|c| exit(c).is_some_and(|exit| exit.code != 0) && is_over(c));
     init_failed || (!containers(pod).is_empty() && containers(pod).iter().all(is_over))
@@ -337,8 +334,7 @@ fn plan_restart(
     };
     // An init container that succeeded in an earlier sandbox runs again in this one.
     let is_again = history::is_init(facts.pod, container) && !history::is_of_sandbox(latest, sandbox);
-    let is_resized = || ended_for_resize(container, history);
-    if !is_again && !history::restarts(facts.pod, container, exit) && !is_resized() {
+    if !is_again && !history::restarts(facts.pod, container, exit) {
         return;
     }
     if start > facts.now {
@@ -352,13 +348,6 @@ fn plan_restart(
         back_off::plan_back_off(history),
         steps,
     );
-}
-
-/// Whether a container's last run ended to give way to one with other resources: however it ended, that one is to come.
-fn ended_for_resize(container: &Container, history: &History<'_>) -> bool {
-    history
-        .latest()
-        .is_some_and(|run| resize::needs_restart(container, run))
 }
 
 fn plan_start(facts: Facts<'_>, container: &Container, attempt: u32, back_off: Duration, steps: &mut Steps) {

@@ -40,17 +40,27 @@ pub fn resources_of(run: &ContainerStatus) -> Option<ResourceRequirements> {
 
 /// Whether a run has other resources than its container asks for.
 pub fn is_due(container: &Container, run: &ContainerStatus) -> bool {
-    resources_of(run).is_some_and(|given| given != container.resources.clone().unwrap_or_default())
+    let asked = container.resources.clone().unwrap_or_default();
+    resources_of(run).is_some_and(|given| {
+        amounts(&given.limits) != amounts(&asked.limits) || amounts(&given.requests) != amounts(&asked.requests)
+    })
+}
+
+/// A list of resources by its amounts: `1` and `1000m` are one.
+fn amounts(list: &Option<BTreeMap<String, Text>>) -> BTreeMap<&str, Option<Quantity>> {
+    let list = list.iter().flatten();
+    list.map(|(name, text)| (name.as_str(), Quantity::parse(&text.0)))
+        .collect()
 }
 
 /// Whether a run must end for its container to get what it asks for (`resizePolicy`).
 pub(super) fn needs_restart(container: &Container, run: &ContainerStatus) -> bool {
     let Some(given) = resources_of(run) else { return false };
     let asked = container.resources.clone().unwrap_or_default();
-    let amount = |list: &Option<BTreeMap<String, Text>>, name: &str| list.as_ref()?.get(name).cloned();
     let has_changed = |name: &str| {
-        amount(&given.limits, name) != amount(&asked.limits, name)
-            || amount(&given.requests, name) != amount(&asked.requests, name)
+        [(&given.limits, &asked.limits), (&given.requests, &asked.requests)]
+            .iter()
+            .any(|(given, asked)| amounts(given).get(name) != amounts(asked).get(name))
     };
     let mut policies = container.resize_policy.iter().flatten();
     policies.any(|policy| policy.restart_policy == "RestartContainer" && has_changed(&policy.resource_name))
@@ -161,6 +171,11 @@ mod tests {
         let had = run(json!({"cpu": "1", "memory": "1Gi"}));
         for (limits, policy, expected) in [
             (json!({"cpu": "1", "memory": "1Gi"}), policy.clone(), (false, false)),
+            (
+                json!({"cpu": "1000m", "memory": "1024Mi"}),
+                policy.clone(),
+                (false, false),
+            ),
             (json!({"cpu": "2", "memory": "1Gi"}), policy.clone(), (true, false)),
             (json!({"cpu": "2", "memory": "2Gi"}), policy, (true, true)),
             (json!({"cpu": "2", "memory": "2Gi"}), Value::Null, (true, false)),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
-use super::schedule::tolerates;
+use super::schedule::{is_of, tolerates};
 use crate::event::EventKind;
 use crate::model::{Condition, Key, Object, is_terminal, kind, later, list_at, set_condition, text_at};
 use crate::store::{DeleteOptions, Watcher};
@@ -68,7 +68,7 @@ fn drive_out(rooms: &Rooms, taints: &[Value], unwelcome: &mut BTreeMap<String, T
     let pods = rooms.store.list(kind("v1", "Pod").expect("in the table"), None).items;
     let mut still = BTreeMap::new();
     let mut next = None;
-    for pod in pods.iter().filter(|pod| is_here(pod)) {
+    for pod in pods.iter().filter(|pod| is_here(pod, &rooms.host.node_name)) {
         let Some(patience) = plan_patience(pod, taints) else {
             continue;
         };
@@ -85,8 +85,8 @@ fn drive_out(rooms: &Rooms, taints: &[Value], unwelcome: &mut BTreeMap<String, T
     next
 }
 
-fn is_here(pod: &Object) -> bool {
-    !pod.text("/spec/nodeName").is_empty() && !pod.is_deleting() && !is_terminal(pod)
+fn is_here(pod: &Object, node: &str) -> bool {
+    is_of(pod, node) && !pod.is_deleting() && !is_terminal(pod)
 }
 
 /// How long a pod may stay beside these taints; `None` is for ever. Of several tolerations with a time the shortest counts

@@ -230,7 +230,7 @@ pub struct Stop {
     pub signal: i32,
     /// After this SIGKILL follows; zero means at once.
     pub grace: Duration,
-    /// It ends because the node does, and runs again when the next one comes.
+    /// It ends because the node does, or for other resources, and runs again afterwards.
     pub is_drain: bool,
 }
 
@@ -338,7 +338,7 @@ pub struct Exit {
     pub reason: String,
     /// More for people; often empty.
     pub message: String,
-    /// It was asked to end because the node ended: however it did, it has not done its work, and has not failed.
+    /// It was asked to end because the node ended, or for other resources: however it did, it has not done its work, and has not failed.
     #[serde(default)]
     pub was_drained: bool,
 }

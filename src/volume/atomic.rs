@@ -25,9 +25,12 @@ pub(super) fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<u3
     }
     // Names starting with two dots are never keys: `admit` and upstream refuse them.
     let fresh = format!("..{}", uuid::Uuid::new_v4().simple());
-    write_files(&dir.join(&fresh), files)?;
-    if let Some(group) = group {
-        give_files(&dir.join(&fresh), group)?;
+    let made = write_files(&dir.join(&fresh), files);
+    let made = made.and_then(|()| group.map_or(Ok(()), |group| give_files(&dir.join(&fresh), group)));
+    if let Err(error) = made {
+        // Half of it is nobody's, and there is another try.
+        let _ = fs::remove_dir_all(dir.join(&fresh));
+        return Err(error);
     }
     // Whatever a crash left under this name is ours to replace.
     let _ = fs::remove_file(dir.join(DATA_NEXT));
@@ -68,20 +71,24 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
     fs::create_dir(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     for (path, file) in files {
-        let path = dir.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        out.write_all(&file.content)?;
-        out.set_permissions(fs::Permissions::from_mode(file.mode))?;
+        write_file(dir, path, file).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
     }
     Ok(())
 }
 
 /// The group's files: nobody else has seen them yet.
+fn write_file(dir: &Path, path: &str, file: &File) -> io::Result<()> {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().unwrap_or(dir))?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    out.write_all(&file.content)?;
+    out.set_permissions(fs::Permissions::from_mode(file.mode))
+}
+
 fn give_files(dir: &Path, group: u32) -> io::Result<()> {
     chown(dir, None, Some(group))?;
     for entry in fs::read_dir(dir)? {
@@ -174,6 +181,17 @@ mod tests {
         write(dir.path(), &files(&[("a", "1"), ("b", "2")]), None).expect("writes");
         assert_eq!(listing(dir.path()), ["a", "b"]);
         assert!(!dir.path().join("..old").exists());
+    }
+
+    #[test]
+    fn what_can_not_be_written_leaves_nothing_and_is_told_by_its_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clash = files(&[("a", "1"), ("a/b", "2")]);
+        for _ in 0..2 {
+            let error = write(dir.path(), &clash, None).expect_err("a file is no directory");
+            assert!(error.to_string().starts_with("a/b: "), "{error}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
     }
 
     #[test]

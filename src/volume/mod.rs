@@ -144,6 +144,10 @@ fn set_up_one(dir: &Path, volume: &VolumePlan) -> Result<Option<PathBuf>, Volume
             host_path::set_up(&volume.name, path, type_)?;
             Ok(Some(path.clone()))
         }
+        VolumeKind::Local(path) => {
+            host_path::set_up(&volume.name, path, "Directory")?;
+            Ok(Some(path.clone()))
+        }
         VolumeKind::Persistent(path) => {
             if !path.exists() {
                 persistent_dir(path).map_err(|source| VolumeError::Io {

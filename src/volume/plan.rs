@@ -45,6 +45,8 @@ pub enum VolumeKind {
         /// `hostPath.type`; empty checks nothing.
         type_: String,
     },
+    /// A directory of the host's that was given to pods, and is therefore owned as they ask.
+    Local(PathBuf),
     /// A directory that we make, and that stays when the pod goes.
     Persistent(PathBuf),
     /// Files whose content we write, by relative path.
@@ -125,7 +127,7 @@ fn plan_volume(volume: &Volume, place: Place<'_>) -> Result<VolumePlan, VolumeEr
         return Err(VolumeError::Kind(volume.name.clone()));
     };
     let ownership = match kind {
-        VolumeKind::EmptyDir | VolumeKind::Persistent(_) => group.map(|group| Ownership {
+        VolumeKind::EmptyDir | VolumeKind::Persistent(_) | VolumeKind::Local(_) => group.map(|group| Ownership {
             group,
             only_on_mismatch: has_policy(place.pod, "OnRootMismatch"),
         }),
@@ -173,17 +175,16 @@ fn claimed(volume: &str, claim: &str, place: Place<'_>) -> Result<VolumeKind, Vo
     if let Some(path) = storage::provisioned_path(&persistent) {
         return Ok(VolumeKind::Persistent(path.to_owned()));
     }
-    let host = |path: &str, type_: &str| VolumeKind::HostPath {
-        path: PathBuf::from(path),
-        type_: type_.to_owned(),
-    };
     match (
         persistent.text("/spec/hostPath/path"),
         persistent.text("/spec/local/path"),
     ) {
         ("", "") => Err(VolumeError::Kind(volume.to_owned())),
-        ("", local) => Ok(host(local, "Directory")),
-        (path, _) => Ok(host(path, persistent.text("/spec/hostPath/type"))),
+        ("", local) => Ok(VolumeKind::Local(PathBuf::from(local))),
+        (path, _) => Ok(VolumeKind::HostPath {
+            path: PathBuf::from(path),
+            type_: persistent.text("/spec/hostPath/type").to_owned(),
+        }),
     }
 }
 
@@ -442,15 +443,16 @@ mod tests {
     #[test]
     fn a_claim_leads_to_its_volume_once_it_is_bound() {
         let bound = || json!({"phase": "Bound"});
-        let host = |path: &str, type_: &str| {
-            Ok(VolumeKind::HostPath {
-                path: PathBuf::from(path),
-                type_: type_.to_owned(),
-            })
+        let host = VolumeKind::HostPath {
+            path: "/a".into(),
+            type_: "DirectoryOrCreate".to_owned(),
         };
         let spec = json!({"hostPath": {"path": "/a", "type": "DirectoryOrCreate"}});
-        assert_eq!(led(bound(), spec.clone()), host("/a", "DirectoryOrCreate"));
-        assert_eq!(led(bound(), json!({"local": {"path": "/b"}})), host("/b", "Directory"));
+        assert_eq!(led(bound(), spec.clone()), Ok(host));
+        assert_eq!(
+            led(bound(), json!({"local": {"path": "/b"}})),
+            Ok(VolumeKind::Local("/b".into()))
+        );
         for (status, spec, why) in [
             (json!({"phase": "Pending"}), spec, "is not bound"),
             (

@@ -34,12 +34,18 @@ impl Writer {
         Ok(body::object(StatusCode::OK, object.value().clone()))
     }
 
-    /// Every object that the selectors choose.
+    /// Every object that the selectors choose, or the first of them up to the limit (`Store.DeleteCollection`).
     pub(super) fn delete_collection(&self, bytes: &[u8]) -> Answer {
         let asked = self.asked(&self.delete_body(bytes)?)?;
         let filter = Filter::of(&self.target, &self.query)?;
+        let limit = self.query.number::<usize>("limit")?.filter(|limit| *limit > 0);
         let mut items = Vec::new();
-        for object in filter.list(&self.store).items {
+        for object in filter
+            .list(&self.store)
+            .items
+            .into_iter()
+            .take(limit.unwrap_or(usize::MAX))
+        {
             match self.delete_one(object.key(), &asked) {
                 Ok(Deleted::Gone(object) | Deleted::Pending(object)) => items.push(object.value().clone()),
                 // Somebody else was faster.
@@ -61,7 +67,10 @@ impl Writer {
     /// `pods/eviction`: a deletion that a disruption budget could forbid. Nothing acts on budgets here, so none does.
     pub(super) fn evict(&self, bytes: &[u8]) -> Answer {
         let key = self.target.key()?;
-        let eviction = decode(&self.content_type, bytes, ("policy/v1", "Eviction"))?;
+        let eviction = of_kind(
+            decode(&self.content_type, bytes, ("policy/v1", "Eviction"))?,
+            "Eviction",
+        )?;
         let named = eviction
             .pointer("/metadata/name")
             .and_then(Value::as_str)
@@ -90,7 +99,10 @@ impl Writer {
         if bytes.is_empty() {
             return Ok(json!({}));
         }
-        decode(&self.content_type, bytes, ("v1", "DeleteOptions"))
+        of_kind(
+            decode(&self.content_type, bytes, ("v1", "DeleteOptions"))?,
+            "DeleteOptions",
+        )
     }
 
     /// Says why the pod goes (`EvictionREST.addConditionAndDeletePod`).
@@ -146,6 +158,17 @@ impl Writer {
                 },
             },
         })
+    }
+}
+
+/// A body that says nothing of its kind, or this one; in whichever group, as upstream has it.
+fn of_kind(body: Value, kind: &str) -> Result<Value, ApiError> {
+    match body.get("kind").and_then(Value::as_str) {
+        None | Some("") => Ok(body),
+        Some(named) if named == kind => Ok(body),
+        Some(_) => Err(ApiError::bad_request(format!(
+            "decoded object cannot be converted to {kind}"
+        ))),
     }
 }
 

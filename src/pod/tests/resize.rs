@@ -19,6 +19,22 @@ fn asking(memory: &str, policy: &'static str) -> World {
     })
 }
 
+/// Its run succeeded, by itself or when it was ended for what its container asks for, in a pod that runs again what fails.
+fn ended_when_asking_for_more(was_drained: bool) -> World {
+    asking("2Gi", "RestartContainer").with(|w| {
+        w.policy("OnFailure");
+        let given = w.sandbox.as_ref().expect("there is one").containers[1]
+            .annotations
+            .clone();
+        let ContainerState::Exited(exit) = exited(0) else {
+            unreachable!("it has exited")
+        };
+        w.run("a", 0, ContainerState::Exited(Exit { was_drained, ..exit }));
+        let runs = &mut w.sandbox.as_mut().expect("there is one").containers;
+        runs.last_mut().expect("it was put there").annotations = given;
+    })
+}
+
 fn resize() -> Plan {
     Plan::Converge(Converge {
         resize: vec![id("a", 0)],
@@ -66,16 +82,13 @@ fn other_resources_are_given_in_place_or_by_a_restart_as_the_container_says() {
         ),
         (
             "however it ended for it",
-            asking("2Gi", "RestartContainer").with(|w| {
-                w.policy("OnFailure");
-                let given = w.sandbox.as_ref().expect("there is one").containers[1]
-                    .annotations
-                    .clone();
-                w.run("a", 0, exited(0));
-                let runs = &mut w.sandbox.as_mut().expect("there is one").containers;
-                runs.last_mut().expect("it was put there").annotations = given;
-            }),
-            start("a", 1, 10),
+            ended_when_asking_for_more(true),
+            start("a", 1, 0),
+        ),
+        (
+            "it had ended by itself",
+            ended_when_asking_for_more(false),
+            Plan::StopSandbox,
         ),
         ("it failed a while ago", failed(90), resize()),
     ]);

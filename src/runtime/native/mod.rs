@@ -30,6 +30,7 @@ mod living;
 mod node;
 mod oci;
 mod parts;
+mod program;
 mod record;
 mod rootfs;
 mod session;

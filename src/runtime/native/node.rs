@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use super::births::Births;
 use super::client::Connection;
 use super::door;
-use super::external::Program;
+use super::external;
 use super::living::Living;
+use super::program::Program;
 use super::record::{self, PodDir};
 use super::rootfs;
 use super::session;
@@ -33,6 +34,8 @@ pub struct NativeRuntime {
     living: Arc<Living>,
     births: Arc<Births>,
     hints: Mutex<Option<mpsc::UnboundedReceiver<PodUid>>>,
+    /// Supervisors are started by its descriptor.
+    _program: Program,
 }
 
 impl NativeRuntime {
@@ -45,7 +48,7 @@ impl NativeRuntime {
     /// # Errors
     /// The directories cannot be made, or the external OCI runtime cannot be run.
     pub async fn open(
-        options: RuntimeOptions,
+        mut options: RuntimeOptions,
         network: Option<Arc<NodeNetwork>>,
     ) -> Result<NativeRuntime, RuntimeError> {
         for dir in [&options.pods_dir, &options.run_dir] {
@@ -54,6 +57,11 @@ impl NativeRuntime {
                 source,
             })?;
         }
+        let program = Program::protect(&options.supervisor_exe).map_err(|source| RuntimeError::Io {
+            path: options.supervisor_exe.clone(),
+            source,
+        })?;
+        options.supervisor_exe = program.path();
         let mount_points = rootfs::mount_points(&options.run_dir);
         rootfs::make_mount_points(&mount_points).map_err(|source| RuntimeError::Io {
             path: mount_points,
@@ -61,7 +69,11 @@ impl NativeRuntime {
         })?;
         let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         subreaper.map_err(|e| RuntimeError::Sandbox(format!("child subreaper: {e}")))?;
-        let oci_runtime = options.oci_runtime.as_deref().map(Program::detect).transpose();
+        let oci_runtime = options
+            .oci_runtime
+            .as_deref()
+            .map(external::Program::detect)
+            .transpose();
         let oci_runtime = oci_runtime.map_err(RuntimeError::Sandbox)?;
         let (hints, receiver) = mpsc::unbounded_channel();
         let living = Living::new(options, network, hints);
@@ -78,6 +90,7 @@ impl NativeRuntime {
             living,
             births,
             hints: Mutex::new(Some(receiver)),
+            _program: program,
         })
     }
 

@@ -55,7 +55,7 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
             }
             // Away from the terminal and the process group of whoever started the node.
             rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
-            // It was started as `/proc/self/exe`, which would be its name.
+            // It was started by a descriptor, whose number would be its name.
             rustix::thread::set_name(c"kubelocal-pod").map_err(|e| format!("name: {e}"))?;
             Ok(Born {
                 dir,
