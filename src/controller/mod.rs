@@ -11,6 +11,7 @@ mod account;
 mod apply;
 mod claim;
 mod condition;
+mod definition;
 mod deployment;
 mod endpoints;
 #[cfg(test)]
@@ -67,7 +68,7 @@ pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, s
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 11] = [
+static CONTROLLERS: [&dyn Controller; 12] = [
     &front::Front,
     &service::Services,
     &endpoints::EndpointSlices,
@@ -78,6 +79,7 @@ static CONTROLLERS: [&dyn Controller; 11] = [
     &deployment::Deployments,
     &namespace::Namespaces,
     &account::Accounts,
+    &definition::Definitions,
     &garbage::Garbage,
 ];
 
