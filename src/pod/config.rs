@@ -83,6 +83,7 @@ pub fn sandbox_config(pod: &Pod, given: Given, runtime_handler: String) -> Resul
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         share_pid: spec.and_then(|s| s.share_process_namespace).unwrap_or(false),
         host_ipc: spec.and_then(|s| s.host_ipc).unwrap_or(false),
+        host_pid: spec.and_then(|s| s.host_pid).unwrap_or(false),
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
         limits: resources::pod_limits(pod, given),
@@ -144,6 +145,7 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         security: security(&pod_context, &context, facts.profile.clone()),
         oom_score_adj: resources::oom_score_adj(pod, container, facts.given),
         limits: resources::container_limits(pod, container, facts.given),
+        hooks: Vec::new(),
         pid_target: ephemeral::target(pod, &container.name, facts.sandbox).map_err(ConfigError::Invalid)?,
         annotations: annotations
             .into_iter()

@@ -21,7 +21,7 @@ use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
-use super::{Rooms, init_containers, memory, message, sysctls};
+use super::{Rooms, devices, init_containers, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
@@ -59,9 +59,13 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | "ResizeError" | sysctls::FORBIDDEN => {
-                self.reason
-            }
+            "FailedMount"
+            | "FailedCreatePodSandBox"
+            | "BackOff"
+            | "NodePorts"
+            | "ResizeError"
+            | sysctls::FORBIDDEN
+            | devices::UNEXPECTED => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -123,6 +127,10 @@ impl Execution<'_> {
         if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
             self.reject(sysctls::FORBIDDEN, &why);
             return Err(Refusal::new(sysctls::FORBIDDEN, why));
+        }
+        if let Err(refusal) = self.allocate_devices() {
+            self.reject(refusal.reason, &refusal.message);
+            return Err(refusal);
         }
         let handler = self.runtime_handler().map_err(|e| failed(&e))?;
         let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
@@ -324,7 +332,9 @@ impl Execution<'_> {
             given: self.rooms.host.given(),
             id: id.clone(),
         };
-        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e));
+        let mut config = config?;
+        self.add_devices(&mut config)?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
         created.map_err(|e| Refusal::new("CreateContainerError", e))?;
@@ -356,6 +366,7 @@ impl Execution<'_> {
     pub(super) async fn finish(&self) -> Result<(), RuntimeError> {
         self.rooms.runtime.remove_pod_sandbox(self.uid).await?;
         remove_directory(self.directory()).await;
+        self.rooms.devices.release(&self.uid.0);
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
         Ok(())

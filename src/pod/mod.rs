@@ -15,6 +15,7 @@ mod back_off;
 mod care;
 mod config;
 mod deadline;
+mod devices;
 mod ending;
 mod env;
 mod ephemeral;
@@ -51,6 +52,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use crate::access::token::TokenKey;
+use crate::device::Ledger;
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
@@ -96,6 +98,8 @@ pub struct Rooms {
     pub clock: Arc<dyn Clock>,
     /// Up to which version of the store connections follow it; `None` where nobody leads any.
     pub served: Option<watch::Receiver<u64>>,
+    /// Devices of the machine, and who has them.
+    pub devices: Arc<Ledger>,
     /// The machine.
     pub host: Host,
 }

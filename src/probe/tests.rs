@@ -32,6 +32,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         host_network: false,
         share_pid: false,
         host_ipc: false,
+        host_pid: false,
         sysctls: Default::default(),
         memory_dirs: Vec::new(),
         limits: Limits::default(),
@@ -89,6 +90,7 @@ fn container_config() -> ContainerConfig {
         oom_score_adj: 0,
         pid_target: None,
         limits: Limits::default(),
+        hooks: Vec::new(),
         annotations: BTreeMap::new(),
     }
 }

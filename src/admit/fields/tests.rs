@@ -62,7 +62,6 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].resources.limits.nvidia.com/gpu: not honoured: nothing on this node counts it",
             "warning spec.dnsPolicy: approximated: with hostNetwork as Default, for Services, pods and their names are not reached from the host's network",
             "warning spec.hostUsers: not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
             "warning spec.schedulerName: not honoured: no other scheduler is waited for",

@@ -6,6 +6,7 @@
 //! no resources are written, since limits are in force before a runtime is called (`supervisor::cgroup`).
 
 mod capabilities;
+mod hooks;
 mod mounts;
 mod seccomp;
 mod seccomp_names;
@@ -111,7 +112,8 @@ pub(super) fn plan_spec(
         .mounts(mounts::plan_mounts(config, asked, place).map_err(unbuildable)?)
         .linux(linux);
     let mut spec = spec.build().map_err(unbuildable)?;
-    spec.set_hostname(None);
+    spec.set_hostname(None)
+        .set_hooks(hooks::plan_hooks(&config.hooks).map_err(unbuildable)?);
     Ok(spec)
 }
 
@@ -257,6 +259,7 @@ pub(super) mod tests {
             oom_score_adj: 1000,
             pid_target: None,
             limits: Limits::default(),
+            hooks: Vec::new(),
             annotations: Default::default(),
         }
     }

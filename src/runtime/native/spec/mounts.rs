@@ -89,7 +89,8 @@ fn bind(asked: &Mount) -> oci_spec::Result<OciMount> {
         // Upstream promises both of image volumes.
         options.extend(["noexec", "nosuid", "nodev"]);
     }
-    let options: Vec<_> = options.into_iter().map(str::to_owned).collect();
+    let options = options.into_iter().map(str::to_owned);
+    let options: Vec<_> = options.chain(asked.options.iter().cloned()).collect();
     MountBuilder::default()
         .destination(&asked.container_path)
         .typ("bind")
