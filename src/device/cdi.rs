@@ -22,6 +22,9 @@ const HOOKS: [&str; 5] = [
     "poststart",
 ];
 
+/// A spec has five.
+const MAX_DEPTH: usize = 64;
+
 /// More of a kind than any machine has.
 const MAX_DEVICES: usize = 4096;
 
@@ -124,6 +127,7 @@ struct RawHook {
 pub(super) fn parse(text: &str, is_json: bool) -> Result<Spec, String> {
     let raw: RawSpec = match is_json {
         true => serde_json::from_str(text).map_err(|e| e.to_string())?,
+        false if is_too_deep(text) => return Err(format!("it nests more than {MAX_DEPTH} brackets")),
         false => serde_yaml::from_str(text).map_err(|e| e.to_string())?,
     };
     let version = raw.cdi_version.strip_prefix('v').unwrap_or(&raw.cdi_version);
@@ -154,6 +158,19 @@ pub(super) fn parse(text: &str, is_json: bool) -> Result<Spec, String> {
         kind: raw.kind,
         devices,
         common,
+    })
+}
+
+/// Whether brackets are opened in brackets more often than any spec does it. Reading them takes time that grows with the square of that.
+fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
     })
 }
 
@@ -417,11 +434,12 @@ devices:
     #[test]
     fn no_text_does_harm() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let dashes = "- ".repeat(100_000);
         let bomb = (1..40).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
             let before = format!("*a{}", n - 1);
             format!("{text}a{n}: &a{n} [{before}, {before}, {before}, {before}]\n")
         });
-        for text in [deep.as_str(), &bomb, "\0", "{", "kind: !!binary x", "- ? - :"] {
+        for text in [deep.as_str(), &dashes, &bomb, "\0", "{", "kind: !!binary x", "- ? - :"] {
             parse(text, false).expect_err("is nothing");
             parse(text, true).expect_err("is nothing");
         }

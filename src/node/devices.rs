@@ -147,7 +147,8 @@ mod tests {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": status});
         let mut node = Object::new(node).expect("a node");
         report(&mut node, &catalogue("a.b/c"), None);
-        assert_eq!(node.text("/status/capacity/a.b~1c"), "0");
+        let before = json!({"cpu": "2", "hand.made/x": "1", "a.b/c": "0"});
+        assert_eq!(node.at("/status/capacity"), Some(&before));
         report(&mut node, &catalogue("a.b/d"), Some(&catalogue("a.b/c")));
         let expected = json!({"cpu": "2", "hand.made/x": "1", "a.b/d": "0"});
         assert_eq!(node.at("/status/allocatable"), Some(&expected));

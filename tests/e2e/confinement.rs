@@ -56,6 +56,31 @@ fn containers_are_confined_unless_they_ask_for_more() {
 }
 
 #[test]
+fn a_pod_may_see_the_hosts_processes_and_ends_as_any_other() {
+    let home = Home::new();
+    let mut open = pod("open", "serve");
+    open = open.with("/spec/hostPID", json!(true));
+    let shared = pod("both", "serve")
+        .with("/spec/hostPID", json!(true))
+        .with("/spec/shareProcessNamespace", json!(true));
+    let error = home.fails(format!("apply -f {}", home.file("b.yaml", shared)));
+    assert!(
+        error.contains("ShareProcessNamespace and HostPID cannot both be enabled"),
+        "{error}"
+    );
+    home.start(open);
+    home.until_ready("open");
+    let own = std::process::id();
+    let seen = home.must("exec open -- /kubelocal demo ls /proc");
+    assert!(seen.split_whitespace().any(|name| name == own.to_string()), "{seen}");
+    let status = home.must(format!("exec open -- /kubelocal demo cat /proc/{own}/status"));
+    assert_eq!(field(&status, "Pid"), own.to_string());
+    home.must("delete pod open");
+    home.until_gone("pod open");
+    assert!(home.processes().iter().all(|(_, line)| !line.contains("serve")));
+}
+
+#[test]
 fn kernel_files_are_masked_or_read_only() {
     let home = Home::new();
     home.must(format!("watch --once {}", home.file("a.yaml", pod("web", "serve"))));

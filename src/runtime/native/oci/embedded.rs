@@ -15,7 +15,7 @@ use super::super::record::{make_dir, write_json};
 use super::console::Console;
 use super::executor::{Confinement, Exec};
 use super::filter::Filter;
-use super::{Bundle, Launched, OciRuntime, mount_namespace, trace};
+use super::{Bundle, Launched, OciRuntime, enter, mount_namespace, trace};
 
 /// The runtime that is linked in.
 pub(super) struct Embedded;
@@ -44,15 +44,17 @@ impl OciRuntime for Embedded {
         call.finish(pid, mount_namespace)
     }
 
-    fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
-        let call = Call::begin(bundle)?;
-        let confinement = prepare_process(bundle, process)?;
-        let built = call.builder(bundle, confinement).and_then(|builder| {
-            let tenant = builder.as_tenant().with_process(Some(process));
-            tenant.with_detach(true).as_sibling(true).build()
-        });
-        let pid = built.map_err(|error| call.explain(&error))?.as_raw();
-        call.finish(pid, None)
+    fn exec(&self, bundle: &Bundle, process: &Path, first: i32) -> Result<Launched, String> {
+        let (failure, failed) = failure_pipe()?;
+        let (spec, confinement) = prepare_process(bundle, process)?;
+        let executor = Exec::new(failed, confinement);
+        let launched = enter::run(bundle, &spec, &executor, first);
+        drop(executor);
+        let text = read_failure(failure)?;
+        match text.is_empty() {
+            true => launched,
+            false => Err(text),
+        }
     }
 }
 
@@ -76,6 +78,19 @@ fn check_group(bundle: &Bundle, pid: i32) -> Result<(), String> {
     ))
 }
 
+/// Where a process says why it could not become its program: the kernel closes the second one when it does.
+fn failure_pipe() -> Result<(OwnedFd, OwnedFd), String> {
+    let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    pipe.map_err(|e| format!("pipe: {e}"))
+}
+
+/// Waits until the process became its program, or said why not.
+fn read_failure(failure: OwnedFd) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::from(failure).read_to_string(&mut text);
+    read.map(|_| text).map_err(|e| format!("pipe: {e}"))
+}
+
 /// What one call needs beside libcontainer.
 struct Call {
     failure: OwnedFd,
@@ -86,8 +101,7 @@ struct Call {
 impl Call {
     fn begin(bundle: &Bundle) -> Result<Call, String> {
         trace::begin().map_err(|e| format!("anonymous file: {e}"))?;
-        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        let (failure, failed) = pipe.map_err(|e| format!("pipe: {e}"))?;
+        let (failure, failed) = failure_pipe()?;
         let console = bundle.tty.then(|| Console::listen(&bundle.path)).transpose()?;
         Ok(Call {
             failure,
@@ -111,10 +125,7 @@ impl Call {
     /// Waits until the process became its program, or said why it could not.
     fn finish(self, pid: i32, mount_namespace: Option<u64>) -> Result<Launched, String> {
         drop(self.failed);
-        let mut text = String::new();
-        File::from(self.failure)
-            .read_to_string(&mut text)
-            .map_err(|e| format!("pipe: {e}"))?;
+        let text = read_failure(self.failure)?;
         if !text.is_empty() {
             return Err(text);
         }
@@ -163,18 +174,17 @@ fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Option<Confinement>), Str
     Ok((path, Some(confinement)))
 }
 
-/// The same for a command in a running container; its description is a file that is written anew.
-fn prepare_process(bundle: &Bundle, path: &Path) -> Result<Option<Confinement>, String> {
-    let spec = load_spec(bundle)?;
-    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
-        return Ok(None);
-    };
+/// The same for a command in a running container, which is described in a file: the container's spec with the command's process.
+fn prepare_process(bundle: &Bundle, path: &Path) -> Result<(Spec, Option<Confinement>), String> {
+    let mut spec = load_spec(bundle)?;
     let described = |e: &dyn std::fmt::Display| format!("process description: {e}");
     let text = std::fs::read(path).map_err(|e| described(&e))?;
     let mut process: Process = serde_json::from_slice(&text).map_err(|e| described(&e))?;
-    let confinement = confine(bundle, profile, &mut process)?;
-    write_json(path, &process, false).map_err(|e| described(&e))?;
-    Ok(Some(confinement))
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let confinement = profile.map(|profile| confine(bundle, profile, &mut process));
+    let confinement = confinement.transpose()?;
+    spec.set_process(Some(process));
+    Ok((spec, confinement))
 }
 
 fn load_spec(bundle: &Bundle) -> Result<Spec, String> {

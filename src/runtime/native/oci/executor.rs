@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -42,7 +42,13 @@ impl Exec {
         }
     }
 
-    fn report(&self, text: &str) {
+    /// Where it reports.
+    pub fn descriptor(&self) -> std::os::fd::RawFd {
+        self.failed.as_raw_fd()
+    }
+
+    /// Tells what went wrong.
+    pub fn report(&self, text: &str) {
         // If nobody reads, nobody can be told.
         let _ = std::fs::File::from(match self.failed.as_fd().try_clone_to_owned() {
             Ok(fd) => fd,

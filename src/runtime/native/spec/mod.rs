@@ -48,6 +48,8 @@ pub(super) struct Place {
     pub in_user_namespace: bool,
     /// `spec.hostNetwork`.
     pub host_network: bool,
+    /// `spec.hostPID`.
+    pub host_pid: bool,
     /// Where POSIX message queues are seen.
     pub queues: Queues,
     /// The tmpfs that the pod's containers share as `/dev/shm`.
@@ -200,17 +202,18 @@ fn add_missing(env: &mut Vec<String>, variable: &str) {
 fn plan_namespaces(place: &Place) -> oci_spec::Result<Vec<LinuxNamespace>> {
     let own = |typ| LinuxNamespaceBuilder::default().typ(typ).build();
     let pid = match &place.pid_namespace {
-        Some(path) => LinuxNamespaceBuilder::default()
-            .typ(LinuxNamespaceType::Pid)
-            .path(path)
-            .build()?,
-        None => own(LinuxNamespaceType::Pid)?,
+        // The host's is the supervisor's own.
+        None if place.host_pid => None,
+        Some(path) => Some(
+            LinuxNamespaceBuilder::default()
+                .typ(LinuxNamespaceType::Pid)
+                .path(path)
+                .build()?,
+        ),
+        None => Some(own(LinuxNamespaceType::Pid)?),
     };
-    Ok(vec![
-        pid,
-        own(LinuxNamespaceType::Mount)?,
-        own(LinuxNamespaceType::Cgroup)?,
-    ])
+    let others = [own(LinuxNamespaceType::Mount)?, own(LinuxNamespaceType::Cgroup)?];
+    Ok(pid.into_iter().chain(others).collect())
 }
 
 fn unbuildable(error: OciSpecError) -> String {
@@ -268,6 +271,7 @@ pub(super) mod tests {
         Place {
             in_user_namespace: true,
             host_network: false,
+            host_pid: false,
             queues: Queues::Own,
             shm: PathBuf::from("/pod/run/shm"),
             pid_namespace: None,
@@ -380,6 +384,16 @@ pub(super) mod tests {
             };
             assert_eq!(planned(&wanted, &place)["process"]["oomScoreAdj"], given);
         }
+    }
+
+    #[test]
+    fn among_the_hosts_processes_no_pid_namespace_is_made() {
+        let place = Place {
+            host_pid: true,
+            ..place()
+        };
+        let namespaces = planned(&config(), &place)["linux"]["namespaces"].clone();
+        assert_eq!(namespaces, serde_json::json!([{"type": "mount"}, {"type": "cgroup"}]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::note;
 use super::output::Output;
 use super::place::{is_mapped, read};
 use super::poller::Token;
+use super::processes;
 use crate::runtime::{ContainerConfig, ContainerState, Exit, RUN_USER, Resized, Stop};
 
 /// A run of a container.
@@ -107,7 +108,8 @@ impl Container {
         let layers: Vec<&Path> = std::iter::once(mount_points)
             .chain(config.layers.iter().map(PathBuf::as_path))
             .collect();
-        rootfs::mount_overlay((&layers, config.root.as_deref()), &self.dir, &root, &links)?;
+        let source = processes::source_of(&config.id.0, place.host_pid);
+        rootfs::mount_overlay(source, (&layers, config.root.as_deref()), &self.dir, &root, &links)?;
         let in_root = |path| rootfs::read_in_root(&root, path);
         let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let (groups, is_strict) = (&config.supplemental_groups, config.has_strict_groups);

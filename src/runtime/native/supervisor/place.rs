@@ -40,7 +40,7 @@ pub(super) fn make(
 ) -> Result<(Place, Option<Group>), String> {
     // Before mounts of ours hide where groups are.
     let cgroup = cgroup::make(dir, record)?;
-    mount_all(dir)?;
+    mount_all(dir, record.config.host_pid)?;
     record.config.memory_dirs.iter().try_for_each(mount_memory)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
@@ -62,6 +62,7 @@ pub(super) fn make(
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,
+        host_pid: record.config.host_pid,
         queues: queues(record.config.host_ipc && in_user_namespace),
         shm: if record.config.host_ipc {
             PathBuf::from("/dev/shm")
@@ -79,13 +80,16 @@ pub(super) fn make(
 }
 
 /// Mounts, in this namespace alone, what the pod needs.
-fn mount_all(dir: &PodDir) -> Result<(), String> {
+fn mount_all(dir: &PodDir, host_pid: bool) -> Result<(), String> {
     let failed = |what: &'static str| move |e: rustix::io::Errno| format!("mount {what}: {e}");
     // Mounts that appear on the host shall appear here (hostPath volumes), not the other way round.
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).map_err(failed("propagation"))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(failed("/proc"))?;
+    // Among the host's processes the host's is the right one.
+    if !host_pid {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(failed("/proc"))?;
+    }
     let run = dir.run();
     remove_tree(&run)
         .and_then(|()| make_dir(&run))
