@@ -209,6 +209,7 @@ fn host(pods_dir: PathBuf) -> Host {
         pod_pids: None,
         pods_dir,
         allowed_sysctls: Vec::new(),
+        modules: Default::default(),
     }
 }
 

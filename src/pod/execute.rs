@@ -21,7 +21,7 @@ use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
-use super::{Rooms, devices, init_containers, memory, message, sysctls};
+use super::{Rooms, devices, init_containers, lsm, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
@@ -65,7 +65,8 @@ impl Refusal {
             | "NodePorts"
             | "ResizeError"
             | sysctls::FORBIDDEN
-            | devices::UNEXPECTED => self.reason,
+            | devices::UNEXPECTED
+            | lsm::NOT_ADMITTED => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -127,6 +128,10 @@ impl Execution<'_> {
         if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
             self.reject(sysctls::FORBIDDEN, &why);
             return Err(Refusal::new(sysctls::FORBIDDEN, why));
+        }
+        if let Some(why) = lsm::plan_refusal(self.pod, self.rooms.host.modules) {
+            self.reject(lsm::NOT_ADMITTED, &why);
+            return Err(Refusal::new(lsm::NOT_ADMITTED, why));
         }
         if let Err(refusal) = self.allocate_devices() {
             self.reject(refusal.reason, &refusal.message);
@@ -330,6 +335,7 @@ impl Execution<'_> {
             files: &files,
             logs: &self.directory().join("logs"),
             given: self.rooms.host.given(),
+            modules: self.rooms.host.modules,
             id: id.clone(),
         };
         let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e));
@@ -337,7 +343,10 @@ impl Execution<'_> {
         self.add_devices(&mut config)?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
-        created.map_err(|e| Refusal::new("CreateContainerError", e))?;
+        created.map_err(|error| match error {
+            RuntimeError::Config(why) => Refusal::new("CreateContainerConfigError", why),
+            other => Refusal::new("CreateContainerError", other),
+        })?;
         self.event_of(
             Some(&container.name),
             EventKind::Normal,

@@ -26,6 +26,7 @@ mod health;
 mod history;
 mod images;
 mod links;
+mod lsm;
 mod manager;
 mod memory;
 mod message;
@@ -68,6 +69,7 @@ pub use evict::run_evictor;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
 pub use images::{images_in_use, run_collector, whole_image_name};
+pub use lsm::Modules;
 pub use manager::{Bells, Ends, run};
 pub use plan::{
     Converge, Draining, Facts, Failure, Plan, SANDBOX_FAILURE, Start, container, containers, init_containers,
@@ -127,6 +129,8 @@ pub struct Host {
     pub pods_dir: PathBuf,
     /// Sysctls beyond the safe ones that pods may set: names, or beginnings followed by `*`.
     pub allowed_sysctls: Vec<String>,
+    /// What confines containers in its kernel beside what every kernel has.
+    pub modules: Modules,
 }
 
 impl Host {

@@ -66,6 +66,8 @@ fn container_config() -> ContainerConfig {
         seccomp: Seccomp::Unconfined,
         masked_paths: Vec::new(),
         read_only_paths: Vec::new(),
+        apparmor: None,
+        selinux: None,
     };
     ContainerConfig {
         id: ContainerId("c0".into()),

@@ -231,6 +231,21 @@ pub struct Security {
     pub masked_paths: Vec<String>,
     /// Paths that are made read-only.
     pub read_only_paths: Vec<String>,
+    /// The AppArmor profile of the host that it runs under.
+    #[serde(default)]
+    pub apparmor: Option<String>,
+    /// SELinux's labels.
+    #[serde(default)]
+    pub selinux: Option<Labels>,
+}
+
+/// SELinux's labels of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Of its processes.
+    pub process: String,
+    /// Of what is mounted for it alone.
+    pub files: String,
 }
 
 /// Which system calls a container may make.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use super::File;
@@ -52,11 +52,13 @@ fn read_files(dir: &Path, prefix: &str, found: &mut BTreeMap<String, File>) -> i
             read_files(&entry.path(), &format!("{name}/"), found)?;
         } else {
             let mode = metadata.permissions().mode() & 0o777;
+            let own = rustix::process::geteuid().as_raw();
             found.insert(
                 name,
                 File {
                     content: fs::read(entry.path())?,
                     mode,
+                    owner: Some(metadata.uid()).filter(|uid| *uid != own),
                 },
             );
         }
@@ -77,6 +79,9 @@ fn write_files(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
             .open(&path)?;
         out.write_all(&file.content)?;
         out.set_permissions(fs::Permissions::from_mode(file.mode))?;
+        if let Some(owner) = file.owner {
+            chown(&path, Some(owner), None)?;
+        }
     }
     Ok(())
 }
@@ -132,6 +137,7 @@ mod tests {
         let file = |text: &str| File {
             content: text.into(),
             mode: 0o644,
+            owner: None,
         };
         entries
             .iter()

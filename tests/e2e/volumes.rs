@@ -138,7 +138,7 @@ fn a_part_of_a_volume_is_never_outside_of_it_whatever_a_container_does_meanwhile
         // It ran inside, or was refused: when the part was found, or when it was mounted and was gone by then.
         home.until("a taker has an answer", || {
             let state = state(number);
-            state["terminated"].is_object() || state["waiting"]["reason"] == "CreateContainerError"
+            state["terminated"].is_object() || state["waiting"]["reason"] == "CreateContainerConfigError"
         });
         let end = &state(number)["terminated"];
         if end["reason"] == "StartError" {

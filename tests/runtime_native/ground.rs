@@ -364,6 +364,8 @@ pub fn security() -> Security {
         seccomp: Seccomp::RuntimeDefault,
         masked_paths: words(&["/proc/kcore", "/proc/keys", "/sys/firmware"]),
         read_only_paths: words(&["/proc/sys", "/proc/irq"]),
+        apparmor: None,
+        selinux: None,
     }
 }
 

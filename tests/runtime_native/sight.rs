@@ -9,6 +9,7 @@ crate::with_every_runtime! {
     what_is_left_among_the_hosts_processes_ends_with_its_container
     what_is_left_among_the_hosts_processes_ends_with_a_killed_supervisor
     a_container_that_may_trace_sees_no_host_through_commands
+    a_container_that_may_trace_sees_no_host_when_others_start_beside_it
 }
 
 /// An id that no other test's run has: leftovers among the host's processes are told by it.
@@ -107,6 +108,30 @@ async fn a_container_that_may_trace_sees_no_host_through_commands(ground: Ground
     ground.exec(&pod, &config.id, &["touch", "/tmp/stop"]).await;
     ground.wait_for_log(&config, "looked").await;
     assert!(!logged(&config).contains("leaked"), "{}", logged(&config));
+}
+
+/// As is a container that starts beside it.
+async fn a_container_that_may_trace_sees_no_host_when_others_start_beside_it(mut ground: Ground) {
+    let pod = ground.sandbox_with("family", |config| config.share_pid = true).await;
+    let host = ground.path().display().to_string();
+    let look = format!(
+        "while :; do for p in /proc/[0-9]*; do test -e $p/root{host} && echo leaked; done; test -e /tmp/stop && break; done; echo looked"
+    );
+    let mut config = ground.script("main", &look);
+    config.security.add_capabilities = vec!["SYS_PTRACE".to_owned()];
+    ground.start(&pod, &config).await;
+    for (number, tty) in [false, false, false, false, true].into_iter().enumerate() {
+        let mut other = ground.script(&format!("other{number}"), "ps; tty; grep CapEff: /proc/self/status");
+        other.tty = tty;
+        let output = ground.output(&pod, &other).await;
+        // It sees who is there before it, and has no more than others have.
+        assert!(output.contains("/proc/[0-9]"), "{output}");
+        assert!(output.contains("00000000a80425fb"), "{output}");
+        assert_eq!(output.contains("/dev/pts/0"), tty, "{output}");
+    }
+    ground.exec(&pod, &config.id, &["touch", "/tmp/stop"]).await;
+    ground.wait_for_log(&config, "looked").await;
+    assert!(!logged(&config).contains("leaked"), "{}", logged(&config).len());
 }
 
 /// With libcontainer's own way about every second one was seen.

@@ -71,6 +71,7 @@ impl Served {
                 storage: 1 << 40,
                 pod_pids: None,
                 allowed_sysctls: Vec::new(),
+                modules: Default::default(),
                 pods_dir: dir.path().join("pods"),
             },
         };

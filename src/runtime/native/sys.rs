@@ -110,6 +110,19 @@ pub(super) fn ignore_endings() {
     }
 }
 
+/// Gives up the terminal of this session, which this process leads: another session may then have it (tty_ioctl(4)).
+pub(super) fn leave_terminal() -> io::Result<()> {
+    // SAFETY: SIG_IGN and SIG_DFL install no handler; the request takes no argument.
+    unsafe {
+        // The session's foreground processes are told by a signal, and this is one of them.
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        let left = libc::ioctl(0, libc::TIOCNOTTY);
+        let error = io::Error::last_os_error();
+        libc::signal(libc::SIGHUP, libc::SIG_DFL);
+        if left == 0 { Ok(()) } else { Err(error) }
+    }
+}
+
 /// Closes every descriptor of a forked child but the standard streams and these.
 pub(super) fn close_others(kept: &[std::os::fd::RawFd]) -> io::Result<()> {
     let mut kept: Vec<_> = kept.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()).collect();

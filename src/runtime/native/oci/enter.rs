@@ -7,10 +7,11 @@
 //! forks and does not execute itself anew.)
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use libcontainer::capabilities::{drop_privileges, reset_effective};
 use libcontainer::oci_spec::runtime::{Process, Spec};
@@ -26,6 +27,9 @@ use super::{Bundle, Launched};
 
 /// Where version 2 of control groups is mounted for runtimes.
 const GROUPS: &str = "/sys/fs/cgroup";
+
+/// `PROC_SUPER_MAGIC` of statfs(2).
+const PROC_MAGIC: libc::__fsword_t = 0x9fa0;
 
 /// A container's namespaces that are not the supervisor's own.
 struct Namespaces {
@@ -65,6 +69,52 @@ impl Namespaces {
     }
 }
 
+/// A pid namespace in which there are others already, who must not see a process before it has left the supervisor's root behind. libcontainer
+/// is told nothing of it, and makes the container among the supervisor's processes, where nobody of the pod looks; the last thing that is done
+/// is to fork the process into it.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    namespace: Arc<OwnedFd>,
+    /// Where the pid is told.
+    tell: Arc<OwnedFd>,
+}
+
+impl Shared {
+    /// By the path of the namespace; with the pipe in which the pid will be told.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn open(path: &Path) -> io::Result<(Shared, OwnedFd)> {
+        let (told, tell) = pipe()?;
+        let shared = Shared {
+            namespace: Arc::new(File::open(path)?.into()),
+            tell: Arc::new(tell),
+        };
+        Ok((shared, told))
+    }
+
+    /// Returns in the process that is there.
+    pub fn come_into(&self) -> io::Result<()> {
+        rustix::thread::move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))?;
+        let terminal = rustix::termios::isatty(rustix::stdio::stdin()).then(rustix::stdio::stdin);
+        if terminal.is_some() {
+            // One session at a time has a terminal.
+            sys::leave_terminal()?;
+        }
+        match sys::fork_sibling()? {
+            sys::Fork::Parent(pid) => {
+                // If nobody reads, nobody waits.
+                let _ = rustix::io::write(&self.tell, &pid.to_le_bytes());
+                sys::exit_now(0)
+            }
+            sys::Fork::Child => {
+                rustix::process::setsid()?;
+                terminal.map_or(Ok(()), |terminal| Ok(rustix::process::ioctl_tiocsctty(terminal)?))
+            }
+        }
+    }
+}
+
 /// Where the process that is to be the command tells how it went.
 struct Ends {
     /// Its pid, from whoever made it.
@@ -97,16 +147,20 @@ pub(super) fn run(bundle: &Bundle, spec: &Spec, executor: &Exec, first: i32) -> 
         sys::Fork::Child => pass_over(spec, executor, &namespaces, &ends),
         sys::Fork::Parent(_) => drop(ends),
     }
-    let mut pid = [0; 4];
-    if File::from(told).read_exact(&mut pid).is_err() {
-        // Whoever was to tell it has told why not.
-        return Err(String::new());
-    }
+    // Else whoever was to tell it has told why not.
+    let pid = read_pid(told).ok_or_else(String::new)?;
     Ok(Launched {
-        pid: i32::from_le_bytes(pid),
+        pid,
         mount_namespace: None,
         terminal: terminal.as_ref().and_then(take_terminal),
     })
+}
+
+/// The pid that was told, if one was.
+pub(super) fn read_pid(told: OwnedFd) -> Option<i32> {
+    let mut pid = [0; 4];
+    File::from(told).read_exact(&mut pid).ok()?;
+    Some(i32::from_le_bytes(pid))
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -185,6 +239,9 @@ fn furnish(process: &Process, terminal: Option<&OwnedFd>) -> Result<(), String> 
     if let Some(to) = terminal {
         open_terminal(to.as_fd()).map_err(failed("terminal"))?;
     }
+    if let Some(profile) = process.apparmor_profile() {
+        label(&["apparmor/exec", "exec"], &format!("exec {profile}")).map_err(failed("AppArmor profile"))?;
+    }
     if process.no_new_privileges() == Some(true) {
         rustix::thread::set_no_new_privs(true).map_err(errno("no new privileges"))?;
     }
@@ -208,6 +265,27 @@ fn furnish(process: &Process, terminal: Option<&OwnedFd>) -> Result<(), String> 
         path if path.as_bytes().starts_with(b"/") => Ok(()),
         path => Err(format!("working directory {path:?} is outside of the container")),
     }
+}
+
+/// Tells the kernel's module what this process is to be confined by when it becomes its program: by the first of these files that there is.
+/// What the container has put in their place is not written to.
+pub(super) fn label(files: &[&str], text: &str) -> io::Result<()> {
+    let mut tried = Err(io::ErrorKind::NotFound.into());
+    for file in files {
+        tried = OpenOptions::new()
+            .write(true)
+            .open(format!("/proc/thread-self/attr/{file}"))
+            .and_then(|mut opened| {
+                if rustix::fs::fstatfs(&opened)?.f_type != PROC_MAGIC {
+                    return Err(io::Error::other("/proc is not the kernel's"));
+                }
+                opened.write_all(text.as_bytes())
+            });
+        if tried.is_ok() {
+            return tried;
+        }
+    }
+    tried
 }
 
 fn become_user(process: &Process) -> rustix::io::Result<()> {

@@ -16,13 +16,16 @@ use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
+use super::enter::{self, Shared};
 use super::filter::Filter;
 
 /// What a process still needs when libcontainer is done with it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Confinement {
-    pub filter: Filter,
-    /// The capabilities it really gets, if it was given more so that the filter could be loaded.
+    /// The pid namespace of others that it comes into.
+    pub shared: Option<Shared>,
+    pub filter: Option<Filter>,
+    /// The capabilities it really gets, if it was given more so that the rest could be done.
     pub capabilities: Option<LinuxCapabilities>,
 }
 
@@ -31,11 +34,11 @@ pub(super) struct Confinement {
 pub(super) struct Exec {
     /// Closed by the kernel when the program runs: the reader then knows that it does.
     failed: Arc<OwnedFd>,
-    confinement: Option<Confinement>,
+    confinement: Confinement,
 }
 
 impl Exec {
-    pub fn new(failed: OwnedFd, confinement: Option<Confinement>) -> Exec {
+    pub fn new(failed: OwnedFd, confinement: Confinement) -> Exec {
         Exec {
             failed: Arc::new(failed),
             confinement,
@@ -58,10 +61,13 @@ impl Exec {
     }
 
     fn confine(&self) -> Result<(), String> {
-        let Some(confinement) = &self.confinement else {
-            return Ok(());
-        };
-        confinement.filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
+        let confinement = &self.confinement;
+        if let Some(shared) = &confinement.shared {
+            shared.come_into().map_err(|e| format!("shared pid namespace: {e}"))?;
+        }
+        if let Some(filter) = &confinement.filter {
+            filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
+        }
         if let Some(capabilities) = &confinement.capabilities {
             let dropped = libcontainer::capabilities::drop_privileges(capabilities, &*create_syscall());
             dropped.map_err(|e| format!("capabilities: {e}"))?;
@@ -91,6 +97,14 @@ impl Executor for Exec {
         };
         let (args, env) = process_of(spec);
         let program = find_program(args, env).map_err(failed)?;
+        let label = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.selinux_label().as_ref());
+        if let Some(label) = label {
+            // libcontainer leaves this one out.
+            enter::label(&["exec"], label).map_err(|e| failed(format!("SELinux label: {e}")))?;
+        }
         self.confine().map_err(failed)?;
         let error = become_program(&program, args, env);
         Err(failed(format!("exec {program}: {}", described(&error))))

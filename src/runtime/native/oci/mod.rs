@@ -53,6 +53,11 @@ impl Bundle {
     }
 }
 
+/// Where a shared pid namespace is seen, if the pod has one, beside the directory in which runtimes keep their state.
+pub(super) fn view_of_shared(state: &Path) -> PathBuf {
+    state.with_file_name("processes")
+}
+
 /// A process that a runtime made. It is the supervisor's child.
 #[derive(Debug)]
 pub(super) struct Launched {

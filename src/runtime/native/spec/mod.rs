@@ -104,6 +104,7 @@ pub(super) fn plan_spec(
         .set_resources(None)
         .set_devices(None)
         .set_cgroups_path(cgroup.map(Path::to_owned));
+    linux.set_mount_label(config.security.selinux.as_ref().map(|labels| labels.files.clone()));
     if !config.security.privileged {
         linux.set_seccomp(plan_seccomp(&config.security.seccomp, capabilities)?);
     }
@@ -176,6 +177,8 @@ fn plan_process(
         .oom_score_adj(config.oom_score_adj.clamp(place.oom_floor, 1000))
         .build()?;
     process.set_rlimits(None);
+    process.set_apparmor_profile(config.security.apparmor.clone());
+    process.set_selinux_label(config.security.selinux.as_ref().map(|labels| labels.process.clone()));
     process.set_no_new_privileges((!config.security.allow_privilege_escalation).then_some(true));
     Ok(process)
 }
@@ -235,6 +238,8 @@ pub(super) mod tests {
             seccomp: Seccomp::RuntimeDefault,
             masked_paths: vec!["/proc/kcore".to_owned()],
             read_only_paths: vec!["/proc/sys".to_owned()],
+            apparmor: None,
+            selinux: None,
         }
     }
 
@@ -358,6 +363,20 @@ pub(super) mod tests {
         let mut wanted = config();
         wanted.security.allow_privilege_escalation = false;
         assert_eq!(planned(&wanted, &place())["process"]["noNewPrivileges"], true);
+    }
+
+    #[test]
+    fn what_the_hosts_kernel_confines_by_is_the_processes() {
+        let mut wanted = config();
+        wanted.security.apparmor = Some("strict".to_owned());
+        wanted.security.selinux = Some(crate::runtime::Labels {
+            process: "u:r:t:s0".to_owned(),
+            files: "u:object_r:f:s0".to_owned(),
+        });
+        let spec = planned(&wanted, &place());
+        assert_eq!(spec["process"]["apparmorProfile"], "strict");
+        assert_eq!(spec["process"]["selinuxLabel"], "u:r:t:s0");
+        assert_eq!(spec["linux"]["mountLabel"], "u:object_r:f:s0");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
+use super::super::oci;
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
 use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
@@ -58,7 +59,8 @@ pub(super) fn make(
     // as anything else of theirs.
     let may_lower_score = fs::write("/proc/self/oom_score_adj", "-998").is_ok();
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
-    let share_pid = record.config.share_pid.then(|| pause::start(&dir.run()));
+    let view = oci::view_of_shared(&dir.run().join("oci"));
+    let share_pid = record.config.share_pid.then(|| pause::start(&dir.run(), &view));
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,

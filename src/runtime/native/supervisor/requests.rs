@@ -102,7 +102,7 @@ impl Supervisor {
         let mount_points = rootfs::mount_points(&self.record.run_dir);
         let place = self.place_of(&config)?;
         let container = Container::create(config, dir, bundle, &place, &mount_points, cgroup);
-        let container = container.map_err(Fault::Create)?;
+        let container = container?;
         self.limit(&container)?;
         self.containers.insert(id, container);
         self.tell_watchers();
