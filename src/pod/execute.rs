@@ -33,8 +33,8 @@ const MAX_PROFILE: u64 = 1 << 20;
 /// A failure before it is dated and counted.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    reason: &'static str,
-    message: String,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 impl Refusal {
@@ -116,27 +116,11 @@ impl Execution<'_> {
     pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
         let durable = self.rooms.store.durable(self.object.resource_version()).await;
         durable.map_err(|why| Refusal::new("FailedCreatePodSandBox", why))?;
-        let kind = self.object.kind();
-        if let Some(clash) = super::ports::plan_clash(self.object, || self.rooms.store.list(kind, None).items) {
-            let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-            return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
-        }
+        self.admit()?;
         let failed = |error: &dyn ToString| {
             let why = format!("Failed to create pod sandbox: {}", error.to_string());
             Refusal::new("FailedCreatePodSandBox", why)
         };
-        if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
-            self.reject(sysctls::FORBIDDEN, &why);
-            return Err(Refusal::new(sysctls::FORBIDDEN, why));
-        }
-        if let Some(why) = lsm::plan_refusal(self.pod, self.rooms.host.modules) {
-            self.reject(lsm::NOT_ADMITTED, &why);
-            return Err(Refusal::new(lsm::NOT_ADMITTED, why));
-        }
-        if let Err(refusal) = self.allocate_devices() {
-            self.reject(refusal.reason, &refusal.message);
-            return Err(refusal);
-        }
         let handler = self.runtime_handler().map_err(|e| failed(&e))?;
         let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
@@ -199,26 +183,6 @@ impl Execution<'_> {
         self.event_of(None, EventKind::Normal, "ResizeCompleted", &message);
         self.tell_limits().await;
         Ok(())
-    }
-
-    /// Ends a pod for good that may not run here (kubelet `rejectPod`).
-    fn reject(&self, reason: &str, message: &str) {
-        let write = |pod: &mut Object| {
-            let status = &mut pod.value_mut()["status"];
-            status["phase"] = "Failed".into();
-            status["reason"] = reason.into();
-            status["message"] = format!("Pod was rejected: {message}").into();
-            // Nothing of it ever was.
-            for list in [
-                "containerStatuses",
-                "initContainerStatuses",
-                "ephemeralContainerStatuses",
-            ] {
-                status.as_object_mut().and_then(|fields| fields.remove(list));
-            }
-        };
-        // It may be gone.
-        let _ = self.rooms.store.update_status(self.object.key(), write);
     }
 
     /// The text of the seccomp profile that a container names, from `seccomp/` beside the pods' directories.

@@ -11,6 +11,7 @@
 //! changes, the runtime hints, a probe or hook has something to say or the plan's time comes. The room does not know where pods come from, nor how containers
 //! are run.
 
+mod admission;
 mod back_off;
 mod care;
 mod config;

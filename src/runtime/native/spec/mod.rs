@@ -8,6 +8,7 @@
 mod capabilities;
 mod hooks;
 mod mounts;
+mod namespaces;
 mod seccomp;
 mod seccomp_names;
 
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxSeccomp, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 pub(super) use capabilities::CapabilitySet;
@@ -87,7 +88,7 @@ pub(super) fn plan_spec(
         .readonly(config.security.read_only_rootfs)
         .build();
     let mut linux = LinuxBuilder::default()
-        .namespaces(plan_namespaces(place).map_err(unbuildable)?)
+        .namespaces(namespaces::plan_namespaces(place).map_err(unbuildable)?)
         .masked_paths(if config.security.privileged {
             Vec::new()
         } else {
@@ -199,24 +200,6 @@ fn add_missing(env: &mut Vec<String>, variable: &str) {
     if !env.iter().any(|existing| existing.starts_with(name)) {
         env.push(variable.to_owned());
     }
-}
-
-/// Network, ipc and uts namespaces are the supervisor's: what is not named is inherited.
-fn plan_namespaces(place: &Place) -> oci_spec::Result<Vec<LinuxNamespace>> {
-    let own = |typ| LinuxNamespaceBuilder::default().typ(typ).build();
-    let pid = match &place.pid_namespace {
-        // The host's is the supervisor's own.
-        None if place.host_pid => None,
-        Some(path) => Some(
-            LinuxNamespaceBuilder::default()
-                .typ(LinuxNamespaceType::Pid)
-                .path(path)
-                .build()?,
-        ),
-        None => Some(own(LinuxNamespaceType::Pid)?),
-    };
-    let others = [own(LinuxNamespaceType::Mount)?, own(LinuxNamespaceType::Cgroup)?];
-    Ok(pid.into_iter().chain(others).collect())
 }
 
 fn unbuildable(error: OciSpecError) -> String {
@@ -403,29 +386,6 @@ pub(super) mod tests {
             };
             assert_eq!(planned(&wanted, &place)["process"]["oomScoreAdj"], given);
         }
-    }
-
-    #[test]
-    fn among_the_hosts_processes_no_pid_namespace_is_made() {
-        let place = Place {
-            host_pid: true,
-            ..place()
-        };
-        let namespaces = planned(&config(), &place)["linux"]["namespaces"].clone();
-        assert_eq!(namespaces, serde_json::json!([{"type": "mount"}, {"type": "cgroup"}]));
-    }
-
-    #[test]
-    fn a_shared_pid_namespace_is_joined_by_path() {
-        let place = Place {
-            pid_namespace: Some(PathBuf::from("/proc/9/ns/pid")),
-            ..place()
-        };
-        let spec = planned(&config(), &place);
-        assert_eq!(
-            spec["linux"]["namespaces"][0],
-            serde_json::json!({"type": "pid", "path": "/proc/9/ns/pid"})
-        );
     }
 
     #[test]
