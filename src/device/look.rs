@@ -44,7 +44,7 @@ pub(super) fn look(directories: &[PathBuf], settings: &Settings) -> Catalogue {
             }
         }
     }
-    let mut classes = assemble(files, &mut problems, settings, usable);
+    let mut classes = assemble(files, &mut problems, settings);
     classes.extend(
         OWN.iter()
             .filter_map(|(class, place)| own_class(class, place, settings)),
@@ -85,7 +85,6 @@ fn assemble(
     files: Vec<(usize, PathBuf, Spec)>,
     problems: &mut Vec<String>,
     settings: &Settings,
-    check: impl Fn(&Node) -> Result<(), String>,
 ) -> BTreeMap<String, Class> {
     let mut found: BTreeMap<String, Vec<(usize, PathBuf, Device)>> = BTreeMap::new();
     for (rank, path, spec) in files {
@@ -111,11 +110,14 @@ fn assemble(
     }
     let class = |(kind, mut devices): (String, Vec<(usize, PathBuf, Device)>)| {
         for (_, path, device) in &mut devices {
-            let nodes = device.common.nodes.iter().chain(&device.own.nodes);
-            if let Some(why) = nodes.map(&check).find_map(Result::err) {
+            let found = faults(device);
+            let lines = found.iter().map(|fault| {
                 let name = &device.name;
-                problems.push(format!("{}: device {kind}={name}: {why}", path.display()));
-                device.problem.get_or_insert(why);
+                format!("{}: device {kind}={name}: {}", path.display(), fault.why)
+            });
+            problems.extend(lines);
+            if let Some(fault) = found.into_iter().find(|fault| fault.is_fatal) {
+                device.problem.get_or_insert(fault.why);
             }
         }
         let devices = counted(devices.into_iter().map(|(_, _, device)| device).collect());
@@ -153,12 +155,36 @@ fn counted(devices: Vec<Device>) -> Vec<Device> {
     counted.map(|(device, _)| device).collect()
 }
 
-/// Whether a container can be given a node. It is not opened: that does something with many devices.
-fn usable(node: &Node) -> Result<(), String> {
+/// What is wrong with a device.
+struct Fault {
+    why: String,
+    /// Whether it can't be had for this.
+    is_fatal: bool,
+}
+
+/// What is wrong with the nodes of a device. Vendors name some that only members of a group may open (`/dev/dri`), and a container gets on
+/// without them; without any of the device's own it has nothing.
+fn faults(device: &Device) -> Vec<Fault> {
+    let (own, common) = (device.own.nodes.iter(), device.common.nodes.iter());
+    let is_useless = !device.own.nodes.is_empty() && own.clone().all(|node| open(node).is_err());
+    let of_one = |node: &Node| {
+        let gone = present(node).err().map(|why| Fault { why, is_fatal: true });
+        let shut = || open(node).err();
+        gone.or_else(|| {
+            shut().map(|why| Fault {
+                why,
+                is_fatal: is_useless,
+            })
+        })
+    };
+    common.chain(own).filter_map(of_one).collect()
+}
+
+/// Whether the host has a node. It is not opened: that does something with many devices.
+fn present(node: &Node) -> Result<(), String> {
     let path = &node.host_path;
     let failed = |why: &str| format!("{}: {why}", path.display());
-    let io = |e: std::io::Error| failed(&e.to_string());
-    let kind = fs::metadata(path).map_err(io)?.file_type();
+    let kind = fs::metadata(path).map_err(|e| failed(&e.to_string()))?.file_type();
     let found = match (kind.is_char_device(), kind.is_block_device(), kind.is_fifo()) {
         (true, ..) => Some(NodeKind::Character),
         (_, true, _) => Some(NodeKind::Block),
@@ -166,15 +192,21 @@ fn usable(node: &Node) -> Result<(), String> {
         _ => None,
     };
     match (found, node.kind) {
-        (None, _) => return Err(failed("no device")),
-        (Some(found), Some(wanted)) if found != wanted => return Err(failed("a device of another type")),
-        _ => {}
+        (None, _) => Err(failed("no device")),
+        (Some(found), Some(wanted)) if found != wanted => Err(failed("a device of another type")),
+        _ => Ok(()),
     }
+}
+
+/// Whether whoever the node runs as may open it.
+fn open(node: &Node) -> Result<(), String> {
+    let path = &node.host_path;
     let access = match node.is_written {
         true => Access::READ_OK | Access::WRITE_OK,
         false => Access::READ_OK,
     };
-    accessat(CWD, path, access, AtFlags::EACCESS).map_err(|e| io(e.into()))
+    let may = accessat(CWD, path, access, AtFlags::EACCESS);
+    may.map_err(|e| format!("{}: {}", path.display(), std::io::Error::from(e)))
 }
 
 /// One of our own, where the host has what is at that place.
@@ -193,7 +225,7 @@ fn own_class(class: &str, place: &str, settings: &Settings) -> Option<(String, C
     let nodes: Vec<_> = paths
         .into_iter()
         .map(node)
-        .filter(|node| usable(node).is_ok())
+        .filter(|node| present(node).and_then(|()| open(node)).is_ok())
         .collect();
     let resource = format!("{OWN_VENDOR}/{class}");
     let shared_by = settings.get(&resource).map_or(MANY, |word| word.shared_by);
@@ -287,6 +319,40 @@ mod tests {
             let catalogue = seen(&[&dir], &Settings::new());
             assert_eq!(counts(&catalogue), [("a.b/c", 1, 0)], "{node}");
             assert!(catalogue.problems[0].contains(why), "{:?}", catalogue.problems);
+        }
+    }
+
+    #[test]
+    fn a_device_is_had_without_nodes_that_only_others_may_open_but_not_without_all_of_its_own() {
+        if rustix::process::geteuid().is_root() {
+            println!("root may open everything");
+            return;
+        }
+        let nodes = |nodes: &str| ZERO.replace("{path: /dev/zero}", nodes);
+        let host = ["/dev/kmsg", "/dev/mem", "/dev/loop-control", "/dev/fuse"].map(Path::new);
+        let node = |path: &Path| Node {
+            path: "/dev/x".to_owned(),
+            host_path: path.to_owned(),
+            kind: None,
+            is_written: true,
+        };
+        let Some(path) = host
+            .into_iter()
+            .find(|path| present(&node(path)).is_ok() && open(&node(path)).is_err())
+        else {
+            println!("this host has no device that this user may not open");
+            return;
+        };
+        let shut = format!("{{path: /dev/x, hostPath: {}}}", path.display());
+        for (text, usable) in [(nodes(&shut), 0), (nodes(&format!("{shut}, {{path: /dev/zero}}")), 1)] {
+            let dir = directory(&[("a.yaml", &text)]);
+            let catalogue = seen(&[&dir], &Settings::new());
+            assert_eq!(counts(&catalogue), [("a.b/c", 1, usable)], "{text}");
+            assert!(
+                catalogue.problems[0].contains("Permission denied"),
+                "{:?}",
+                catalogue.problems
+            );
         }
     }
 
