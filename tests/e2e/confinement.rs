@@ -231,7 +231,7 @@ fn a_seccomp_profile_of_the_users_holds() {
             .with("/spec/restartPolicy", json!("Never"))
             .with(
                 "/spec/containers/0/command",
-                json!(["sh", "-c", "mkdir /tmp/x; echo code $?"]),
+                json!(["sh", "-c", "mkdir /tmp/x 2>&1; echo code $?"]),
             )
             .with("/spec/containers/0/securityContext", profile)
     };

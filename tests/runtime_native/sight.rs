@@ -9,7 +9,12 @@ crate::with_every_runtime! {
     what_is_left_among_the_hosts_processes_ends_with_its_container
     what_is_left_among_the_hosts_processes_ends_with_a_killed_supervisor
     a_container_that_may_trace_sees_no_host_through_commands
-    a_container_that_may_trace_sees_no_host_when_others_start_beside_it
+}
+
+/// crun furnishes a container in the shared namespace, where it is seen.
+#[tokio::test]
+async fn a_container_that_may_trace_sees_no_host_when_others_start_beside_it() {
+    others_start_beside_it(Ground::new(None).await).await;
 }
 
 /// An id that no other test's run has: leftovers among the host's processes are told by it.
@@ -111,7 +116,7 @@ async fn a_container_that_may_trace_sees_no_host_through_commands(ground: Ground
 }
 
 /// As is a container that starts beside it.
-async fn a_container_that_may_trace_sees_no_host_when_others_start_beside_it(mut ground: Ground) {
+async fn others_start_beside_it(mut ground: Ground) {
     let pod = ground.sandbox_with("family", |config| config.share_pid = true).await;
     let host = ground.path().display().to_string();
     let look = format!(
