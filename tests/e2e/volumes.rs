@@ -119,7 +119,7 @@ fn a_token_is_the_one_users_as_whom_all_containers_run() {
     let home = Home::new();
     let shell = load_busybox(&home, "sleep 1000");
     let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-    let look = format!("busybox stat -L -c '%a %u' {token}; wc -c < {token}");
+    let look = format!("busybox stat -L -c '%a %u' {token}; busybox wc -c < {token}");
     let reader = |name: &str, user: u32| {
         shell
             .clone()
