@@ -93,8 +93,9 @@ impl Shared {
         Ok((shared, told))
     }
 
-    /// Returns in the process that is there.
-    pub fn come_into(&self) -> io::Result<()> {
+    /// Returns in the process that is there, which has no descriptor of the supervisor's but `kept`: others may look through it until it has
+    /// become its program. It can only become it, or exit.
+    pub fn come_into(&self, kept: RawFd) -> io::Result<()> {
         rustix::thread::move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))?;
         let terminal = rustix::termios::isatty(rustix::stdio::stdin()).then(rustix::stdio::stdin);
         if terminal.is_some() {
@@ -108,6 +109,7 @@ impl Shared {
                 sys::exit_now(0)
             }
             sys::Fork::Child => {
+                sys::close_others(&[kept])?;
                 rustix::process::setsid()?;
                 terminal.map_or(Ok(()), |terminal| Ok(rustix::process::ioctl_tiocsctty(terminal)?))
             }

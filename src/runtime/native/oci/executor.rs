@@ -16,6 +16,7 @@ use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
+use super::super::sys;
 use super::enter::{self, Shared};
 use super::filter::Filter;
 
@@ -63,7 +64,9 @@ impl Exec {
     fn confine(&self) -> Result<(), String> {
         let confinement = &self.confinement;
         if let Some(shared) = &confinement.shared {
-            shared.come_into().map_err(|e| format!("shared pid namespace: {e}"))?;
+            shared
+                .come_into(self.descriptor())
+                .map_err(|e| format!("shared pid namespace: {e}"))?;
         }
         if let Some(filter) = &confinement.filter {
             filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
@@ -93,6 +96,10 @@ impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let failed = |text: String| {
             self.report(&text);
+            if self.confinement.shared.is_some() {
+                // libcontainer's own descriptors may be gone.
+                sys::exit_now(1);
+            }
             ExecutorError::Other(text)
         };
         let (args, env) = process_of(spec);
