@@ -58,6 +58,7 @@ fn running(pod: &Pod) -> SandboxStatus {
             host_network: false,
             share_pid: false,
             host_ipc: false,
+            host_pid: false,
             sysctls: Default::default(),
             memory_dirs: Vec::new(),
             limits: Limits::default(),

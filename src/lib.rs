@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod controller;
 pub mod demo;
+pub mod device;
 pub mod doctor;
 pub mod egress;
 pub mod event;

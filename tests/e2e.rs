@@ -22,6 +22,8 @@ mod accounts;
 mod config;
 #[path = "e2e/confinement.rs"]
 mod confinement;
+#[path = "e2e/devices.rs"]
+mod devices;
 #[path = "e2e/egress.rs"]
 mod egress;
 #[path = "e2e/files.rs"]

@@ -11,6 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kubelocal::access::Access;
 use kubelocal::access::token::TokenKey;
 use kubelocal::api::{NodeFacts, serve};
+use kubelocal::device::{Ledger, Settings};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
 use kubelocal::model::{Clock, ManualClock, PathFacts, Paths, SystemClock};
@@ -191,6 +192,7 @@ fn rooms(
         tokens,
         clock,
         served: None,
+        devices: Arc::new(Ledger::open(&pods_dir, Vec::new(), Settings::new())),
         host: host(pods_dir),
     }
 }
@@ -207,6 +209,7 @@ fn host(pods_dir: PathBuf) -> Host {
         pod_pids: None,
         pods_dir,
         allowed_sysctls: Vec::new(),
+        modules: Default::default(),
     }
 }
 

@@ -17,6 +17,9 @@ mod streams;
 #[path = "runtime_native/crash.rs"]
 mod crash;
 
+#[path = "runtime_native/sight.rs"]
+mod sight;
+
 #[path = "runtime_native/measure.rs"]
 mod measure;
 

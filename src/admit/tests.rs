@@ -93,14 +93,14 @@ fn problems_are_shown_where_they_are() {
             "m/pod.yaml:4:17: error: metadata.generateName: an object of a file needs a name of its own",
         ),
         (
-            "image: nginx:1",
-            "image: nginx:1\n    resources: {limits: {example.com/fish: 1}}",
-            "m/pod.yaml:9:26: warning: spec.containers[0].resources.limits.example.com/fish: not honoured: nothing on this node counts it",
+            "spec:",
+            "spec:\n  schedulerName: mine",
+            "m/pod.yaml:6:3: warning: spec.schedulerName: not honoured: no other scheduler is waited for",
         ),
         (
             "spec:",
-            "spec:\n  hostPID: true",
-            "m/pod.yaml:6:3: error: spec.hostPID: pods can't see the host's processes here",
+            "spec:\n  resourceClaims: [{name: c, resourceClaimName: c}]",
+            "m/pod.yaml:6:3: error: spec.resourceClaims: devices can't be claimed here",
         ),
     ];
     for (from, to, line) in table {

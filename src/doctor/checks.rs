@@ -65,7 +65,7 @@ fn sysctl(setting: &str) -> Option<String> {
 /// Judges all that a node on this host depends on; root needs less.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Verdict> {
-    let always = [kernel, overlay, cgroups, network, tun, inotify, disk, linger];
+    let always = [kernel, overlay, cgroups, network, tun, inotify, disk, linger, devices];
     let rootless = [user_namespaces, subordinate_ids, id_helpers];
     let is_root = facts.uid == 0;
     let checks = rootless.into_iter().filter(|_| !is_root).chain(always);
@@ -378,6 +378,18 @@ fn linger(facts: &Facts) -> Verdict {
         found,
         Some(format!("sudo loginctl enable-linger {}", facts.user)),
     )
+}
+
+fn devices(facts: &Facts) -> Verdict {
+    const CHECK: &str = "devices";
+    if !facts.devices.problems.is_empty() {
+        return warning(CHECK, facts.devices.problems.join("; "), None);
+    }
+    let names: Vec<_> = facts.devices.counts().map(|(name, ..)| name).collect();
+    match names.is_empty() {
+        true => fine(CHECK, "none that pods could ask for"),
+        false => fine(CHECK, format!("pods can ask for {}", names.join(", "))),
+    }
 }
 
 #[cfg(test)]

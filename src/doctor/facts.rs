@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::probe::{self, Probe};
 use crate::cgroup::{self, Lack, Tree};
+use crate::device;
 use crate::os::find_program;
 
 /// A range of subordinate ids (`subuid(5)`).
@@ -84,6 +85,8 @@ pub struct Facts {
     pub free_bytes: Option<u64>,
     /// Files that may still be made there.
     pub free_inodes: Option<u64>,
+    /// What devices pods can get.
+    pub devices: device::Catalogue,
 }
 
 impl Facts {
@@ -123,6 +126,7 @@ impl Facts {
                 .as_ref()
                 .filter(|space| space.f_files > 0)
                 .map(|space| space.f_favail),
+            devices: device::look(&device::directories(home), &device::Settings::new()),
             user,
         }
     }

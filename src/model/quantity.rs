@@ -19,6 +19,11 @@ impl Quantity {
         self.0.div_euclid(divisor) + i128::from(self.0.rem_euclid(divisor) != 0)
     }
 
+    /// Whether it is a whole number.
+    pub fn is_whole(self) -> bool {
+        self.0 % NANO == 0
+    }
+
     /// Reads a quantity; `None` where it is not one. Finer than a billionth is rounded up, as upstream does; more than
     /// 2^63 is cut to that.
     pub fn parse(text: &str) -> Option<Self> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::device;
 use crate::egress;
 use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::ingress;
@@ -49,6 +50,9 @@ pub struct Config {
     pub shutdown_grace_period_critical_pods: Option<String>,
     /// How many processes and threads a pod may have; any number if nothing is said.
     pub pod_pids_limit: Option<u64>,
+    /// How many containers may have a device at a time, by resource: `nvidia.com/gpu: {sharedBy: 4}`. One may, if nothing is said, and any
+    /// number those of `kubelocal.dev/`.
+    pub devices: device::Settings,
 }
 
 /// Where Ingresses are served.
@@ -125,7 +129,22 @@ impl Config {
         config.registry_settings().check().map_err(invalid)?;
         config.images.marks().map_err(invalid)?;
         config.plan_shutdown().map_err(invalid)?;
+        config.check_devices().map_err(invalid)?;
         Ok(config)
+    }
+
+    fn check_devices(&self) -> Result<(), String> {
+        let wrong = self
+            .devices
+            .iter()
+            .find(|(_, word)| word.shared_by > device::MOST_SHARED);
+        wrong.map_or(Ok(()), |(name, word)| {
+            let most = device::MOST_SHARED;
+            Err(format!(
+                "devices: {name}: sharedBy: {} is more than {most}",
+                word.shared_by
+            ))
+        })
     }
 
     /// What pods reach outside; `api_port` is the port of the node's own API on loopback.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod config;
+mod devices;
 mod images;
 mod listen;
 mod lock;
@@ -167,7 +168,9 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         api_port,
         &config,
     );
-    let node = report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now());
+    let ledger = devices::open(&paths, &config);
+    let mut node = report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now());
+    devices::report(&mut node, &ledger.catalogue(), None);
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
@@ -181,6 +184,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         tokens: loopback.tokens.clone(),
         clock,
         served: network.as_ref().map(|_| served.subscribe()),
+        devices: ledger,
         host,
     };
     let (end, ended) = watch::channel(None);
@@ -237,12 +241,20 @@ async fn until_told_to_end(
     Ok(ends_pods)
 }
 
-/// Keeps the Node's addresses and images true.
-fn spawn_reports(rooms: &Rooms, newest: watch::Sender<Vec<String>>, stop: &CancellationToken) -> [JoinHandle<()>; 2] {
+/// Keeps the Node's addresses, images and devices true.
+fn spawn_reports(rooms: &Rooms, newest: watch::Sender<Vec<String>>, stop: &CancellationToken) -> [JoinHandle<()>; 3] {
     let (store, node) = (&rooms.store, &rooms.host.node_name);
     let moves = addresses::follow(store.clone(), node.clone(), newest, stop.clone());
     let here = images::follow(store.clone(), rooms.images.clone(), node.clone(), stop.clone());
-    [tokio::spawn(moves), tokio::spawn(here)]
+    let recorder = rooms.recorder.component("kubelet");
+    let devices = devices::follow(
+        store.clone(),
+        rooms.devices.clone(),
+        recorder,
+        node.clone(),
+        stop.clone(),
+    );
+    [tokio::spawn(moves), tokio::spawn(here), tokio::spawn(devices)]
 }
 
 /// Ends all that works, and the pods before it if they are to end.

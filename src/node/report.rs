@@ -12,7 +12,7 @@ use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::cgroup::{Controller, Lack, Tree};
 use crate::model::{DNS, Object};
-use crate::pod::Host;
+use crate::pod::{Host, Modules};
 
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
 const MOST_PODS: u32 = 1000;
@@ -36,6 +36,7 @@ pub fn host(
         pod_pids: config.pod_pids_limit,
         pods_dir,
         allowed_sysctls: config.allowed_unsafe_sysctls.clone(),
+        modules: modules(),
     }
 }
 
@@ -49,6 +50,15 @@ fn node_name() -> String {
         "localhost".to_owned()
     } else {
         name.to_owned()
+    }
+}
+
+/// What the kernel confines processes by, as container runtimes tell.
+fn modules() -> Modules {
+    let apparmor = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    Modules {
+        has_apparmor: apparmor.starts_with('Y'),
+        has_selinux: Path::new("/sys/fs/selinux/enforce").exists(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::env::{ConfigError, Environment};
 use super::ephemeral;
 use super::etc::PodName;
 use super::history::{BACK_OFF, SANDBOX, SPEC_HASH, STOP_SIGNAL, VOLUME_IMAGES, container_hash};
+use super::lsm;
 use super::plan::Start;
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, Given};
@@ -65,6 +66,8 @@ pub struct ConfigFacts<'a> {
     pub logs: &'a Path,
     /// What the machine gives besides what is asked.
     pub given: Given,
+    /// What its kernel confines containers by.
+    pub modules: lsm::Modules,
     /// The id for the run.
     pub id: ContainerId,
 }
@@ -83,6 +86,7 @@ pub fn sandbox_config(pod: &Pod, given: Given, runtime_handler: String) -> Resul
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         share_pid: spec.and_then(|s| s.share_process_namespace).unwrap_or(false),
         host_ipc: spec.and_then(|s| s.host_ipc).unwrap_or(false),
+        host_pid: spec.and_then(|s| s.host_pid).unwrap_or(false),
         sysctls: sysctls::of_pod(pod),
         memory_dirs: Vec::new(),
         limits: resources::pod_limits(pod, given),
@@ -141,9 +145,14 @@ pub fn container_config(facts: ConfigFacts<'_>) -> Result<ContainerConfig, Confi
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
-        security: security(&pod_context, &context, facts.profile.clone()),
+        security: Security {
+            apparmor: lsm::plan_profile(pod, container, facts.modules),
+            selinux: lsm::plan_labels(pod, container, facts.modules),
+            ..security(&pod_context, &context, facts.profile.clone())
+        },
         oom_score_adj: resources::oom_score_adj(pod, container, facts.given),
         limits: resources::container_limits(pod, container, facts.given),
+        hooks: Vec::new(),
         pid_target: ephemeral::target(pod, &container.name, facts.sandbox).map_err(ConfigError::Invalid)?,
         annotations: annotations
             .into_iter()
@@ -264,6 +273,8 @@ fn security(pod: &PodSecurityContext, container: &SecurityContext, localhost: Op
         seccomp: localhost.map_or_else(|| seccomp(profile, is_privileged), Seccomp::Localhost),
         masked_paths: hidden(&MASKED_PATHS),
         read_only_paths: hidden(&READ_ONLY_PATHS),
+        apparmor: None,
+        selinux: None,
     }
 }
 

@@ -21,7 +21,7 @@ use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
-use super::{Rooms, init_containers, memory, message, sysctls};
+use super::{Rooms, devices, init_containers, lsm, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
@@ -33,8 +33,8 @@ const MAX_PROFILE: u64 = 1 << 20;
 /// A failure before it is dated and counted.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    reason: &'static str,
-    message: String,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 impl Refusal {
@@ -59,9 +59,14 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | "ResizeError" | sysctls::FORBIDDEN => {
-                self.reason
-            }
+            "FailedMount"
+            | "FailedCreatePodSandBox"
+            | "BackOff"
+            | "NodePorts"
+            | "ResizeError"
+            | sysctls::FORBIDDEN
+            | devices::UNEXPECTED
+            | lsm::NOT_ADMITTED => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -111,19 +116,11 @@ impl Execution<'_> {
     pub(super) async fn create_sandbox(&self) -> Result<(), Refusal> {
         let durable = self.rooms.store.durable(self.object.resource_version()).await;
         durable.map_err(|why| Refusal::new("FailedCreatePodSandBox", why))?;
-        let kind = self.object.kind();
-        if let Some(clash) = super::ports::plan_clash(self.object, || self.rooms.store.list(kind, None).items) {
-            let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-            return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
-        }
+        self.admit()?;
         let failed = |error: &dyn ToString| {
             let why = format!("Failed to create pod sandbox: {}", error.to_string());
             Refusal::new("FailedCreatePodSandBox", why)
         };
-        if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
-            self.reject(sysctls::FORBIDDEN, &why);
-            return Err(Refusal::new(sysctls::FORBIDDEN, why));
-        }
         let handler = self.runtime_handler().map_err(|e| failed(&e))?;
         let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
         let volumes = self.directory().join("volumes");
@@ -186,26 +183,6 @@ impl Execution<'_> {
         self.event_of(None, EventKind::Normal, "ResizeCompleted", &message);
         self.tell_limits().await;
         Ok(())
-    }
-
-    /// Ends a pod for good that may not run here (kubelet `rejectPod`).
-    fn reject(&self, reason: &str, message: &str) {
-        let write = |pod: &mut Object| {
-            let status = &mut pod.value_mut()["status"];
-            status["phase"] = "Failed".into();
-            status["reason"] = reason.into();
-            status["message"] = format!("Pod was rejected: {message}").into();
-            // Nothing of it ever was.
-            for list in [
-                "containerStatuses",
-                "initContainerStatuses",
-                "ephemeralContainerStatuses",
-            ] {
-                status.as_object_mut().and_then(|fields| fields.remove(list));
-            }
-        };
-        // It may be gone.
-        let _ = self.rooms.store.update_status(self.object.key(), write);
     }
 
     /// The text of the seccomp profile that a container names, from `seccomp/` beside the pods' directories.
@@ -322,12 +299,18 @@ impl Execution<'_> {
             files: &files,
             logs: &self.directory().join("logs"),
             given: self.rooms.host.given(),
+            modules: self.rooms.host.modules,
             id: id.clone(),
         };
-        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e))?;
+        let config = config::container_config(facts).map_err(|e| Refusal::new("CreateContainerConfigError", e));
+        let mut config = config?;
+        self.add_devices(&mut config)?;
         let runtime = &self.rooms.runtime;
         let created = runtime.create_container(self.uid, &config).await;
-        created.map_err(|e| Refusal::new("CreateContainerError", e))?;
+        created.map_err(|error| match error {
+            RuntimeError::Config(why) => Refusal::new("CreateContainerConfigError", why),
+            other => Refusal::new("CreateContainerError", other),
+        })?;
         self.event_of(
             Some(&container.name),
             EventKind::Normal,
@@ -356,6 +339,7 @@ impl Execution<'_> {
     pub(super) async fn finish(&self) -> Result<(), RuntimeError> {
         self.rooms.runtime.remove_pod_sandbox(self.uid).await?;
         remove_directory(self.directory()).await;
+        self.rooms.devices.release(&self.uid.0);
         // It may be gone already, or its name may belong to another pod by now: both are what we want.
         let _ = self.rooms.store.remove(self.object.key(), self.object.uid());
         Ok(())

@@ -11,10 +11,12 @@
 //! changes, the runtime hints, a probe or hook has something to say or the plan's time comes. The room does not know where pods come from, nor how containers
 //! are run.
 
+mod admission;
 mod back_off;
 mod care;
 mod config;
 mod deadline;
+mod devices;
 mod ending;
 mod env;
 mod ephemeral;
@@ -25,6 +27,7 @@ mod health;
 mod history;
 mod images;
 mod links;
+mod lsm;
 mod manager;
 mod memory;
 mod message;
@@ -51,6 +54,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use crate::access::token::TokenKey;
+use crate::device::Ledger;
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, Puller};
 use crate::model::{Clock, Quantity};
@@ -66,6 +70,7 @@ pub use evict::run_evictor;
 pub use health::{Health, PlannedProbe, PostStart, plan_probes};
 pub use history::{History, RestartPolicy, SANDBOX, SPEC_HASH, container_hash, has_sidecar, restarts};
 pub use images::{images_in_use, run_collector, whole_image_name};
+pub use lsm::Modules;
 pub use manager::{Bells, Ends, run};
 pub use plan::{
     Converge, Draining, Facts, Failure, Plan, SANDBOX_FAILURE, Start, container, containers, init_containers,
@@ -96,6 +101,8 @@ pub struct Rooms {
     pub clock: Arc<dyn Clock>,
     /// Up to which version of the store connections follow it; `None` where nobody leads any.
     pub served: Option<watch::Receiver<u64>>,
+    /// Devices of the machine, and who has them.
+    pub devices: Arc<Ledger>,
     /// The machine.
     pub host: Host,
 }
@@ -123,6 +130,8 @@ pub struct Host {
     pub pods_dir: PathBuf,
     /// Sysctls beyond the safe ones that pods may set: names, or beginnings followed by `*`.
     pub allowed_sysctls: Vec<String>,
+    /// What confines containers in its kernel beside what every kernel has.
+    pub modules: Modules,
 }
 
 impl Host {

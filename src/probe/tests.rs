@@ -32,6 +32,7 @@ async fn target(runtime: &FakeRuntime) -> Target {
         host_network: false,
         share_pid: false,
         host_ipc: false,
+        host_pid: false,
         sysctls: Default::default(),
         memory_dirs: Vec::new(),
         limits: Limits::default(),
@@ -65,6 +66,8 @@ fn container_config() -> ContainerConfig {
         seccomp: Seccomp::Unconfined,
         masked_paths: Vec::new(),
         read_only_paths: Vec::new(),
+        apparmor: None,
+        selinux: None,
     };
     ContainerConfig {
         id: ContainerId("c0".into()),
@@ -89,6 +92,7 @@ fn container_config() -> ContainerConfig {
         oom_score_adj: 0,
         pid_target: None,
         limits: Limits::default(),
+        hooks: Vec::new(),
         annotations: BTreeMap::new(),
     }
 }

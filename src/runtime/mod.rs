@@ -99,6 +99,9 @@ pub enum RuntimeError {
     /// (`CreateContainerError`).
     #[error("{0}")]
     Create(String),
+    /// What the container asks for can't be had; the reason is for people (`CreateContainerConfigError`).
+    #[error("{0}")]
+    Config(String),
     /// The container could not be started; the reason is for people (`RunContainerError`).
     #[error("{0}")]
     Start(String),

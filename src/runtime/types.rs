@@ -51,6 +51,9 @@ pub struct SandboxConfig {
     /// `spec.hostIPC`: no IPC namespace of its own.
     #[serde(default)]
     pub host_ipc: bool,
+    /// `spec.hostPID`: containers see the host's processes.
+    #[serde(default)]
+    pub host_pid: bool,
     /// Settings of the kernel for its namespaces (`kernel.shm_rmid_forced`), by name.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
@@ -118,6 +121,9 @@ pub struct ContainerConfig {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Programs of the host that are run for it.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
     /// Copied into the records; lets the owner recognise what it asked for (the container's spec hash).
     pub annotations: BTreeMap<String, String>,
 }
@@ -159,6 +165,9 @@ pub struct Mount {
     /// Unpacked layers, the lowest first: mounted together, read-only, in place of `host_path`.
     #[serde(default)]
     pub image_layers: Vec<PathBuf>,
+    /// `nosuid`, `nodev` and `noexec` (mount(8)), as far as they are wanted.
+    #[serde(default)]
+    pub options: Vec<String>,
 }
 
 impl Mount {
@@ -172,8 +181,24 @@ impl Mount {
             follows_host: false,
             sub_path: None,
             image_layers: Vec::new(),
+            options: Vec::new(),
         }
     }
+}
+
+/// A program that the OCI runtime runs at some point of a container's making (OCI `Hook`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The point: `createContainer` for example.
+    pub name: String,
+    /// The program, by its absolute path on the host.
+    pub path: PathBuf,
+    /// Its arguments, its own name first.
+    pub args: Vec<String>,
+    /// Its environment.
+    pub env: Vec<String>,
+    /// How many seconds it may take.
+    pub timeout: Option<u32>,
 }
 
 /// A directory in memory that the containers of a sandbox share. It goes with the sandbox.
@@ -206,6 +231,21 @@ pub struct Security {
     pub masked_paths: Vec<String>,
     /// Paths that are made read-only.
     pub read_only_paths: Vec<String>,
+    /// The AppArmor profile of the host that it runs under.
+    #[serde(default)]
+    pub apparmor: Option<String>,
+    /// SELinux's labels.
+    #[serde(default)]
+    pub selinux: Option<Labels>,
+}
+
+/// SELinux's labels of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Of its processes.
+    pub process: String,
+    /// Of what is mounted for it alone.
+    pub files: String,
 }
 
 /// Which system calls a container may make.

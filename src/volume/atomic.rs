@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use super::File;
@@ -55,11 +55,13 @@ fn read_files(dir: &Path, prefix: &str, found: &mut BTreeMap<String, File>) -> i
             read_files(&entry.path(), &format!("{name}/"), found)?;
         } else {
             let mode = metadata.permissions().mode() & 0o777;
+            let own = rustix::process::geteuid().as_raw();
             found.insert(
                 name,
                 File {
                     content: fs::read(entry.path())?,
                     mode,
+                    owner: Some(metadata.uid()).filter(|uid| *uid != own),
                 },
             );
         }
@@ -86,7 +88,8 @@ fn write_file(dir: &Path, path: &str, file: &File) -> io::Result<()> {
         .mode(0o600)
         .open(&path)?;
     out.write_all(&file.content)?;
-    out.set_permissions(fs::Permissions::from_mode(file.mode))
+    out.set_permissions(fs::Permissions::from_mode(file.mode))?;
+    file.owner.map_or(Ok(()), |owner| chown(&path, Some(owner), None))
 }
 
 fn give_files(dir: &Path, group: u32) -> io::Result<()> {
@@ -139,6 +142,7 @@ mod tests {
         let file = |text: &str| File {
             content: text.into(),
             mode: 0o644,
+            owner: None,
         };
         entries
             .iter()

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Pod;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, chownat, fstat, openat, statat};
 
 /// Who a volume belongs to.
@@ -22,6 +23,23 @@ const DIRECTORY_BITS: u32 = 0o2110;
 
 /// Files deeper than this are left alone: a container made them so, and each level takes a descriptor.
 const DEEPEST: usize = 200;
+
+/// The user as whom all containers of a pod run, if the pod says so of each (kubelet `FsUserFrom`).
+pub(super) fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut users = containers.map(|container| {
+        let own = container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.run_as_user);
+        own.or(of_pod)
+    });
+    let first = users.next()??;
+    let is_only = users.all(|user| user == Some(first));
+    u32::try_from(first).ok().filter(|_| is_only)
+}
 
 /// Gives everything below `root`, and `root`, to the group.
 ///
@@ -105,7 +123,28 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn files_are_one_users_where_all_containers_are() {
+        for (of_pod, init, main, only) in [
+            (json!({}), json!({}), json!({}), None),
+            (json!({"runAsUser": 5}), json!({}), json!({}), Some(5)),
+            (json!({"runAsUser": 5}), json!({"runAsUser": 6}), json!({}), None),
+            (json!({}), json!({"runAsUser": 6}), json!({"runAsUser": 6}), Some(6)),
+            (json!({}), json!({}), json!({"runAsUser": 6}), None),
+        ] {
+            let spec = json!({
+                "securityContext": of_pod,
+                "initContainers": [{"name": "i", "securityContext": init}],
+                "containers": [{"name": "m", "securityContext": main}],
+            });
+            let pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+            assert_eq!(only_user(&pod), only, "{spec}");
+        }
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).expect("is there").permissions().mode() & 0o7777

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::Value;
 
+use super::ownership::only_user;
 use super::{Ownership, VolumeError};
 use crate::model::{Lookup, Object, downward, storage};
 
@@ -65,6 +66,15 @@ pub struct File {
     pub content: Vec<u8>,
     /// Its permission bits.
     pub mode: u32,
+    /// Whose it is, if not the node's own.
+    pub owner: Option<u32>,
+}
+
+impl File {
+    fn of_node(content: Vec<u8>, mode: u32) -> Self {
+        let owner = None;
+        Self { content, mode, owner }
+    }
 }
 
 /// What every volume of the pod is.
@@ -224,13 +234,15 @@ fn projected_files(
                 volume: volume.to_owned(),
                 why,
             })?;
-            // Where a group is given it as well, it is nobody else's (kubelet `collectData`).
-            let mode = match fs_group(place.pod) {
+            // Where it is given to a user or a group, it is nobody else's (kubelet `collectData`).
+            let owner = only_user(place.pod);
+            let mode = match owner.or(fs_group(place.pod)) {
                 Some(_) => TOKEN_MODE,
                 None => permission_bits(default_mode.unwrap_or(DEFAULT_MODE)),
             };
             let content = content.into_bytes();
-            files.insert(token.path.clone(), File { content, mode });
+            let file = File { content, mode, owner };
+            files.insert(token.path.clone(), file);
         } else {
             // `admit` refuses the other kinds.
             return Err(VolumeError::Kind(volume.to_owned()));
@@ -254,7 +266,7 @@ fn downward_files(
         };
         let mode = permission_bits(item.mode.unwrap_or(default_mode));
         let content = value?.into_bytes();
-        Ok((item.path.clone(), File { content, mode }))
+        Ok((item.path.clone(), File::of_node(content, mode)))
     };
     let files: Result<_, String> = items.iter().map(file).collect();
     files.map_err(|why| VolumeError::Source {
@@ -333,7 +345,7 @@ impl Wanted<'_> {
             let mode = permission_bits(self.default_mode);
             return Ok(data
                 .into_iter()
-                .map(|(key, content)| (key, File { content, mode }))
+                .map(|(key, content)| (key, File::of_node(content, mode)))
                 .collect());
         };
         let mut files = BTreeMap::new();
@@ -341,7 +353,7 @@ impl Wanted<'_> {
             match data.get(&item.key) {
                 Some(content) => {
                     let (mode, content) = (permission_bits(item.mode.unwrap_or(self.default_mode)), content.clone());
-                    files.insert(item.path.clone(), File { content, mode });
+                    files.insert(item.path.clone(), File::of_node(content, mode));
                 }
                 None if self.is_optional => {}
                 None => return Err(self.error("references non-existent config key: ".to_owned() + &item.key)),
@@ -466,10 +478,11 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_a_group_reads_is_nobody_elses() {
+    fn a_token_that_one_user_or_a_group_reads_is_nobody_elses() {
         let volume = json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
         let mode = |context: Value| {
-            let spec = json!({"containers": [], "securityContext": context, "volumes": [volume]});
+            let containers = json!([{"name": "c"}]);
+            let spec = json!({"containers": containers, "securityContext": context, "volumes": [volume]});
             let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod");
             let lookup = Lookup {
                 find: &|_, _, _| None,
@@ -484,10 +497,12 @@ mod tests {
             let VolumeKind::Files { files, .. } = &plans[0].kind else {
                 panic!("{plans:?}")
             };
-            files["t"].mode
+            (files["t"].mode, files["t"].owner)
         };
-        assert_eq!(mode(json!({})), 0o644);
-        assert_eq!(mode(json!({"fsGroup": 2000})), 0o640);
+        assert_eq!(mode(json!({})), (0o644, None));
+        assert_eq!(mode(json!({"fsGroup": 2000})), (0o640, None));
+        assert_eq!(mode(json!({"runAsUser": 1000})), (0o600, Some(1000)));
+        assert_eq!(mode(json!({"runAsUser": 1000, "fsGroup": 2000})), (0o640, Some(1000)));
     }
 
     #[test]

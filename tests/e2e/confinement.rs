@@ -56,6 +56,69 @@ fn containers_are_confined_unless_they_ask_for_more() {
 }
 
 #[test]
+fn a_pod_may_see_the_hosts_processes_and_ends_as_any_other() {
+    let home = Home::new();
+    let mut open = pod("open", "serve");
+    open = open.with("/spec/hostPID", json!(true));
+    let shared = pod("both", "serve")
+        .with("/spec/hostPID", json!(true))
+        .with("/spec/shareProcessNamespace", json!(true));
+    let error = home.fails(format!("apply -f {}", home.file("b.yaml", shared)));
+    assert!(
+        error.contains("ShareProcessNamespace and HostPID cannot both be enabled"),
+        "{error}"
+    );
+    home.start(open);
+    home.until_ready("open");
+    let own = std::process::id();
+    let seen = home.must("exec open -- /kubelocal demo ls /proc");
+    assert!(seen.split_whitespace().any(|name| name == own.to_string()), "{seen}");
+    let status = home.must(format!("exec open -- /kubelocal demo cat /proc/{own}/status"));
+    assert_eq!(field(&status, "Pid"), own.to_string());
+    home.must("delete pod open");
+    home.until_gone("pod open");
+    assert!(home.processes().iter().all(|(_, line)| !line.contains("serve")));
+}
+
+/// Of a host that has AppArmor, only that the profile must be loaded there can be said.
+#[test]
+fn a_profile_of_apparmor_is_enforced_or_the_pod_fails_and_labels_are_left_to_hosts_that_have_them() {
+    let home = Home::new();
+    let localhost = json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "no-such-profile"}});
+    let default = json!({"appArmorProfile": {"type": "RuntimeDefault"}});
+    let labels = json!({"seLinuxOptions": {"level": "s0:c1,c2"}});
+    home.must(format!(
+        "apply -f {}",
+        home.file(
+            "a.yaml",
+            documents([
+                security("profile", "id", localhost),
+                security("default", "id", default),
+                security("labels", "id", labels),
+            ])
+        )
+    ));
+    home.until_phase("default", "Succeeded");
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        println!("this host has SELinux: what its policy makes of the labels is not looked at");
+    } else {
+        home.until_phase("labels", "Succeeded");
+    }
+    if std::path::Path::new("/sys/module/apparmor/parameters/enabled").exists() {
+        home.until("it does not run", || {
+            home.must("events --for pod/profile").contains("AppArmor")
+        });
+        return;
+    }
+    home.until_phase("profile", "Failed");
+    assert_eq!(home.text("pod profile", "/status/reason"), "AppArmor");
+    assert_eq!(
+        home.text("pod profile", "/status/message"),
+        "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host"
+    );
+}
+
+#[test]
 fn kernel_files_are_masked_or_read_only() {
     let home = Home::new();
     home.must(format!("watch --once {}", home.file("a.yaml", pod("web", "serve"))));
@@ -168,7 +231,7 @@ fn a_seccomp_profile_of_the_users_holds() {
             .with("/spec/restartPolicy", json!("Never"))
             .with(
                 "/spec/containers/0/command",
-                json!(["sh", "-c", "mkdir /tmp/x; echo code $?"]),
+                json!(["sh", "-c", "mkdir /tmp/x 2>&1; echo code $?"]),
             )
             .with("/spec/containers/0/securityContext", profile)
     };

@@ -115,6 +115,48 @@ fn an_image_is_a_volume_that_is_read_only() {
 }
 
 #[test]
+fn a_token_is_the_one_users_as_whom_all_containers_run() {
+    let home = Home::new();
+    let shell = load_busybox(&home, "sleep 1000");
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let look = format!("busybox stat -L -c '%a %u' {token}; busybox wc -c < {token}");
+    let reader = |name: &str, user: u32| {
+        shell
+            .clone()
+            .with("/metadata/name", json!(name))
+            .with("/spec/restartPolicy", json!("Never"))
+            .with("/spec/securityContext", json!({"runAsUser": user}))
+            .with("/spec/containers/0/command", json!(["sh", "-c", look]))
+    };
+    let mut two = reader("two", 1000);
+    let mut second = two.0["spec"]["containers"][0].clone();
+    second["name"] = json!("second");
+    second["securityContext"] = json!({"runAsUser": 1001});
+    two.0["spec"]["containers"].as_array_mut().expect("a list").push(second);
+    let one = reader("one", 1000);
+    home.must(format!("apply -f {}", home.file("a.yaml", documents([one, two]))));
+    for (name, mode) in [("one", "600 1000\n"), ("two", "644 0\n")] {
+        home.until_phase(name, "Succeeded");
+        let said = home.must(format!("logs {name} -c {}", "main"));
+        assert!(said.starts_with(mode), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_part_that_leads_out_of_its_volume_is_a_configuration_that_can_not_be() {
+    let home = Home::new();
+    let shell = load_busybox(&home, "sleep 1000");
+    let place = home.path("part");
+    std::fs::create_dir_all(&place).expect("a directory");
+    std::os::unix::fs::symlink("/etc", place.join("out")).expect("links");
+    let mounts = json!([{"name": "v", "mountPath": "/v", "subPath": "out"}]);
+    let pod = with_volume(&shell, "out", json!({"hostPath": {"path": place}}), "true");
+    let pod = pod.with("/spec/containers/0/volumeMounts", mounts);
+    home.must(format!("apply -f {}", home.file("a.yaml", pod)));
+    home.until_waiting("out", "CreateContainerConfigError");
+}
+
+#[test]
 fn a_part_of_a_volume_is_never_outside_of_it_whatever_a_container_does_meanwhile() {
     let home = Home::new();
     let shell = load_busybox(&home, "sleep 1000");
@@ -138,7 +180,7 @@ fn a_part_of_a_volume_is_never_outside_of_it_whatever_a_container_does_meanwhile
         // It ran inside, or was refused: when the part was found, or when it was mounted and was gone by then.
         home.until("a taker has an answer", || {
             let state = state(number);
-            state["terminated"].is_object() || state["waiting"]["reason"] == "CreateContainerError"
+            state["terminated"].is_object() || state["waiting"]["reason"] == "CreateContainerConfigError"
         });
         let end = &state(number)["terminated"];
         if end["reason"] == "StartError" {

@@ -152,6 +152,7 @@ impl Ground {
             host_network: false,
             share_pid: false,
             host_ipc: false,
+            host_pid: false,
             sysctls: Default::default(),
             memory_dirs: Vec::new(),
             limits: Limits::default(),
@@ -261,6 +262,7 @@ impl Ground {
             oom_score_adj: 1000,
             pid_target: None,
             limits: Limits::default(),
+            hooks: Vec::new(),
             annotations: BTreeMap::new(),
         }
     }
@@ -362,6 +364,8 @@ pub fn security() -> Security {
         seccomp: Seccomp::RuntimeDefault,
         masked_paths: words(&["/proc/kcore", "/proc/keys", "/sys/firmware"]),
         read_only_paths: words(&["/proc/sys", "/proc/irq"]),
+        apparmor: None,
+        selinux: None,
     }
 }
 

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use kubelocal::access::Access;
 use kubelocal::api::{Api, NodeFacts, serve};
+use kubelocal::device::{Ledger, Settings};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageStore, LoginFiles, Puller};
 use kubelocal::model::{Clock, Key, Object, PathFacts, Paths, SystemClock, kind};
@@ -59,6 +60,7 @@ impl Served {
             tokens: tokens.clone(),
             clock: clock.clone(),
             served: None,
+            devices: Arc::new(Ledger::open(&dir.path().join("pods"), Vec::new(), Settings::new())),
             host: Host {
                 node_name: "test".into(),
                 addresses: tokio::sync::watch::channel(vec!["127.0.0.1".to_owned()]).1,
@@ -69,6 +71,7 @@ impl Served {
                 storage: 1 << 40,
                 pod_pids: None,
                 allowed_sysctls: Vec::new(),
+                modules: Default::default(),
                 pods_dir: dir.path().join("pods"),
             },
         };

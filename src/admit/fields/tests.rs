@@ -62,7 +62,6 @@ fn what_does_less_than_it_says_is_warned_of_at_its_path() {
         said(pod(spec)),
         [
             "warning spec.containers[0].lifecycle.preStop.tcpSocket: such a hook always fails, as in Kubernetes",
-            "warning spec.containers[0].resources.limits.nvidia.com/gpu: not honoured: nothing on this node counts it",
             "warning spec.dnsPolicy: approximated: with hostNetwork as Default, for Services, pods and their names are not reached from the host's network",
             "warning spec.hostUsers: not honoured yet: all pods share the user namespace of the node, or run in the host's when it is root's",
             "warning spec.schedulerName: not honoured: no other scheduler is waited for",
@@ -76,7 +75,7 @@ fn what_would_be_dangerous_to_leave_out_is_refused() {
         "containers": [{"name": "a", "restartPolicyRules": [{"action": "RestartAllContainers"}]}],
         "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}, {"name": "w", "somethingNew": {"a": 1}},
             {"name": "t", "projected": {"sources": [{"clusterTrustBundle": {"path": "t", "name": "n"}}]}}],
-        "hostPID": true,
+        "resourceClaims": [{"name": "c"}],
     });
     let said = said(pod(spec));
     assert!(said.iter().all(|note| note.starts_with("error ")), "{said:#?}");
@@ -88,14 +87,11 @@ fn a_templates_fields_speak_as_a_pods_do() {
     let value = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
         "spec": {"replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"hostPID": true, "subdomain": "x", "containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"resourceClaims": [{"name": "c"}], "subdomain": "x", "containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}},
     });
     assert_eq!(
         said(value),
-        [
-            "error spec.template.spec.hostPID: pods can't see the host's processes here: the kernel lets nobody out of the pod's own \
-             process namespace"
-        ]
+        ["error spec.template.spec.resourceClaims: devices can't be claimed here"]
     );
 }
 
@@ -163,7 +159,8 @@ fn every_field_of_a_pod_is_honoured_or_spoken_of() {
         ("spec.containers[].livenessProbe", true),
         ("spec.volumes[].nfs", false),
         ("spec.volumes[].secret", true),
-        ("spec.hostPID", false),
+        ("spec.hostPID", true),
+        ("spec.resourceClaims", false),
     ] {
         assert_eq!(quiet.contains(path), is_quiet, "{path}");
     }

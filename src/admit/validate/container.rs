@@ -332,10 +332,39 @@ pub(super) fn validate_resources(resources: &ResourceRequirements, path: &FieldP
     let limits = quantities(resources.limits.as_ref(), &path.field("limits"), errors);
     let requests = quantities(resources.requests.as_ref(), &path.field("requests"), errors);
     for (name, (text, request)) in &requests {
-        if let Some((limit_text, _)) = limits.get(name).filter(|(_, limit)| request > limit) {
+        if is_extended(name) {
+            extended(name, (*text, *request), limits.get(name), path, errors);
+        } else if let Some((limit_text, _)) = limits.get(name).filter(|(_, limit)| request > limit) {
             let detail = format!("must be less than or equal to {name} limit of {limit_text}");
             errors.push(FieldError::invalid(&path.field("requests"), text, detail));
         }
+    }
+}
+
+/// Whether a resource is none of Kubernetes' own (`IsExtendedResourceName`).
+fn is_extended(name: &str) -> bool {
+    let vendor = name.split_once('/').map(|(vendor, _)| vendor);
+    vendor.is_some_and(|vendor| vendor != "kubernetes.io" && !vendor.ends_with(".kubernetes.io"))
+}
+
+/// Nobody gets more of such a resource at times: what is asked for is what is had.
+fn extended(
+    name: &str,
+    (text, request): (&str, Quantity),
+    limit: Option<&(&str, Quantity)>,
+    path: &FieldPath,
+    errors: &mut ErrorList,
+) {
+    match limit {
+        None => {
+            let detail = "Limit must be set for non overcommitable resources";
+            errors.push(FieldError::required(&path.field("limits"), detail));
+        }
+        Some((limit_text, limit)) if request != *limit => {
+            let detail = format!("must be equal to {name} limit of {limit_text}");
+            errors.push(FieldError::invalid(&path.field("requests"), &text, detail));
+        }
+        Some(_) => {}
     }
 }
 
@@ -371,6 +400,9 @@ fn quantities<'a>(
                         &quantity.0,
                         "must be greater than or equal to 0",
                     ));
+                }
+                if is_extended(name) && !value.is_whole() {
+                    errors.push(FieldError::invalid(&at, &quantity.0, "must be an integer"));
                 }
                 read.insert(name, (&quantity.0, value));
             }

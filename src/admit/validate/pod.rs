@@ -92,6 +92,11 @@ fn validate_pod_spec(spec: &PodSpec, path: &FieldPath, errors: &mut ErrorList) {
     if let Some(context) = &spec.security_context {
         security::validate_pod_context(context, &path.field("securityContext"), errors);
     }
+    if spec.host_pid == Some(true) && spec.share_process_namespace == Some(true) {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        let at = path.field("shareProcessNamespace");
+        errors.push(FieldError::invalid(&at, &true, detail));
+    }
     for (index, toleration) in spec.tolerations.iter().flatten().enumerate() {
         validate_toleration(toleration, &path.field("tolerations").index(index), errors);
     }

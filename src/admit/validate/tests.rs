@@ -183,6 +183,22 @@ fn pods_are_refused_with_upstreams_words() {
             "spec.containers[0].resources.requests: Invalid value: \"1500m\": must be less than or equal to cpu limit of 1",
         ),
         (
+            container(json!({"resources": {"limits": {"a.b/c": 2}, "requests": {"a.b/c": 1}}})),
+            "spec.containers[0].resources.requests: Invalid value: \"1\": must be equal to a.b/c limit of 2",
+        ),
+        (
+            container(json!({"resources": {"requests": {"a.b/c": 1}}})),
+            "spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources",
+        ),
+        (
+            container(json!({"resources": {"limits": {"a.b/c": "500m"}}})),
+            "spec.containers[0].resources.limits[a.b/c]: Invalid value: \"500m\": must be an integer",
+        ),
+        (
+            pod(json!({"hostPID": true, "shareProcessNamespace": true})),
+            "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+        ),
+        (
             pod(json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]})),
             "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
         ),

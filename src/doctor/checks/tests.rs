@@ -6,6 +6,7 @@ use super::super::facts::Cgroups;
 use super::super::probe::Probe;
 use super::*;
 use crate::cgroup::Tree;
+use crate::device::Catalogue;
 
 /// A host on which everything is as it should be.
 fn host() -> Facts {
@@ -43,6 +44,7 @@ fn host() -> Facts {
         inotify_instances: Some(128),
         free_bytes: Some(100 << 30),
         free_inodes: Some(1_000_000),
+        devices: Catalogue::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Connection, SocketPath};
 use super::record::{self, PodDir, SandboxRecord};
 use super::spawn::Process;
-use super::supervisor::remove_left_cgroup;
+use super::supervisor::{kill_rooted, remove_left_cgroup};
 use super::wire::{Reply, Request};
 use crate::net::NodeNetwork;
 use crate::runtime::{PodUid, RuntimeError, RuntimeOptions};
@@ -190,6 +190,9 @@ impl Living {
     /// Completes the records of a pod whose supervisor is gone, and removes what the kernel does not.
     pub fn settle(&self, pod: &PodUid, dir: &PodDir) -> Result<(), RuntimeError> {
         remove_left_cgroup(dir);
+        if let Some(pod) = record::read_pod(dir, false).filter(|pod| pod.config.host_pid) {
+            kill_rooted(&pod.containers.iter().map(|run| run.id.0.as_str()).collect());
+        }
         if let Some(network) = &self.network {
             network.addresses().release(&pod.0);
         }

@@ -15,20 +15,22 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::record::{make_dir, remove_tree};
+use super::wire::Fault;
 use crate::runtime::Mount;
 
 /// Makes the mounts of a container such that each names a place that stays what it is: parts and images are mounted below `dir`.
 ///
 /// # Errors
 /// A part leads out of its volume, or can't be made or mounted; the text is for people.
-pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<Mount>, String> {
+pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<Mount>, Fault> {
     let mut pinned = Vec::new();
     for (number, mount) in mounts.iter().enumerate() {
         let mut mount = mount.clone();
         let place = |what: &str| dir.join(format!("{number}-{what}"));
         if !mount.image_layers.is_empty() {
             let mounted = mount_image(&mount.image_layers, &place("image"), &place("empty"), links);
-            mounted.map_err(|e| format!("image volume at {}: {e}", mount.container_path))?;
+            let failed = |e| Fault::Create(format!("image volume at {}: {e}", mount.container_path));
+            mounted.map_err(failed)?;
             mount.host_path = place("image");
         }
         if let Some(part) = mount.sub_path.take() {
@@ -40,13 +42,13 @@ pub(super) fn pin_all(mounts: &[Mount], dir: &Path, links: &Path) -> Result<Vec<
             };
             let bound = found.and_then(|found| bind(&found, &place("part"), mount.follows_host));
             bound.map_err(|e| {
-                let why = refusal(&e);
-                format!("failed to prepare subPath {part:?} for {}: {why}", mount.container_path)
+                let (why, at) = (refusal(&e), &mount.container_path);
+                Fault::Config(format!("failed to prepare subPath {part:?} for {at}: {why}"))
             })?;
             mount.host_path = place("part");
         } else if mount.image_layers.is_empty() && !mount.follows_host && mount.host_path.is_dir() {
             let bound = open_path(&mount.host_path).and_then(|found| bind(&found, &place("own"), false));
-            bound.map_err(|e| format!("{}: {e}", mount.host_path.display()))?;
+            bound.map_err(|e| Fault::Create(format!("{}: {e}", mount.host_path.display())))?;
             mount.host_path = place("own");
         }
         pinned.push(mount);

@@ -58,12 +58,13 @@ pub(super) fn make_mount_points(layer: &Path) -> io::Result<()> {
 ///
 /// The root has the mode and owner of `like`.
 pub(super) fn mount_overlay(
+    source: &str,
     (layers, like): (&[&Path], Option<&Path>),
     run: &RunDir,
     rootfs: &Path,
     links: &Path,
 ) -> Result<(), String> {
-    let made = mount_overlay_io((layers, like), run, rootfs, links);
+    let made = mount_overlay_io(source, (layers, like), run, rootfs, links);
     // Links were needed for the call only.
     let _ = fs::remove_dir_all(links);
     // The lowest is ours and no part of the image.
@@ -71,6 +72,7 @@ pub(super) fn mount_overlay(
 }
 
 fn mount_overlay_io(
+    source: &str,
     (layers, like): (&[&Path], Option<&Path>),
     run: &RunDir,
     rootfs: &Path,
@@ -88,7 +90,7 @@ fn mount_overlay_io(
     symlink(run.work(), links.join("w"))?;
     std::env::set_current_dir(links)?;
     let mounted = rustix::mount::mount(
-        "overlay",
+        source,
         rootfs,
         "overlay",
         MountFlags::empty(),

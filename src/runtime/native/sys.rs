@@ -31,6 +31,17 @@ pub(super) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Forks a child of this process's parent (`CLONE_PARENT` of clone(2)). Only for what was forked by [`fork`], and so has one thread.
+pub(super) fn fork_sibling() -> io::Result<Fork> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: as for `fork`; without a stack of its own the child goes on with a copy of this one. All other arguments are null.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(i32::try_from(pid).expect("a pid"))),
+    }
+}
+
 fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
@@ -113,6 +124,45 @@ pub(super) fn ignore_children() {
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
     }
+}
+
+/// Lets signals pass by which somebody who stops a service ends whatever is in its session or control group.
+pub(super) fn ignore_endings() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: SIG_IGN installs no handler.
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+}
+
+/// Gives up the terminal of this session, which this process leads: another session may then have it (tty_ioctl(4)).
+pub(super) fn leave_terminal() -> io::Result<()> {
+    // SAFETY: SIG_IGN and SIG_DFL install no handler; the request takes no argument.
+    unsafe {
+        // The session's foreground processes are told by a signal, and this is one of them.
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        let left = libc::ioctl(0, libc::TIOCNOTTY);
+        let error = io::Error::last_os_error();
+        libc::signal(libc::SIGHUP, libc::SIG_DFL);
+        if left == 0 { Ok(()) } else { Err(error) }
+    }
+}
+
+/// Closes every descriptor of a forked child but the standard streams and these.
+pub(super) fn close_others(kept: &[std::os::fd::RawFd]) -> io::Result<()> {
+    let mut kept: Vec<_> = kept.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().map(Some).chain([None]) {
+        let last = fd.map_or(libc::c_uint::MAX, |fd| fd.saturating_sub(1));
+        // SAFETY: the caller uses no other descriptor afterwards, owned or not.
+        if first <= last && unsafe { libc::close_range(first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        first = first.max(fd.map_or(libc::c_uint::MAX, |fd| fd + 1));
+    }
+    Ok(())
 }
 
 /// Closes every descriptor of a forked child but one.

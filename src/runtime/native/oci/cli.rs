@@ -35,7 +35,7 @@ impl OciRuntime for Cli {
         })
     }
 
-    fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
+    fn exec(&self, bundle: &Bundle, process: &Path, _first: i32) -> Result<Launched, String> {
         let console = bundle.tty.then(|| Console::listen(&bundle.path)).transpose()?;
         let pid_file = process.with_extension("pid");
         let mut exec = self.command(bundle, "exec");

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, Process, Spec};
+use libcontainer::oci_spec::runtime::{
+    Capability, Linux, LinuxCapabilities, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Process, Spec,
+};
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::super::record::{make_dir, write_json};
 use super::console::Console;
+use super::enter::Shared;
 use super::executor::{Confinement, Exec};
 use super::filter::Filter;
-use super::{Bundle, Launched, OciRuntime, mount_namespace, trace};
+use super::{Bundle, Launched, OciRuntime, enter, mount_namespace, trace, view_of_shared};
 
 /// The runtime that is linked in.
 pub(super) struct Embedded;
@@ -23,7 +26,7 @@ pub(super) struct Embedded;
 impl OciRuntime for Embedded {
     fn run(&self, bundle: &Bundle) -> Result<Launched, String> {
         let call = Call::begin(bundle)?;
-        let (path, confinement) = prepare_bundle(bundle)?;
+        let (path, confinement, told) = prepare_bundle(bundle)?;
         // As a sibling: the container's first process is the supervisor's child, not this short-lived process's.
         let built = call.builder(bundle, confinement).and_then(|builder| {
             builder
@@ -41,18 +44,25 @@ impl OciRuntime for Embedded {
         let mount_namespace = mount_namespace(pid);
         check_group(bundle, pid)?;
         container.start().map_err(|error| call.explain(&error))?;
-        call.finish(pid, mount_namespace)
+        let launched = call.finish(pid, mount_namespace)?;
+        let pid = match told {
+            Some(told) => enter::read_pid(told).ok_or("the process has not come into the shared pid namespace")?,
+            None => pid,
+        };
+        Ok(Launched { pid, ..launched })
     }
 
-    fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String> {
-        let call = Call::begin(bundle)?;
-        let confinement = prepare_process(bundle, process)?;
-        let built = call.builder(bundle, confinement).and_then(|builder| {
-            let tenant = builder.as_tenant().with_process(Some(process));
-            tenant.with_detach(true).as_sibling(true).build()
-        });
-        let pid = built.map_err(|error| call.explain(&error))?.as_raw();
-        call.finish(pid, None)
+    fn exec(&self, bundle: &Bundle, process: &Path, first: i32) -> Result<Launched, String> {
+        let (failure, failed) = failure_pipe()?;
+        let (spec, confinement) = prepare_process(bundle, process)?;
+        let executor = Exec::new(failed, confinement);
+        let launched = enter::run(bundle, &spec, &executor, first);
+        drop(executor);
+        let text = read_failure(failure)?;
+        match text.is_empty() {
+            true => launched,
+            false => Err(text),
+        }
     }
 }
 
@@ -76,6 +86,19 @@ fn check_group(bundle: &Bundle, pid: i32) -> Result<(), String> {
     ))
 }
 
+/// Where a process says why it could not become its program: the kernel closes the second one when it does.
+fn failure_pipe() -> Result<(OwnedFd, OwnedFd), String> {
+    let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    pipe.map_err(|e| format!("pipe: {e}"))
+}
+
+/// Waits until the process became its program, or said why not.
+fn read_failure(failure: OwnedFd) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::from(failure).read_to_string(&mut text);
+    read.map(|_| text).map_err(|e| format!("pipe: {e}"))
+}
+
 /// What one call needs beside libcontainer.
 struct Call {
     failure: OwnedFd,
@@ -86,8 +109,7 @@ struct Call {
 impl Call {
     fn begin(bundle: &Bundle) -> Result<Call, String> {
         trace::begin().map_err(|e| format!("anonymous file: {e}"))?;
-        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        let (failure, failed) = pipe.map_err(|e| format!("pipe: {e}"))?;
+        let (failure, failed) = failure_pipe()?;
         let console = bundle.tty.then(|| Console::listen(&bundle.path)).transpose()?;
         Ok(Call {
             failure,
@@ -96,11 +118,7 @@ impl Call {
         })
     }
 
-    fn builder(
-        &self,
-        bundle: &Bundle,
-        confinement: Option<Confinement>,
-    ) -> Result<ContainerBuilder, LibcontainerError> {
+    fn builder(&self, bundle: &Bundle, confinement: Confinement) -> Result<ContainerBuilder, LibcontainerError> {
         let failed = self.failed.try_clone().map_err(LibcontainerError::OtherIO)?;
         let executor = Exec::new(failed, confinement);
         let console = self.console.as_ref().map(Console::path);
@@ -111,10 +129,7 @@ impl Call {
     /// Waits until the process became its program, or said why it could not.
     fn finish(self, pid: i32, mount_namespace: Option<u64>) -> Result<Launched, String> {
         drop(self.failed);
-        let mut text = String::new();
-        File::from(self.failure)
-            .read_to_string(&mut text)
-            .map_err(|e| format!("pipe: {e}"))?;
+        let text = read_failure(self.failure)?;
         if !text.is_empty() {
             return Err(text);
         }
@@ -143,57 +158,92 @@ impl Call {
     }
 }
 
-/// The bundle as libcontainer gets it: without the seccomp profile, which the process itself loads as its last act. Returns where it
-/// is and what the process has to do.
-fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Option<Confinement>), String> {
+/// The bundle as libcontainer gets it: without the seccomp profile and a pid namespace of others, which are the process's own last acts.
+/// Returns where it is, what the process has to do, and where it then tells its pid.
+fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Confinement, Option<OwnedFd>), String> {
     let mut spec = load_spec(bundle)?;
-    let Some(mut linux) = spec.linux().clone() else {
-        return Ok((bundle.path.clone(), None));
+    let (Some(mut linux), Some(mut process)) = (spec.linux().clone(), spec.process().clone()) else {
+        return Err("the bundle's config has no process".to_owned());
     };
-    let (Some(profile), Some(mut process)) = (linux.seccomp().clone(), spec.process().clone()) else {
-        return Ok((bundle.path.clone(), None));
-    };
-    let confinement = confine(bundle, &profile, &mut process)?;
+    let shared = take_shared(bundle, &mut spec, &mut linux)?;
+    let (shared, told) = shared.unzip();
+    let profile = linux.seccomp().clone();
+    let confinement = confine(bundle, profile.as_ref(), shared, &mut process)?;
     linux.set_seccomp(None);
     spec.set_linux(Some(linux)).set_process(Some(process));
     let path = bundle.path.join("embedded");
     make_dir(&path)
         .and_then(|()| write_json(&path.join("config.json"), &spec, false))
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok((path, Some(confinement)))
+    Ok((path, confinement, told))
 }
 
-/// The same for a command in a running container; its description is a file that is written anew.
-fn prepare_process(bundle: &Bundle, path: &Path) -> Result<Option<Confinement>, String> {
-    let spec = load_spec(bundle)?;
-    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
+/// Takes the pod's shared pid namespace out of a spec, and puts the view of it that there is in the place of a new one.
+fn take_shared(bundle: &Bundle, spec: &mut Spec, linux: &mut Linux) -> Result<Option<(Shared, OwnedFd)>, String> {
+    let view = view_of_shared(&bundle.state);
+    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+    let is_shared =
+        |namespace: &LinuxNamespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some();
+    let Some(at) = namespaces.iter().position(is_shared).filter(|_| view.is_dir()) else {
         return Ok(None);
     };
+    let path = namespaces
+        .remove(at)
+        .path()
+        .clone()
+        .expect("it was found by having one");
+    linux.set_namespaces(Some(namespaces));
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    let proc = mounts.iter_mut().find(|mount| mount.typ().as_deref() == Some("proc"));
+    if let Some(proc) = proc {
+        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev"].map(str::to_owned);
+        proc.set_typ(Some("none".to_owned()))
+            .set_source(Some(view))
+            .set_options(Some(options.to_vec()));
+    }
+    spec.set_mounts(Some(mounts));
+    let opened = Shared::open(&path).map_err(|e| format!("shared pid namespace: {e}"))?;
+    Ok(Some(opened))
+}
+
+/// The same for a command in a running container, which is described in a file: the container's spec with the command's process.
+fn prepare_process(bundle: &Bundle, path: &Path) -> Result<(Spec, Confinement), String> {
+    let mut spec = load_spec(bundle)?;
     let described = |e: &dyn std::fmt::Display| format!("process description: {e}");
     let text = std::fs::read(path).map_err(|e| described(&e))?;
     let mut process: Process = serde_json::from_slice(&text).map_err(|e| described(&e))?;
-    let confinement = confine(bundle, profile, &mut process)?;
-    write_json(path, &process, false).map_err(|e| described(&e))?;
-    Ok(Some(confinement))
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let confinement = confine(bundle, profile, None, &mut process)?;
+    spec.set_process(Some(process));
+    Ok((spec, confinement))
 }
 
 fn load_spec(bundle: &Bundle) -> Result<Spec, String> {
     Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))
 }
 
-/// What a process under this profile has to do. Without no_new_privs loading a filter takes CAP_SYS_ADMIN: the process is given it,
-/// with CAP_SETPCAP to get rid of it again, for just that long.
-fn confine(bundle: &Bundle, profile: &LinuxSeccomp, process: &mut Process) -> Result<Confinement, String> {
-    let filter = Filter::of(profile, &bundle.seccomp_cache)?;
-    let capabilities = match process.no_new_privileges() {
-        Some(true) => None,
-        Some(false) | None => {
-            let real = process.capabilities().clone().unwrap_or_default();
-            process.set_capabilities(Some(widened(&real)));
-            Some(real)
-        }
-    };
-    Ok(Confinement { filter, capabilities })
+/// What a process has to do under this profile, and to come into this namespace. Without no_new_privs loading a filter takes CAP_SYS_ADMIN,
+/// and so does the namespace: the process is given it, with CAP_SETPCAP to get rid of it again, for just that long.
+fn confine(
+    bundle: &Bundle,
+    profile: Option<&LinuxSeccomp>,
+    shared: Option<Shared>,
+    process: &mut Process,
+) -> Result<Confinement, String> {
+    let filter = profile
+        .map(|profile| Filter::of(profile, &bundle.seccomp_cache))
+        .transpose()?;
+    let needs_more = shared.is_some() || (filter.is_some() && process.no_new_privileges() != Some(true));
+    let capabilities = needs_more.then(|| {
+        let real = process.capabilities().clone().unwrap_or_default();
+        process.set_capabilities(Some(widened(&real)));
+        real
+    });
+    Ok(Confinement {
+        shared,
+        filter,
+        capabilities,
+    })
 }
 
 fn widened(real: &LinuxCapabilities) -> LinuxCapabilities {

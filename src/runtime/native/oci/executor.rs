@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -16,13 +16,17 @@ use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
+use super::super::sys;
+use super::enter::{self, Shared};
 use super::filter::Filter;
 
 /// What a process still needs when libcontainer is done with it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Confinement {
-    pub filter: Filter,
-    /// The capabilities it really gets, if it was given more so that the filter could be loaded.
+    /// The pid namespace of others that it comes into.
+    pub shared: Option<Shared>,
+    pub filter: Option<Filter>,
+    /// The capabilities it really gets, if it was given more so that the rest could be done.
     pub capabilities: Option<LinuxCapabilities>,
 }
 
@@ -31,18 +35,24 @@ pub(super) struct Confinement {
 pub(super) struct Exec {
     /// Closed by the kernel when the program runs: the reader then knows that it does.
     failed: Arc<OwnedFd>,
-    confinement: Option<Confinement>,
+    confinement: Confinement,
 }
 
 impl Exec {
-    pub fn new(failed: OwnedFd, confinement: Option<Confinement>) -> Exec {
+    pub fn new(failed: OwnedFd, confinement: Confinement) -> Exec {
         Exec {
             failed: Arc::new(failed),
             confinement,
         }
     }
 
-    fn report(&self, text: &str) {
+    /// Where it reports.
+    pub fn descriptor(&self) -> std::os::fd::RawFd {
+        self.failed.as_raw_fd()
+    }
+
+    /// Tells what went wrong.
+    pub fn report(&self, text: &str) {
         // If nobody reads, nobody can be told.
         let _ = std::fs::File::from(match self.failed.as_fd().try_clone_to_owned() {
             Ok(fd) => fd,
@@ -52,10 +62,15 @@ impl Exec {
     }
 
     fn confine(&self) -> Result<(), String> {
-        let Some(confinement) = &self.confinement else {
-            return Ok(());
-        };
-        confinement.filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
+        let confinement = &self.confinement;
+        if let Some(shared) = &confinement.shared {
+            shared
+                .come_into(self.descriptor())
+                .map_err(|e| format!("shared pid namespace: {e}"))?;
+        }
+        if let Some(filter) = &confinement.filter {
+            filter.load().map_err(|e| format!("seccomp filter: {e}"))?;
+        }
         if let Some(capabilities) = &confinement.capabilities {
             let dropped = libcontainer::capabilities::drop_privileges(capabilities, &*create_syscall());
             dropped.map_err(|e| format!("capabilities: {e}"))?;
@@ -81,10 +96,22 @@ impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let failed = |text: String| {
             self.report(&text);
+            if self.confinement.shared.is_some() {
+                // libcontainer's own descriptors may be gone.
+                sys::exit_now(1);
+            }
             ExecutorError::Other(text)
         };
         let (args, env) = process_of(spec);
         let program = find_program(args, env).map_err(failed)?;
+        let label = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.selinux_label().as_ref());
+        if let Some(label) = label {
+            // libcontainer leaves this one out.
+            enter::label(&["exec"], label).map_err(|e| failed(format!("SELinux label: {e}")))?;
+        }
         self.confine().map_err(failed)?;
         let error = become_program(&program, args, env);
         Err(failed(format!("exec {program}: {}", described(&error))))

@@ -7,6 +7,7 @@
 mod cli;
 mod console;
 mod embedded;
+mod enter;
 mod executor;
 mod filter;
 mod trace;
@@ -52,6 +53,11 @@ impl Bundle {
     }
 }
 
+/// Where a shared pid namespace is seen, if the pod has one, beside the directory in which runtimes keep their state.
+pub(super) fn view_of_shared(state: &Path) -> PathBuf {
+    state.with_file_name("processes")
+}
+
 /// A process that a runtime made. It is the supervisor's child.
 #[derive(Debug)]
 pub(super) struct Launched {
@@ -73,8 +79,8 @@ pub(super) trait OciRuntime {
     /// Creates and starts the bundle's container.
     fn run(&self, bundle: &Bundle) -> Result<Launched, String>;
 
-    /// Starts the process described in the file `process` (an OCI `process` object) in a running container.
-    fn exec(&self, bundle: &Bundle, process: &Path) -> Result<Launched, String>;
+    /// Starts the process described in the file `process` (an OCI `process` object) in a running container, whose first process is `first`.
+    fn exec(&self, bundle: &Bundle, process: &Path, first: i32) -> Result<Launched, String>;
 }
 
 /// The runtime that was chosen; `None` is the embedded one.

@@ -6,7 +6,9 @@
 //! no resources are written, since limits are in force before a runtime is called (`supervisor::cgroup`).
 
 mod capabilities;
+mod hooks;
 mod mounts;
+mod namespaces;
 mod seccomp;
 mod seccomp_names;
 
@@ -14,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxCapabilitiesBuilder, LinuxSeccomp, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 pub(super) use capabilities::CapabilitySet;
@@ -47,6 +49,8 @@ pub(super) struct Place {
     pub in_user_namespace: bool,
     /// `spec.hostNetwork`.
     pub host_network: bool,
+    /// `spec.hostPID`.
+    pub host_pid: bool,
     /// Where POSIX message queues are seen.
     pub queues: Queues,
     /// The tmpfs that the pod's containers share as `/dev/shm`.
@@ -84,7 +88,7 @@ pub(super) fn plan_spec(
         .readonly(config.security.read_only_rootfs)
         .build();
     let mut linux = LinuxBuilder::default()
-        .namespaces(plan_namespaces(place).map_err(unbuildable)?)
+        .namespaces(namespaces::plan_namespaces(place).map_err(unbuildable)?)
         .masked_paths(if config.security.privileged {
             Vec::new()
         } else {
@@ -101,6 +105,7 @@ pub(super) fn plan_spec(
         .set_resources(None)
         .set_devices(None)
         .set_cgroups_path(cgroup.map(Path::to_owned));
+    linux.set_mount_label(config.security.selinux.as_ref().map(|labels| labels.files.clone()));
     if !config.security.privileged {
         linux.set_seccomp(plan_seccomp(&config.security.seccomp, capabilities)?);
     }
@@ -111,7 +116,8 @@ pub(super) fn plan_spec(
         .mounts(mounts::plan_mounts(config, asked, place).map_err(unbuildable)?)
         .linux(linux);
     let mut spec = spec.build().map_err(unbuildable)?;
-    spec.set_hostname(None);
+    spec.set_hostname(None)
+        .set_hooks(hooks::plan_hooks(&config.hooks).map_err(unbuildable)?);
     Ok(spec)
 }
 
@@ -172,6 +178,8 @@ fn plan_process(
         .oom_score_adj(config.oom_score_adj.clamp(place.oom_floor, 1000))
         .build()?;
     process.set_rlimits(None);
+    process.set_apparmor_profile(config.security.apparmor.clone());
+    process.set_selinux_label(config.security.selinux.as_ref().map(|labels| labels.process.clone()));
     process.set_no_new_privileges((!config.security.allow_privilege_escalation).then_some(true));
     Ok(process)
 }
@@ -194,23 +202,6 @@ fn add_missing(env: &mut Vec<String>, variable: &str) {
     }
 }
 
-/// Network, ipc and uts namespaces are the supervisor's: what is not named is inherited.
-fn plan_namespaces(place: &Place) -> oci_spec::Result<Vec<LinuxNamespace>> {
-    let own = |typ| LinuxNamespaceBuilder::default().typ(typ).build();
-    let pid = match &place.pid_namespace {
-        Some(path) => LinuxNamespaceBuilder::default()
-            .typ(LinuxNamespaceType::Pid)
-            .path(path)
-            .build()?,
-        None => own(LinuxNamespaceType::Pid)?,
-    };
-    Ok(vec![
-        pid,
-        own(LinuxNamespaceType::Mount)?,
-        own(LinuxNamespaceType::Cgroup)?,
-    ])
-}
-
 fn unbuildable(error: OciSpecError) -> String {
     format!("OCI config: {error}")
 }
@@ -230,6 +221,8 @@ pub(super) mod tests {
             seccomp: Seccomp::RuntimeDefault,
             masked_paths: vec!["/proc/kcore".to_owned()],
             read_only_paths: vec!["/proc/sys".to_owned()],
+            apparmor: None,
+            selinux: None,
         }
     }
 
@@ -257,6 +250,7 @@ pub(super) mod tests {
             oom_score_adj: 1000,
             pid_target: None,
             limits: Limits::default(),
+            hooks: Vec::new(),
             annotations: Default::default(),
         }
     }
@@ -265,6 +259,7 @@ pub(super) mod tests {
         Place {
             in_user_namespace: true,
             host_network: false,
+            host_pid: false,
             queues: Queues::Own,
             shm: PathBuf::from("/pod/run/shm"),
             pid_namespace: None,
@@ -354,6 +349,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_the_hosts_kernel_confines_by_is_the_processes() {
+        let mut wanted = config();
+        wanted.security.apparmor = Some("strict".to_owned());
+        wanted.security.selinux = Some(crate::runtime::Labels {
+            process: "u:r:t:s0".to_owned(),
+            files: "u:object_r:f:s0".to_owned(),
+        });
+        let spec = planned(&wanted, &place());
+        assert_eq!(spec["process"]["apparmorProfile"], "strict");
+        assert_eq!(spec["process"]["selinuxLabel"], "u:r:t:s0");
+        assert_eq!(spec["linux"]["mountLabel"], "u:object_r:f:s0");
+    }
+
+    #[test]
     fn privileged_means_no_profile_no_masks_and_every_capability() {
         let mut wanted = config();
         wanted.security.privileged = true;
@@ -377,19 +386,6 @@ pub(super) mod tests {
             };
             assert_eq!(planned(&wanted, &place)["process"]["oomScoreAdj"], given);
         }
-    }
-
-    #[test]
-    fn a_shared_pid_namespace_is_joined_by_path() {
-        let place = Place {
-            pid_namespace: Some(PathBuf::from("/proc/9/ns/pid")),
-            ..place()
-        };
-        let spec = planned(&config(), &place);
-        assert_eq!(
-            spec["linux"]["namespaces"][0],
-            serde_json::json!({"type": "pid", "path": "/proc/9/ns/pid"})
-        );
     }
 
     #[test]

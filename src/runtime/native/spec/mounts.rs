@@ -34,9 +34,16 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
     } else {
         virtual_mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access])?
     };
+    // And a new view of processes a pid namespace that one owns.
+    let hosts = ["rbind", "nosuid", "noexec", "nodev"];
+    let proc = if place.host_pid && place.in_user_namespace {
+        virtual_mount("/proc", "none", "/proc", &hosts)?
+    } else {
+        virtual_mount("/proc", "proc", "proc", &hosts[1..])?
+    };
     let shm = place.shm.to_string_lossy();
     let mut mounts = vec![
-        virtual_mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
+        proc,
         virtual_mount(
             "/dev",
             "tmpfs",
@@ -58,7 +65,6 @@ fn defaults(privileged: bool, place: &Place) -> oci_spec::Result<Vec<OciMount>> 
             &["nosuid", "noexec", "nodev", "relatime", access],
         )?,
     ];
-    let hosts = ["rbind", "nosuid", "noexec", "nodev"];
     match place.queues {
         Queues::Own => mounts.push(virtual_mount("/dev/mqueue", "mqueue", "mqueue", &hosts[1..])?),
         Queues::Hosts => mounts.push(virtual_mount("/dev/mqueue", "none", "/dev/mqueue", &hosts)?),
@@ -89,7 +95,8 @@ fn bind(asked: &Mount) -> oci_spec::Result<OciMount> {
         // Upstream promises both of image volumes.
         options.extend(["noexec", "nosuid", "nodev"]);
     }
-    let options: Vec<_> = options.into_iter().map(str::to_owned).collect();
+    let options = options.into_iter().map(str::to_owned);
+    let options: Vec<_> = options.chain(asked.options.iter().cloned()).collect();
     MountBuilder::default()
         .destination(&asked.container_path)
         .typ("bind")
@@ -187,6 +194,25 @@ mod tests {
             ..own
         };
         assert!(planned(&config(), &root).iter().any(|l| l.starts_with("/sys sysfs")));
+    }
+
+    #[test]
+    fn the_hosts_processes_are_seen_by_the_hosts_own_view_where_no_other_can_be_made() {
+        let proc = |in_user_namespace, host_pid| {
+            let place = Place {
+                in_user_namespace,
+                host_pid,
+                ..place()
+            };
+            let lines = planned(&config(), &place);
+            lines
+                .into_iter()
+                .find(|line| line.starts_with("/proc "))
+                .expect("is there")
+        };
+        assert_eq!(proc(true, true), "/proc none rbind,nosuid,noexec,nodev");
+        assert_eq!(proc(true, false), "/proc proc nosuid,noexec,nodev");
+        assert_eq!(proc(false, true), "/proc proc nosuid,noexec,nodev");
     }
 
     #[test]

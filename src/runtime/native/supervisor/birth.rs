@@ -29,7 +29,10 @@ pub(super) struct Born {
 pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
     let record: SandboxRecord = read_json(&dir.sandbox()).ok_or("sandbox.json cannot be read")?;
     let node_network = record.network.as_ref().map(open_node_network).transpose()?;
-    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWUTS;
+    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWUTS;
+    if !record.config.host_pid {
+        flags |= UnshareFlags::NEWPID;
+    }
     if !record.config.host_ipc {
         flags |= UnshareFlags::NEWIPC;
     }
@@ -55,6 +58,9 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
             }
             // Away from the terminal and the process group of whoever started the node.
             rustix::process::setsid().map_err(|e| format!("setsid: {e}"))?;
+            if record.config.host_pid {
+                stand_in_for_init().map_err(|e| format!("child subreaper: {e}"))?;
+            }
             // It was started by a descriptor, whose number would be its name.
             rustix::thread::set_name(c"kubelocal-pod").map_err(|e| format!("name: {e}"))?;
             Ok(Born {
@@ -64,6 +70,12 @@ pub(super) fn begin(dir: PodDir, birth: &OwnedFd) -> Result<Born, String> {
             })
         }
     }
+}
+
+/// Among the host's processes it is no process 1, to which orphans come and which only the outside can end: it gets what it can of both.
+fn stand_in_for_init() -> rustix::io::Result<()> {
+    sys::ignore_endings();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
 /// Opens the node's network while `/proc` still shows the node. The number may be another process's by now, so what it leads to is

@@ -10,12 +10,14 @@ use super::super::oci::{Bundle, Launched};
 use super::super::record::{RunDir, make_dir, remove_tree, write_json};
 use super::super::spec::{Place, plan_spec};
 use super::super::sys;
+use super::super::wire::Fault;
 use super::super::{parts, rootfs, users};
 use super::note;
 use super::output::Output;
 use super::place::{is_mapped, read};
 use super::poller::Token;
-use crate::runtime::{ContainerConfig, ContainerState, Exit, RUN_USER, Resized, Stop};
+use super::processes;
+use crate::runtime::{ContainerConfig, ContainerState, Exit, Mount, RUN_USER, Resized, Stop};
 
 /// A run of a container.
 pub(super) struct Container {
@@ -72,7 +74,7 @@ impl Container {
         place: &Place,
         mount_points: &Path,
         cgroup: Option<PathBuf>,
-    ) -> Result<Container, String> {
+    ) -> Result<Container, Fault> {
         let mut container = Container {
             config,
             dir,
@@ -87,16 +89,24 @@ impl Container {
         };
         match container.prepare(place, mount_points, cgroup.as_deref()) {
             Ok(()) => Ok(container),
-            Err(text) => {
+            Err(fault) => {
                 if let Err(error) = container.remove() {
                     note(&format!("undoing {}: {error}", container.config.id));
                 }
-                Err(text)
+                Err(fault)
             }
         }
     }
 
-    fn prepare(&mut self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), String> {
+    fn prepare(&mut self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), Fault> {
+        let root = self.mount_root(place, mount_points).map_err(Fault::Create)?;
+        let links = self.bundle.state.with_file_name("links").join(&self.config.id.0);
+        let mounts = parts::pin_all(&self.config.mounts, &self.bundle.parts(), &links)?;
+        self.describe(place, &root, &mounts, cgroup).map_err(Fault::Create)
+    }
+
+    /// Makes the run's directories, and mounts its root file system.
+    fn mount_root(&self, place: &Place, mount_points: &Path) -> Result<PathBuf, String> {
         let config = &self.config;
         let io = |e: std::io::Error| format!("{}: {e}", self.dir.path().display());
         remove_tree(self.dir.path()).map_err(io)?;
@@ -107,8 +117,17 @@ impl Container {
         let layers: Vec<&Path> = std::iter::once(mount_points)
             .chain(config.layers.iter().map(PathBuf::as_path))
             .collect();
-        rootfs::mount_overlay((&layers, config.root.as_deref()), &self.dir, &root, &links)?;
-        let in_root = |path| rootfs::read_in_root(&root, path);
+        let source = processes::source_of(&config.id.0, place.host_pid);
+        rootfs::mount_overlay(source, (&layers, config.root.as_deref()), &self.dir, &root, &links)?;
+        rootfs::make_dir_in_root(&root, &config.cwd)?;
+        Ok(root)
+    }
+
+    /// Writes the bundle's config, and the records.
+    fn describe(&mut self, place: &Place, root: &Path, mounts: &[Mount], cgroup: Option<&Path>) -> Result<(), String> {
+        let config = &self.config;
+        let io = |e: std::io::Error| format!("{}: {e}", self.dir.path().display());
+        let in_root = |path| rootfs::read_in_root(root, path);
         let (passwd, group) = (in_root("/etc/passwd"), in_root("/etc/group"));
         let (groups, is_strict) = (&config.supplemental_groups, config.has_strict_groups);
         let identity = users::resolve(&config.user, &passwd, &group, groups, is_strict)?;
@@ -116,9 +135,7 @@ impl Container {
             let why = "this user namespace has no such id (is newuidmap installed, and a range in /etc/subuid?)";
             return Err(format!("user {}: {why}", identity.uid));
         }
-        rootfs::make_dir_in_root(&root, &config.cwd)?;
-        let mounts = parts::pin_all(&config.mounts, &self.bundle.parts(), &links)?;
-        let spec = plan_spec(config, &mounts, &identity, place, &root, cgroup)?;
+        let spec = plan_spec(config, mounts, &identity, place, root, cgroup)?;
         write_json(&self.bundle.path.join("config.json"), &spec, false).map_err(io)?;
         write_json(&self.dir.status(), &ContainerState::Created, false).map_err(io)?;
         self.config.annotations.insert(RUN_USER.to_owned(), identity.to_text());

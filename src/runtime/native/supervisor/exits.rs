@@ -85,14 +85,17 @@ impl Supervisor {
             return;
         };
         let (started_at, was_drained) = (running.started_at, container.is_drained());
-        let shares_pids = self.place.pid_namespace.is_some() || container.config.pid_target.is_some();
+        let is_of_host = self.place.host_pid;
+        let shares_pids = is_of_host || self.place.pid_namespace.is_some() || container.config.pid_target.is_some();
         if shares_pids {
             // Those that made a mount namespace of their own are still in its control group.
             let (group, namespace) = (self.cgroup.as_ref(), running.mount_namespace);
             processes::kill_leftovers(|| {
                 let in_group = group.map(|group| group.processes(&id.0)).unwrap_or_default();
                 let in_namespace = namespace.map(processes::in_mount_namespace);
-                in_group.into_iter().chain(in_namespace.into_iter().flatten()).collect()
+                let rooted = is_of_host.then(|| processes::rooted_in(&[id.0.as_str()].into()));
+                let found = in_group.into_iter().chain(in_namespace.into_iter().flatten());
+                found.chain(rooted.into_iter().flatten()).collect()
             });
         }
         self.drain(id);

@@ -44,6 +44,7 @@ use exits::Ended;
 use jobs::Job;
 use peers::Peer;
 use poller::{Poller, Token};
+pub(super) use processes::kill_rooted;
 
 /// After this a shutdown does not wait for processes any longer: its own end kills them.
 const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -246,6 +247,11 @@ impl Supervisor {
     }
 
     fn leave(&mut self) -> ! {
+        if self.record.config.host_pid {
+            // The kernel does so only where this is process 1.
+            let runs = self.containers.keys().map(|id| id.0.as_str()).collect();
+            kill_rooted(&runs);
+        }
         if let Some(cgroup) = &self.cgroup {
             cgroup.remove();
         }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
+use super::super::record::make_dir;
 use super::super::sys;
 
 /// The root's options: one page, and inodes for the directory and the program.
@@ -40,11 +41,12 @@ const WAIT: (&[u8], u16, i64) = (
 );
 
 /// Starts it as a child of this process, which has one thread; returns where its pid namespace is. This process can't be it: its
-/// command line, memory and descriptors would be open to containers. `place` is a directory that it may mount over.
+/// command line, memory and descriptors would be open to containers. `place` is a directory that it may mount over; at `view` its processes are seen
+/// afterwards (proc(5)).
 ///
 /// # Errors
 /// The text is for people.
-pub(super) fn start(place: &Path) -> Result<PathBuf, String> {
+pub(super) fn start(place: &Path, view: &Path) -> Result<PathBuf, String> {
     let failed = |e: std::io::Error| format!("shared pid namespace: {e}");
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()));
     let ((pid_of, tell_pid), (failure, tell_failure)) = (pipe()?, pipe()?);
@@ -52,7 +54,7 @@ pub(super) fn start(place: &Path) -> Result<PathBuf, String> {
         sys::Fork::Child => {
             // Whoever unshares this namespace can't go back, so it is not the supervisor.
             match sys::unshare(UnshareFlags::NEWPID).and_then(|()| sys::fork()) {
-                Ok(sys::Fork::Child) => run(place, tell_failure),
+                Ok(sys::Fork::Child) => run(place, view, tell_failure),
                 Ok(sys::Fork::Parent(pid)) => {
                     let _ = rustix::io::write(&tell_pid, &pid.to_le_bytes());
                     sys::exit_now(0)
@@ -74,16 +76,24 @@ pub(super) fn start(place: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn run(place: &Path, tell_failure: OwnedFd) -> ! {
+fn run(place: &Path, view: &Path, tell_failure: OwnedFd) -> ! {
     // Orphans of the namespace become its children; ignored they are reaped by the kernel, and what is ignored stays so in a new
     // program.
     sys::ignore_children();
-    let text = match give_up_everything(place, &tell_failure) {
+    let shown = show(view).map_err(|e| format!("its view: {e}"));
+    let text = match shown.and_then(|()| give_up_everything(place, &tell_failure)) {
         Ok(()) => format!("its program: {}", sys::become_program(c"/pause", &[c"pause"])),
         Err(text) => text,
     };
     let _ = rustix::io::write(&tell_failure, text.as_bytes());
     sys::exit_now(1)
+}
+
+/// Mounts a view of the processes of this namespace, which nobody outside of it could make: containers are furnished there.
+fn show(view: &Path) -> std::io::Result<()> {
+    make_dir(view)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(rustix::mount::mount("proc", view, "proc", flags, None)?)
 }
 
 /// Leaves the host's files, descriptors and capabilities, in an order in which each step still may be done.

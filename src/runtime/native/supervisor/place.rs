@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
+use super::super::oci;
 use super::super::record::{PodDir, SandboxRecord, make_dir, remove_tree};
 use super::super::spec::{CapabilitySet, Place, Queues};
 use super::super::sys;
@@ -40,7 +41,7 @@ pub(super) fn make(
 ) -> Result<(Place, Option<Group>), String> {
     // Before mounts of ours hide where groups are.
     let cgroup = cgroup::make(dir, record)?;
-    mount_all(dir)?;
+    mount_all(dir, record.config.host_pid)?;
     record.config.memory_dirs.iter().try_for_each(mount_memory)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|e| format!("/: {e}"))?;
@@ -58,10 +59,12 @@ pub(super) fn make(
     // as anything else of theirs.
     let may_lower_score = fs::write("/proc/self/oom_score_adj", "-998").is_ok();
     let in_user_namespace = is_user_namespace(&read("/proc/self/uid_map"));
-    let share_pid = record.config.share_pid.then(|| pause::start(&dir.run()));
+    let view = oci::view_of_shared(&dir.run().join("oci"));
+    let share_pid = record.config.share_pid.then(|| pause::start(&dir.run(), &view));
     let place = Place {
         in_user_namespace,
         host_network: record.config.host_network,
+        host_pid: record.config.host_pid,
         queues: queues(record.config.host_ipc && in_user_namespace),
         shm: if record.config.host_ipc {
             PathBuf::from("/dev/shm")
@@ -79,13 +82,16 @@ pub(super) fn make(
 }
 
 /// Mounts, in this namespace alone, what the pod needs.
-fn mount_all(dir: &PodDir) -> Result<(), String> {
+fn mount_all(dir: &PodDir, host_pid: bool) -> Result<(), String> {
     let failed = |what: &'static str| move |e: rustix::io::Errno| format!("mount {what}: {e}");
     // Mounts that appear on the host shall appear here (hostPath volumes), not the other way round.
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).map_err(failed("propagation"))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(failed("/proc"))?;
+    // Among the host's processes the host's is the right one.
+    if !host_pid {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(failed("/proc"))?;
+    }
     let run = dir.run();
     remove_tree(&run)
         .and_then(|()| make_dir(&run))

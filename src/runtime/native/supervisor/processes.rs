@@ -29,6 +29,32 @@ pub(super) fn in_mount_namespace(namespace: u64) -> impl Iterator<Item = i32> {
     all().filter(move |pid| mount_namespace(*pid) == Some(namespace))
 }
 
+/// The processes whose root is that of one of these runs, whatever mount namespaces they have made. Runs of pods among the host's processes
+/// have roots that are named after them ([`source_of`]).
+pub(super) fn rooted_in(runs: &BTreeSet<&str>) -> BTreeSet<i32> {
+    let is_of_one = |pid: &i32| {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        root_source(&mounts).is_some_and(|source| runs.contains(source))
+    };
+    all().filter(is_of_one).collect()
+}
+
+/// What is said to be mounted as a run's root: nobody but us tells processes among the host's by it.
+pub(super) fn source_of(run: &str, host_pid: bool) -> &str {
+    if host_pid { run } else { "overlay" }
+}
+
+/// What is mounted as the root of a process (proc_pid_mountinfo(5)).
+fn root_source(mounts: &str) -> Option<&str> {
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"))?;
+    root.split_once(" - ")?.1.split(' ').nth(1)
+}
+
+/// Kills all that the runs of a pod among the host's processes have left, when its supervisor is gone.
+pub(in crate::runtime::native) fn kill_rooted(runs: &BTreeSet<&str>) {
+    kill_leftovers(|| rooted_in(runs));
+}
+
 /// Kills what an ended container has left in a shared pid namespace, as `find` tells it. In a pid namespace of its own the
 /// kernel has done so already.
 pub(super) fn kill_leftovers(find: impl FnMut() -> BTreeSet<i32>) {
@@ -117,6 +143,15 @@ mod tests {
         };
         kill_all(endless, |_| {});
         assert_eq!(found, 32);
+    }
+
+    #[test]
+    fn a_processes_root_is_told_by_its_source() {
+        let mounts =
+            "21 20 0:5 / /proc rw - proc proc rw\n20 1 0:44 / / rw,relatime shared:1 - overlay abc rw,lowerdir=0\n";
+        assert_eq!(root_source(mounts), Some("abc"));
+        assert_eq!(root_source("20 1 0:44 / / rw"), None);
+        assert!(rooted_in(&["no such run"].into()).is_empty());
     }
 
     #[test]

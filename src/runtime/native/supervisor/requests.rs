@@ -102,7 +102,7 @@ impl Supervisor {
         let mount_points = rootfs::mount_points(&self.record.run_dir);
         let place = self.place_of(&config)?;
         let container = Container::create(config, dir, bundle, &place, &mount_points, cgroup);
-        let container = container.map_err(Fault::Create)?;
+        let container = container?;
         self.limit(&container)?;
         self.containers.insert(id, container);
         self.tell_watchers();
@@ -112,7 +112,8 @@ impl Supervisor {
     /// The facts of the place for one container: it may want to see another one's processes.
     fn place_of(&self, config: &ContainerConfig) -> Result<Place, Fault> {
         let mut place = self.place.clone();
-        if let (Some(target), None) = (&config.pid_target, &place.pid_namespace) {
+        let sees_its_own = place.pid_namespace.is_none() && !place.host_pid;
+        if let Some(target) = config.pid_target.as_ref().filter(|_| sees_its_own) {
             let target = self.containers.get(target).map(|container| &container.stage);
             let Some(Stage::Running(running)) = target else {
                 return Err(Fault::Create("the target container does not run".to_owned()));
@@ -316,15 +317,13 @@ impl Supervisor {
 
     fn exec(&mut self, peer: Token, id: &ContainerId, exec: &ExecConfig, fds: Vec<OwnedFd>) -> Result<(), Fault> {
         let container = self.container(id)?;
-        let state = match container.stage {
-            Stage::Running(_) => None,
-            Stage::Created => Some(State::Created),
-            Stage::Starting => Some(State::Starting),
-            Stage::Exited => Some(State::Exited),
+        let state = match &container.stage {
+            Stage::Running(running) => Ok(running.pid),
+            Stage::Created => Err(State::Created),
+            Stage::Starting => Err(State::Starting),
+            Stage::Exited => Err(State::Exited),
         };
-        if let Some(state) = state {
-            return Err(Fault::WrongState(id.clone(), state));
-        }
+        let first = state.map_err(|state| Fault::WrongState(id.clone(), state))?;
         let bundle = Bundle {
             tty: exec.tty,
             ..container.bundle.clone()
@@ -335,7 +334,7 @@ impl Supervisor {
         let job = jobs::fork_job(streams, || {
             write_process(&bundle, &process, exec)?;
             cgroup::enter(group, id)?;
-            oci::chosen(program.as_ref()).exec(&bundle, &process)
+            oci::chosen(program.as_ref()).exec(&bundle, &process, first)
         });
         let job = job.and_then(|job| {
             self.watch_job(

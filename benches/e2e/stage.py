@@ -1,0 +1,75 @@
+"""What every bench needs before it measures: a directory for the time of the run, an environment of its own, an end in any case."""
+
+import argparse
+import glob
+import os
+import shutil
+import signal
+import sys
+import tempfile
+
+import ground
+
+
+def parser(doc):
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--directory", default="/var/tmp", help="where to keep state for the time of the run; not on overlayfs")
+    made.add_argument("--limit", type=int, default=900, help="seconds after which it gives up")
+    return made
+
+
+def play(options, bench):
+    """Calls `bench(stage)` on a stage that is cleared away afterwards, and prints what it returns."""
+    if os.getuid() == 0:
+        sys.exit(f"run it as an unprivileged user with subordinate ids: setpriv --reuid USER --regid USER --init-groups {sys.argv[0]}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("the time is over"))
+    signal.alarm(options.limit)
+    stage = Stage(tempfile.mkdtemp(prefix="kb-", dir=options.directory))
+    try:
+        print(bench(stage), end="")
+    finally:
+        signal.alarm(0)
+        stage.close()
+
+
+class Stage:
+    def __init__(self, directory):
+        self.directory, self.subjects = directory, []
+        run_dir = os.path.join(directory, "run")
+        os.makedirs(run_dir, 0o700)
+        self.env = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": directory, "XDG_RUNTIME_DIR": run_dir,
+                    "BENCH_DIR": directory, "LANG": "C.UTF-8"}
+        self.root, self.archive = ground.make_root(directory)
+
+    def add(self, kind, **more):
+        """A subject of this kind (`subjects`), which is closed in the end."""
+        subject = kind(self.directory, self.env, self.root, self.archive, 1, **more)
+        self.subjects.append(subject)
+        return subject
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path + ".new", "w") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+        return path
+
+    def close(self):
+        for subject in self.subjects:
+            try:
+                subject.close()
+            except Exception as error:
+                print(f"cleaning up {subject.name}: {error}", file=sys.stderr)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def binary():
+    """The program to measure: `KUBELOCAL`, or the newest release build."""
+    if "KUBELOCAL" in os.environ:
+        return os.path.abspath(os.environ["KUBELOCAL"])
+    repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
+    found = glob.glob(os.path.join(target, "*/release/kubelocal")) + glob.glob(os.path.join(target, "release/kubelocal"))
+    return max(found, key=os.path.getmtime) if found else sys.exit("no release binary: cargo build --release, or set KUBELOCAL")
