@@ -38,21 +38,22 @@ fn connect_to(target: &str) -> Outcome {
     Err(Failure::Failed(last))
 }
 
-/// Asks an HTTP server for its root, and prints its whole answer.
+/// Asks an HTTP server for its root or the path behind HOST:PORT, and prints its whole answer.
 pub(super) fn fetch(target: &str) -> Outcome {
-    let heard = ask_for_root(target)?;
+    let (target, path) = target.find('/').map_or((target, "/"), |slash| target.split_at(slash));
+    let heard = ask_for(target, path)?;
     line(heard.trim_end())?;
     Ok(0)
 }
 
-/// What an HTTP server answers when asked for its root.
-pub(super) fn ask_for_root(target: &str) -> Result<String, Failure> {
+/// What an HTTP server answers when asked for a path.
+pub(super) fn ask_for(target: &str, path: &str) -> Result<String, Failure> {
     let mut last = format!("{target} has no address");
     for address in addresses(target)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
-                let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+                let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
                 stream.write_all(request.as_bytes())?;
                 let mut heard = Vec::new();
                 stream.take(SHOWN).read_to_end(&mut heard)?;

@@ -89,6 +89,8 @@ impl Keeper {
     }
 
     pub(super) async fn run(mut self, stop: &CancellationToken) {
+        // Before the first port is open.
+        self.shared.dialer.keep_sources().await;
         let follow = async {
             loop {
                 let Err(expired) = self.follow().await;

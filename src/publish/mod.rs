@@ -16,6 +16,7 @@
 //! Nothing is published to other machines unless a manifest names an address that they reach: without a `hostIP` it is loopback. The room
 //! does not run pods: a pod whose port another one has is kept waiting by its worker ([`crate::pod`]).
 
+mod affinity;
 mod claim;
 mod dial;
 mod foreign;

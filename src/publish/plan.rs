@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,8 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) addresses: BTreeSet<SocketAddr>,
-    /// Whether a client stays with its address.
-    pub(super) is_sticky: bool,
+    /// For how long a client that does not come stays with its address, if it does.
+    pub(super) stay: Option<Duration>,
     /// A pod is on its way up: who comes early may wait.
     pub(super) is_coming: bool,
 }

@@ -28,7 +28,7 @@ use crate::net::NodeNetwork;
 use crate::store::Store;
 
 pub use slices::{Slices, service_of};
-pub use view::{backends, number, protocol};
+pub use view::{backends, number, protocol, stay};
 use zone::Zone;
 
 /// The names that the loop writes and the server reads; held for a look-up or an entry, never across an await.

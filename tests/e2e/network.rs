@@ -291,6 +291,67 @@ fn services_keep_working_while_the_node_is_down_and_names_come_back_with_it() {
     home.until("its name is back", || resolve(&home, "web") == [ip.as_str()]);
 }
 
+/// A Service of three servers whose clients stay with theirs.
+fn sticky(name: &str, seconds: u32) -> Manifest {
+    let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+    let ports = json!([{"port": 80, "targetPort": 8080}]);
+    let spec = json!({"type": "NodePort", "selector": {"app": "web"}, "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": config, "ports": ports});
+    service(name, spec)
+}
+
+#[test]
+fn clients_stay_with_their_endpoint_until_it_goes_or_they_have_not_come_for_a_while() {
+    let home = Home::new();
+    home.start(documents([
+        sticky("long", 10_800),
+        sticky("short", 1),
+        web("a"),
+        web("b"),
+        web("c"),
+        pod("client", "serve"),
+        pod("other", "serve"),
+    ]));
+    // The last line of what a server says is its name.
+    let asked = |who: &str, service: &str| {
+        let answer = home.run(format!("exec {who} -- /kubelocal demo fetch {service}:80"));
+        answer.stdout.lines().last().unwrap_or_default().to_owned()
+    };
+    let served = || home.must("get endpoints long --no-headers").matches(":8080").count();
+    home.until("all are endpoints, and it answers", || {
+        served() == 3 && !asked("other", "long").is_empty() && !asked("client", "long").is_empty()
+    });
+    let first = asked("client", "long");
+    for _ in 0..10 {
+        assert_eq!(asked("client", "long"), first, "it stays");
+    }
+    let node = home.node_pid().expect("it runs");
+    kill_process(node, Signal::KILL).expect("is ours");
+    home.until_ended(node);
+    home.must("get nodes");
+    home.until("names are back", || !asked("client", "long").is_empty());
+    for _ in 0..5 {
+        assert_eq!(
+            asked("client", "long"),
+            first,
+            "another node is no reason to go elsewhere"
+        );
+    }
+    home.must(format!("delete pod {first} --wait=true"));
+    let second = asked("client", "long");
+    assert!(!second.is_empty() && second != first, "{first} {second}");
+    for _ in 0..10 {
+        assert_eq!(asked("client", "long"), second, "it stays with the next");
+    }
+    // Longer than the time for which it counts, at each try: asking in between would begin it anew.
+    let before = asked("client", "short");
+    home.until("it comes to another one", || {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let now = asked("client", "short");
+        !now.is_empty() && now != before
+    });
+}
+
 #[test]
 fn rolling_updates_behind_a_service_fail_no_request_though_servers_end_at_once() {
     let home = Home::new();
