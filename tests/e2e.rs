@@ -18,6 +18,8 @@ mod scripted;
 
 #[path = "e2e/accounts.rs"]
 mod accounts;
+#[path = "e2e/affinity.rs"]
+mod affinity;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/confinement.rs"]

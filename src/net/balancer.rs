@@ -65,6 +65,7 @@ impl Balancer {
                 (table, messages)
             }
             None => {
+                self.network.disown_services().await?;
                 let mut table = Table::default();
                 let edits = of_edits(&table.plan(&self.wanted));
                 (table, [base(), self.seats().await?, edits, rules()].concat())
@@ -75,6 +76,11 @@ impl Balancer {
         }
         self.present = Some(table);
         self.forget(lost).await
+    }
+
+    /// All that was wanted so far.
+    pub fn wanted(&self) -> &BTreeMap<Frontend, Balance> {
+        &self.wanted
     }
 
     /// Where clients stay by the table of an earlier node, or by our own that a transaction could not change.
@@ -141,10 +147,16 @@ fn of_edits(edits: &Edits) -> Vec<Message> {
     messages
 }
 
+/// No table, whatever there was of that name.
+pub(super) fn no_rules() -> Vec<Message> {
+    // What is to be deleted has to be there.
+    vec![nft::new_table(TABLE), nft::delete_table(TABLE)]
+}
+
 /// The table without its rules, instead of whatever there is of that name.
 fn base() -> Vec<Message> {
-    // What is to be deleted has to be there.
-    let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
+    let mut messages = no_rules();
+    messages.push(nft::new_table(TABLE));
     let sets = DRAWN.iter().chain(&NOTED).chain([&HAIRPINS, &STAYS, &MEMBERS]);
     messages.extend(sets.zip(2..).map(|(set, id)| nft::new_set(TABLE, set, id)));
     messages.push(nft::new_written_set(TABLE, &CLIENTS, 1));

@@ -27,6 +27,7 @@ mod balancer;
 mod conntrack;
 mod isolation;
 mod link;
+mod local;
 mod moves;
 mod namespace;
 mod netfilter;

@@ -1,6 +1,7 @@
 //! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
 
 mod addresses;
+mod conditions;
 mod config;
 mod images;
 mod listen;
@@ -38,6 +39,7 @@ use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
+use crate::service::Carried;
 use crate::store::{Store, StoreError};
 use crate::{applier, controller, egress, ingress, policy, service, volume};
 
@@ -172,6 +174,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
+    let told_of = (store.clone(), host.node_name.clone(), clock.clone());
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -197,7 +200,12 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let on_network = network.clone().map(|network| {
         let heard = (served, facts.complaints.clone());
         let outward = (ways_out, egress, addresses);
-        spawn_on_network(&store, &recorder, network, heard, outward, &ends.stop)
+        let (carried, is_carried) = watch::channel(None);
+        let services = (config.services, carried, is_carried.clone());
+        let told = conditions::follow(told_of, is_carried, facts.complaints.clone(), ends.stop.clone());
+        let mut tasks = spawn_on_network(&store, &recorder, network, heard, (outward, services), &ends.stop);
+        tasks.push(tokio::spawn(told));
+        tasks
     });
     let reporting = spawn_reports(&rooms, newest, &ends.stop);
     let door = listen::for_pods(network.as_deref()).await;
@@ -282,28 +290,37 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
     }
 }
 
+/// What is known of ways out, and of the machine's addresses.
+type Outward = (WaysOut, egress::Settings, watch::Receiver<Vec<String>>);
+/// By which means Services are to be served, who says that it is the proxy, and who hears it.
+type ByMeans = (service::Means, watch::Sender<Carried>, watch::Receiver<Carried>);
+
 /// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
     store: &Store,
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
     (served, complaints): (watch::Sender<u64>, Complaints),
-    (ways_out, egress, addresses): (WaysOut, egress::Settings, watch::Receiver<Vec<String>>),
+    (outward, (means, carried, is_carried)): (Outward, ByMeans),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
+    let (ways_out, egress, addresses) = outward;
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let (pods, wires) = (store.clone(), network.clone());
     let terms = service::Terms {
         host,
         served,
         complaints,
-        may_leave: Box::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
+        means,
+        carried,
+        may_leave: Arc::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
     };
     let services = service::run(store.clone(), network.clone(), terms, stop.clone());
     let policies = policy::run(
         store.clone(),
         recorder.component("network-policy"),
         network.clone(),
+        is_carried,
         stop.clone(),
     );
     let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];

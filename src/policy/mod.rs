@@ -22,6 +22,7 @@ mod rule;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::EventRecorder;
@@ -32,8 +33,15 @@ pub use facts::{Facts, Pod};
 pub use judge::{Judgement, judge};
 pub use rule::{Direction, Policy};
 
-/// Keeps pods apart until `stop`. What the kernel has been told stays.
-pub async fn run(store: Store, recorder: EventRecorder, network: Arc<NodeNetwork>, stop: CancellationToken) {
-    let mut keeper = keeper::Keeper::new(store, recorder, network);
+/// Keeps pods apart until `stop`. What the kernel has been told stays. `carried` says why the node's own proxy carries what is for Services: it
+/// hides who is behind a connection, so that policies can't be kept then.
+pub async fn run(
+    store: Store,
+    recorder: EventRecorder,
+    network: Arc<NodeNetwork>,
+    carried: watch::Receiver<Option<String>>,
+    stop: CancellationToken,
+) {
+    let mut keeper = keeper::Keeper::new(store, recorder, network, carried);
     stop.run_until_cancelled(keeper.run()).await;
 }

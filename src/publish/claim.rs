@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::plan::{Claim, Field, Place, Standing, Target};
+use super::plan::{Claim, Field, Standing};
+use crate::carry::{Place, Target};
 use crate::model::{Object, host_ports, is_terminal, list_at, rollout_of};
 use crate::net::Protocol;
 use crate::service::{backends, number, protocol, stay};

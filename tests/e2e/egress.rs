@@ -261,13 +261,18 @@ fn a_node_without_egress_refuses_at_once_and_says_so() {
 
 #[test]
 fn a_client_of_datagrams_is_sent_to_the_next_endpoint_when_its_own_is_gone() {
-    let home = Home::new();
+    for settings in ["", "services: proxy\n"] {
+        assert_moves_on(&Home::new().with_settings(settings));
+    }
+}
+
+fn assert_moves_on(home: &Home) {
     let server = |name: &str| pod(name, "answer").with("/metadata/labels", json!({"app": "echo"}));
     let spec = json!({"selector": {"app": "echo"}, "ports": [{"port": 53, "targetPort": 8080, "protocol": "UDP"}]});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo"}, "spec": spec});
     home.start(documents([Manifest(service), server("first"), pod("client", "serve")]));
     // Always from the same port, so that the kernel knows the client again.
-    let asked = || client(&home, "ask echo:53 hello --from 4000");
+    let asked = || client(home, "ask echo:53 hello --from 4000");
     home.until("the first answers", || asked().stdout.contains("first heard hello"));
     home.start(server("second"));
     home.must("delete pod first --wait=true");

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::affinity::Affinity;
-use super::plan::Target;
+use super::place::Target;
 use super::tcp::Shared;
 
 /// A flow in which nothing was said for so long, and at most for twice as long, is over. As long as connection tracking keeps one that was

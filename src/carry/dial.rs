@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::affinity::Affinity;
-use super::plan::Target;
+use super::place::Target;
 use crate::model::is_inside;
 use crate::net::{NodeNetwork, connect_from, is_spoken_for, speak_for, tcp_socket, udp_socket};
 
@@ -26,6 +26,9 @@ const ROUNDS: u32 = 3;
 /// How many sockets are made by one visit to the thread of the node's network: a visit costs as much as a connection on loopback.
 const BATCH: usize = 8;
 
+/// Whether a client may be led to an address.
+pub type MayReach = Box<dyn Fn(IpAddr, IpAddr) -> bool + Send + Sync>;
+
 /// Makes connections, in the node's network to what is there, else in the host's: pods that share it, and endpoints elsewhere.
 pub(super) struct Dialer {
     network: Option<Arc<NodeNetwork>>,
@@ -34,6 +37,7 @@ pub(super) struct Dialer {
     turn: AtomicUsize,
     /// Whether pods' answers to clients' own addresses come back.
     keeps_sources: AtomicBool,
+    may_reach: Option<MayReach>,
 }
 
 impl Dialer {
@@ -43,7 +47,18 @@ impl Dialer {
             spare: Mutex::default(),
             turn: AtomicUsize::new(0),
             keeps_sources: AtomicBool::new(false),
+            may_reach: None,
         }
+    }
+
+    /// The same, for clients that may not go everywhere.
+    pub(super) fn for_those(mut self, may_reach: MayReach) -> Dialer {
+        self.may_reach = Some(may_reach);
+        self
+    }
+
+    fn is_allowed(&self, client: IpAddr, address: SocketAddr) -> bool {
+        self.may_reach.as_ref().is_none_or(|may| may(client, address.ip()))
     }
 
     /// From now on pods see clients' own addresses where they can answer them, if the kernel allows it.
@@ -71,7 +86,8 @@ impl Dialer {
         for round in 1.. {
             let now = target.borrow_and_update().clone();
             let stays_at = now.stay.and_then(|_| affinity.find(client));
-            for address in plan_turn(&now, stays_at, self.turn.fetch_add(1, Ordering::Relaxed)) {
+            let turn = plan_turn(&now, stays_at, self.turn.fetch_add(1, Ordering::Relaxed));
+            for address in turn.filter(|address| self.is_allowed(client, *address)) {
                 match timeout_at(until, self.connect_to(address, client)).await {
                     Ok(Ok(stream)) => {
                         now.stay.inspect(|stay| affinity.note(client, address, *stay));
@@ -150,7 +166,7 @@ impl Dialer {
     ) -> io::Result<(SocketAddr, UdpSocket)> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let stays_at = target.stay.and_then(|_| affinity.find(client));
-        let address = plan_turn(target, stays_at, turn).next();
+        let address = plan_turn(target, stays_at, turn).find(|address| self.is_allowed(client, *address));
         let address = address.ok_or(io::ErrorKind::ConnectionRefused)?;
         let socket = match &self.network {
             Some(network) if is_inside(address.ip()) => {
@@ -299,7 +315,8 @@ mod tests {
         );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let address = listener.local_addr().expect("is bound").to_string();
-        let (found, ()) = tokio::join!(dialer.connect(&mut receiver, CLIENT, &Affinity::default()), async {
+        let affinity = Affinity::default();
+        let (found, ()) = tokio::join!(dialer.connect(&mut receiver, CLIENT, &affinity), async {
             tokio::task::yield_now().await;
             sender.send_replace(Arc::new(target(&[&address])));
         });

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::affinity::Affinity;
 use super::dial::Dialer;
-use super::plan::Target;
+use super::place::Target;
 use super::port::Door;
 use crate::os::{abort, relay, tune};
 
@@ -103,8 +103,9 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
-    use super::super::plan::Place;
+    use super::super::place::Place;
     use super::super::port::Bound;
     use super::*;
     use crate::net::Protocol;
