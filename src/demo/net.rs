@@ -65,6 +65,28 @@ pub(super) fn ask_for(target: &str, path: &str) -> Result<String, Failure> {
     Err(Failure::Failed(last))
 }
 
+/// Between two requests of one connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks an HTTP server for its root by one connection, and prints the first line of each answer, until the connection ends.
+pub(super) fn stay(target: &str) -> Outcome {
+    let address = addresses(target)?.into_iter().next();
+    let address = address.ok_or_else(|| Failure::Failed(format!("{target} has no address")))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut heard = [0; 1024];
+    loop {
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())?;
+        let length = stream.read(&mut heard)?;
+        if length == 0 {
+            return Err(Failure::Failed("the other side ended the connection".to_owned()));
+        }
+        let answer = String::from_utf8_lossy(&heard[..length]);
+        line(answer.lines().next().unwrap_or_default())?;
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// The addresses of HOST:PORT.
 pub(super) fn addresses(target: &str) -> Result<Vec<SocketAddr>, Failure> {
     let (host, port) = target

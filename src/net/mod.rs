@@ -24,6 +24,7 @@ mod affinity;
 mod attributes;
 mod balance;
 mod balancer;
+mod connections;
 mod conntrack;
 mod isolation;
 mod link;

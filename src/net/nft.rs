@@ -46,6 +46,7 @@ enum Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting = 0,
+    Input = 1,
     Forward = 2,
     Output = 3,
     Postrouting = 4,
@@ -354,6 +355,16 @@ pub(super) fn reject() -> Expression {
 /// The bit of the connection's state (`NFT_CT_STATE`).
 pub(super) fn connection_state(to: u32) -> Expression {
     Expression("ct", Attributes::default().number(1, to).number(2, 0))
+}
+
+/// Refuses the packet of a connection by TCP: to who sent it the connection is reset.
+pub(super) fn reset() -> Expression {
+    Expression("reject", Attributes::default().number(1, 1).bytes(2, &[0]))
+}
+
+/// The mark of the connection (`NFT_CT_MARK`).
+pub(super) fn connection_mark(to: u32) -> Expression {
+    Expression("ct", Attributes::default().number(1, to).number(2, 3))
 }
 
 /// The connection's `status` bits (`NFT_CT_STATUS`).
