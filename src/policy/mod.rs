@@ -12,7 +12,8 @@
 //! The rules are upstream's (`networking.k8s.io/v1`, "Network Policies"): policies add up, answers pass, and what comes from the node itself
 //! (probes, port-forward, published ports) reaches its pods. Names have to be asked for as of anyone: the node's name server counts as
 //! a pod of `kube-system` with the label `k8s-app: kube-dns`, as policies for clusters have it. Pods on the host's network are the
-//! host: no policy selects them. What is connected stays connected when policies change.
+//! host: no policy selects them. What is connected and would be let in no more ends with its
+//! next packet.
 
 mod facts;
 mod judge;
