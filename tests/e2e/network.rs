@@ -360,7 +360,7 @@ fn assert_rolls(home: &Home) {
             )
     };
     home.start(documents([service("web", spec), version(0), pod("client", "serve")]));
-    home.until("it answers", || reaches(&home, "web:80"));
+    home.until("it answers", || reaches(home, "web:80"));
     let said = std::thread::scope(|scope| {
         let load = scope.spawn(|| home.run("exec client -- /kubelocal demo load web:80 4 /done"));
         // No assertion while the load is on: it would wait for the load, and that for the file.
