@@ -58,11 +58,27 @@ impl Condition {
             None => conditions.push(new),
         }
     }
+}
 
-    /// Says it of the node from now on.
-    pub(super) fn tell(&self, store: &Store, node_name: &str, now: Timestamp) {
-        let key = Key::new(known_kind("v1", "Node"), "", node_name);
-        let told = store.update_status(&key, |node| self.enter(node.value_mut(), now));
+/// Of whom conditions are said while the node works, and who hears what is wrong.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    pub(super) store: Store,
+    pub(super) node_name: String,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) complaints: Complaints,
+}
+
+impl Reporter {
+    /// Says something of the node from now on.
+    pub(super) fn tell(&self, condition: &Condition) {
+        let (key, now) = (
+            Key::new(known_kind("v1", "Node"), "", &self.node_name),
+            self.clock.now(),
+        );
+        let told = self
+            .store
+            .update_status(&key, |node| condition.enter(node.value_mut(), now));
         if let Err(error) = told {
             tracing::warn!(%error, "the node's conditions are not told");
         }
@@ -94,17 +110,12 @@ pub(super) fn all(ways_out: &Readiness, now: Timestamp) -> Value {
 }
 
 /// Says by which means Services are served whenever that changes, until `stop`: in the Node's condition, and to whoever asks what is wrong.
-pub(super) async fn follow(
-    (store, node_name, clock): (Store, String, Arc<dyn Clock>),
-    mut carried: watch::Receiver<Carried>,
-    complaints: Complaints,
-    stop: CancellationToken,
-) {
+pub(super) async fn follow(reporter: Reporter, mut carried: watch::Receiver<Carried>, stop: CancellationToken) {
     let follow = async {
         while carried.changed().await.is_ok() {
             let now = carried.borrow_and_update().clone();
-            complaints.set("carried", now.as_deref().map(proxy_serves));
-            services(now.as_deref()).tell(&store, &node_name, clock.now());
+            reporter.complaints.set("carried", now.as_deref().map(proxy_serves));
+            reporter.tell(&services(now.as_deref()));
         }
     };
     stop.run_until_cancelled(follow).await;

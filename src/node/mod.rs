@@ -157,7 +157,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let api_port = loopback.listener.local_addr()?.port();
     let egress = config.egress(no_egress, api_port);
     facts.host_loopback = egress.is_on && egress.host_loopback;
-    let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
+    let ways_out = ways_out::open(network.as_ref()).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
@@ -169,12 +169,22 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         api_port,
         &config,
     );
-    let node = report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now());
+    let node = report::node_object(
+        &host,
+        &ways_out.readiness(egress, addresses::has_way(&addresses)),
+        &handler_names,
+        clock.now(),
+    );
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
-    let told_of = (store.clone(), host.node_name.clone(), clock.clone());
+    let reporter = conditions::Reporter {
+        store: store.clone(),
+        node_name: host.node_name.clone(),
+        clock: clock.clone(),
+        complaints: facts.complaints.clone(),
+    };
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -198,12 +208,11 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         &ends.stop,
     );
     let on_network = network.clone().map(|network| {
-        let heard = (served, facts.complaints.clone());
         let outward = (ways_out, egress, addresses);
         let (carried, is_carried) = watch::channel(None);
         let services = (config.services, carried, is_carried.clone());
-        let told = conditions::follow(told_of, is_carried, facts.complaints.clone(), ends.stop.clone());
-        let mut tasks = spawn_on_network(&store, &recorder, network, heard, (outward, services), &ends.stop);
+        let told = conditions::follow(reporter.clone(), is_carried, ends.stop.clone());
+        let mut tasks = spawn_on_network(&recorder, network, served, (outward, services), reporter, &ends.stop);
         tasks.push(tokio::spawn(told));
         tasks
     });
@@ -297,15 +306,16 @@ type ByMeans = (service::Means, watch::Sender<Carried>, watch::Receiver<Carried>
 
 /// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
-    store: &Store,
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
-    (served, complaints): (watch::Sender<u64>, Complaints),
+    served: watch::Sender<u64>,
     (outward, (means, carried, is_carried)): (Outward, ByMeans),
+    reporter: conditions::Reporter,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (ways_out, egress, addresses) = outward;
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
+    let (store, complaints) = (reporter.store.clone(), reporter.complaints.clone());
     let (pods, wires) = (store.clone(), network.clone());
     let terms = service::Terms {
         host,
@@ -316,19 +326,10 @@ fn spawn_on_network(
         may_leave: Arc::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
     };
     let services = service::run(store.clone(), network.clone(), terms, stop.clone());
-    let policies = policy::run(
-        store.clone(),
-        recorder.component("network-policy"),
-        network.clone(),
-        is_carried,
-        stop.clone(),
-    );
-    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
-    if let WaysOut::Open(outside) = ways_out {
-        let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
-        tasks.push(tokio::spawn(ways));
-    }
-    tasks
+    let recorder = recorder.component("network-policy");
+    let policies = policy::run(store, recorder, network.clone(), is_carried, stop.clone());
+    let ways = ways_out::run(ways_out, network, egress, addresses, reporter, stop.clone());
+    vec![tokio::spawn(services), tokio::spawn(policies), tokio::spawn(ways)]
 }
 
 /// Serves Ingresses, if pods have a network.
