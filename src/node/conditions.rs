@@ -64,12 +64,21 @@ impl Condition {
 #[derive(Clone)]
 pub(super) struct Reporter {
     pub(super) store: Store,
-    pub(super) node_name: String,
-    pub(super) clock: Arc<dyn Clock>,
+    node_name: String,
+    clock: Arc<dyn Clock>,
     pub(super) complaints: Complaints,
 }
 
 impl Reporter {
+    pub(super) fn new(store: &Store, node_name: &str, clock: &Arc<dyn Clock>, complaints: &Complaints) -> Reporter {
+        Reporter {
+            store: store.clone(),
+            node_name: node_name.to_owned(),
+            clock: clock.clone(),
+            complaints: complaints.clone(),
+        }
+    }
+
     /// Says something of the node from now on.
     pub(super) fn tell(&self, condition: &Condition) {
         let (key, now) = (

@@ -39,7 +39,6 @@ use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
-use crate::service::Carried;
 use crate::store::{Store, StoreError};
 use crate::{applier, controller, egress, ingress, policy, service, volume};
 
@@ -169,22 +168,13 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         api_port,
         &config,
     );
-    let node = report::node_object(
-        &host,
-        &ways_out.readiness(egress, addresses::has_way(&addresses)),
-        &handler_names,
-        clock.now(),
-    );
+    let readiness = ways_out.readiness(egress, addresses::has_way(&addresses));
+    let node = report::node_object(&host, &readiness, &handler_names, clock.now());
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
-    let reporter = conditions::Reporter {
-        store: store.clone(),
-        node_name: host.node_name.clone(),
-        clock: clock.clone(),
-        complaints: facts.complaints.clone(),
-    };
+    let reporter = conditions::Reporter::new(&store, &host.node_name, &clock, &facts.complaints);
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -209,12 +199,8 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     );
     let on_network = network.clone().map(|network| {
         let outward = (ways_out, egress, addresses);
-        let (carried, is_carried) = watch::channel(None);
-        let services = (config.services, carried, is_carried.clone());
-        let told = conditions::follow(reporter.clone(), is_carried, ends.stop.clone());
-        let mut tasks = spawn_on_network(&recorder, network, served, (outward, services), reporter, &ends.stop);
-        tasks.push(tokio::spawn(told));
-        tasks
+        let services = (config.services, served);
+        spawn_on_network(&recorder, network, services, outward, reporter, &ends.stop)
     });
     let reporting = spawn_reports(&rooms, newest, &ends.stop);
     let door = listen::for_pods(network.as_deref()).await;
@@ -299,21 +285,17 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
     }
 }
 
-/// What is known of ways out, and of the machine's addresses.
-type Outward = (WaysOut, egress::Settings, watch::Receiver<Vec<String>>);
-/// By which means Services are to be served, who says that it is the proxy, and who hears it.
-type ByMeans = (service::Means, watch::Sender<Carried>, watch::Receiver<Carried>);
-
 /// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
-    served: watch::Sender<u64>,
-    (outward, (means, carried, is_carried)): (Outward, ByMeans),
+    (means, served): (service::Means, watch::Sender<u64>),
+    (ways_out, egress, addresses): (WaysOut, egress::Settings, watch::Receiver<Vec<String>>),
     reporter: conditions::Reporter,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
-    let (ways_out, egress, addresses) = outward;
+    let (carried, is_carried) = watch::channel(None);
+    let told = conditions::follow(reporter.clone(), is_carried.clone(), stop.clone());
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let (store, complaints) = (reporter.store.clone(), reporter.complaints.clone());
     let (pods, wires) = (store.clone(), network.clone());
@@ -329,7 +311,9 @@ fn spawn_on_network(
     let recorder = recorder.component("network-policy");
     let policies = policy::run(store, recorder, network.clone(), is_carried, stop.clone());
     let ways = ways_out::run(ways_out, network, egress, addresses, reporter, stop.clone());
-    vec![tokio::spawn(services), tokio::spawn(policies), tokio::spawn(ways)]
+    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
+    tasks.extend([tokio::spawn(told), tokio::spawn(ways)]);
+    tasks
 }
 
 /// Serves Ingresses, if pods have a network.

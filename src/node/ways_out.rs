@@ -83,16 +83,10 @@ pub(super) async fn run(
     reporter: Reporter,
     stop: CancellationToken,
 ) {
-    let tell = |readiness: &Readiness| {
-        let is_refused = readiness.reason == "EgressRefused";
-        let complaint = is_refused.then(|| format!("pods do not reach the outside: {}", readiness.message));
-        reporter.complaints.set("egress", complaint);
-        reporter.tell(&conditions::egress(readiness));
-    };
     let mut said = None;
-    let mut tell_once = move |readiness: Readiness| {
+    let mut tell_once = |readiness: Readiness| {
         if said.as_ref() != Some(&readiness) {
-            tell(&readiness);
+            tell(&reporter, &readiness);
             said = Some(readiness);
         }
     };
@@ -123,6 +117,13 @@ pub(super) async fn run(
     let store = reporter.store.clone();
     let carry = egress::run(store, network, outside, settings, moves, stop.clone());
     tokio::join!(carry, stop.run_until_cancelled(follow));
+}
+
+fn tell(reporter: &Reporter, readiness: &Readiness) {
+    let is_refused = readiness.reason == "EgressRefused";
+    let complaint = is_refused.then(|| format!("pods do not reach the outside: {}", readiness.message));
+    reporter.complaints.set("egress", complaint);
+    reporter.tell(&conditions::egress(readiness));
 }
 
 #[cfg(test)]
