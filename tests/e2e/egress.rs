@@ -235,6 +235,17 @@ fn the_hosts_loopback_is_reached_by_its_names_if_the_settings_allow_it() {
 }
 
 #[test]
+fn the_node_says_when_its_machine_has_no_way_out_and_when_it_has_one_again() {
+    let home = home_with_client();
+    let reason = || home.get("nodes")["items"][0]["status"]["conditions"][1]["reason"].clone();
+    assert_eq!(reason(), "EgressReady");
+    home.machine().ip("route del default");
+    home.until("it says that there is no way", || reason() == "NoDefaultRoute");
+    home.machine().ip(&format!("route add default via {OUTSIDE}"));
+    home.until("it says that there is one again", || reason() == "EgressReady");
+}
+
+#[test]
 fn a_node_without_egress_refuses_at_once_and_says_so() {
     let home = Home::on(Machine::new());
     let mut node = home.command("node --no-egress");
