@@ -105,8 +105,15 @@ fn pods_follow_the_machine_to_another_network_and_another_node() {
 
 #[test]
 fn a_service_may_lead_outside() {
-    let home = home_with_client();
-    until_outside_serves(&home);
+    for settings in ["", "services: proxy\n"] {
+        let home = Home::on(Machine::new()).with_settings(settings);
+        home.start(pod("client", "serve"));
+        assert_leads_outside(&home);
+    }
+}
+
+fn assert_leads_outside(home: &Home) {
+    until_outside_serves(home);
     let subsets = json!([{"addresses": [{"ip": OUTSIDE}], "ports": [{"port": 80}]}]);
     let metadata = json!({"name": "far"});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 8000, "targetPort": 80}]}});
@@ -114,7 +121,7 @@ fn a_service_may_lead_outside() {
     let applied = home.run_with(documents([Manifest(service), Manifest(endpoints)]), "apply -f -");
     assert_eq!(applied.code, 0, "{}", applied.stderr);
     home.until("it leads there", || {
-        let page = client(&home, "fetch far:8000");
+        let page = client(home, "fetch far:8000");
         page.stdout.contains("200 OK")
     });
 }
