@@ -1,6 +1,6 @@
 //! Network policies between real pods: who reaches whom, and who does not any more.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -217,8 +217,9 @@ impl Lasting {
         }
     }
 
-    fn end(self) -> String {
-        drop(self.said);
+    fn end(mut self) -> String {
+        // To the end: who can't print any more would end for that.
+        self.said.read_to_string(&mut String::new()).expect("it speaks");
         let output = self.program.wait_with_output().expect("it ends");
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
