@@ -4,6 +4,7 @@ pub mod access;
 pub mod admit;
 pub mod api;
 pub mod applier;
+pub mod carry;
 pub mod cgroup;
 pub mod cli;
 pub mod controller;

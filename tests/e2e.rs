@@ -18,6 +18,8 @@ mod scripted;
 
 #[path = "e2e/accounts.rs"]
 mod accounts;
+#[path = "e2e/affinity.rs"]
+mod affinity;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/confinement.rs"]
@@ -60,6 +62,8 @@ mod resize;
 mod runtime_classes;
 #[path = "e2e/schedule.rs"]
 mod schedule;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/storage.rs"]
 mod storage;
 #[path = "e2e/streams.rs"]

@@ -37,7 +37,7 @@ pub(super) fn ask(target: &str, text: &str, options: &[&str]) -> Outcome {
     Ok(0)
 }
 
-/// Answers every datagram with the pod's name and what it says, until it is told to end.
+/// Answers every datagram with the pod's name, what it says and from where, until it is told to end.
 pub(super) fn answer(options: &[&str]) -> Outcome {
     let port = match options {
         [] => 8080,
@@ -49,7 +49,14 @@ pub(super) fn answer(options: &[&str]) -> Outcome {
     let mut buffer = vec![0; LARGEST];
     loop {
         let (length, client) = socket.recv_from(&mut buffer)?;
-        let answer = [serve::pod_name().as_bytes(), b" heard ", &buffer[..length]].concat();
+        let from = format!(" from {}", client.ip());
+        let answer = [
+            serve::pod_name().as_bytes(),
+            b" heard ",
+            &buffer[..length],
+            from.as_bytes(),
+        ]
+        .concat();
         socket.send_to(&answer, client)?;
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn load(target: &str, clients: usize, end: &str) -> Outcome {
         for _ in 0..clients {
             scope.spawn(|| {
                 while !Path::new(end).exists() {
-                    let count = match net::ask_for_root(target).and_then(is_good) {
+                    let count = match net::ask_for(target, "/").and_then(is_good) {
                         Ok(()) => &answered,
                         Err(why) => {
                             eprintln!("{why:?}");

@@ -16,7 +16,7 @@ mod serve;
 
 const USAGE: &str = "usage: kubelocal demo VERB
   serve [--port 8080] [--well-after SECONDS] [--well-for SECONDS]
-                                 answer HTTP: / with the pod's name, /env, /echo, and /healthz, which is well only then
+                                 answer HTTP: / with the pod's name, /client with the client's address, /env, /echo, and /healthz, which is well only then
   echo TEXT…                     print the text
   sleep SECONDS|forever          exit with 0 then, or at once on SIGTERM
   ignore-term [SECONDS]          the same, but SIGTERM only prints a line
@@ -31,7 +31,8 @@ const USAGE: &str = "usage: kubelocal demo VERB
                                  send a datagram, print the answer, N times; exit with 0 if there was one each time
   answer [--port 8080]           answer datagrams with the pod's name and what they say
   name-server ADDRESS            say of every name that this is its address
-  fetch HOST:PORT                print what an HTTP server has at its root
+  fetch HOST:PORT[/PATH]         print what an HTTP server has at its root or this path
+  stay HOST:PORT                 ask an HTTP server for its root by one connection, again and again; exit with 1 when that ends
   load HOST:PORT CLIENTS PATH    ask an HTTP server, so many clients at a time, a connection for each request, until
                                  there is a file at PATH; exit with 0 if all were answered
   cat PATH [--every SECONDS]     print a file, again and again
@@ -102,6 +103,7 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["answer", options @ ..] => datagram::answer(options),
         ["name-server", address] => dns::serve(address),
         ["fetch", target] => net::fetch(target),
+        ["stay", target] => net::stay(target),
         ["load", target, clients, path] => load::load(target, number("number of clients", clients)?, path),
         ["cat", path] => files::cat(path, None),
         ["cat", path, "--every", seconds] => files::cat(path, Some(process::seconds(seconds)?)),

@@ -38,21 +38,22 @@ fn connect_to(target: &str) -> Outcome {
     Err(Failure::Failed(last))
 }
 
-/// Asks an HTTP server for its root, and prints its whole answer.
+/// Asks an HTTP server for its root or the path behind HOST:PORT, and prints its whole answer.
 pub(super) fn fetch(target: &str) -> Outcome {
-    let heard = ask_for_root(target)?;
+    let (target, path) = target.find('/').map_or((target, "/"), |slash| target.split_at(slash));
+    let heard = ask_for(target, path)?;
     line(heard.trim_end())?;
     Ok(0)
 }
 
-/// What an HTTP server answers when asked for its root.
-pub(super) fn ask_for_root(target: &str) -> Result<String, Failure> {
+/// What an HTTP server answers when asked for a path.
+pub(super) fn ask_for(target: &str, path: &str) -> Result<String, Failure> {
     let mut last = format!("{target} has no address");
     for address in addresses(target)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
-                let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+                let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
                 stream.write_all(request.as_bytes())?;
                 let mut heard = Vec::new();
                 stream.take(SHOWN).read_to_end(&mut heard)?;
@@ -62,6 +63,28 @@ pub(super) fn ask_for_root(target: &str) -> Result<String, Failure> {
         }
     }
     Err(Failure::Failed(last))
+}
+
+/// Between two requests of one connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks an HTTP server for its root by one connection, and prints the first line of each answer, until the connection ends.
+pub(super) fn stay(target: &str) -> Outcome {
+    let address = addresses(target)?.into_iter().next();
+    let address = address.ok_or_else(|| Failure::Failed(format!("{target} has no address")))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut heard = [0; 1024];
+    loop {
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())?;
+        let length = stream.read(&mut heard)?;
+        if length == 0 {
+            return Err(Failure::Failed("the other side ended the connection".to_owned()));
+        }
+        let answer = String::from_utf8_lossy(&heard[..length]);
+        line(answer.lines().next().unwrap_or_default())?;
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// The addresses of HOST:PORT.

@@ -1,7 +1,7 @@
 //! The HTTP server of the demo.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -141,7 +141,7 @@ fn answer_all(stream: &TcpStream, server: &Server) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
-        let (status, body) = respond(&request, server);
+        let (status, body) = respond(&request, server, stream.peer_addr()?.ip().to_canonical());
         let keeps_alive = request.keeps_alive && !server.is_ending.load(Ordering::Relaxed);
         let connection = if keeps_alive { "keep-alive" } else { "close" };
         let head = format!(
@@ -168,12 +168,13 @@ struct Request {
     body: Vec<u8>,
 }
 
-fn respond(request: &Request, server: &Server) -> (&'static str, Vec<u8>) {
+fn respond(request: &Request, server: &Server, client: IpAddr) -> (&'static str, Vec<u8>) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     match path {
         "/" => ("200 OK", format!("{}\n", server.name).into_bytes()),
         "/healthz" if server.options.is_well(server.start.elapsed()) => ("200 OK", b"ok\n".to_vec()),
         "/healthz" => ("500 Internal Server Error", b"not well\n".to_vec()),
+        "/client" => ("200 OK", format!("{client}\n").into_bytes()),
         "/env" => ("200 OK", environment().into_bytes()),
         "/echo" if request.body.is_empty() => ("200 OK", format!("{query}\n").into_bytes()),
         "/echo" => ("200 OK", request.body.clone()),
@@ -228,6 +229,7 @@ mod tests {
             ("/healthz", "", "200 OK: ok\n"),
             ("/echo?hello", "", "200 OK: hello\n"),
             ("/echo", "said", "200 OK: said"),
+            ("/client", "", "200 OK: 192.0.2.7\n"),
             ("/other", "", "404 Not Found: not found\n"),
         ] {
             let head = format!(
@@ -242,7 +244,7 @@ mod tests {
                 asked: Arc::default(),
                 is_ending: Arc::default(),
             };
-            let (status, body) = respond(&request, &server);
+            let (status, body) = respond(&request, &server, [192, 0, 2, 7].into());
             assert_eq!(format!("{status}: {}", String::from_utf8_lossy(&body)), answer);
             assert!(request.keeps_alive);
         }

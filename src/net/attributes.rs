@@ -39,16 +39,19 @@ impl Attributes {
 
 /// The value of the first attribute of a kind.
 pub(super) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(kind, value)| (kind == wanted).then_some(value))
+}
+
+/// All attributes with their kinds, up to one that does not fit.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
-    while let [l0, l1, k0, k1, ..] = *rest {
+    std::iter::from_fn(move || {
+        let [l0, l1, k0, k1, ..] = *rest else { return None };
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = rest.get(4..length)?;
-        if u16::from_ne_bytes([k0, k1]) & KIND == wanted {
-            return Some(value);
-        }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    None
+        Some((u16::from_ne_bytes([k0, k1]) & KIND, value))
+    })
 }
 
 #[cfg(test)]

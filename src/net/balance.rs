@@ -1,12 +1,14 @@
 //! Which endpoint a connection to a Service goes to, as elements of maps. Pure.
 //!
-//! A Service's port has as many slots as its map has numbers; the kernel draws a number for each connection, or hashes the client's address
-//! where clients are to stay with their endpoint, and the slot says where it goes. One rule serves every Service, and a change of a
-//! Service is a change of its own elements.
+//! A Service's port has as many slots as its map has numbers; the kernel draws a number for each connection, and the slot says where it
+//! goes. One rule serves every Service, and a change of a Service is a change of its own elements. Where clients are to stay with their
+//! endpoint, what was drawn is noted ([`super::affinity`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use super::affinity::{self, Chains, Sticky};
 use super::nft::{Element, Set, TYPE_ADDRESS, TYPE_NUMBER, TYPE_PORT, TYPE_PROTOCOL};
 
 /// A transport protocol that Services have.
@@ -51,8 +53,8 @@ pub struct Backend {
 /// How a frontend's connections are shared out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Whether a client stays with its endpoint (`sessionAffinity: ClientIP`).
-    pub is_sticky: bool,
+    /// For how long a client that does not connect stays with its endpoint (`sessionAffinity: ClientIP`), if it does.
+    pub stay: Option<Duration>,
     /// The endpoints.
     pub backends: BTreeSet<Backend>,
 }
@@ -64,11 +66,9 @@ pub(super) const SIZES: [u32; 2] = [16, 256];
 const KEY: &[u8] = &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT, TYPE_NUMBER];
 const VALUE: &[u8] = &[TYPE_ADDRESS, TYPE_PORT];
 
-/// The maps: for each size one where the kernel draws and one where it hashes.
-pub(super) const MAPS: [[Set<'static>; 2]; 2] = [
-    [map("random-16"), map("sticky-16")],
-    [map("random-256"), map("sticky-256")],
-];
+/// The maps of frontends whose clients go anywhere, and of those where it is noted; one for each size.
+pub(super) const DRAWN: [Set<'static>; 2] = [map("random-16"), map("random-256")];
+pub(super) const NOTED: [Set<'static>; 2] = [map("sticky-16"), map("sticky-256")];
 
 const fn map(name: &'static str) -> Set<'static> {
     Set {
@@ -90,6 +90,7 @@ pub(super) const HAIRPINS: Set<'static> = Set {
 pub(super) struct Edits {
     pub(super) gone: Vec<(Set<'static>, Vec<Element>)>,
     pub(super) new: Vec<(Set<'static>, Vec<Element>)>,
+    pub(super) affinity: affinity::Edits,
 }
 
 /// What the kernel has.
@@ -98,14 +99,27 @@ pub(super) struct Table {
     frontends: BTreeMap<Frontend, Slots>,
     /// How many frontends have an endpoint of this address.
     hairpins: BTreeMap<Ipv4Addr, usize>,
+    chains: Chains,
 }
 
 /// The slots of one frontend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Slots {
     size: usize,
-    is_sticky: bool,
+    stay: Option<Duration>,
     slots: Vec<Backend>,
+}
+
+impl Slots {
+    fn map(&self) -> Set<'static> {
+        let maps = if self.stay.is_some() { NOTED } else { DRAWN };
+        maps[self.size]
+    }
+
+    fn sticky(&self) -> Option<Sticky<'_>> {
+        let slots = &self.slots;
+        self.stay.map(|timeout| Sticky { timeout, slots })
+    }
 }
 
 impl Table {
@@ -117,6 +131,15 @@ impl Table {
             let new = plan_slots(old.as_ref(), balance);
             edits.change_slots(frontend, old.as_ref(), new.as_ref());
             self.count(old.as_ref(), new.as_ref(), &mut edits);
+            let sticky = |slots: &'_ Option<Slots>| slots.as_ref().is_some_and(|slots| slots.stay.is_some());
+            if sticky(&old) || sticky(&new) {
+                let (old, new) = (
+                    old.as_ref().and_then(Slots::sticky),
+                    new.as_ref().and_then(Slots::sticky),
+                );
+                self.chains
+                    .change(frontend, old.as_ref(), new.as_ref(), &mut edits.affinity);
+            }
             if let Some(new) = new {
                 self.frontends.insert(*frontend, new);
             }
@@ -154,7 +177,7 @@ impl Table {
 impl Edits {
     fn change_slots(&mut self, frontend: &Frontend, old: Option<&Slots>, new: Option<&Slots>) {
         let is_same_map =
-            |a: &Slots, b: Option<&Slots>| b.is_some_and(|b| a.size == b.size && a.is_sticky == b.is_sticky);
+            |a: &Slots, b: Option<&Slots>| b.is_some_and(|b| a.size == b.size && a.stay.is_some() == b.stay.is_some());
         // An element can't be changed: it goes and comes again in the same transaction.
         let differs = |place: usize, mine: &Slots, other: Option<&Slots>| {
             !is_same_map(mine, other) || other.is_some_and(|other| other.slots[place] != mine.slots[place])
@@ -167,15 +190,14 @@ impl Edits {
             if let Some(mine) = mine {
                 let changed = elements(mine, other);
                 if !changed.is_empty() {
-                    list.push((MAPS[mine.size][usize::from(mine.is_sticky)], changed));
+                    list.push((mine.map(), changed));
                 }
             }
         }
     }
 }
 
-/// Shares the slots out evenly, and leaves as many as it can where they are: clients that stay with their endpoint are not moved because
-/// another one came.
+/// Shares the slots out evenly, and leaves as many as it can where they are: what does not change is not sent.
 fn plan_slots(old: Option<&Slots>, balance: &Balance) -> Option<Slots> {
     let count = balance.backends.len();
     let size = SIZES
@@ -214,21 +236,32 @@ fn plan_slots(old: Option<&Slots>, balance: &Balance) -> Option<Slots> {
         .collect::<Option<_>>();
     Some(Slots {
         size,
-        is_sticky: balance.is_sticky,
+        stay: balance.stay,
         slots: slots.expect("the shares add up to the number of slots"),
     })
 }
 
 fn slot(frontend: &Frontend, place: usize, backend: Backend) -> Element {
+    let mut key = key_of(frontend);
+    key.extend(u32::try_from(place).expect("at most 256 slots").to_ne_bytes());
+    (key, Some(value_of(backend)))
+}
+
+/// A frontend in keys.
+pub(super) fn key_of(frontend: &Frontend) -> Vec<u8> {
     let mut key = frontend.ip.octets().to_vec();
     key.extend([frontend.protocol.number(), 0, 0, 0]);
     key.extend(frontend.port.to_be_bytes());
     key.extend([0, 0]);
-    key.extend(u32::try_from(place).expect("at most 256 slots").to_ne_bytes());
+    key
+}
+
+/// A backend in values.
+pub(super) fn value_of(backend: Backend) -> Vec<u8> {
     let mut value = backend.ip.octets().to_vec();
     value.extend(backend.port.to_be_bytes());
     value.extend([0, 0]);
-    (key, Some(value))
+    value
 }
 
 fn hairpin(ip: Ipv4Addr) -> Element {
@@ -251,7 +284,7 @@ mod tests {
             port: 8080,
         };
         Balance {
-            is_sticky: false,
+            stay: None,
             backends: last.into_iter().map(backend).collect(),
         }
     }
@@ -316,7 +349,7 @@ mod tests {
         let mut table = Table::default();
         table.plan(&[(FRONT, balance([1]))].into());
         let sticky = Balance {
-            is_sticky: true,
+            stay: Some(Duration::from_secs(5)),
             ..balance([1])
         };
         let edits = table.plan(&[(FRONT, sticky)].into());
@@ -324,6 +357,7 @@ mod tests {
             (count(&edits.gone), count(&edits.new)),
             (vec![("random-16", 16)], vec![("sticky-16", 16)])
         );
+        assert_eq!((edits.affinity.chains.len(), edits.affinity.members.len()), (1, 1));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use super::balance::{Backend, Balance, Edits, Frontend, HAIRPINS, MAPS, Protocol, SIZES, Table};
+use super::affinity::{self, CLIENTS, MEMBERS, STAYS};
+use super::balance::{Backend, Balance, DRAWN, Edits, Frontend, HAIRPINS, NOTED, Protocol, SIZES, Table};
 use super::conntrack;
 use super::netfilter::commit;
 use super::nft::{self, Expression, Hook, Message, REGISTERS, Set};
-use super::{NetError, NodeNetwork};
+use super::{NetError, NodeNetwork, seats};
 use crate::model::{SERVICE_PREFIX, SERVICES, mask};
 
 /// The table's name: what people see who list the rules.
@@ -64,9 +65,10 @@ impl Balancer {
                 (table, messages)
             }
             None => {
+                self.network.disown_services().await?;
                 let mut table = Table::default();
                 let edits = of_edits(&table.plan(&self.wanted));
-                (table, [base(), edits, rules()].concat())
+                (table, [base(), self.seats().await?, edits, rules()].concat())
             }
         };
         if !messages.is_empty() {
@@ -74,6 +76,19 @@ impl Balancer {
         }
         self.present = Some(table);
         self.forget(lost).await
+    }
+
+    /// All that was wanted so far.
+    pub fn wanted(&self) -> &BTreeMap<Frontend, Balance> {
+        &self.wanted
+    }
+
+    /// Where clients stay by the table of an earlier node, or by our own that a transaction could not change.
+    async fn seats(&self) -> Result<Vec<Message>, NetError> {
+        let seats = self.network.run(|| seats::take(TABLE)).await?;
+        // Without them clients choose anew, which is no reason not to serve them.
+        let seats = seats.inspect_err(|error| tracing::warn!(%error, "clients may not stay where they were"));
+        Ok(seats::put(TABLE, &seats.unwrap_or_default()))
     }
 
     /// Clients whose datagrams went to an endpoint that is none any more are sent to another one from now on. `lost` are the frontends that
@@ -126,15 +141,25 @@ fn of_edits(edits: &Edits) -> Vec<Message> {
         .new
         .iter()
         .flat_map(|(set, elements)| nft::new_elements(TABLE, set, elements));
-    gone.chain(new).collect()
+    let mut messages = edits.affinity.before(TABLE);
+    messages.extend(gone.chain(new));
+    messages.extend(edits.affinity.after(TABLE));
+    messages
+}
+
+/// No table, whatever there was of that name.
+pub(super) fn no_rules() -> Vec<Message> {
+    // What is to be deleted has to be there.
+    vec![nft::new_table(TABLE), nft::delete_table(TABLE)]
 }
 
 /// The table without its rules, instead of whatever there is of that name.
 fn base() -> Vec<Message> {
-    // What is to be deleted has to be there.
-    let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
-    let sets = MAPS.iter().flatten().chain([&HAIRPINS]);
-    messages.extend(sets.zip(1..).map(|(set, id)| nft::new_set(TABLE, set, id)));
+    let mut messages = no_rules();
+    messages.push(nft::new_table(TABLE));
+    let sets = DRAWN.iter().chain(&NOTED).chain([&HAIRPINS, &STAYS, &MEMBERS]);
+    messages.extend(sets.zip(2..).map(|(set, id)| nft::new_set(TABLE, set, id)));
+    messages.push(nft::new_written_set(TABLE, &CLIENTS, 1));
     messages
 }
 
@@ -163,15 +188,10 @@ fn rules() -> Vec<Message> {
     ];
     // From pods, and from the node itself.
     for name in ["prerouting", "output"] {
-        for (size, [random, sticky]) in SIZES.into_iter().zip(&MAPS) {
-            let drawn = nft::random(size, NUMBER);
-            messages.push(nft::new_rule(TABLE, name, balance(random, vec![drawn])));
-            let hashed = vec![
-                nft::payload(1, SOURCE_AT, 4, NUMBER),
-                nft::hash(NUMBER, 4, size, NUMBER),
-            ];
-            messages.push(nft::new_rule(TABLE, name, balance(sticky, hashed)));
+        for (size, map) in SIZES.into_iter().zip(&DRAWN) {
+            messages.push(nft::new_rule(TABLE, name, balance(map, size)));
         }
+        messages.push(nft::new_rule(TABLE, name, affinity::lead()));
     }
     messages.push(nft::new_rule(TABLE, "postrouting", hairpin()));
     // What is still for a Service has no endpoint, or no such port.
@@ -181,19 +201,16 @@ fn rules() -> Vec<Message> {
     messages
 }
 
-/// Sends a connection to a Service to the endpoint in the slot of a number.
-fn balance(map: &Set, number: Vec<Expression>) -> Vec<Expression> {
-    let mut rule = vec![
+/// Sends a connection to a Service to the endpoint in a slot that the kernel draws.
+fn balance(map: &Set, size: u32) -> Vec<Expression> {
+    vec![
         nft::payload(1, DESTINATION_AT, 4, ADDRESS),
         nft::protocol(PROTOCOL),
         nft::payload(2, PORT_AT, 2, PORT),
-    ];
-    rule.extend(number);
-    rule.extend([
+        nft::random(size, NUMBER),
         nft::lookup(map, ADDRESS, Some(TO_ADDRESS)),
         nft::destination(TO_ADDRESS, TO_PORT),
-    ]);
-    rule
+    ]
 }
 
 fn hairpin() -> Vec<Expression> {

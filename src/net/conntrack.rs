@@ -8,16 +8,16 @@ use super::attributes::{Attributes, attribute};
 use super::{NetError, netfilter};
 
 /// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
-const SUBSYSTEM: u16 = 1;
-const GET: u16 = 1;
+pub(super) const SUBSYSTEM: u16 = 1;
+pub(super) const GET: u16 = 1;
 const DELETE: u16 = 2;
 /// `NFPROTO_IPV4`.
-const IPV4: u8 = 2;
+pub(super) const IPV4: u8 = 2;
 /// `IPPROTO_UDP`.
 const UDP: u8 = 17;
 /// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`.
-const ORIGINAL: u16 = 1;
-const REPLY: u16 = 2;
+pub(super) const ORIGINAL: u16 = 1;
+pub(super) const REPLY: u16 = 2;
 
 /// A client's datagrams as the kernel remembers them.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,34 +63,32 @@ pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddrV4, SocketAddrV4) -> 
 /// An entry of datagrams; none if it is of something else.
 fn read(attributes: &[u8]) -> Option<Entry> {
     let original = attribute(attributes, ORIGINAL)?;
-    let (_, frontend) = tuple(original)?;
-    let (backend, _) = tuple(attribute(attributes, REPLY)?)?;
-    Some(Entry {
+    let (protocol, _, frontend) = tuple(original)?;
+    let (_, backend, _) = tuple(attribute(attributes, REPLY)?)?;
+    (protocol == UDP).then(|| Entry {
         frontend,
         backend,
         name: original.to_vec(),
     })
 }
 
-/// Source and destination (`CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`).
-fn tuple(attributes: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4)> {
+/// Protocol, source and destination (`CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`), if it is a protocol with ports.
+pub(super) fn tuple(attributes: &[u8]) -> Option<(u8, SocketAddrV4, SocketAddrV4)> {
     let (addresses, protocol) = (attribute(attributes, 1)?, attribute(attributes, 2)?);
-    if attribute(protocol, 1)? != [UDP] {
-        return None;
-    }
     let end = |address: u16, port: u16| {
         let address: &[u8; 4] = attribute(addresses, address)?.first_chunk()?;
         let port = attribute(protocol, port)?.first_chunk()?;
         Some(SocketAddrV4::new(Ipv4Addr::from(*address), u16::from_be_bytes(*port)))
     };
-    Some((end(1, 2)?, end(2, 3)?))
+    Some((*attribute(protocol, 1)?.first()?, end(1, 2)?, end(2, 3)?))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn written(protocol: u8, source: SocketAddrV4, destination: SocketAddrV4) -> Attributes {
+    /// One direction of an entry.
+    pub(in crate::net) fn written(protocol: u8, source: SocketAddrV4, destination: SocketAddrV4) -> Attributes {
         let addresses = Attributes::default()
             .bytes(1, &source.ip().octets())
             .bytes(2, &destination.ip().octets());

@@ -28,6 +28,8 @@ const POD_LINK_INDEX: u32 = 2;
 const WHOLE: u8 = 32;
 /// Loopback is the first interface of every namespace.
 pub(super) const LOOPBACK: u32 = 1;
+/// The table of what is the namespace's own (`RT_TABLE_LOCAL`).
+const LOCAL_TABLE: u8 = 255;
 /// The table in which marked packets are looked up, and its rule's turn: before the main table's, which is 32766. Both are the network
 /// namespace's own.
 const MARKED_TABLE: u8 = 100;
@@ -180,6 +182,20 @@ impl Netlink {
         self.put_route("default route", route)
     }
 
+    /// Makes a range of addresses the namespace's own.
+    pub(super) fn add_local_range(&mut self, range: Ipv4Addr, prefix: u8) -> Result<(), NetError> {
+        self.put_route("local route of Services", local_range(range, prefix))
+    }
+
+    /// Takes that back, if it was done.
+    pub(super) fn remove_local_range(&mut self, range: Ipv4Addr, prefix: u8) -> Result<(), NetError> {
+        let request = RouteNetlinkMessage::DelRoute(local_range(range, prefix));
+        match self.ask("local route of Services", request, 0) {
+            Err(NetError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// What has a mark goes to sockets here, whoever it is for (a rule, and a table with one route).
     pub(super) fn route_marked_to_sockets(&mut self, mark: u32) -> Result<(), NetError> {
         let mut route = route(LOOPBACK, RouteScope::Host);
@@ -213,6 +229,17 @@ fn route(index: u32, scope: RouteScope) -> RouteMessage {
     route.header.scope = scope;
     route.header.kind = RouteType::Unicast;
     route.attributes = vec![RouteAttribute::Oif(index)];
+    route
+}
+
+fn local_range(range: Ipv4Addr, prefix: u8) -> RouteMessage {
+    let mut route = route(LOOPBACK, RouteScope::Host);
+    route.header.table = LOCAL_TABLE;
+    route.header.kind = RouteType::Local;
+    route.header.destination_prefix_length = prefix;
+    route
+        .attributes
+        .push(RouteAttribute::Destination(RouteAddress::Inet(range)));
     route
 }
 

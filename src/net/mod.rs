@@ -20,18 +20,23 @@
 //! whoever serves Services hands over frontends and backends.
 
 mod addresses;
+mod affinity;
 mod attributes;
 mod balance;
 mod balancer;
+mod connections;
 mod conntrack;
 mod isolation;
 mod link;
+mod local;
 mod moves;
 mod namespace;
 mod netfilter;
 mod netlink;
 mod nft;
 mod outside;
+mod seats;
+mod sources;
 
 pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
@@ -41,6 +46,7 @@ pub use link::wire_pod;
 pub use moves::Moves;
 pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket, udp_socket};
 pub use outside::{Heard, Knock, Outside, Refusal};
+pub use sources::{is_spoken_for, speak_for};
 
 /// Why the network could not be had.
 #[derive(Debug, thiserror::Error)]

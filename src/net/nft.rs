@@ -46,6 +46,7 @@ enum Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting = 0,
+    Input = 1,
     Forward = 2,
     Output = 3,
     Postrouting = 4,
@@ -181,8 +182,18 @@ pub(super) fn new_rule(table: &str, chain: &str, expressions: Vec<Expression>) -
 
 /// `id` tells the sets of one transaction apart.
 pub(super) fn new_set(table: &str, set: &Set, id: u32) -> Message {
+    new_set_with(table, set, id, 0)
+}
+
+/// A set that rules write, whose elements go after a time.
+pub(super) fn new_written_set(table: &str, set: &Set, id: u32) -> Message {
+    // NFT_SET_TIMEOUT and NFT_SET_EVAL.
+    new_set_with(table, set, id, 0x10 | 0x20)
+}
+
+fn new_set_with(table: &str, set: &Set, id: u32, flags: u32) -> Message {
     // NFT_SET_MAP.
-    let flags = if set.value.is_empty() { 0 } else { 8 };
+    let flags = flags | if set.value.is_empty() { 0 } else { 8 };
     let mut body = Attributes::default()
         .text(1, table)
         .text(2, set.name)
@@ -241,6 +252,16 @@ pub(super) fn new_junctions(table: &str, set: &Set, junctions: &[Junction]) -> V
         Attributes::default().nested(1, data(key)).nested(2, value)
     };
     in_parts(Verb::NewElements, CREATE, table, set, junctions, element)
+}
+
+/// Elements of a map that rules write.
+pub(super) fn new_written_elements<T>(
+    table: &str,
+    set: &Set,
+    elements: &[T],
+    element: impl Fn(&T) -> Attributes,
+) -> Vec<Message> {
+    in_parts(Verb::NewElements, CREATE, table, set, elements, element)
 }
 
 fn of_elements(verb: Verb, flags: u16, table: &str, set: &Set, elements: &[Element]) -> Vec<Message> {
@@ -302,18 +323,6 @@ pub(super) fn random(below: u32, to: u32) -> Expression {
     )
 }
 
-/// A number below `below` that is always the same for the same `length` bytes from the register `from` on (Jenkins' hash).
-pub(super) fn hash(from: u32, length: u32, below: u32, to: u32) -> Expression {
-    let data = Attributes::default()
-        .number(1, from)
-        .number(2, to)
-        .number(3, length)
-        .number(4, below)
-        .number(5, 0)
-        .number(7, 0);
-    Expression("hash", data)
-}
-
 /// Goes on if the set has the key that begins in register `from`; a map's value goes to register `to`.
 pub(super) fn lookup(set: &Set, from: u32, to: Option<u32>) -> Expression {
     let mut data = Attributes::default().text(1, set.name).number(2, from);
@@ -346,6 +355,16 @@ pub(super) fn reject() -> Expression {
 /// The bit of the connection's state (`NFT_CT_STATE`).
 pub(super) fn connection_state(to: u32) -> Expression {
     Expression("ct", Attributes::default().number(1, to).number(2, 0))
+}
+
+/// Refuses the packet of a connection by TCP: to who sent it the connection is reset.
+pub(super) fn reset() -> Expression {
+    Expression("reject", Attributes::default().number(1, 1).bytes(2, &[0]))
+}
+
+/// The mark of the connection (`NFT_CT_MARK`).
+pub(super) fn connection_mark(to: u32) -> Expression {
+    Expression("ct", Attributes::default().number(1, to).number(2, 3))
 }
 
 /// The connection's `status` bits (`NFT_CT_STATUS`).

@@ -15,11 +15,19 @@ pub(super) fn present() -> Vec<String> {
     vec![main_address()]
 }
 
+/// Whether the machine knew a way to wherever when it was looked at last.
+pub(super) fn has_way(newest: &watch::Receiver<Vec<String>>) -> bool {
+    newest.borrow().first().is_some_and(|main| main != NOWHERE)
+}
+
+/// What is said to be the machine's address while it has no way to anywhere.
+const NOWHERE: &str = "127.0.0.1";
+
 /// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
 fn main_address() -> String {
     // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
     let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
-    asked.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
+    asked.map_or_else(|_| NOWHERE.to_owned(), |address| address.ip().to_string())
 }
 
 /// Follows them until `stop`: tells whoever looks, and the node's object.

@@ -14,6 +14,7 @@ use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
 use crate::ingress;
 use crate::os::find_program;
 use crate::pod::Graces;
+use crate::service;
 use crate::source::Overlays;
 
 /// Settings of a node. Everything has a default.
@@ -40,6 +41,9 @@ pub struct Config {
     pub images: ImageSettings,
     /// What pods reach outside of their network.
     pub egress: EgressSettings,
+    /// By which means Services are served: `rules` of the kernel, the node's own `proxy`, or `auto` (the default): the proxy where the kernel
+    /// takes no rules.
+    pub services: service::Means,
     /// Where Ingresses are served.
     pub ingress: IngressSettings,
     /// Settings of the kernel that pods may make for their namespaces beside the safe ones: names, or beginnings followed by `*`.

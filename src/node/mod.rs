@@ -1,6 +1,7 @@
 //! The node: the only room that knows everyone. It enters the namespaces, opens the rooms, connects them and awaits the end.
 
 mod addresses;
+mod conditions;
 mod config;
 mod devices;
 mod images;
@@ -156,7 +157,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let api_port = loopback.listener.local_addr()?.port();
     let egress = config.egress(no_egress, api_port);
     facts.host_loopback = egress.is_on && egress.host_loopback;
-    let ways_out = ways_out::open(network.as_ref(), &mut facts.warnings).await;
+    let ways_out = ways_out::open(network.as_ref()).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
@@ -169,12 +170,14 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         &config,
     );
     let ledger = devices::open(&paths, &config);
-    let mut node = report::node_object(&host, &ways_out.readiness(egress), &handler_names, clock.now());
+    let readiness = ways_out.readiness(egress, addresses::has_way(&addresses));
+    let mut node = report::node_object(&host, &readiness, &handler_names, clock.now());
     devices::report(&mut node, &ledger.catalogue(), None);
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
+    let reporter = conditions::Reporter::new(&store, &host.node_name, &clock, &facts.complaints);
     let rooms = Rooms {
         store: store.clone(),
         runtime: runtime.clone(),
@@ -199,9 +202,9 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         &ends.stop,
     );
     let on_network = network.clone().map(|network| {
-        let heard = (served, facts.complaints.clone());
         let outward = (ways_out, egress, addresses);
-        spawn_on_network(&store, &recorder, network, heard, outward, &ends.stop)
+        let services = (config.services, served);
+        spawn_on_network(&recorder, network, services, outward, reporter, &ends.stop)
     });
     let reporting = spawn_reports(&rooms, newest, &ends.stop);
     let door = listen::for_pods(network.as_deref()).await;
@@ -296,33 +299,32 @@ fn open_network(present: Option<OwnedFd>, warnings: &mut Vec<String>) -> Option<
 
 /// Starts what pods find on their network: Services, names, what keeps them apart, and ways out.
 fn spawn_on_network(
-    store: &Store,
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
-    (served, complaints): (watch::Sender<u64>, Complaints),
+    (means, served): (service::Means, watch::Sender<u64>),
     (ways_out, egress, addresses): (WaysOut, egress::Settings, watch::Receiver<Vec<String>>),
+    reporter: conditions::Reporter,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
+    let (carried, is_carried) = watch::channel(None);
+    let told = conditions::follow(reporter.clone(), is_carried.clone(), stop.clone());
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
+    let (store, complaints) = (reporter.store.clone(), reporter.complaints.clone());
     let (pods, wires) = (store.clone(), network.clone());
     let terms = service::Terms {
         host,
         served,
         complaints,
-        may_leave: Box::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
+        means,
+        carried,
+        may_leave: Arc::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
     };
     let services = service::run(store.clone(), network.clone(), terms, stop.clone());
-    let policies = policy::run(
-        store.clone(),
-        recorder.component("network-policy"),
-        network.clone(),
-        stop.clone(),
-    );
+    let recorder = recorder.component("network-policy");
+    let policies = policy::run(store, recorder, network.clone(), is_carried, stop.clone());
+    let ways = ways_out::run(ways_out, network, egress, addresses, reporter, stop.clone());
     let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
-    if let WaysOut::Open(outside) = ways_out {
-        let ways = egress::run(store.clone(), network, outside, egress, addresses, stop.clone());
-        tasks.push(tokio::spawn(ways));
-    }
+    tasks.extend([tokio::spawn(told), tokio::spawn(ways)]);
     tasks
 }
 

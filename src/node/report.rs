@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::conditions;
 use super::config::Config;
 use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
@@ -86,7 +87,6 @@ fn storage(dir: &Path) -> i64 {
 
 /// The node's object. `handlers` are the runtimes that pods may choose.
 pub fn node_object(host: &Host, ways_out: &Readiness, handlers: &[String], now: Timestamp) -> Object {
-    let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let labels = json!({
         "kubernetes.io/hostname": host.node_name,
         "kubernetes.io/os": "linux",
@@ -108,7 +108,7 @@ pub fn node_object(host: &Host, ways_out: &Readiness, handlers: &[String], now: 
             "addresses": addresses(&host.node_name, &host.ips()),
             "capacity": resources(host),
             "allocatable": resources(host),
-            "conditions": conditions(ways_out, &time),
+            "conditions": conditions::all(ways_out, now),
             "runtimeHandlers": runtimes,
             "nodeInfo": info(),
         },
@@ -143,23 +143,6 @@ fn resources(host: &Host) -> Value {
         "ephemeral-storage": format!("{}Ki", host.storage / 1024),
         "pods": MOST_PODS.to_string(),
     })
-}
-
-fn conditions(ways_out: &Readiness, time: &str) -> Value {
-    let condition = |kind: &str, is_true: bool, reason: &str, message: &str| {
-        json!({
-            "type": kind,
-            "status": if is_true { "True" } else { "False" },
-            "reason": reason,
-            "message": message,
-            "lastHeartbeatTime": time,
-            "lastTransitionTime": time,
-        })
-    };
-    json!([
-        condition("Ready", true, "KubeletReady", "kubelocal is looking after pods"),
-        condition("EgressReady", ways_out.is_ready, ways_out.reason, &ways_out.message),
-    ])
 }
 
 fn info() -> Value {

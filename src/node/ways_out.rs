@@ -1,9 +1,19 @@
 //! Whether pods reach the outside, and what is said where they do not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::egress::Settings;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses;
+use super::conditions::{self, Reporter};
+use crate::egress::{self, Settings};
 use crate::net::{NodeNetwork, Outside};
+
+/// After the kernel refused: what it lacks now (memory, a module that loads) it may have soon.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is of ways out.
 pub(super) enum WaysOut {
@@ -25,32 +35,116 @@ pub struct Readiness {
 }
 
 /// Opens ways out of the pods' network. A kernel that refuses them leaves pods among themselves, and whoever asks is told.
-pub(super) async fn open(network: Option<&Arc<NodeNetwork>>, warnings: &mut Vec<String>) -> WaysOut {
+pub(super) async fn open(network: Option<&Arc<NodeNetwork>>) -> WaysOut {
     let Some(network) = network else {
         return WaysOut::Closed("pods have no network".to_owned());
     };
     match Outside::open(network.clone()).await {
         Ok(outside) => WaysOut::Open(outside),
-        Err(error) => {
-            tracing::warn!(%error, "pods do not reach the outside");
-            warnings.push(format!("pods do not reach the outside: the kernel refuses {error}"));
-            WaysOut::Closed(format!("the kernel refuses {error}"))
-        }
+        Err(error) => WaysOut::Closed(format!("the kernel refuses {error}")),
     }
 }
 
 impl WaysOut {
-    /// What is said of them.
-    pub(super) fn readiness(&self, settings: Settings) -> Readiness {
+    /// What is said of them; `has_way` is whether the machine itself knows a way to wherever.
+    pub(super) fn readiness(&self, settings: Settings, has_way: bool) -> Readiness {
         let (is_ready, reason, message) = match self {
             Self::Closed(why) => (false, "EgressRefused", why.clone()),
-            Self::Open(_) if !settings.is_on => (false, "EgressDisabled", "the settings say so".to_owned()),
-            Self::Open(_) => (true, "EgressReady", "pods reach the outside by TCP and UDP".to_owned()),
+            Self::Open(_) => plan_readiness(settings, has_way),
         };
         Readiness {
             is_ready,
             reason,
             message,
         }
+    }
+}
+
+/// What is said of ways out that are open.
+fn plan_readiness(settings: Settings, has_way: bool) -> (bool, &'static str, String) {
+    match (settings.is_on, has_way) {
+        (false, _) => (false, "EgressDisabled", "the settings say so".to_owned()),
+        (true, true) => (true, "EgressReady", "pods reach the outside by TCP and UDP".to_owned()),
+        // Its own addresses and its neighbours they reach all the same.
+        (true, false) => (
+            true,
+            "NoDefaultRoute",
+            "pods reach what the machine reaches, by TCP and UDP, but it has no default route at present".to_owned(),
+        ),
+    }
+}
+
+/// Lets pods out until `stop`: opens ways out again and again where the kernel refuses them, and says how it is.
+pub(super) async fn run(
+    mut ways_out: WaysOut,
+    network: Arc<NodeNetwork>,
+    settings: Settings,
+    moves: watch::Receiver<Vec<String>>,
+    reporter: Reporter,
+    stop: CancellationToken,
+) {
+    let mut said = None;
+    let mut tell_once = |readiness: Readiness| {
+        if said.as_ref() != Some(&readiness) {
+            tell(&reporter, &readiness);
+            said = Some(readiness);
+        }
+    };
+    let outside = loop {
+        tell_once(ways_out.readiness(settings, addresses::has_way(&moves)));
+        match ways_out {
+            WaysOut::Open(outside) => break outside,
+            WaysOut::Closed(why) => {
+                tracing::warn!(%why, "pods do not reach the outside");
+                if stop.run_until_cancelled(sleep(PATIENCE)).await.is_none() {
+                    return;
+                }
+                ways_out = open(Some(&network)).await;
+            }
+        }
+    };
+    let mut moved = moves.clone();
+    let follow = async move {
+        while moved.changed().await.is_ok() {
+            let (is_ready, reason, message) = plan_readiness(settings, addresses::has_way(&moved));
+            tell_once(Readiness {
+                is_ready,
+                reason,
+                message,
+            });
+        }
+    };
+    let store = reporter.store.clone();
+    let carry = egress::run(store, network, outside, settings, moves, stop.clone());
+    tokio::join!(carry, stop.run_until_cancelled(follow));
+}
+
+fn tell(reporter: &Reporter, readiness: &Readiness) {
+    let is_refused = readiness.reason == "EgressRefused";
+    let complaint = is_refused.then(|| format!("pods do not reach the outside: {}", readiness.message));
+    reporter.complaints.set("egress", complaint);
+    reporter.tell(&conditions::egress(readiness));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_follows_the_settings_and_the_machine() {
+        let settings = |is_on| Settings {
+            is_on,
+            host_loopback: false,
+            api_port: 1,
+        };
+        let said = |is_on, has_way| {
+            let (is_ready, reason, _) = plan_readiness(settings(is_on), has_way);
+            (is_ready, reason)
+        };
+        assert_eq!(said(false, true), (false, "EgressDisabled"));
+        assert_eq!(said(true, true), (true, "EgressReady"));
+        assert_eq!(said(true, false), (true, "NoDefaultRoute"));
+        let closed = WaysOut::Closed("the kernel refuses nf_tables".to_owned()).readiness(settings(true), true);
+        assert_eq!((closed.is_ready, closed.reason), (false, "EgressRefused"));
     }
 }

@@ -1,5 +1,6 @@
 //! Follows policies, pods, namespaces and addresses, and tells the kernel what changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,18 +25,28 @@ pub(super) struct Keeper {
     isolator: Isolator,
     /// What the kernel was told last; none before, and after it refused.
     told: Option<Option<Isolation>>,
+    /// Why policies can't be kept, if they can't, and the policies that are told (by uid).
+    carried: watch::Receiver<Option<String>>,
+    warned: BTreeSet<String>,
     /// When the kernel is told again, if it has refused what it was told last.
     retry_at: Option<Instant>,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store, recorder: EventRecorder, network: Arc<NodeNetwork>) -> Keeper {
+    pub(super) fn new(
+        store: Store,
+        recorder: EventRecorder,
+        network: Arc<NodeNetwork>,
+        carried: watch::Receiver<Option<String>>,
+    ) -> Keeper {
         Keeper {
             isolator: Isolator::new(network.clone()),
             store,
             recorder,
             network,
             told: None,
+            carried,
+            warned: BTreeSet::new(),
             retry_at: None,
         }
     }
@@ -60,6 +71,7 @@ impl Keeper {
                     rung.expect("the network that rings is held here");
                     self.has_policies()
                 }
+                Ok(()) = self.carried.changed() => true,
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => true,
             };
             if is_due {
@@ -74,6 +86,10 @@ impl Keeper {
     }
 
     async fn settle(&mut self) {
+        let why = self.carried.borrow_and_update().clone();
+        if let Some(why) = why {
+            return self.give_up(&why).await;
+        }
         let wanted = plan_isolation(&self.facts());
         if self.told.as_ref() == Some(&wanted) {
             return;
@@ -91,6 +107,25 @@ impl Keeper {
                 }
                 self.told = None;
                 self.retry_at = Some(Instant::now() + PATIENCE);
+            }
+        }
+    }
+
+    /// Keeps no policy, and tells those whose they are.
+    async fn give_up(&mut self, why: &str) {
+        if self.told != Some(None) {
+            // A kernel that takes no rules has none to remove.
+            if let Err(error) = self.isolator.apply(None).await {
+                tracing::debug!(%error, "there are no rules of network policies to remove");
+            }
+            (self.told, self.retry_at) = (Some(None), None);
+        }
+        let message =
+            format!("pods are not kept apart: the node's own proxy serves Services ({why}), and hides who connects");
+        for policy in self.store.list(policies(), None).items {
+            if self.warned.insert(policy.uid().to_owned()) {
+                self.recorder
+                    .event(&policy, EventKind::Warning, "NotEnforced", &message);
             }
         }
     }

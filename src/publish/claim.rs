@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::plan::{Claim, Field, Place, Standing, Target};
+use super::plan::{Claim, Field, Standing};
+use crate::carry::{Place, Target};
 use crate::model::{Object, host_ports, is_terminal, list_at, rollout_of};
 use crate::net::Protocol;
-use crate::service::{backends, number, protocol};
+use crate::service::{backends, number, protocol, stay};
 
 /// Where a port is open: at one address, or at the same of both families, of which the second is extra.
 fn addresses(ip: Option<IpAddr>) -> Vec<(IpAddr, bool)> {
@@ -79,7 +80,7 @@ pub(super) fn claims_of_pod(pod: &Object) -> Vec<Claim> {
                 .map(|ip| SocketAddr::new(ip, port.container_port))
                 .into_iter()
                 .collect(),
-            is_sticky: false,
+            stay: None,
             is_coming: !standing.is_ending && !standing.is_ready,
         };
         claimant
@@ -118,7 +119,7 @@ pub(super) fn claims_of_service(service: &Object, slices: &[Arc<Object>]) -> Vec
         let endpoints = backends(name, protocol, slices).into_iter();
         let target = Target {
             addresses: endpoints.map(|b| SocketAddr::new(b.ip.into(), b.port)).collect(),
-            is_sticky: service.text("/spec/sessionAffinity") == "ClientIP",
+            stay: stay(service),
             is_coming: false,
         };
         let node_port = number(&port["nodePort"]).filter(|_| matches!(kind, "NodePort" | "LoadBalancer"));
@@ -263,7 +264,7 @@ mod tests {
         let target = claims_of_service(&service, &[Arc::new(Object::new(slice).expect("a slice"))])[0]
             .target
             .clone();
-        assert!(target.is_open() && target.is_sticky);
+        assert!(target.is_open() && target.stay.is_some());
         assert_eq!(
             target.addresses.first().map(ToString::to_string).as_deref(),
             Some("10.244.0.3:8080")

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::plan::Place;
+use crate::carry::Place;
 use crate::net::Protocol;
 
 /// `TCP_LISTEN`.

@@ -2,27 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::claim::{claims_of_pod, claims_of_service, is_balanced, node_ports};
-use super::dial::Dialer;
-use super::plan::{Claim, Field, Held, Place, Published, PublishedPort, Target, plan_ports};
-use super::port::Bound;
-use super::tcp::{self, Shared};
+use super::plan::{Claim, Field, Held, Published, PublishedPort, plan_ports};
 use super::trouble::Trouble;
-use super::udp;
+use crate::carry::{Doors, Place};
 use crate::event::{EventKind, EventRecorder};
 use crate::model::{Key, Object, known_kind};
-use crate::net::{NodeNetwork, Protocol};
+use crate::net::Protocol;
 use crate::service::Slices;
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
@@ -30,24 +23,17 @@ use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 /// nothing wakes up.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// A port that is ours.
-struct Open {
-    target: watch::Sender<Arc<Target>>,
-    task: JoinHandle<()>,
-}
-
 /// What is told once: a port of an object, at whichever addresses.
 type Asked = (Key, Field, Protocol, u16);
 
 pub(super) struct Keeper {
     store: Store,
     recorder: EventRecorder,
-    shared: Shared,
+    doors: Doors,
     published: Published,
     /// What is asked for, by whom. Without those that ask for nothing.
     claims: BTreeMap<Key, Vec<Claim>>,
     slices: Slices,
-    open: BTreeMap<Place, Open>,
     /// Whose the places are.
     holders: BTreeMap<Place, Key>,
     /// Places that the machine refuses.
@@ -59,27 +45,14 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(
-        store: Store,
-        recorder: EventRecorder,
-        network: Arc<NodeNetwork>,
-        published: Published,
-    ) -> Keeper {
-        let room = room();
+    pub(super) fn new(store: Store, recorder: EventRecorder, doors: Doors, published: Published) -> Keeper {
         Keeper {
             store,
             recorder,
-            shared: Shared {
-                dialer: Arc::new(Dialer::new(Some(network))),
-                room: Arc::new(Semaphore::new(room)),
-                room_of_one: room.div_ceil(2),
-                tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
-            },
+            doors,
             published,
             claims: BTreeMap::new(),
             slices: Slices::default(),
-            open: BTreeMap::new(),
             holders: BTreeMap::new(),
             refused: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -96,13 +69,7 @@ impl Keeper {
             }
         };
         stop.run_until_cancelled(follow).await;
-        for (_, Open { target, task }) in self.open {
-            drop(target);
-            let _ = task.await;
-        }
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.doors.end().await;
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, Expired> {
@@ -192,27 +159,22 @@ impl Keeper {
         let ports = plan_ports(claims.values().flatten(), |claim| {
             self.holders.get(&claim.place) == Some(&claim.owner)
         });
-        let gone: Vec<Place> = self
-            .open
-            .keys()
-            .filter(|at| !ports.held.contains_key(at))
-            .copied()
-            .collect();
+        let is_gone = |at: &&Place| !ports.held.contains_key(at);
+        let gone: Vec<Place> = self.doors.places().filter(is_gone).copied().collect();
         for place in gone {
-            let Open { target, task } = self.open.remove(&place).expect("it was there");
-            drop(target);
-            // Its socket is closed when the task has ended; until then nobody could have an address that overlaps.
-            let _ = task.await;
+            self.doors.close(&place).await;
         }
         self.refused.retain(|place, _| ports.held.contains_key(place));
         let mut troubles: Vec<(&Claim, Trouble)> = Vec::new();
         for (place, Held { claim, target }) in &ports.held {
-            if let Err(error) = self.open(place, target)
-                && !(claim.is_extra && is_no_address(&error))
-            {
-                let trouble = self.trouble_of(place, error).await;
-                self.refused.insert(*place, trouble.clone());
-                troubles.push((claim, trouble));
+            match self.doors.lead(place, target).await {
+                Ok(()) => drop(self.refused.remove(place)),
+                Err(error) if claim.is_extra && is_no_address(&error) => {}
+                Err(error) => {
+                    let trouble = self.trouble_of(place, error).await;
+                    self.refused.insert(*place, trouble.clone());
+                    troubles.push((claim, trouble));
+                }
             }
         }
         // A pod that waits for another one's port is told by its worker.
@@ -229,29 +191,6 @@ impl Keeper {
         let services = claims.keys().filter(|key| key.kind().kind == "Service");
         self.stale.extend(services.cloned());
         self.claims = claims;
-    }
-
-    /// Opens a port, or leads one that is open elsewhere.
-    fn open(&mut self, place: &Place, target: &Target) -> io::Result<()> {
-        if let Some(open) = self.open.get(place) {
-            open.target.send_if_modified(|present| {
-                let changes = **present != *target;
-                if changes {
-                    *present = Arc::new(target.clone());
-                }
-                changes
-            });
-            return Ok(());
-        }
-        let (sender, receiver) = watch::channel(Arc::new(target.clone()));
-        let shared = self.shared.clone();
-        let task = match Bound::take(place)? {
-            Bound::Tcp(door) => tokio::spawn(tcp::serve(door, receiver, shared)),
-            Bound::Udp(socket) => tokio::spawn(udp::serve(socket, receiver, shared)),
-        };
-        self.refused.remove(place);
-        self.open.insert(*place, Open { target: sender, task });
-        Ok(())
     }
 
     /// Looking for who has a port takes a while, so it is done once.
@@ -305,7 +244,7 @@ impl Keeper {
             name: claim.owner.to_string(),
             problem,
         };
-        let open = held.iter().filter(|(place, _)| self.open.contains_key(place));
+        let open = held.iter().filter(|(place, _)| self.doors.is_open(place));
         let mut list: Vec<_> = open.map(|(_, held)| port(held.claim, None)).collect();
         list.extend(
             troubles
@@ -328,7 +267,7 @@ impl Keeper {
         let claims = self.claims.get(service.key()).map_or(&[][..], Vec::as_slice);
         // The place may be open for another one.
         let is_held = |place: &Place| self.holders.get(place) == Some(service.key());
-        let is_open = |place: &Place| self.open.contains_key(place) && is_held(place);
+        let is_open = |place: &Place| self.doors.is_open(place) && is_held(place);
         let wanted = match is_balanced(service) {
             true => plan_ingress(claims, is_open, |place| self.refused.get(place)),
             false => json!({}),
@@ -379,15 +318,6 @@ fn plan_ingress<'a>(
     }
     json!({"ingress": [ingress]})
 }
-
-/// How many connections there may be: each takes two descriptors, and the node needs others.
-fn room() -> usize {
-    let limit = usize::try_from(crate::os::descriptors()).unwrap_or(usize::MAX);
-    (limit / 4).clamp(64, MOST)
-}
-
-/// More than programs on one machine open at once; a connection that is silent costs some 2 KiB of ours.
-const MOST: usize = 8192;
 
 /// Whether the machine has no such address, or not the family at all.
 fn is_no_address(error: &io::Error) -> bool {

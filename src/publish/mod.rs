@@ -7,7 +7,7 @@
 //!  client ══ port ══ accepted here ══ relay ══════════════════════ dialed there ══ pod
 //! ```
 //!
-//! What pods and Services ask for (`claim`) and who gets which port (`plan`) is pure; `keeper` follows the store, opens and closes. A
+//! What pods and Services ask for (`claim`) and who gets which port (`plan`) is pure; `keeper` follows the store, and has [`crate::carry`] open and close. A
 //! connection is accepted in the host's network, where the node stays, and connected to the pod by a socket that was made in the node's
 //! network. A Service's port goes straight to one of its endpoints instead of through its cluster address: an endpoint that refuses can be
 //! left for another before the client has sent a byte, which rules of the kernel can't; datagrams of one client stay with one endpoint without
@@ -17,19 +17,16 @@
 //! does not run pods: a pod whose port another one has is kept waiting by its worker ([`crate::pod`]).
 
 mod claim;
-mod dial;
 mod foreign;
 mod keeper;
 mod plan;
-mod port;
-mod tcp;
 mod trouble;
-mod udp;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::carry::Doors;
 use crate::event::EventRecorder;
 use crate::net::NodeNetwork;
 use crate::store::Store;
@@ -44,6 +41,7 @@ pub async fn run(
     published: Published,
     stop: CancellationToken,
 ) {
-    let keeper = keeper::Keeper::new(store, recorder, network, published);
-    keeper.run(&stop).await;
+    // Before the first port is open.
+    let doors = Doors::of_host(network).await;
+    keeper::Keeper::new(store, recorder, doors, published).run(&stop).await;
 }

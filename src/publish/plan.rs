@@ -1,59 +1,14 @@
 //! Who gets which port. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::carry::{Place, Target};
 use crate::model::Key;
-use crate::net::Protocol;
-
-/// Where the node listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub(super) protocol: Protocol,
-    pub(super) port: u16,
-    pub(super) ip: IpAddr,
-}
-
-impl Place {
-    /// Whether only one of both can be had.
-    fn overlaps(&self, other: &Place) -> bool {
-        let is_same_family = self.ip.is_ipv4() == other.ip.is_ipv4();
-        let meets = self.ip == other.ip || self.ip.is_unspecified() || other.ip.is_unspecified();
-        (self.protocol, self.port) == (other.protocol, other.port) && is_same_family && meets
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-        };
-        write!(f, "{}/{protocol}", SocketAddr::new(self.ip, self.port))
-    }
-}
-
-/// Where a port leads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) addresses: BTreeSet<SocketAddr>,
-    /// Whether a client stays with its address.
-    pub(super) is_sticky: bool,
-    /// A pod is on its way up: who comes early may wait.
-    pub(super) is_coming: bool,
-}
-
-impl Target {
-    /// Whether clients are let in. If not, they are refused as if nobody had the port.
-    pub(super) fn is_open(&self) -> bool {
-        self.is_coming || !self.addresses.is_empty()
-    }
-}
 
 /// By which field a port is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,6 +161,7 @@ impl Published {
 mod tests {
     use super::*;
     use crate::model::kind;
+    use crate::net::Protocol;
 
     /// A claim of a pod that runs, at 127.0.0.1:80.
     fn claim(name: &str, age: i64) -> Claim {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 
 use super::foreign::{Holder, find_holder};
-use super::plan::{Claim, Field, Place};
+use super::plan::{Claim, Field};
+use crate::carry::Place;
 use crate::model::first_open_port;
 
 /// Why a port that was asked for is not open.

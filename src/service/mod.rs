@@ -1,7 +1,7 @@
 //! Services at work: what kube-proxy and the cluster's DNS are in a cluster.
 //!
 //! ```text
-//!  store ─ Services, EndpointSlices ─► view ─┬─► Balance of each frontend ─► net::Balancer ─► kernel
+//!  store ─ Services, EndpointSlices ─► view ─┬─► Balance of each frontend ─► means ─► net::Balancer ─► kernel (else carry::Doors)
 //!                        Pods ───────────────┴─► Zone ◄─ answer ◄─ server ◄─ pods' questions
 //!                                                          └─ not ours ─► the host's resolvers
 //! ```
@@ -11,6 +11,7 @@
 
 mod answer;
 mod forward;
+mod means;
 mod proxy;
 mod server;
 mod slices;
@@ -27,15 +28,16 @@ use crate::model::Complaints;
 use crate::net::NodeNetwork;
 use crate::store::Store;
 
+pub use means::{Carried, Means};
 pub use slices::{Slices, service_of};
-pub use view::{backends, number, protocol};
+pub use view::{backends, number, protocol, stay};
 use zone::Zone;
 
 /// The names that the loop writes and the server reads; held for a look-up or an entry, never across an await.
 type SharedZone = Arc<RwLock<Zone>>;
 
 /// Whether a pod with this address may ask for names of the outside.
-pub type MayLeave = Box<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
+pub type MayLeave = Arc<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
 
 /// What the room is told, and whom it tells.
 pub struct Terms {
@@ -45,6 +47,10 @@ pub struct Terms {
     pub served: watch::Sender<u64>,
     /// Learns that there are no rules, or no names.
     pub complaints: Complaints,
+    /// By which means Services are to be served.
+    pub means: Means,
+    /// Learns that the node's own proxy serves, and why.
+    pub carried: watch::Sender<Carried>,
     /// Who may ask others: a question is a way out like any other.
     pub may_leave: MayLeave,
 }
@@ -55,10 +61,13 @@ pub async fn run(store: Store, network: Arc<NodeNetwork>, terms: Terms, stop: Ca
         host,
         served,
         complaints,
+        means,
+        carried,
         may_leave,
     } = terms;
     let zone = SharedZone::new(RwLock::new(Zone::new(host)));
-    let mut proxy = proxy::Proxy::new(store, network.clone(), zone.clone(), (served, complaints.clone()));
+    let by = means::Server::new(network.clone(), means, may_leave.clone(), carried);
+    let mut proxy = proxy::Proxy::new(store, by, zone.clone(), (served, complaints.clone()));
     let server = server::Server::new(zone, may_leave, complaints);
     tokio::select! {
         () = stop.cancelled() => {}

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,11 +9,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::SharedZone;
+use super::means::Server;
 use super::slices::Slices;
 use super::view::{Leaving, Names, View, view};
 use super::zone::Zone;
 use crate::model::{Complaints, Key, Object, Seniority, is_terminal, known_kind};
-use crate::net::{Balance, Balancer, Frontend, NodeNetwork};
+use crate::net::{Balance, Frontend};
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
 /// After the kernel refused rules: what it lacks now (memory, a module that loads) it may have soon.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Proxy {
     store: Store,
-    balancer: Balancer,
+    by: Server,
     zone: SharedZone,
     views: BTreeMap<Key, Served>,
     slices: Slices,
@@ -51,13 +51,13 @@ struct Served {
 impl Proxy {
     pub(super) fn new(
         store: Store,
-        network: Arc<NodeNetwork>,
+        by: Server,
         zone: SharedZone,
         (served, complaints): (watch::Sender<u64>, Complaints),
     ) -> Proxy {
         Proxy {
             store,
-            balancer: Balancer::new(network),
+            by,
             zone,
             views: BTreeMap::new(),
             slices: Slices::default(),
@@ -104,17 +104,17 @@ impl Proxy {
     }
 
     async fn tell_kernel(&mut self) {
-        let told = self.balancer.apply(std::mem::take(&mut self.changed)).await;
-        let Err(error) = told else {
+        let told = self.by.apply(std::mem::take(&mut self.changed)).await;
+        let Err(why) = told else {
             self.retry_at = None;
             self.complaints.set("services", None);
             self.served.send_replace(self.seen);
             return;
         };
-        // Told once: it is tried again for as long as the kernel does not take it.
+        // Told once: it is tried again for as long as it fails.
         if self.retry_at.is_none() {
-            tracing::warn!(%error, "the kernel refuses the rules of Services");
-            let sentence = format!("Services lead nowhere new: the kernel refuses their rules: {error}");
+            tracing::warn!(%why, "Services are not served as they should be");
+            let sentence = format!("Services lead nowhere new: {why}");
             self.complaints.set("services", Some(sentence));
         }
         self.retry_at = Some(Instant::now() + PATIENCE);

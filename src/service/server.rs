@@ -254,7 +254,7 @@ mod tests {
     fn who_may_not_leave_does_not_ask_others_for_names_either() {
         let inside = Ipv4Addr::new(10, 244, 0, 2);
         let zone = SharedZone::new(RwLock::new(Zone::new(None)));
-        let server = Server::new(zone, Box::new(move |client| client != inside), Complaints::default());
+        let server = Server::new(zone, Arc::new(move |client| client != inside), Complaints::default());
         let outside = IpAddr::from([10, 244, 0, 3]);
         let asked = |client: IpAddr, name: &str| server.answer(&question(name), client);
         assert!(matches!(asked(outside, "secret.example.org."), Answer::Elsewhere));
@@ -300,7 +300,7 @@ mod tests {
             packet.truncate(length);
             match read_question(&packet) {
                 Ok(request) => {
-                    let server = Server::new(SharedZone::new(RwLock::new(Zone::new(None))), Box::new(|_| true), Complaints::default());
+                    let server = Server::new(SharedZone::new(RwLock::new(Zone::new(None))), Arc::new(|_| true), Complaints::default());
                     let _any = server.answer(&request, Ipv4Addr::LOCALHOST.into());
                 }
                 Err(Some(reply)) => assert_eq!(reply.len(), HEADER),

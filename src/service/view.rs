@@ -3,11 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::model::{Object, list_at as items, may_have};
 use crate::net::{Backend, Balance, Frontend, Protocol};
+
+/// For how many seconds clients stay if nobody says, and at most (`DefaultClientIPServiceAffinitySeconds`,
+/// `MaxClientIPServiceAffinitySeconds`).
+const STAY: u64 = 10_800;
+const LONGEST_STAY: u64 = 86_400;
 
 /// A Service as the node serves it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +122,7 @@ pub fn view(service: &Object, slices: &[Arc<Object>], leaving: &Leaving) -> View
 }
 
 fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving: &Leaving) -> View {
-    let is_sticky = service.text("/spec/sessionAffinity") == "ClientIP";
+    let stay = stay(service);
     let mut view = View {
         frontends: BTreeMap::new(),
         names: Names::Address {
@@ -138,9 +144,18 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving:
         };
         let name = port["name"].as_str().unwrap_or_default();
         let backends = backends_without(name, protocol, slices, leaving);
-        view.frontends.insert(frontend, Balance { is_sticky, backends });
+        view.frontends.insert(frontend, Balance { stay, backends });
     }
     view
+}
+
+/// For how long a client that does not connect stays with its endpoint, if the Service asks for it.
+pub fn stay(service: &Object) -> Option<Duration> {
+    let is_asked = service.text("/spec/sessionAffinity") == "ClientIP";
+    let seconds = service.at("/spec/sessionAffinityConfig/clientIP/timeoutSeconds");
+    // The gate fills it in and keeps it within a day; in an object of an older node it may lack.
+    let seconds = seconds.and_then(Value::as_u64).unwrap_or(STAY);
+    is_asked.then(|| Duration::from_secs(seconds.clamp(1, LONGEST_STAY)))
 }
 
 /// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve.
@@ -309,7 +324,8 @@ mod tests {
                 &Leaving::default(),
             );
             assert_eq!(backends_of(&view), [expected], "{endpoints}");
-            assert!(view.frontends.values().all(|balance| balance.is_sticky));
+            let stays = |balance: &Balance| balance.stay == Some(Duration::from_secs(STAY));
+            assert!(view.frontends.values().all(stays));
         }
     }
 

@@ -105,8 +105,15 @@ fn pods_follow_the_machine_to_another_network_and_another_node() {
 
 #[test]
 fn a_service_may_lead_outside() {
-    let home = home_with_client();
-    until_outside_serves(&home);
+    for settings in ["", "services: proxy\n"] {
+        let home = Home::on(Machine::new()).with_settings(settings);
+        home.start(pod("client", "serve"));
+        assert_leads_outside(&home);
+    }
+}
+
+fn assert_leads_outside(home: &Home) {
+    until_outside_serves(home);
     let subsets = json!([{"addresses": [{"ip": OUTSIDE}], "ports": [{"port": 80}]}]);
     let metadata = json!({"name": "far"});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 8000, "targetPort": 80}]}});
@@ -114,7 +121,7 @@ fn a_service_may_lead_outside() {
     let applied = home.run_with(documents([Manifest(service), Manifest(endpoints)]), "apply -f -");
     assert_eq!(applied.code, 0, "{}", applied.stderr);
     home.until("it leads there", || {
-        let page = client(&home, "fetch far:8000");
+        let page = client(home, "fetch far:8000");
         page.stdout.contains("200 OK")
     });
 }
@@ -235,6 +242,17 @@ fn the_hosts_loopback_is_reached_by_its_names_if_the_settings_allow_it() {
 }
 
 #[test]
+fn the_node_says_when_its_machine_has_no_way_out_and_when_it_has_one_again() {
+    let home = home_with_client();
+    let reason = || home.get("nodes")["items"][0]["status"]["conditions"][1]["reason"].clone();
+    assert_eq!(reason(), "EgressReady");
+    home.machine().ip("route del default");
+    home.until("it says that there is no way", || reason() == "NoDefaultRoute");
+    home.machine().ip(&format!("route add default via {OUTSIDE}"));
+    home.until("it says that there is one again", || reason() == "EgressReady");
+}
+
+#[test]
 fn a_node_without_egress_refuses_at_once_and_says_so() {
     let home = Home::on(Machine::new());
     let mut node = home.command("node --no-egress");
@@ -261,13 +279,18 @@ fn a_node_without_egress_refuses_at_once_and_says_so() {
 
 #[test]
 fn a_client_of_datagrams_is_sent_to_the_next_endpoint_when_its_own_is_gone() {
-    let home = Home::new();
+    for settings in ["", "services: proxy\n"] {
+        assert_moves_on(&Home::new().with_settings(settings));
+    }
+}
+
+fn assert_moves_on(home: &Home) {
     let server = |name: &str| pod(name, "answer").with("/metadata/labels", json!({"app": "echo"}));
     let spec = json!({"selector": {"app": "echo"}, "ports": [{"port": 53, "targetPort": 8080, "protocol": "UDP"}]});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo"}, "spec": spec});
     home.start(documents([Manifest(service), server("first"), pod("client", "serve")]));
     // Always from the same port, so that the kernel knows the client again.
-    let asked = || client(&home, "ask echo:53 hello --from 4000");
+    let asked = || client(home, "ask echo:53 hello --from 4000");
     home.until("the first answers", || asked().stdout.contains("first heard hello"));
     home.start(server("second"));
     home.must("delete pod first --wait=true");

@@ -102,6 +102,13 @@ impl Home {
         }
     }
 
+    /// The same home, with these settings.
+    pub fn with_settings(self, text: &str) -> Home {
+        fs::create_dir_all(self.path("")).expect("a directory");
+        fs::write(self.path("config.yaml"), text).expect("writes");
+        self
+    }
+
     /// A fresh home on another machine.
     pub fn on(machine: Machine) -> Home {
         let mut home = Home::new();

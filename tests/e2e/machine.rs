@@ -120,6 +120,21 @@ impl Machine {
         self.demo(command, words);
     }
 
+    /// What a demo program says that runs on the machine, or in the internet.
+    pub fn said(&self, is_outside: bool, words: &str) -> String {
+        let program = env!("CARGO_BIN_EXE_kubelocal");
+        let mut command = match is_outside {
+            true => self.enter(&self.internet, &["--net"]),
+            false => self.command(program),
+        };
+        if is_outside {
+            command.arg(program);
+        }
+        let output = command.arg("demo").args(words.split_whitespace()).output();
+        let output = output.expect("nsenter (util-linux) is there");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Whoever is started lives in the holder's group, and ends with it.
     fn demo(&self, mut command: Command, words: &str) {
         let group = i32::try_from(self.holder.id()).expect("pids are small");

@@ -97,7 +97,46 @@ fn reaches(home: &Home, target: &str) -> bool {
 
 #[test]
 fn a_service_answers_at_its_name_and_address_for_all_its_ready_pods() {
-    let home = Home::new();
+    assert_answers(&Home::new());
+}
+
+#[test]
+fn where_the_nodes_own_proxy_serves_a_service_answers_so_too_and_the_node_says_who_serves() {
+    let home = by_proxy();
+    assert_answers(&home);
+    let status = home.must("status");
+    assert!(
+        status.contains("warning: the node's own proxy serves Services"),
+        "{status}"
+    );
+    let conditions = home.get("nodes")["items"][0]["status"]["conditions"].clone();
+    let is_said = |condition: &Value| {
+        (&condition["type"], &condition["status"], &condition["reason"])
+            == (&json!("ServiceRules"), &json!("False"), &json!("ProxyServes"))
+    };
+    assert!(
+        conditions.as_array().is_some_and(|all| all.iter().any(is_said)),
+        "{conditions}"
+    );
+    // A policy is not kept, and is told so.
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "closed"},
+        "spec": {"podSelector": {}}});
+    home.start(documents([web("a"), Manifest(policy)]));
+    home.until("it is told that it is not kept", || {
+        let events = home.must("get events --no-headers --field-selector involvedObject.name=closed");
+        events.contains("NotEnforced") && events.contains("the node's own proxy serves Services")
+    });
+    home.until("pods reach each other", || {
+        reaches(&home, "web:80") || reaches(&home, "a:8080")
+    });
+}
+
+/// A home whose node serves Services by its own proxy.
+fn by_proxy() -> Home {
+    Home::new().with_settings("services: proxy\n")
+}
+
+fn assert_answers(home: &Home) {
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]});
     home.start(documents([
         service("web", spec),
@@ -108,8 +147,8 @@ fn a_service_answers_at_its_name_and_address_for_all_its_ready_pods() {
     let ip = home.text("service web", "/spec/clusterIP");
     assert!(ip.starts_with("10.96."), "{ip}");
     for name in ["web", "web.default", "web.default.svc", "web.default.svc.cluster.local"] {
-        assert_eq!(resolve(&home, name), [ip.as_str()], "{name}");
-        home.until(&format!("{name} answers"), || reaches(&home, &format!("{name}:80")));
+        assert_eq!(resolve(home, name), [ip.as_str()], "{name}");
+        home.until(&format!("{name} answers"), || reaches(home, &format!("{name}:80")));
     }
     let served = || {
         let slices = home.get("endpointslices -l kubernetes.io/service-name=web");
@@ -123,13 +162,13 @@ fn a_service_answers_at_its_name_and_address_for_all_its_ready_pods() {
     let endpoints = home.must("get endpoints web");
     for name in ["a", "b"] {
         assert!(
-            endpoints.contains(&format!("{}:8080", address(&home, name))),
+            endpoints.contains(&format!("{}:8080", address(home, name))),
             "{endpoints}"
         );
     }
     // A pod that is in the Service reaches itself by it, and the node's own pods by their names.
     home.must("exec a -- /kubelocal demo connect web:80");
-    assert_eq!(resolve(&home, "a"), [address(&home, "a")]);
+    assert_eq!(resolve(home, "a"), [address(home, "a")]);
     // Both answer: each is asked alone when the other is gone.
     home.must("delete pod a --wait=true");
     home.until("one endpoint is left", || served() == 1);
@@ -142,7 +181,7 @@ fn a_service_answers_at_its_name_and_address_for_all_its_ready_pods() {
         answer.stderr.contains("refused")
     });
     home.must("delete service web");
-    home.until("its name is gone", || resolve(&home, "web").is_empty());
+    home.until("its name is gone", || resolve(home, "web").is_empty());
     home.until_gone("endpoints web");
 }
 
@@ -178,14 +217,19 @@ fn a_headless_service_is_the_names_of_its_pods_and_an_external_one_another_name(
 
 #[test]
 fn a_service_without_a_selector_leads_where_its_endpoints_say() {
-    let home = Home::new();
+    for home in [Home::new(), by_proxy()] {
+        assert_leads_to_its_endpoints(&home);
+    }
+}
+
+fn assert_leads_to_its_endpoints(home: &Home) {
     home.start(documents([pod("target", "serve"), pod("client", "serve")]));
-    let subsets = json!([{"addresses": [{"ip": address(&home, "target")}], "ports": [{"port": 8080}]}]);
+    let subsets = json!([{"addresses": [{"ip": address(home, "target")}], "ports": [{"port": 8080}]}]);
     let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "own"}, "subsets": subsets});
     let own = service("own", json!({"ports": [{"port": 80}]}));
     let applied = home.run_with(documents([own, Manifest(endpoints)]), "apply -f -");
     assert_eq!(applied.code, 0, "{}", applied.stderr);
-    home.until("it leads there", || reaches(&home, "own:80"));
+    home.until("it leads there", || reaches(home, "own:80"));
 }
 
 #[test]
@@ -293,7 +337,15 @@ fn services_keep_working_while_the_node_is_down_and_names_come_back_with_it() {
 
 #[test]
 fn rolling_updates_behind_a_service_fail_no_request_though_servers_end_at_once() {
-    let home = Home::new();
+    assert_rolls(&Home::new());
+}
+
+#[test]
+fn rolling_updates_fail_no_request_by_the_proxy_either() {
+    assert_rolls(&by_proxy());
+}
+
+fn assert_rolls(home: &Home) {
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]});
     let probe = json!({"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1});
     // No preStop hook: nothing but the node's own order keeps connections from servers that listen no more.
@@ -308,7 +360,7 @@ fn rolling_updates_behind_a_service_fail_no_request_though_servers_end_at_once()
             )
     };
     home.start(documents([service("web", spec), version(0), pod("client", "serve")]));
-    home.until("it answers", || reaches(&home, "web:80"));
+    home.until("it answers", || reaches(home, "web:80"));
     let said = std::thread::scope(|scope| {
         let load = scope.spawn(|| home.run("exec client -- /kubelocal demo load web:80 4 /done"));
         // No assertion while the load is on: it would wait for the load, and that for the file.

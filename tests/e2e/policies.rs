@@ -1,5 +1,8 @@
 //! Network policies between real pods: who reaches whom, and who does not any more.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::home::Home;
@@ -183,4 +186,108 @@ fn namespaces_are_told_apart_by_their_labels_and_policies_follow_them() {
     let described = home.must("describe networkpolicy team");
     assert!(described.contains("NamespaceSelector: team=a"), "{described}");
     assert!(home.must("get networkpolicies").contains("POD-SELECTOR"));
+}
+
+/// A connection of a pod that is used all the time: says when it is there, and what ended it.
+struct Lasting {
+    program: std::process::Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Lasting {
+    fn begin(home: &Home, from: &str, target: &str) -> Lasting {
+        let mut command = home.command(format!("exec {from} -- /kubelocal demo stay {target}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut program = command.spawn().expect("the program runs");
+        let mut said = BufReader::new(program.stdout.take().expect("is piped"));
+        let mut first = String::new();
+        said.read_line(&mut first).expect("it speaks");
+        assert!(first.contains("200 OK"), "{from} to {target}: {first}");
+        Lasting { program, said }
+    }
+
+    fn goes_on(&mut self) {
+        for _ in 0..10 {
+            let mut next = String::new();
+            self.said.read_line(&mut next).expect("it speaks");
+            assert!(next.contains("200 OK"), "{next}");
+        }
+    }
+
+    fn end(mut self) -> String {
+        // To the end: who can't print any more would end for that.
+        self.said.read_to_string(&mut String::new()).expect("it speaks");
+        let output = self.program.wait_with_output().expect("it ends");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+#[test]
+fn what_is_connected_ends_when_a_policy_comes_to_refuse_it_and_nothing_else_does() {
+    let home = Home::on(Machine::new());
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}});
+    let datagrams = pod("datagrams", "answer").with("/metadata/labels", json!({"app": "web"}));
+    home.start(documents([
+        labelled("web", "web"),
+        labelled("friend", "friend"),
+        labelled("stranger", "stranger"),
+        datagrams,
+        Manifest(service),
+    ]));
+    let direct = format!("{}:8080", address(&home, "web"));
+    // Always from the same port, so that the kernel knows the client again.
+    let ask = |from: &str| {
+        let to = address(&home, "datagrams");
+        home.run(format!(
+            "exec {from} -- /kubelocal demo ask {to}:8080 hello --from 4000"
+        ))
+        .code
+            == 0
+    };
+    until(&home, "stranger", &direct, true);
+    home.until("datagrams are answered", || ask("stranger") && ask("friend"));
+    let outside = format!("{OUTSIDE}:80");
+    until(&home, "stranger", &outside, true);
+    let mut friend = Lasting::begin(&home, "friend", &direct);
+    let to_pod = Lasting::begin(&home, "stranger", &direct);
+    let mut leaving = Lasting::begin(&home, "stranger", &outside);
+    let from = json!([{"podSelector": {"matchLabels": {"app": "friend"}}}]);
+    let spec = json!({"podSelector": web(), "ingress": [{"from": from}]});
+    apply(&home, policy("friends", spec));
+    let why = to_pod.end();
+    assert!(why.contains("reset"), "{why}");
+    home.until("its datagrams are refused, too", || !ask("stranger"));
+    assert!(ask("friend"));
+    friend.goes_on();
+    leaving.goes_on();
+    let stranger = json!({"matchLabels": {"app": "stranger"}});
+    apply(
+        &home,
+        policy("kept", json!({"podSelector": stranger, "policyTypes": ["Egress"]})),
+    );
+    let why = leaving.end();
+    assert!(why.contains("reset"), "{why}");
+    friend.goes_on();
+}
+
+#[test]
+fn a_connection_by_a_service_ends_like_any_other() {
+    let home = Home::new();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}});
+    home.start(documents([
+        labelled("web", "web"),
+        labelled("stranger", "stranger"),
+        Manifest(service),
+    ]));
+    until(&home, "stranger", "web:80", true);
+    let lasting = Lasting::begin(&home, "stranger", "web:80");
+    apply(&home, policy("closed", json!({"podSelector": web()})));
+    let why = lasting.end();
+    assert!(why.contains("reset"), "{why}");
 }

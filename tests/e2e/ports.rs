@@ -336,3 +336,27 @@ fn clients_that_are_silent_and_do_not_read_leave_others_their_turn() {
     drop(silent);
     assert_eq!(get(port).expect("and after them"), "web");
 }
+
+#[test]
+fn a_client_of_a_published_port_stays_with_its_endpoint() {
+    let home = Home::new();
+    let config = json!({"clientIP": {"timeoutSeconds": 600}});
+    let spec = json!({"type": "NodePort", "selector": {"app": "web"}, "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": config, "ports": [{"port": 80, "targetPort": 8080}]});
+    home.start(documents([
+        service("web", spec),
+        deployment("web", 3, "serve").with("/spec/template/metadata/labels", json!({"app": "web"})),
+    ]));
+    let node_port = home.field("service web", "/spec/ports/0/nodePort").as_u64();
+    let port = u16::try_from(node_port.expect("is given")).expect("a port");
+    home.until("all are endpoints", || {
+        home.must("get endpoints web --no-headers").matches(":8080").count() == 3
+    });
+    home.until("it answers", || get(port).is_ok());
+    let first = get(port).expect("it answers");
+    for _ in 0..10 {
+        assert_eq!(get(port).expect("it answers"), first);
+    }
+    home.must(format!("delete pod {first} --wait=true"));
+    home.until("the next one answers", || get(port).is_ok_and(|name| name != first));
+}

@@ -185,10 +185,7 @@ const SERVICE: Entries = &[
     ("externalName", Honoured),
     ("externalIPs", Honoured),
     ("sessionAffinity", Honoured),
-    (
-        "sessionAffinityConfig",
-        Warn("approximated: a client stays with its endpoint for as long as that is ready"),
-    ),
+    ("sessionAffinityConfig", Honoured),
     ("publishNotReadyAddresses", Honoured),
     (
         "ipFamilyPolicy",

@@ -14,6 +14,9 @@ use crate::model::{NODE_PORTS, Object, list_at};
 /// `IsValidIP`.
 pub(super) const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
+/// For how long clients may stay with their endpoint (`MaxClientIPServiceAffinitySeconds`).
+const LONGEST_STAY: i32 = 86_400;
+
 /// Checks a Service.
 pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorList) {
     let none = ServiceSpec::default();
@@ -27,6 +30,7 @@ pub fn validate_service(service: &Service, path: &FieldPath, errors: &mut ErrorL
         &path.field("sessionAffinity"),
         errors,
     );
+    validate_stay(spec, &path.field("sessionAffinityConfig").field("clientIP"), errors);
     one_of(
         &spec.internal_traffic_policy,
         &["Cluster", "Local"],
@@ -219,5 +223,14 @@ pub fn validate_service_update(new: &Service, old: &Service, errors: &mut ErrorL
     if !old_ip.is_empty() && new_ip != old_ip && !is_external(&new) && !is_external(&old) {
         let at = FieldPath::of(&["spec", "clusterIPs"]).index(0);
         errors.push(FieldError::invalid(&at, &new_ip, "may not change once set"));
+    }
+}
+
+fn validate_stay(spec: &ServiceSpec, path: &FieldPath, errors: &mut ErrorList) {
+    let config = spec.session_affinity_config.as_ref();
+    let seconds = config.and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
+    if let Some(seconds) = seconds.filter(|seconds| !(1..=LONGEST_STAY).contains(seconds)) {
+        let detail = format!("must be greater than 0 and less than {LONGEST_STAY}");
+        errors.push(FieldError::invalid(&path.field("timeoutSeconds"), &seconds, detail));
     }
 }

@@ -407,6 +407,13 @@ fn ports_and_addresses_of_the_host_that_a_service_asks_for_are_checked() {
                 "spec.externalIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
             ),
         ),
+        (
+            json!({"sessionAffinity": "ClientIP", "ports": [{"port": 80}],
+                "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}),
+            Some(
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400",
+            ),
+        ),
     ] {
         assert_eq!(service(spec.clone()).first().map(String::as_str), expected, "{spec}");
     }

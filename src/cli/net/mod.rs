@@ -16,7 +16,7 @@ use super::context::{Context, write};
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use crate::api::own::{NodeStatus, path};
-use crate::model::{Object, kind};
+use crate::model::{Object, kind, list_at, text_at};
 use crate::policy::Facts;
 
 /// Show the pods' network: addresses, Services, ports, policies, and ways out.
@@ -100,25 +100,37 @@ impl World {
         })
     }
 
-    /// What policies decide by.
+    /// What policies decide by; there are none while nobody enforces them.
     fn facts(&self) -> Facts {
         let pods = self.pods.iter().map(|pod| (pod, address_of(pod)));
-        Facts::read(pods, &self.namespaces, &self.policies)
+        let policies = if self.carried().is_some() {
+            &[]
+        } else {
+            &self.policies[..]
+        };
+        Facts::read(pods, &self.namespaces, policies)
     }
 
     /// What the node says of ways out: whether there are any, and in words.
     fn ways_out(&self) -> (bool, &str) {
-        let conditions = self
+        self.condition("EgressReady")
+            .map_or((false, "the node does not say"), |condition| {
+                (condition["status"] == "True", text_at(condition, "/message"))
+            })
+    }
+
+    /// What the node says where its own proxy serves Services.
+    fn carried(&self) -> Option<&str> {
+        let condition = self.condition("ServiceRules")?;
+        (condition["status"] == "False").then(|| text_at(condition, "/message"))
+    }
+
+    fn condition(&self, kind: &str) -> Option<&Value> {
+        let mut conditions = self
             .nodes
             .iter()
-            .flat_map(|node| crate::model::list_at(node.value(), "/status/conditions"));
-        let mut ways_out = conditions.filter(|condition| condition["type"] == "EgressReady");
-        ways_out.next().map_or((false, "the node does not say"), |condition| {
-            (
-                condition["status"] == "True",
-                condition["message"].as_str().unwrap_or_default(),
-            )
-        })
+            .flat_map(|node| list_at(node.value(), "/status/conditions"));
+        conditions.find(|condition| condition["type"] == kind)
     }
 }
 

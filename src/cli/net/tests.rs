@@ -168,3 +168,17 @@ fn what_is_not_there_is_said() {
     assert!(ask("client", "example.org:80").is_err_and(|why| why.contains("neither a Service nor a pod")));
     assert_eq!(ask("client", "pod/web"), Err("which port? TO:PORT".to_owned()));
 }
+
+#[test]
+fn policies_that_nobody_enforces_are_in_nobodys_way() {
+    let closed = ("closed", json!({"podSelector": {}}));
+    let mut world = world(&[closed]);
+    assert!(!traced(&world, "web:80").0);
+    let condition =
+        json!({"type": "ServiceRules", "status": "False", "message": "the node's own proxy serves Services"});
+    let conditions = world.nodes[0].value_mut()["status"]["conditions"].as_array_mut();
+    conditions.expect("a list").push(condition);
+    let (reached, text) = traced(&world, "web:80");
+    assert!(reached, "{text}");
+    assert_eq!(world.carried(), Some("the node's own proxy serves Services"));
+}

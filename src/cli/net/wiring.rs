@@ -20,6 +20,7 @@ pub(super) fn show(world: &World, status: &NodeStatus) -> String {
             "Services",
             format!("{SERVICES}/{SERVICE_PREFIX}, names are asked of {DNS}"),
         ),
+        ("Served", world.carried().unwrap_or_default().to_owned()),
         ("Outside", format!("{}: {why}", if is_open { "open" } else { "closed" })),
         ("Ingress", status.ingress.join(" ")),
     ];

@@ -4,17 +4,20 @@
 //!  packet of a pod ─► prerouting, behind Services ─ "leaving" ── by the pod's address ─► a chain of what it may
 //!                                                                                         │ else dropped
 //!  packet to a pod ─► forward ────────────────────── "entering" ─ by the pod's address ─► a chain of what may come
+//!                  ├► forward, input ─────────────── "ending…" ─── of a connection that is to end: reset
 //! ```
 //!
 //! Pods leave by one hook wherever they want, for other pods, the node, its name server or the outside: it stands before the one that hands
 //! packets to the node's sockets. They are entered by way of `forward` only: what comes from the node itself passes.
-//! Answers pass too. Without any policy there is no table; with one, every pod is in its two maps, and a packet of a pod that is in neither is
+//! Answers pass too, until what is let in is changed: connections that would not be let in any more are marked, and `ending` refuses what still
+//! comes of them. Without any policy there is no table; with one, every pod is in its two maps, and a packet of a pod that is in neither is
 //! dropped: so a pod is isolated before its first packet, whoever is late.
 //!
 //! What a rule asks of addresses is a set that rules share, so that a pod that comes or goes is an element that comes or goes.
 //!
 //! The module does not know what a policy is.
 
+mod judge;
 mod rules;
 mod table;
 
@@ -23,7 +26,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::netfilter::commit;
-use super::{NetError, NodeNetwork};
+use super::{NetError, NodeNetwork, connections};
 use crate::model::mask;
 use table::Table;
 
@@ -112,16 +115,22 @@ pub struct Isolator {
     network: Arc<NodeNetwork>,
     /// What the kernel has; none until the first transaction, and after one that failed.
     present: Option<Table>,
+    /// What connections have been judged by.
+    judged: Option<Isolation>,
 }
 
 impl Isolator {
     /// An isolator that has not touched the kernel yet.
     pub fn new(network: Arc<NodeNetwork>) -> Isolator {
-        Isolator { network, present: None }
+        Isolator {
+            network,
+            present: None,
+            judged: None,
+        }
     }
 
     /// Isolates these pods, and lets all pass if there is nothing to isolate. The first call replaces whatever an earlier node had. What is
-    /// connected stays connected.
+    /// connected and would not be let in any more ends with its next packet.
     ///
     /// # Errors
     /// What the kernel refused; the next call begins anew.
@@ -133,7 +142,27 @@ impl Isolator {
             self.network.run(move || commit(&messages)).await??;
         }
         self.present = Some(table);
+        self.end_connections(wanted).await;
         Ok(())
+    }
+
+    async fn end_connections(&mut self, wanted: Option<&Isolation>) {
+        let before = self.judged.take();
+        self.judged = wanted.cloned();
+        // Marks of connections mean nothing without the table; when it is there again all are judged.
+        let Some(wanted) = wanted else { return };
+        if before.is_some_and(|before| !wanted.differs_for_those_of(&before)) {
+            return;
+        }
+        let wanted = wanted.clone();
+        let end = move || {
+            let is_let_in = |protocol, source, destination| wanted.lets_in(protocol, source, destination);
+            connections::end_connections(is_let_in)
+        };
+        match self.network.run(end).await.and_then(std::convert::identity) {
+            Ok(count) => tracing::debug!(count, "connections end that would not be let in any more"),
+            Err(error) => tracing::warn!(%error, "connections that would not be let in any more go on"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Block, Pass, Peer, PortName, Ports, mask};
 use crate::model::{GATEWAY, POD_PREFIX, PODS};
+use crate::net::connections::ENDED;
 use crate::net::nft::{
     self, Expression, Hook, Message, REGISTERS, Set, TYPE_ADDRESS, TYPE_PORT, TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
 };
@@ -17,6 +18,14 @@ const LEAVING: i32 = -95;
 const ENTERING: i32 = 10;
 /// The bits of established and related connections (`NF_CT_STATE_BIT`).
 const KNOWN: u32 = 1 << 1 | 1 << 2;
+
+/// Where packets of connections that are to end are refused: between pods, and to the node, whose sockets stand for the outside. Packets are
+/// refused there and not where they come in, because kernels before 5.9 can't.
+const ENDING: [(&str, Hook); 2] = [("ending", Hook::Forward), ("ending-ways-out", Hook::Input)];
+const TCP: u8 = 6;
+/// Where flags are in a header of TCP, and the one of a reset.
+const FLAGS_AT: u32 = 13;
+const RESET: u8 = 0x04;
 
 /// Which way packets go, as their pod sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +104,38 @@ pub(super) fn hooks() -> Vec<Message> {
         let rules = rules.into_iter().map(|rule| nft::new_rule(TABLE, way.name(), rule));
         messages.extend(rules);
     }
+    for (name, hook) in ENDING {
+        messages.push(nft::new_chain(TABLE, name, "filter", hook, ENTERING - 1));
+        let rules = [reset(), drop_ended()];
+        messages.extend(rules.map(|rule| nft::new_rule(TABLE, name, rule)));
+    }
     messages
+}
+
+/// Of a connection that is to end.
+fn ended() -> Vec<Expression> {
+    vec![nft::connection_mark(ONE), nft::compare(ONE, true, &ENDED.to_ne_bytes())]
+}
+
+/// Resets it for who sent the packet, unless that is a reset itself, which tells the other side.
+fn reset() -> Vec<Expression> {
+    let mut rule = ended();
+    rule.extend([
+        nft::protocol(ONE),
+        nft::compare(ONE, true, &[TCP]),
+        nft::payload(2, FLAGS_AT, 1, ONE),
+        nft::mask(ONE, [RESET, 0, 0, 0]),
+        nft::compare(ONE, true, &[0; 4]),
+        nft::reset(),
+    ]);
+    rule
+}
+
+/// What is not by TCP.
+fn drop_ended() -> Vec<Expression> {
+    let mut rule = ended();
+    rule.extend([nft::protocol(ONE), nft::compare(ONE, false, &[TCP]), nft::drop()]);
+    rule
 }
 
 /// Answers, and what belongs to a connection that was let through.

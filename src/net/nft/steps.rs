@@ -1,6 +1,8 @@
-//! Steps of rules that do something with a packet itself: mark it, drop it, show it to the node, hand it to a socket.
+//! Steps of rules that do something with a packet itself: mark it, drop it, show it to the node, hand it to a socket, note where it went.
 
-use super::{Attributes, Expression, IPV4, data};
+use std::time::Duration;
+
+use super::{Attributes, Expression, IPV4, Set, data};
 
 /// `NFT_META_MARK`.
 const MARK: u32 = 3;
@@ -60,4 +62,35 @@ pub(in crate::net) fn to_socket(address: u32, port: u32) -> Expression {
         .number(2, address)
         .number(3, port);
     Expression("tproxy", data)
+}
+
+/// Whether the socket of the packet's connection may speak for addresses that are not the node's (`NFT_SOCKET_TRANSPARENT`), as one byte; goes
+/// on only if there is a socket.
+pub(in crate::net) fn speaks_for_others(to: u32) -> Expression {
+    Expression("socket", Attributes::default().number(1, 0).number(2, to))
+}
+
+/// `NFT_DYNSET_OP_UPDATE` and `NFT_DYNSET_OP_DELETE`.
+const UPDATE: u32 = 1;
+const DELETE: u32 = 2;
+
+/// Notes in a map what stands behind register `value` under what stands behind register `key`, for a time that begins anew. What is noted
+/// there already keeps its value. Goes on unless the map is full.
+pub(in crate::net) fn note(map: &Set, key: u32, value: u32, timeout: Duration) -> Expression {
+    let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let data = write(map, UPDATE, key, value).bytes(6, &milliseconds.to_be_bytes());
+    Expression("dynset", data)
+}
+
+/// Takes what stands behind a register out of a map that rules write, if it is there. The kernel wants to know a value, but looks at none.
+pub(in crate::net) fn forget(map: &Set, key: u32, value: u32) -> Expression {
+    Expression("dynset", write(map, DELETE, key, value))
+}
+
+fn write(map: &Set, operation: u32, key: u32, value: u32) -> Attributes {
+    Attributes::default()
+        .text(1, map.name)
+        .number(3, operation)
+        .number(4, key)
+        .number(5, value)
 }

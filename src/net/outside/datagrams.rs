@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Room for the one thing that is told beside a datagram.
 const BESIDE: usize = 64;
@@ -19,20 +19,17 @@ pub struct Heard {
     pub length: usize,
 }
 
-/// Has the kernel tell for whom datagrams were (`IP_RECVORIGDSTADDR`).
+/// Has the kernel tell for whom datagrams were.
 pub(super) fn tell_destinations(socket: &OwnedFd) -> io::Result<()> {
+    turn_on(socket.as_fd(), libc::IP_RECVORIGDSTADDR)
+}
+
+/// Turns an option of `ip(7)` on.
+pub(in crate::net) fn turn_on(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(mem::size_of_val(&on)).expect("four");
     // SAFETY: the pointer and the length are those of a number that lives through the call.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_IP,
-            libc::IP_RECVORIGDSTADDR,
-            (&raw const on).cast(),
-            length,
-        )
-    };
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_IP, option, (&raw const on).cast(), length) };
     if failed == 0 {
         Ok(())
     } else {

@@ -29,8 +29,10 @@ use super::netfilter::commit;
 use super::netlink::Netlink;
 use super::{NetError, NodeNetwork};
 pub use datagrams::Heard;
+pub(super) use datagrams::turn_on;
 pub use packet::Knock;
-use rules::{MARK, SOCKETS};
+use rules::SOCKETS;
+pub(super) use rules::{MARK, leave_alone_what_stays};
 
 /// Connections that the kernel holds until they are accepted; it takes no more than `net.core.somaxconn`, which is 4096.
 const BACKLOG: i32 = 4096;

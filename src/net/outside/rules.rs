@@ -16,7 +16,7 @@ const AFTER_SERVICES: i32 = -90;
 /// To whom first packets are shown. Groups are the network namespace's own, so any number is free.
 pub(super) const GROUP: u16 = 1;
 /// What marks packets for the node's sockets. Marks are the network namespace's own too.
-pub(super) const MARK: u32 = 0x6b6c;
+pub(in crate::net) const MARK: u32 = 0x6b6c;
 /// Where the sockets are bound: no pod can send to it by itself.
 pub(super) const SOCKETS: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -41,16 +41,19 @@ const UDP: u8 = 17;
 pub(super) fn rules(tcp: u16, udp: u16) -> Vec<Message> {
     let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
     messages.push(nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, AFTER_SERVICES));
-    let rules = [
+    let leaving = [first_packet(), to_socket(TCP, tcp), to_socket(UDP, udp)];
+    let rules = leave_alone_what_stays().into_iter().chain(leaving);
+    messages.extend(rules.map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
+    messages
+}
+
+/// Leaves alone what is no pod's, and what is for pods or Services.
+pub(in crate::net) fn leave_alone_what_stays() -> [Vec<Expression>; 3] {
+    [
         outside(SOURCE_AT, PODS, POD_PREFIX, false),
         outside(DESTINATION_AT, PODS, POD_PREFIX, true),
         outside(DESTINATION_AT, SERVICES, SERVICE_PREFIX, true),
-        first_packet(),
-        to_socket(TCP, tcp),
-        to_socket(UDP, udp),
-    ];
-    messages.extend(rules.into_iter().map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
-    messages
+    ]
 }
 
 /// Leaves alone what has an address in a range, or with `is_inside` false what has none there.

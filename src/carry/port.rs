@@ -1,13 +1,13 @@
-//! A port of the host that is ours: bound, and open or not.
+//! A port that is ours: bound, and open or not.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, sockopt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
-use super::plan::Place;
+use super::place::Place;
 use crate::net::Protocol;
 
 /// How many clients may wait to be accepted. A node that starts again is flooded by those that tried meanwhile; the kernel cuts it to
@@ -17,11 +17,11 @@ const BACKLOG: i32 = 4096;
 /// A bound port.
 pub(super) enum Bound {
     Tcp(Door),
-    Udp(UdpSocket),
+    Udp(std::net::UdpSocket),
 }
 
 impl Bound {
-    /// Takes the port.
+    /// Takes the port, in the network of the calling thread.
     ///
     /// # Errors
     /// What the system says.
@@ -54,7 +54,7 @@ impl Bound {
             }
             Protocol::Udp => {
                 rustix::net::bind(&socket, &address)?;
-                Ok(Bound::Udp(UdpSocket::from_std(socket.into())?))
+                Ok(Bound::Udp(socket.into()))
             }
         }
     }

@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::plan::Target;
+use super::affinity::Affinity;
+use super::place::Target;
 use super::tcp::Shared;
 
 /// A flow in which nothing was said for so long, and at most for twice as long, is over. As long as connection tracking keeps one that was
@@ -38,6 +39,7 @@ struct Flow {
 struct Port {
     socket: Arc<UdpSocket>,
     shared: Shared,
+    affinity: Affinity,
     flows: HashMap<SocketAddr, Flow>,
     /// What brings answers back, one for each flow.
     tasks: JoinSet<SocketAddr>,
@@ -50,6 +52,7 @@ pub(super) async fn serve(socket: UdpSocket, mut target: watch::Receiver<Arc<Tar
     let mut port = Port {
         socket: socket.clone(),
         shared,
+        affinity: Affinity::default(),
         flows: HashMap::new(),
         tasks: JoinSet::new(),
         count: 0,
@@ -109,7 +112,8 @@ impl Port {
                 None => self.end_oldest().await,
             }
         };
-        let (address, pod) = self.shared.dialer.datagrams(target, client.ip()).await?;
+        let dialer = self.shared.dialer.clone();
+        let (address, pod) = dialer.datagrams(target, client.ip(), &self.affinity).await?;
         let (pod, was_used) = (Arc::new(pod), Arc::new(AtomicBool::new(true)));
         let answers = answer(self.socket.clone(), pod.clone(), client, was_used.clone(), permit);
         Ok(Flow {

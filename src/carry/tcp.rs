@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::affinity::Affinity;
 use super::dial::Dialer;
-use super::plan::Target;
+use super::place::Target;
 use super::port::Door;
 use crate::os::{abort, relay, tune};
 
@@ -27,17 +28,26 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
 }
 
+/// What is one port's.
+struct Own {
+    room: Arc<Semaphore>,
+    affinity: Arc<Affinity>,
+}
+
 /// After the system refused a descriptor or memory: trying at once would only turn in a circle.
 const SHORTAGE: Duration = Duration::from_millis(100);
 
 /// Serves the port until the target's sender is gone.
 pub(super) async fn serve(door: Door, mut target: watch::Receiver<Arc<Target>>, shared: Shared) {
-    let own_room = Arc::new(Semaphore::new(shared.room_of_one));
+    let own = Own {
+        room: Arc::new(Semaphore::new(shared.room_of_one)),
+        affinity: Arc::default(),
+    };
     // A sender that is gone is told by the second only: what it said last stays.
     while target.wait_for(|target| target.is_open()).await.is_ok() && target.has_changed().is_ok() {
         match door.open() {
             Ok(listener) => {
-                accept_all(listener, &mut target, &shared, &own_room).await;
+                accept_all(listener, &mut target, &shared, &own).await;
                 if let Err(error) = door.close() {
                     tracing::debug!(%error, "a port is not closed");
                 }
@@ -51,26 +61,29 @@ pub(super) async fn serve(door: Door, mut target: watch::Receiver<Arc<Target>>, 
 }
 
 /// Lets clients in until the target says otherwise.
-async fn accept_all(
-    listener: TcpListener,
-    target: &mut watch::Receiver<Arc<Target>>,
-    shared: &Shared,
-    own_room: &Arc<Semaphore>,
-) {
+async fn accept_all(listener: TcpListener, target: &mut watch::Receiver<Arc<Target>>, shared: &Shared, own: &Own) {
     loop {
         let next = async {
-            let own = own_room.clone().acquire_owned().await.expect("is never closed");
+            let of_port = own.room.clone().acquire_owned().await.expect("is never closed");
             let of_all = shared.room.clone().acquire_owned().await.expect("is never closed");
             let (client, address) = listener.accept().await?;
-            Ok::<_, io::Error>((client, address, (own, of_all)))
+            Ok::<_, io::Error>((client, address, (of_port, of_all)))
         };
         tokio::select! {
             () = async { drop(target.wait_for(|target| !target.is_open()).await); } => return,
             came = next => match came {
                 Ok((client, address, permits)) => {
-                    let (dialer, mut target) = (shared.dialer.clone(), target.clone());
+                    let (dialer, affinity) = (shared.dialer.clone(), own.affinity.clone());
+                    let mut target = target.clone();
                     let work = async move {
-                        carry(&client, address.ip(), &dialer, &mut target).await;
+                        tune(&client);
+                        match dialer.connect(&mut target, address.ip(), &affinity).await {
+                            Ok(pod) => relay(&client, &pod).await,
+                            Err(error) => {
+                                tracing::debug!(%error, "no pod takes the connection");
+                                abort(&client);
+                            }
+                        }
                         drop(permits);
                     };
                     let stop = shared.stop.clone();
@@ -85,29 +98,14 @@ async fn accept_all(
     }
 }
 
-async fn carry(
-    client: &TcpStream,
-    address: std::net::IpAddr,
-    dialer: &Dialer,
-    target: &mut watch::Receiver<Arc<Target>>,
-) {
-    tune(client);
-    match dialer.connect(target, address).await {
-        Ok(pod) => relay(client, &pod).await,
-        Err(error) => {
-            tracing::debug!(%error, "no pod takes the connection");
-            abort(client);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
-    use super::super::plan::Place;
+    use super::super::place::Place;
     use super::super::port::Bound;
     use super::*;
     use crate::net::Protocol;

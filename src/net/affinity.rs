@@ -1,0 +1,290 @@
+//! Clients that stay with their endpoint until they have not connected for a while, as elements of maps and as rules. Pure.
+//!
+//! ```text
+//!  connection ─ `stays`, by the frontend ─► chain of its timeout ─ `clients` has the client, and `members` its endpoint? ─► there; time anew
+//!                                                                 └ no: a slot is drawn, and noted in `clients` with the timeout
+//! ```
+//!
+//! The kernel itself notes which client is where, and forgets it in time; what the node says is which frontends have such clients, and which
+//! endpoints are theirs. An endpoint that goes is out of `members` in the same transaction in which its slots go, so whoever was with
+//! it draws anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::balance::{Backend, Frontend, NOTED, SIZES, key_of, value_of};
+use super::nft::{
+    self, Element, Expression, Junction, Message, REGISTERS, Set, TYPE_ADDRESS, TYPE_PORT, TYPE_PROTOCOL, VERDICT,
+    VERDICT_REGISTER,
+};
+
+/// Which chain the connections to a frontend go through.
+pub(super) const STAYS: Set<'static> = Set {
+    name: "stays",
+    key: &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT],
+    value: VERDICT,
+};
+
+/// Who is where; the kernel writes it. Its elements have a time, and 65,535 is as many as there may be.
+pub(super) const CLIENTS: Set<'static> = Set {
+    name: "clients",
+    key: &[TYPE_ADDRESS, TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT],
+    value: &[TYPE_ADDRESS, TYPE_PORT],
+};
+
+/// The endpoints of these frontends.
+pub(super) const MEMBERS: Set<'static> = Set {
+    name: "members",
+    key: &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT, TYPE_ADDRESS, TYPE_PORT],
+    value: &[],
+};
+
+/// What a frontend has to do with clients that stay.
+pub(super) struct Sticky<'a> {
+    pub(super) timeout: Duration,
+    pub(super) slots: &'a [Backend],
+}
+
+/// A change of the kernel's elements.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Edits {
+    pub(super) chains: Vec<Duration>,
+    pub(super) junctions: Vec<Junction>,
+    pub(super) members: Vec<Element>,
+    pub(super) gone_junctions: Vec<Element>,
+    pub(super) gone_members: Vec<Element>,
+    pub(super) gone_chains: Vec<Duration>,
+}
+
+/// How many frontends each chain has.
+#[derive(Debug, Default)]
+pub(super) struct Chains(BTreeMap<Duration, usize>);
+
+impl Chains {
+    /// Takes in the change of a frontend.
+    pub(super) fn change(
+        &mut self,
+        frontend: &Frontend,
+        old: Option<&Sticky<'_>>,
+        new: Option<&Sticky<'_>>,
+        edits: &mut Edits,
+    ) {
+        let of = |sticky: Option<&Sticky<'_>>| -> BTreeSet<Backend> {
+            sticky.into_iter().flat_map(|s| s.slots).copied().collect()
+        };
+        let (present, wanted) = (of(old), of(new));
+        let element = |backend: &Backend| ([key_of(frontend), value_of(*backend)].concat(), None);
+        edits.gone_members.extend(present.difference(&wanted).map(element));
+        edits.members.extend(wanted.difference(&present).map(element));
+        let (old, new) = (old.map(|s| s.timeout), new.map(|s| s.timeout));
+        if old == new {
+            return;
+        }
+        if let Some(timeout) = new {
+            let count = self.0.entry(timeout).or_default();
+            *count += 1;
+            if *count == 1 {
+                edits.begin(timeout);
+            }
+            edits.junctions.push((key_of(frontend), Some(chain_name(timeout))));
+        }
+        if let Some(timeout) = old {
+            edits.gone_junctions.push((key_of(frontend), None));
+            let count = self.0.get_mut(&timeout).expect("it was counted when it came");
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&timeout);
+                edits.end(timeout);
+            }
+        }
+    }
+}
+
+impl Edits {
+    /// A chain that went within the same change is still there.
+    fn begin(&mut self, timeout: Duration) {
+        let before = self.gone_chains.len();
+        self.gone_chains.retain(|gone| *gone != timeout);
+        if self.gone_chains.len() == before {
+            self.chains.push(timeout);
+        }
+    }
+
+    /// A chain that came within the same change need not come.
+    fn end(&mut self, timeout: Duration) {
+        let before = self.chains.len();
+        self.chains.retain(|new| *new != timeout);
+        if self.chains.len() == before {
+            self.gone_chains.push(timeout);
+        }
+    }
+
+    /// What has to be there before elements lead to it.
+    pub(super) fn before(&self, table: &str) -> Vec<Message> {
+        let chains = self.chains.iter().flat_map(|timeout| chain(table, *timeout));
+        let gone = [(&STAYS, &self.gone_junctions), (&MEMBERS, &self.gone_members)];
+        let gone = gone
+            .into_iter()
+            .flat_map(|(set, elements)| nft::delete_elements(table, set, elements));
+        chains.chain(gone).collect()
+    }
+
+    /// What comes when the slots are there, and what nothing leads to any more.
+    pub(super) fn after(&self, table: &str) -> Vec<Message> {
+        let mut messages = nft::new_elements(table, &MEMBERS, &self.members);
+        messages.extend(nft::new_junctions(table, &STAYS, &self.junctions));
+        let gone = self.gone_chains.iter();
+        messages.extend(gone.map(|timeout| nft::delete_chain(table, &chain_name(*timeout))));
+        messages
+    }
+}
+
+/// `stay-10800s`: what people see who list the rules.
+fn chain_name(timeout: Duration) -> String {
+    format!("stay-{}s", timeout.as_secs())
+}
+
+/// Registers of the rules: who connects, to which frontend, and where it goes.
+const CLIENT: u32 = REGISTERS;
+const ADDRESS: u32 = REGISTERS + 1;
+const PROTOCOL: u32 = REGISTERS + 2;
+const PORT: u32 = REGISTERS + 3;
+const NUMBER: u32 = REGISTERS + 4;
+/// Behind the frontend, so that both together are a key.
+const KNOWN: u32 = REGISTERS + 4;
+const DRAWN: u32 = REGISTERS + 5;
+
+/// Where addresses are in an IPv4 header, and destination ports in those of TCP and UDP.
+const SOURCE_AT: u32 = 12;
+const DESTINATION_AT: u32 = 16;
+const PORT_AT: u32 = 2;
+
+fn chain(table: &str, timeout: Duration) -> Vec<Message> {
+    let name = chain_name(timeout);
+    let drawing = |is_noted: bool| {
+        let sizes = SIZES.into_iter().zip(&NOTED);
+        sizes.map(move |(size, map)| draw(size, map, is_noted.then_some(timeout)))
+    };
+    // The last ones are for when there are more clients than can be noted: better anywhere than nowhere.
+    let rules = [keep(timeout)].into_iter().chain(drawing(true)).chain(drawing(false));
+    let mut messages = vec![nft::new_side_chain(table, &name)];
+    messages.extend(rules.map(|rule| nft::new_rule(table, &name, rule)));
+    messages
+}
+
+/// A rule that sends connections to the chain of their frontend.
+pub(super) fn lead() -> Vec<Expression> {
+    let mut rule = frontend();
+    rule.push(nft::lookup(&STAYS, ADDRESS, Some(VERDICT_REGISTER)));
+    rule
+}
+
+fn frontend() -> Vec<Expression> {
+    vec![
+        nft::payload(1, DESTINATION_AT, 4, ADDRESS),
+        nft::protocol(PROTOCOL),
+        nft::payload(2, PORT_AT, 2, PORT),
+    ]
+}
+
+fn client() -> Vec<Expression> {
+    let mut steps = frontend();
+    steps.push(nft::payload(1, SOURCE_AT, 4, CLIENT));
+    steps
+}
+
+fn keep(timeout: Duration) -> Vec<Expression> {
+    let mut rule = client();
+    rule.extend([
+        nft::lookup(&CLIENTS, CLIENT, Some(KNOWN)),
+        nft::lookup(&MEMBERS, ADDRESS, None),
+        nft::note(&CLIENTS, CLIENT, KNOWN, timeout),
+        nft::destination(KNOWN, KNOWN + 1),
+    ]);
+    rule
+}
+
+fn draw(size: u32, map: &Set, noted: Option<Duration>) -> Vec<Expression> {
+    let mut rule = client();
+    rule.extend([nft::random(size, NUMBER), nft::lookup(map, ADDRESS, Some(DRAWN))]);
+    if let Some(timeout) = noted {
+        // What is noted can only get another time: who was with an endpoint that is gone is forgotten first.
+        rule.push(nft::forget(&CLIENTS, CLIENT, DRAWN));
+        rule.push(nft::note(&CLIENTS, CLIENT, DRAWN, timeout));
+    }
+    rule.push(nft::destination(DRAWN, DRAWN + 1));
+    rule
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::balance::Protocol;
+    use super::*;
+
+    fn front(port: u16) -> Frontend {
+        Frontend {
+            ip: Ipv4Addr::new(10, 96, 0, 1),
+            protocol: Protocol::Tcp,
+            port,
+        }
+    }
+
+    fn backends(last: &[u8]) -> Vec<Backend> {
+        let backend = |last: &u8| Backend {
+            ip: Ipv4Addr::new(10, 244, 0, *last),
+            port: 8080,
+        };
+        last.iter().map(backend).collect()
+    }
+
+    /// Chains that come, junctions and members that come, members and junctions and chains that go.
+    fn counts(edits: &Edits) -> [usize; 6] {
+        [
+            edits.chains.len(),
+            edits.junctions.len(),
+            edits.members.len(),
+            edits.gone_members.len(),
+            edits.gone_junctions.len(),
+            edits.gone_chains.len(),
+        ]
+    }
+
+    #[test]
+    fn frontends_of_one_timeout_share_a_chain_until_the_last_is_gone() {
+        let mut chains = Chains::default();
+        let (two, three) = (backends(&[2, 3]), backends(&[3, 3, 4]));
+        let sticky = |slots, seconds| Sticky {
+            timeout: Duration::from_secs(seconds),
+            slots,
+        };
+        let mut change = |port, old: Option<Sticky<'_>>, new: Option<Sticky<'_>>| {
+            let mut edits = Edits::default();
+            chains.change(&front(port), old.as_ref(), new.as_ref(), &mut edits);
+            counts(&edits)
+        };
+        assert_eq!(change(80, None, Some(sticky(&two, 5))), [1, 1, 2, 0, 0, 0]);
+        assert_eq!(change(81, None, Some(sticky(&two, 5))), [0, 1, 2, 0, 0, 0]);
+        let moved = change(80, Some(sticky(&two, 5)), Some(sticky(&three, 5)));
+        assert_eq!(moved, [0, 0, 1, 1, 0, 0], "one member for another");
+        let longer = change(81, Some(sticky(&two, 5)), Some(sticky(&two, 9)));
+        assert_eq!(longer, [1, 1, 0, 0, 1, 0]);
+        assert_eq!(change(80, Some(sticky(&three, 5)), None), [0, 0, 0, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_chain_that_goes_and_comes_in_one_change_stays() {
+        let (mut chains, mut edits) = (Chains::default(), Edits::default());
+        let slots = backends(&[2]);
+        let sticky = || Sticky {
+            timeout: Duration::from_secs(5),
+            slots: &slots,
+        };
+        chains.change(&front(80), None, Some(&sticky()), &mut edits);
+        let mut both = Edits::default();
+        chains.change(&front(80), Some(&sticky()), None, &mut both);
+        chains.change(&front(81), None, Some(&sticky()), &mut both);
+        assert_eq!(counts(&both), [0, 1, 1, 1, 1, 0]);
+    }
+}
