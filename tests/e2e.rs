@@ -58,6 +58,8 @@ mod resize;
 mod runtime_classes;
 #[path = "e2e/schedule.rs"]
 mod schedule;
+#[path = "e2e/slow.rs"]
+mod slow;
 #[path = "e2e/storage.rs"]
 mod storage;
 #[path = "e2e/streams.rs"]
