@@ -66,6 +66,10 @@ impl Node {
         };
         let running = kubelocal::pod::run(Arc::new(rooms), ends).await;
         let (bells, pods) = running.expect("the fake can list");
+        let signer = kubelocal::controller::Signer {
+            key: tokens.clone(),
+            clock: clock.clone(),
+        };
         let api = kubelocal::api::Api {
             store: store.clone(),
             tokens,
@@ -88,7 +92,7 @@ impl Node {
                 kubelocal::source::Overlays::default(),
                 stop.clone(),
             )),
-            tokio::spawn(kubelocal::controller::run(store, recorder, clock, stop.clone())),
+            tokio::spawn(kubelocal::controller::run(store, recorder, signer, stop.clone())),
             tokio::spawn(serve(Arc::new(api), listener, stop.clone())),
         ];
         let client = kubelocal::cli::transport::client(&path("api.sock"), "default");
