@@ -66,10 +66,7 @@ impl Node {
         };
         let running = kubelocal::pod::run(Arc::new(rooms), ends).await;
         let (bells, pods) = running.expect("the fake can list");
-        let signer = kubelocal::controller::Signer {
-            key: tokens.clone(),
-            clock: clock.clone(),
-        };
+        let signer = kubelocal::controller::Signer::new(&tokens, &clock);
         let api = kubelocal::api::Api {
             store: store.clone(),
             tokens,

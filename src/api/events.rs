@@ -134,52 +134,7 @@ fn step_to_core(step: &mut Value) {
 /// Refuses an event that is made by this group and does not say what the group asks for (`ValidateEventCreate`, which names fields as core
 /// events do).
 fn check_new(event: &Value) -> Result<(), ApiError> {
-    const LONGEST: usize = 128;
-    const LONGEST_NOTE: usize = 1024;
-    let mut causes = Vec::new();
-    let mut fault = |field: &str, reason: &str, message: String| {
-        causes.push(Cause {
-            reason: reason.to_owned(),
-            message,
-            field: field.to_owned(),
-        });
-    };
-    let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default();
-    let required = [
-        "reportingComponent",
-        "reportingInstance",
-        "action",
-        "reason",
-        "eventTime",
-    ];
-    for field in required.into_iter().filter(|field| text(field).is_empty()) {
-        let field = field.replace("Component", "Controller");
-        fault(&field, "FieldValueRequired", "Required value".to_owned());
-    }
-    let bounded = [
-        ("reportingInstance", LONGEST),
-        ("action", LONGEST),
-        ("reason", LONGEST),
-        ("message", LONGEST_NOTE),
-    ];
-    for (field, longest) in bounded
-        .into_iter()
-        .filter(|(field, longest)| text(field).len() > *longest)
-    {
-        let message = format!("Invalid value: \"\": can have at most {longest} characters");
-        fault(field, "FieldValueInvalid", message);
-    }
-    if !["Normal", "Warning"].contains(&text("type")) {
-        let message = format!("Invalid value: \"\": has invalid value: {}", text("type"));
-        fault("type", "FieldValueInvalid", message);
-    }
-    for field in ["firstTimestamp", "lastTimestamp", "count", "source"] {
-        let value = event.get(field).unwrap_or(&Value::Null);
-        if !value.is_null() && *value != 0 && *value != json!({}) {
-            let message = "Invalid value: \"\": needs to be unset".to_owned();
-            fault(field, "FieldValueInvalid", message);
-        }
-    }
+    let causes = [missing(event), wrong(event), out_of_place(event)].concat();
     if causes.is_empty() {
         return Ok(());
     }
@@ -189,6 +144,69 @@ fn check_new(event: &Value) -> Result<(), ApiError> {
         text_at(event, "/metadata/name"),
         causes,
     ))
+}
+
+fn missing(event: &Value) -> Vec<Cause> {
+    let required = [
+        "reportingComponent",
+        "reportingInstance",
+        "action",
+        "reason",
+        "eventTime",
+    ];
+    let missing = required.into_iter().filter(|field| text_of(event, field).is_empty());
+    let cause = |field: &str| Cause {
+        reason: "FieldValueRequired".to_owned(),
+        message: "Required value".to_owned(),
+        field: field.replace("Component", "Controller"),
+    };
+    missing.map(cause).collect()
+}
+
+fn wrong(event: &Value) -> Vec<Cause> {
+    const LONGEST: usize = 128;
+    const LONGEST_NOTE: usize = 1024;
+    let bounds = [
+        ("reportingInstance", LONGEST),
+        ("action", LONGEST),
+        ("reason", LONGEST),
+        ("message", LONGEST_NOTE),
+    ];
+    let long = bounds
+        .into_iter()
+        .filter(|(field, longest)| text_of(event, field).len() > *longest);
+    let mut causes: Vec<_> = long
+        .map(|(field, longest)| invalid(field, &format!("can have at most {longest} characters")))
+        .collect();
+    let of = text_of(event, "type");
+    if !["Normal", "Warning"].contains(&of) {
+        causes.push(invalid("type", &format!("has invalid value: {of}")));
+    }
+    causes
+}
+
+/// What only core events have.
+fn out_of_place(event: &Value) -> Vec<Cause> {
+    let is_set = |field: &&str| {
+        let value = event.get(*field).unwrap_or(&Value::Null);
+        !value.is_null() && *value != 0 && *value != json!({})
+    };
+    let set = ["firstTimestamp", "lastTimestamp", "count", "source"]
+        .into_iter()
+        .filter(is_set);
+    set.map(|field| invalid(field, "needs to be unset")).collect()
+}
+
+fn text_of<'v>(event: &'v Value, field: &str) -> &'v str {
+    event.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn invalid(field: &str, why: &str) -> Cause {
+    Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: \"\": {why}"),
+        field: field.to_owned(),
+    }
 }
 
 /// An answer in the words of the group.

@@ -60,10 +60,16 @@ pub fn create_initial(store: &Store, volumes: &Path, certificate: &str) -> Resul
 /// What tokens are signed with, and when.
 #[derive(Clone)]
 pub struct Signer {
-    /// The node's key.
-    pub key: Arc<TokenKey>,
-    /// The time of all controllers.
-    pub clock: Arc<dyn Clock>,
+    key: Arc<TokenKey>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Signer {
+    /// Signs with this key, at the time of this clock.
+    pub fn new(key: &Arc<TokenKey>, clock: &Arc<dyn Clock>) -> Self {
+        let (key, clock) = (key.clone(), clock.clone());
+        Self { key, clock }
+    }
 }
 
 /// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.

@@ -418,10 +418,7 @@ async fn spawn_all(
     );
     let recording = recorder.component("kubelet");
     let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), recording, stop.clone());
-    let signer = controller::Signer {
-        key: tokens.clone(),
-        clock: clock.clone(),
-    };
+    let signer = controller::Signer::new(&tokens, &clock);
     let controllers = controller::run(store.clone(), recorder, signer, stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let reclaimer = volume::reclaim(store.clone(), stop.clone());

@@ -24,10 +24,7 @@ struct Controlled {
 impl Controlled {
     async fn start() -> Self {
         let (served, api, _) = Served::start().await;
-        let signer = Signer {
-            key: api.tokens.clone(),
-            clock: api.clock.clone(),
-        };
+        let signer = Signer::new(&api.tokens, &api.clock);
         let recorder = EventRecorder::new(served.store.clone(), api.clock.clone(), "test");
         let stop = CancellationToken::new();
         tokio::spawn(controller::run(served.store.clone(), recorder, signer, stop.clone()));

@@ -32,7 +32,7 @@ impl Clock for PausedClock {
 fn signer(clock: Arc<dyn Clock>) -> Signer {
     let kept = TokenKey::make().expect("there are random bytes");
     let key = Arc::new(TokenKey::read(&kept).expect("it was just made"));
-    Signer { key, clock }
+    Signer::new(&key, &clock)
 }
 
 /// A store, the controllers on it, and a node that starts and ends pods.
