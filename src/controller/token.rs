@@ -165,7 +165,7 @@ mod tests {
                 "ca.crt": "Y2VydGlmaWNhdGU="});
             Fixture::like(filled)
         };
-        let sign = "sign secret/default/token for serviceaccount/default/robot";
+        let sign = "sign secret/token for serviceaccount/robot";
         for (case, secret, account, wanted) in [
             ("new", token(), robot(), vec![sign]),
             ("its account is yet to come", token(), None, vec![]),
@@ -174,13 +174,13 @@ mod tests {
                 "its account is gone",
                 filled("uid-of-robot"),
                 None,
-                vec!["delete secret/default/token Background"],
+                vec!["delete secret/token Background"],
             ),
             (
                 "its account is another one",
                 filled("uid-of-earlier"),
                 robot(),
-                vec!["delete secret/default/token Background"],
+                vec!["delete secret/token Background"],
             ),
             ("it goes already", filled("uid-of-robot").deleting(), None, vec![]),
         ] {
@@ -191,14 +191,14 @@ mod tests {
     #[test]
     fn what_it_holds_follows_the_account_and_the_authority() {
         let plan = planned(&token(), Some(account("robot")));
-        let signed = written(&plan, "sign secret/default/token for serviceaccount/default/robot");
+        let signed = written(&plan, "sign secret/token for serviceaccount/robot");
         assert_eq!(text_of(signed, "namespace"), "ZGVmYXVsdA==");
         assert_eq!(text_of(signed, "ca.crt"), "Y2VydGlmaWNhdGU=");
         assert_eq!(signed.annotations().get(UID).copied(), Some("uid-of-robot"));
         let mut old = signed.clone();
         old.value_mut()["data"] = json!({"token": "eA==", "ca.crt": "b2xk", "namespace": "ZGVmYXVsdA=="});
         let plan = planned(&Fixture::like(old), Some(account("robot")));
-        let updated = written(&plan, "update secret/default/token");
+        let updated = written(&plan, "update secret/token");
         assert_eq!(text_of(updated, "ca.crt"), "Y2VydGlmaWNhdGU=");
         assert_eq!(text_of(updated, "token"), "eA==");
     }
