@@ -62,6 +62,8 @@ mod resize;
 mod runtime_classes;
 #[path = "e2e/schedule.rs"]
 mod schedule;
+#[path = "e2e/slow.rs"]
+mod slow;
 #[path = "e2e/sources.rs"]
 mod sources;
 #[path = "e2e/storage.rs"]

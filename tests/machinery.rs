@@ -6,6 +6,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+#[path = "machinery/documented.rs"]
+mod documented;
 #[path = "support/served.rs"]
 mod served;
 #[path = "machinery/writes.rs"]

@@ -67,6 +67,7 @@ impl Node {
         };
         let running = kubelocal::pod::run(Arc::new(rooms), ends).await;
         let (bells, pods) = running.expect("the fake can list");
+        let signer = kubelocal::controller::Signer::new(&tokens, &clock);
         let api = kubelocal::api::Api {
             store: store.clone(),
             tokens,
@@ -89,7 +90,7 @@ impl Node {
                 kubelocal::source::Overlays::default(),
                 stop.clone(),
             )),
-            tokio::spawn(kubelocal::controller::run(store, recorder, clock, stop.clone())),
+            tokio::spawn(kubelocal::controller::run(store, recorder, signer, stop.clone())),
             tokio::spawn(serve(Arc::new(api), listener, stop.clone())),
         ];
         let client = kubelocal::cli::transport::client(&path("api.sock"), "default");

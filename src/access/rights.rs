@@ -181,9 +181,21 @@ impl Roles<'_> {
     }
 }
 
-/// What everybody may who is known at all (`system:discovery`, `system:basic-user`, `system:public-info-viewer`).
+/// What everybody may who is known at all (`system:discovery`, `system:basic-user`, `system:public-info-viewer`,
+/// `system:service-account-issuer-discovery`).
 fn is_common(deed: &Deed) -> bool {
-    const OPEN: [&str; 8] = ["api", "apis", "openapi", "version", "healthz", "livez", "readyz", ""];
+    const OPEN: [&str; 10] = [
+        "api",
+        "apis",
+        "openapi",
+        "openid",
+        ".well-known",
+        "version",
+        "healthz",
+        "livez",
+        "readyz",
+        "",
+    ];
     const SELF: [&str; 3] = [
         "selfsubjectreviews",
         "selfsubjectaccessreviews",

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
+use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
@@ -112,7 +113,7 @@ impl TokenKey {
     ///
     /// # Errors
     /// [`AccessError::Use`]: the system gives no random bytes.
-    pub(super) fn make() -> Result<String, AccessError> {
+    pub(crate) fn make() -> Result<String, AccessError> {
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         let document = document.map_err(|error| AccessError::Use(error.to_string()))?;
         Ok(URL_SAFE_NO_PAD.encode(document.as_ref()))
@@ -143,7 +144,7 @@ impl TokenKey {
         let claims = serde_json::to_value(claims).expect("claims are text and numbers");
         let mut text = format!(
             "{}.{}",
-            part(&serde_json::json!({"alg": "ES256", "typ": "JWT"})),
+            part(&serde_json::json!({"alg": "ES256", "kid": self.id(), "typ": "JWT"})),
             part(&claims)
         );
         let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes());
@@ -151,6 +152,21 @@ impl TokenKey {
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut text);
         Ok(Token { text, expires })
+    }
+
+    /// How tokens name the key that they were signed with.
+    fn id(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, self.pair.public_key().as_ref()))
+    }
+
+    /// The public half, by which others check tokens (a JSON Web Key Set, RFC 7517).
+    pub fn key_set(&self) -> serde_json::Value {
+        // A byte that says "not compressed", then both coordinates (SEC 1, 2.3.3).
+        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+        serde_json::json!({"keys": [
+            {"use": "sig", "kty": "EC", "kid": self.id(), "crv": "P-256", "alg": "ES256", "x": x, "y": y},
+        ]})
     }
 
     /// What a token says, if we signed it for one of these audiences and it holds now.
@@ -247,6 +263,28 @@ mod tests {
                 "{audience} {second}"
             );
         }
+    }
+
+    #[test]
+    fn others_check_a_token_by_the_key_that_it_names() {
+        let (key, account) = (key(), object("ServiceAccount", "builder"));
+        let wanted = Wanted {
+            account: &account,
+            bound: None,
+            audiences: &[],
+            seconds: 600,
+        };
+        let text = key.sign(wanted, at(1_000)).expect("signs").text;
+        let (signed, signature) = text.rsplit_once('.').expect("has one");
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("ours");
+        let header = decode(signed.split('.').next().expect("has one"));
+        let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+        let public = &key.key_set()["keys"][0];
+        assert_eq!(public["kid"], header["kid"]);
+        let coordinate = |name: &str| decode(public[name].as_str().expect("text"));
+        let point = [vec![4], coordinate("x"), coordinate("y")].concat();
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+        assert_eq!(public.verify(signed.as_bytes(), &decode(signature)), Ok(()));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct ApiError {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// What a list goes on with all the same, though no longer of one moment.
+    pub resume: Option<String>,
 }
 
 /// `metav1.StatusDetails`.
@@ -53,6 +55,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            resume: None,
         }
     }
 
@@ -99,6 +102,12 @@ impl ApiError {
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 406.
+    pub fn not_acceptable() -> Self {
+        let message = "only the following media types are accepted: application/json";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
     /// 409 between field managers.
@@ -238,6 +247,9 @@ impl ApiError {
             "reason": self.reason,
             "code": self.code.as_u16(),
         });
+        if let Some(token) = &self.resume {
+            status["metadata"]["continue"] = token.as_str().into();
+        }
         if let Some(details) = &self.details {
             let cause = |c: &Cause| json!({"reason": c.reason, "message": c.message, "field": c.field});
             let causes: Vec<_> = details.causes.iter().map(cause).collect();
@@ -280,8 +292,17 @@ impl From<StoreError> for ApiError {
             StoreError::Terminating(key) | StoreError::Immortal(key) => (StatusCode::FORBIDDEN, "Forbidden", Some(key)),
             StoreError::NewFinalizers(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", None),
         };
-        let error = Self::new(code, reason, message);
-        key.map_or(error.clone(), |key| error.about(key.kind(), &key.name))
+        let plain = Self::new(code, reason, message);
+        let mut told = key.map_or(plain.clone(), |key| plain.about(key.kind(), &key.name));
+        if let StoreError::Terminating(key) = &error {
+            // Controllers tell by it that there is no use in trying again.
+            told.add_cause(Cause {
+                reason: "NamespaceTerminating".to_owned(),
+                message: format!("namespace {} is being terminated", key.namespace),
+                field: "metadata.namespace".to_owned(),
+            });
+        }
+        told
     }
 }
 

@@ -7,14 +7,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::body::{self, Answer, Body};
-use super::error::ApiError;
+use super::error::{ApiError, Cause};
 use super::request::{Query, Target, Verb};
 use super::{Api, entry, write};
 use crate::access::rights::Caller;
-use crate::model::{Honoured, Kind};
+use crate::model::{Honoured, Kind, text_at};
 
 /// The kind, as it is told of.
 pub(super) static KIND: Kind = Kind {
@@ -70,7 +70,11 @@ impl Api {
                 self.write(verb, &target, &query, &headers, &bytes, may_create).await?
             }
             Verb::Create | Verb::Update | Verb::Patch => {
-                let (headers, bytes) = to_core(headers, &write::read(request).await?)?;
+                let (headers, value) = to_core(headers, &write::read(request).await?)?;
+                if verb == Verb::Create {
+                    check_new(&value)?;
+                }
+                let bytes = value.to_string().into();
                 self.write(verb, &target, &query, &headers, &bytes, may_create).await?
             }
         };
@@ -78,32 +82,131 @@ impl Api {
     }
 }
 
-/// A body in the words of core events. A JSON patch names fields by paths, in which nothing is put into other words: it is refused.
-fn to_core(mut headers: HeaderMap, bytes: &[u8]) -> Result<(HeaderMap, Bytes), ApiError> {
+/// A body in the words of core events.
+fn to_core(mut headers: HeaderMap, bytes: &[u8]) -> Result<(HeaderMap, Value), ApiError> {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let content_type = write::media_type(content_type).to_owned();
     let is_patch = content_type.ends_with("-patch+json");
-    if content_type == "application/json-patch+json" {
-        let message = "events of this group are not changed by JSON patches here: patch those of the core group";
-        return Err(ApiError::unsupported_media_type(message));
-    }
     let decoded_as = if is_patch { "application/json" } else { &content_type };
     let mut value = write::decode(decoded_as, bytes, (API_VERSION, "Event"))?;
-    let Some(fields) = value.as_object_mut() else {
-        return Err(ApiError::bad_request("the body is not an object"));
-    };
-    rename(fields, |(theirs, ours)| (theirs, ours));
-    if fields.get("apiVersion").is_some_and(|version| version == API_VERSION) {
-        fields.insert("apiVersion".to_owned(), "v1".into());
+    let is_list_of_steps = content_type == "application/json-patch+json";
+    match &mut value {
+        Value::Array(steps) if is_list_of_steps => steps.iter_mut().for_each(step_to_core),
+        Value::Object(fields) if !is_list_of_steps => fields_to_core(fields),
+        _ => return Err(ApiError::bad_request("the body is not an object")),
     }
     let is_decoded = content_type == "application/vnd.kubernetes.protobuf" || content_type == "application/yaml";
     if is_decoded {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    Ok((headers, value.to_string().into()))
+    Ok((headers, value))
+}
+
+fn fields_to_core(fields: &mut Map<String, Value>) {
+    rename(fields, |(theirs, ours)| (theirs, ours));
+    if fields.get("apiVersion").is_some_and(|version| version == API_VERSION) {
+        fields.insert("apiVersion".to_owned(), "v1".into());
+    }
+}
+
+/// A step of a JSON patch: its paths begin with names of fields, and a step at the root has a whole event.
+fn step_to_core(step: &mut Value) {
+    for place in ["path", "from"] {
+        let Some(path) = step.get(place).and_then(Value::as_str) else {
+            continue;
+        };
+        let first = path.split('/').nth(1).unwrap_or_default();
+        if let Some((theirs, ours)) = NAMES.into_iter().find(|(theirs, _)| *theirs == first) {
+            let renamed = format!("/{ours}{}", &path[1 + theirs.len()..]);
+            step[place] = renamed.into();
+        }
+    }
+    if step["path"] == ""
+        && let Some(fields) = step.get_mut("value").and_then(Value::as_object_mut)
+    {
+        fields_to_core(fields);
+    }
+}
+
+/// Refuses an event that is made by this group and does not say what the group asks for (`ValidateEventCreate`, which names fields as core
+/// events do).
+fn check_new(event: &Value) -> Result<(), ApiError> {
+    let causes = [missing(event), wrong(event), out_of_place(event)].concat();
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_as(
+        "",
+        "Event",
+        text_at(event, "/metadata/name"),
+        causes,
+    ))
+}
+
+fn missing(event: &Value) -> Vec<Cause> {
+    let required = [
+        "reportingComponent",
+        "reportingInstance",
+        "action",
+        "reason",
+        "eventTime",
+    ];
+    let missing = required.into_iter().filter(|field| text_of(event, field).is_empty());
+    let cause = |field: &str| Cause {
+        reason: "FieldValueRequired".to_owned(),
+        message: "Required value".to_owned(),
+        field: field.replace("Component", "Controller"),
+    };
+    missing.map(cause).collect()
+}
+
+fn wrong(event: &Value) -> Vec<Cause> {
+    const LONGEST: usize = 128;
+    const LONGEST_NOTE: usize = 1024;
+    let bounds = [
+        ("reportingInstance", LONGEST),
+        ("action", LONGEST),
+        ("reason", LONGEST),
+        ("message", LONGEST_NOTE),
+    ];
+    let long = bounds
+        .into_iter()
+        .filter(|(field, longest)| text_of(event, field).len() > *longest);
+    let mut causes: Vec<_> = long
+        .map(|(field, longest)| invalid(field, &format!("can have at most {longest} characters")))
+        .collect();
+    let of = text_of(event, "type");
+    if !["Normal", "Warning"].contains(&of) {
+        causes.push(invalid("type", &format!("has invalid value: {of}")));
+    }
+    causes
+}
+
+/// What only core events have.
+fn out_of_place(event: &Value) -> Vec<Cause> {
+    let is_set = |field: &&str| {
+        let value = event.get(*field).unwrap_or(&Value::Null);
+        !value.is_null() && *value != 0 && *value != json!({})
+    };
+    let set = ["firstTimestamp", "lastTimestamp", "count", "source"]
+        .into_iter()
+        .filter(is_set);
+    set.map(|field| invalid(field, "needs to be unset")).collect()
+}
+
+fn text_of<'v>(event: &'v Value, field: &str) -> &'v str {
+    event.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn invalid(field: &str, why: &str) -> Cause {
+    Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: \"\": {why}"),
+        field: field.to_owned(),
+    }
 }
 
 /// An answer in the words of the group.
@@ -183,16 +286,13 @@ fn selector_to_core(query: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn an_event_has_other_names_in_each_group_and_loses_nothing() {
         let theirs = json!({"kind": "Event", "apiVersion": API_VERSION, "metadata": {"name": "e"}, "note": "hello", "action": "a",
             "regarding": {"kind": "Pod", "name": "web"}, "reportingController": "me", "deprecatedCount": 2});
-        let (_, bytes) = to_core(HeaderMap::new(), theirs.to_string().as_bytes()).expect("is an event");
-        let mut ours: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let (_, mut ours) = to_core(HeaderMap::new(), theirs.to_string().as_bytes()).expect("is an event");
         assert_eq!(
             ours,
             json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "hello", "action": "a",
@@ -213,13 +313,65 @@ mod tests {
             assert_eq!(shown["message"], value["message"]);
             assert_eq!(shown["apiVersion"], value["apiVersion"]);
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json-patch+json"));
-        assert!(to_core(headers, b"[]").is_err());
+        assert!(to_core(json_patch(), b"{}").is_err());
         assert!(to_core(HeaderMap::new(), b"[1]").is_err());
         assert_eq!(
             selector_to_core("fieldSelector=regarding.name%3Dx"),
             "fieldSelector=involvedObject.name%3Dx"
         );
+    }
+
+    fn json_patch() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json-patch+json"));
+        headers
+    }
+
+    #[test]
+    fn a_json_patch_finds_the_fields_where_core_events_have_them() {
+        let theirs = json!([
+            {"op": "test", "path": "/note", "value": "a"},
+            {"op": "replace", "path": "/regarding/name", "value": "note"},
+            {"op": "move", "from": "/deprecatedCount", "path": "/metadata/note"},
+            {"op": "replace", "path": "", "value": {"note": "b"}},
+            {"op": "remove", "path": "/notes"},
+        ]);
+        let ours = json!([
+            {"op": "test", "path": "/message", "value": "a"},
+            {"op": "replace", "path": "/involvedObject/name", "value": "note"},
+            {"op": "move", "from": "/count", "path": "/metadata/note"},
+            {"op": "replace", "path": "", "value": {"message": "b"}},
+            {"op": "remove", "path": "/notes"},
+        ]);
+        let (_, patch) = to_core(json_patch(), theirs.to_string().as_bytes()).expect("is a patch");
+        assert_eq!(patch, ours);
+    }
+
+    #[test]
+    fn a_new_event_says_what_the_group_asks_for() {
+        let whole = json!({"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal", "reason": "r",
+            "action": "a", "reportingComponent": "me", "reportingInstance": "i"});
+        assert_eq!(check_new(&whole), Ok(()));
+        for (field, value, wanted) in [
+            ("eventTime", Value::Null, "eventTime: Required value"),
+            ("reportingComponent", Value::Null, "reportingController: Required value"),
+            ("type", json!("x"), "type: Invalid value: \"\": has invalid value: x"),
+            ("count", json!(1), "count: Invalid value: \"\": needs to be unset"),
+            (
+                "source",
+                json!({"component": "x"}),
+                "source: Invalid value: \"\": needs to be unset",
+            ),
+            (
+                "action",
+                json!("x".repeat(129)),
+                "action: Invalid value: \"\": can have at most 128 characters",
+            ),
+        ] {
+            let mut event = whole.clone();
+            event[field] = value;
+            let refused = check_new(&event).expect_err(field);
+            assert_eq!(refused.message, format!("Event \"e\" is invalid: {wanted}"));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! `pods/NAME/log`: CRI log files as lines of text (`k8s.io/cri-client/pkg/logs`).
 
+mod options;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,13 +11,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::stream::{self, Stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
-use super::error::ApiError;
-use super::request::Query;
+pub(super) use options::LogOptions;
 
 /// How much of a file is read at once.
 const BLOCK: usize = 64 * 1024;
@@ -23,78 +24,6 @@ const BLOCK: usize = 64 * 1024;
 /// How often the parts of a log are listed anew because one was put aside while they were opened. That takes microseconds, and filling a
 /// part milliseconds.
 const MAX_LOOKS: usize = 100;
-
-/// What of a log is wanted (`v1.PodLogOptions`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct LogOptions {
-    pub(super) container: String,
-    pub(super) follow: bool,
-    pub(super) previous: bool,
-    timestamps: bool,
-    tail: Option<usize>,
-    since: Option<Timestamp>,
-    limit: Option<u64>,
-}
-
-impl LogOptions {
-    /// Refuses what excludes each other or means nothing (`ValidatePodLogOptions`).
-    fn check(query: &Query, seconds: Option<i64>) -> Result<(), ApiError> {
-        let refuse =
-            |field, reason, message: &str| Err(ApiError::invalid_part("", "PodLogOptions", field, reason, message));
-        for (field, number) in [("sinceSeconds", seconds), ("limitBytes", query.number("limitBytes")?)] {
-            if let Some(number) = number.filter(|number| *number < 1) {
-                let message = format!("Invalid value: {number}: must be greater than 0");
-                return refuse(field, "FieldValueInvalid", &message);
-            }
-        }
-        if let Some(lines) = query.number::<i64>("tailLines")?.filter(|lines| *lines < 0) {
-            let message = format!("Invalid value: {lines}: must be greater than or equal to 0");
-            return refuse("tailLines", "FieldValueInvalid", &message);
-        }
-        if seconds.is_some() && !query.text("sinceTime").is_empty() {
-            let message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
-            return refuse("sinceSeconds", "FieldValueForbidden", message);
-        }
-        match query.text("stream") {
-            "" | "All" => Ok(()),
-            // A line's stream is written beside it, but nobody who reads logs here asks by it yet.
-            stream @ ("Stdout" | "Stderr") => {
-                let message = format!("Forbidden: {stream}: logs are not told apart by their stream here");
-                refuse("stream", "FieldValueForbidden", &message)
-            }
-            other => {
-                let message =
-                    format!("Unsupported value: {other:?}: supported values: \"All\", \"Stderr\", \"Stdout\"");
-                refuse("stream", "FieldValueNotSupported", &message)
-            }
-        }
-    }
-
-    pub(super) fn parse(query: &Query, now: Timestamp) -> Result<Self, ApiError> {
-        let seconds = query.number::<i64>("sinceSeconds")?;
-        Self::check(query, seconds)?;
-        let since = match (seconds, query.text("sinceTime")) {
-            (Some(seconds), _) => Some(
-                now.saturating_sub(SignedDuration::from_secs(seconds))
-                    .expect("no calendar units"),
-            ),
-            (None, "") => None,
-            (None, time) => Some(
-                time.parse()
-                    .map_err(|_| ApiError::bad_request(format!("sinceTime: {time:?} is no time")))?,
-            ),
-        };
-        Ok(Self {
-            container: query.text("container").to_owned(),
-            follow: query.flag("follow"),
-            previous: query.flag("previous"),
-            timestamps: query.flag("timestamps"),
-            tail: query.number("tailLines")?,
-            since,
-            limit: query.number("limitBytes")?,
-        })
-    }
-}
 
 /// The log at `path`, its rotated parts first. With `follow`, what is written later too, until `ended` and all was read.
 pub(super) fn lines(
@@ -228,7 +157,9 @@ impl Reader {
     }
 
     fn render(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        let Some(line) = Line::parse(line) else { return };
+        let Some(line) = Line::parse(line).filter(|line| self.options.wants(line.stream)) else {
+            return;
+        };
         let is_old = self
             .options
             .since
@@ -266,6 +197,8 @@ impl Reader {
 /// One line of a CRI log: `TIME STREAM TAGS TEXT`.
 struct Line<'a> {
     time: &'a str,
+    /// `stdout` or `stderr`.
+    stream: &'a [u8],
     text: &'a [u8],
     /// Tag `F`: the line ends here; `P`: it goes on in the next.
     is_full: bool,
@@ -275,9 +208,10 @@ impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let mut pieces = line.splitn(4, |byte| *byte == b' ');
-        let (time, _stream, tags, text) = (pieces.next()?, pieces.next()?, pieces.next()?, pieces.next()?);
+        let (time, stream, tags, text) = (pieces.next()?, pieces.next()?, pieces.next()?, pieces.next()?);
         Some(Self {
             time: std::str::from_utf8(time).ok()?,
+            stream,
             text,
             is_full: !tags.starts_with(b"P"),
         })
@@ -397,6 +331,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+    use crate::api::request::Query;
 
     const LOG: &str = "2026-01-01T00:00:00.1Z stdout F one\n2026-01-01T00:00:01.1Z stderr P two \n\
         2026-01-01T00:00:02.1Z stderr F and a half\n2026-01-01T00:00:03.1Z stdout F three\n";
@@ -423,6 +358,9 @@ mod tests {
             ("tailLines=0", ""),
             ("tailLines=99", "one\ntwo and a half\nthree\n"),
             ("limitBytes=5", "one\nt"),
+            ("stream=All", "one\ntwo and a half\nthree\n"),
+            ("stream=Stdout", "one\nthree\n"),
+            ("stream=Stderr", "two and a half\n"),
             ("sinceTime=2026-01-01T00:00:03Z", "three\n"),
             ("tailLines=1&timestamps=true", "2026-01-01T00:00:03.1Z three\n"),
         ];

@@ -144,6 +144,10 @@ impl Api {
             self.authorize(&caller, &entry::deed_at(request.method(), &path))?;
             return answer;
         }
+        if let Some(answer) = self.issuer(&path) {
+            self.authorize(&caller, &entry::deed_at(request.method(), &path))?;
+            return Ok(answer);
+        }
         if let Some(review) = review::at(&path) {
             return self.review(review, &caller, request).await;
         }

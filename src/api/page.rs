@@ -1,7 +1,7 @@
 //! Which part of a collection a list asks for: from which moment, after which object, how many (`k8s.io/apiserver` list options). Pure.
 //!
-//! Pages after the first come from the same moment. The store can go back as far as it remembers changes; when it can't, the client has to
-//! begin anew.
+//! Pages after the first come from the same moment. The store can go back as far as it remembers changes; when it can't, the client
+//! begins anew, or goes on with what there is now.
 
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ pub struct Page {
     /// Not before this moment.
     not_older_than: u64,
 }
+
+/// The version in a token that goes on with what there is now. No list is of it.
+const NOW: u64 = 0;
 
 /// What `continue` says. Clients do not look into it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +82,7 @@ impl Page {
             let token = Token::read(token)?;
             return Ok(Self {
                 limit,
-                moment: Some(token.version),
+                moment: Some(token.version).filter(|version| *version != NOW),
                 after: Some((token.namespace, token.name)),
                 not_older_than: 0,
             });
@@ -121,16 +124,29 @@ impl Page {
         if moment > store.resource_version() {
             return Err(too_large(moment, store.resource_version()));
         }
-        store.list_at(kind, namespace, moment).map_err(|expired| {
-            ApiError::expired(match self.after {
-                Some(_) => {
-                    "The provided continue parameter is too old to display a consistent list result. You must start \
-                            a new list without the continue parameter."
-                        .to_owned()
-                }
-                None => expired.to_string(),
-            })
-        })
+        store
+            .list_at(kind, namespace, moment)
+            .map_err(|expired| self.expired(&expired.to_string()))
+    }
+
+    /// Its moment is forgotten. A page after others may be had of another moment, if the client asks for that.
+    fn expired(&self, why: &str) -> ApiError {
+        let Some((namespace, name)) = self.after.clone() else {
+            return ApiError::expired(why);
+        };
+        let token = Token {
+            version: NOW,
+            namespace,
+            name,
+        };
+        let mut error = ApiError::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the \
+             continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
+             the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
+             first chunk was returned and now may show up in the list.",
+        );
+        error.resume = Some(token.write());
+        error
     }
 
     /// Cuts the page out of the collection, and returns the list's `metadata`. `is_selected` is whether selectors chose the items:

@@ -16,8 +16,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::Api;
 use super::body::{self, Answer, Body};
@@ -27,6 +30,7 @@ use crate::access::rights::{Caller, Deed};
 use crate::admit::apply::shown;
 use crate::model::{Object, SERVICE_NAME, kind, list_at, number_at};
 use crate::net::Protocol;
+use crate::probe::tls_to_anyone;
 use crate::runtime::{PodUid, RuntimeError, words};
 use crate::service::{backends, number};
 
@@ -45,6 +49,8 @@ const OF_CONNECTIONS: [HeaderName; 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Passage {
     target: Target,
+    /// Whether TLS is spoken there.
+    is_tls: bool,
     /// The port's name or number; empty for the first one.
     port: String,
     /// The path there, without its first slash, as the client wrote it; `None` where even that slash is missing.
@@ -84,9 +90,10 @@ impl Passage {
                 ))));
             }
         };
-        if !["", "http"].contains(&scheme) {
-            let message = format!("{named:?}: only http is spoken to what is behind a proxy here");
-            return Some(Err(ApiError::bad_request(message)));
+        if !["", "http", "https"].contains(&scheme) {
+            return Some(Err(ApiError::bad_request(format!(
+                "invalid {plural} request {named:?}"
+            ))));
         }
         let place = if in_namespace {
             format!("namespaces/{}/", pieces[1])
@@ -96,6 +103,7 @@ impl Passage {
         let target = Target::parse(&format!("/api/v1/{place}{plural}/{name}/proxy"))?;
         Some(Ok(Self {
             target,
+            is_tls: scheme == "https",
             port: port.to_owned(),
             path: rest.first().map(|rest| (*rest).to_owned()),
         }))
@@ -128,7 +136,9 @@ impl Api {
         let key = passage.target.key()?;
         let object = self.store.get(&key).ok_or_else(|| ApiError::not_found(&key))?;
         if key.kind().kind == "Node" {
-            return self.node_answer(passage.path.as_deref().unwrap_or_default());
+            return self
+                .node_answer(&object, passage.path.as_deref().unwrap_or_default())
+                .await;
         }
         let Some(path) = &passage.path else {
             // Links in what comes back are relative to it.
@@ -138,7 +148,17 @@ impl Api {
             "Pod" => self.pod_stream(&object, &passage.port).await?,
             _ => self.service_stream(&object, &passage.port).await?,
         };
-        exchange(stream, path, request).await
+        let address = stream
+            .peer_addr()
+            .map_err(|error| ApiError::unavailable(error.to_string()))?;
+        if !passage.is_tls {
+            return exchange(stream, address, path, request).await;
+        }
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = TlsConnector::from(tls_to_anyone()).connect(name, stream).await;
+        let stream =
+            stream.map_err(|error| ApiError::unavailable(format!("error trying to reach service: {error}")))?;
+        exchange(stream, address, path, request).await
     }
 
     async fn pod_stream(&self, pod: &Object, port: &str) -> Result<TcpStream, ApiError> {
@@ -182,9 +202,10 @@ impl Api {
     }
 
     /// What kubelet says of itself, as far as there is a kubelet here.
-    fn node_answer(&self, path: &str) -> Answer {
+    async fn node_answer(&self, node: &Object, path: &str) -> Answer {
         match path.trim_end_matches('/') {
             "healthz" => Ok(body::typed(StatusCode::OK, "text/plain", body::whole("ok"))),
+            "stats/summary" => self.summary(node).await,
             "pods" => {
                 let pods = self.store.list(kind("v1", "Pod").expect("in the table"), None);
                 let items: Vec<Value> = pods.items.iter().map(|pod| shown(pod.value().clone())).collect();
@@ -234,12 +255,13 @@ fn moved(uri: &Uri) -> Answer {
 }
 
 /// One request over one connection; where both sides want it, another protocol after it.
-async fn exchange(stream: TcpStream, path: &str, mut request: Request<Incoming>) -> Answer {
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: SocketAddr,
+    path: &str,
+    mut request: Request<Incoming>,
+) -> Answer {
     let failed = |error: hyper::Error| ApiError::unavailable(format!("error trying to reach service: {error}"));
-    let address = stream
-        .peer_addr()
-        .map(|address| address.to_string())
-        .unwrap_or_default();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     // It ends with the answer's body, or when nobody wants that any more.
     tokio::spawn(connection.with_upgrades());
@@ -253,7 +275,7 @@ async fn exchange(stream: TcpStream, path: &str, mut request: Request<Incoming>)
         .parse()
         .map_err(|error: http::uri::InvalidUri| ApiError::bad_request(error.to_string()))?;
     *request.uri_mut() = uri;
-    plan_headers(request.headers_mut(), &address);
+    plan_headers(request.headers_mut(), &address.to_string());
     let mut answer = sender.send_request(request).await.map_err(failed)?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let theirs = hyper::upgrade::on(&mut answer);
@@ -310,7 +332,11 @@ mod tests {
             let passage = Passage::parse(path)?.ok()?;
             let (kind, name) = (passage.target.kind.plural, passage.target.name.unwrap_or_default());
             let namespace = passage.target.namespace.unwrap_or_default();
-            Some(format!("{kind} {namespace}/{name} {} {:?}", passage.port, passage.path))
+            let tls = if passage.is_tls { "tls " } else { "" };
+            Some(format!(
+                "{kind} {namespace}/{name} {tls}{} {:?}",
+                passage.port, passage.path
+            ))
         };
         let text = |text: &str| Some(text.to_owned());
         for (path, expected) in [
@@ -329,7 +355,11 @@ mod tests {
             ),
             ("/api/v1/nodes/n/proxy/healthz", text("nodes /n  Some(\"healthz\")")),
             ("/api/v1/namespaces/a/pods/web/log", None),
-            ("/api/v1/namespaces/a/services/https:web:1/proxy/", None),
+            (
+                "/api/v1/namespaces/a/services/https:web:1/proxy/",
+                text("services a/web tls 1 Some(\"\")"),
+            ),
+            ("/api/v1/namespaces/a/services/ftp:web:1/proxy/", None),
             ("/api/v1/namespaces/a/configmaps/web/proxy/", None),
             ("/apis/apps/v1/nodes/n/proxy/", None),
         ] {

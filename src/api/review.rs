@@ -1,6 +1,7 @@
 //! Questions about who somebody is and what they may: answered at once and not stored.
 
-use http::{Request, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -132,6 +133,12 @@ fn caller_in(spec: &Value) -> Caller {
     }
 }
 
+/// Whether a client takes nothing but a form that objects of the store have, a table or metadata alone: an answer to a question has none.
+fn wants_other_form(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.split(',').all(|clause| clause.contains("as=")))
+}
+
 impl Api {
     pub(super) async fn review(
         &self,
@@ -143,6 +150,9 @@ impl Api {
             return Err(ApiError::method_not_allowed());
         }
         self.authorize(caller, &deed_of(review, namespace))?;
+        if wants_other_form(request.headers()) {
+            return Err(ApiError::not_acceptable());
+        }
         let api_version = review.api_version();
         let mut value = write::read_object(request, (&api_version, review.kind)).await?;
         let Some(fields) = value.as_object_mut() else {

@@ -1,10 +1,10 @@
 //! `serviceaccounts/token`: a token for whoever the owner, or a role, lets have one (`pkg/registry/core/serviceaccount/storage/token.go`).
 
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::body::{self, Answer};
+use super::body::{self, Answer, Body};
 use super::entry::account_at;
 use super::error::ApiError;
 use super::request::Target;
@@ -15,6 +15,9 @@ use crate::model::{Key, kind, list_at, text_at};
 const API_VERSION: &str = "authentication.k8s.io/v1";
 const KIND: &str = "TokenRequest";
 
+/// Where the keys of tokens are.
+const KEYS: &str = "/openid/v1/jwks";
+
 /// For how long a token holds that asks for nothing.
 const SECONDS: i64 = 3600;
 /// The shortest and longest time of a token (`validation.ValidateTokenRequest`).
@@ -22,6 +25,17 @@ const SHORTEST: i64 = 600;
 const LONGEST: i64 = 1 << 32;
 
 impl Api {
+    /// By what others than the node check tokens (OpenID Connect Discovery; `pkg/routes/openidmetadata.go`); `None` if a path is about
+    /// something else.
+    pub(super) fn issuer(&self, path: &str) -> Option<Response<Body>> {
+        let (form, value) = match path {
+            "/.well-known/openid-configuration" => ("application/json", configuration()),
+            KEYS => ("application/jwk-set+json", self.tokens.key_set()),
+            _ => return None,
+        };
+        Some(body::typed(StatusCode::OK, form, body::whole(value.to_string())))
+    }
+
     pub(super) async fn request_token(&self, target: &Target, request: Request<Incoming>) -> Answer {
         let account = account_at(self, target)?;
         let mut value = write::read_object(request, (API_VERSION, KIND)).await?;
@@ -93,6 +107,17 @@ impl Api {
         }
         Ok(Some(object))
     }
+}
+
+/// What is known of who signs tokens.
+fn configuration() -> Value {
+    json!({
+        "issuer": ISSUER,
+        "jwks_uri": format!("{ISSUER}{KEYS}"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
 }
 
 fn check_seconds(seconds: i64) -> Result<(), ApiError> {

@@ -106,7 +106,8 @@ fn authority(namespace: &str, certificate: &str) -> Object {
     Object::new(map).expect("has a kind and a name")
 }
 
-fn certificate(map: &Object) -> &str {
+/// The certificate in such a ConfigMap.
+pub(super) fn certificate(map: &Object) -> &str {
     map.at("/data")
         .and_then(|data| data.get("ca.crt")?.as_str())
         .unwrap_or_default()
@@ -120,6 +121,7 @@ fn account_of(namespace: &str) -> Key {
     Key::new(kind("v1", "ServiceAccount").expect("in the table"), namespace, NAME)
 }
 
-fn authority_of(namespace: &str) -> Key {
+/// The ConfigMap of a namespace that has the certificate.
+pub(super) fn authority_of(namespace: &str) -> Key {
     Key::new(kind("v1", "ConfigMap").expect("in the table"), namespace, AUTHORITY)
 }

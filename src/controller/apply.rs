@@ -1,7 +1,10 @@
 //! Does what a plan says.
 
+use super::Signer;
 use super::plan::{Plan, Step, Write};
 use super::pods::kind_of_pods;
+use super::token;
+use crate::access::AccessError;
 use crate::admit;
 use crate::event::EventRecorder;
 use crate::model::Object;
@@ -18,6 +21,9 @@ pub(super) enum ApplyError {
     /// The gate did.
     #[error("{0}")]
     Gate(admit::Refused),
+    /// A token could not be signed.
+    #[error(transparent)]
+    Sign(#[from] AccessError),
 }
 
 /// Executes the steps in order and stops at the first that is refused. `regarding` is what events are about; without it (the
@@ -25,6 +31,7 @@ pub(super) enum ApplyError {
 pub(super) fn execute(
     store: &Store,
     recorder: &EventRecorder,
+    signer: &Signer,
     regarding: Option<&Object>,
     plan: Plan,
 ) -> Result<(), ApplyError> {
@@ -32,7 +39,7 @@ pub(super) fn execute(
     for step in plan.steps {
         match step {
             Step::Write(write) => {
-                was_done = match execute_write(store, write) {
+                was_done = match execute_write(store, signer, write) {
                     // Nothing new begins in a namespace that ends: that is no failure, but nothing to tell either.
                     Err(ApplyError::Store(StoreError::Terminating(_))) => false,
                     outcome => outcome.map(|()| true)?,
@@ -58,7 +65,7 @@ fn admitted(store: &Store, object: Object) -> Result<Object, ApplyError> {
     admit::complete_new(made, |key| store.get(key), &random_suffix()).map_err(ApplyError::Gate)
 }
 
-fn execute_write(store: &Store, write: Write) -> Result<(), ApplyError> {
+fn execute_write(store: &Store, signer: &Signer, write: Write) -> Result<(), ApplyError> {
     let done = match write {
         Write::Create(object) => store.create(admitted(store, object)?).map(drop),
         // The planned object carries the resourceVersion under which it was observed, so the store sees conflicts.
@@ -69,6 +76,11 @@ fn execute_write(store: &Store, write: Write) -> Result<(), ApplyError> {
         Write::UpdateStatus(wanted) => {
             let key = wanted.key().clone();
             store.update_status(&key, |present| *present = wanted).map(drop)
+        }
+        Write::Sign { mut secret, account } => {
+            token::sign(&mut secret, &account, signer)?;
+            let key = secret.key().clone();
+            store.update(&key, |present| *present = secret).map(drop)
         }
         Write::Delete { key, uid, propagation } => {
             let precondition = Precondition {

@@ -48,6 +48,13 @@ pub(super) fn config(name: &str) -> Fixture {
     fixture("v1", "ConfigMap", name)
 }
 
+/// A Secret of this type.
+pub(super) fn secret(name: &str, of: &str) -> Fixture {
+    let mut secret = fixture("v1", "Secret", name);
+    secret.0["type"] = of.into();
+    secret
+}
+
 /// A namespace as it is in use.
 pub(super) fn namespace(name: &str) -> Fixture {
     let mut namespace = fixture("v1", "Namespace", name).label("kubernetes.io/metadata.name", name);
@@ -67,6 +74,11 @@ fn with_template(fixture: Fixture) -> Fixture {
 }
 
 impl Fixture {
+    /// An object that is there already.
+    pub(super) fn like(object: Object) -> Self {
+        Self(object.into_value())
+    }
+
     pub(super) fn object(&self) -> Object {
         Object::new(self.0.clone()).expect("a known kind, with a name")
     }
@@ -208,6 +220,7 @@ fn word(step: &Step) -> String {
         Step::Write(Write::Create(object)) => format!("create {}", object.key()),
         Step::Write(Write::Update(object)) => format!("update {}", object.key()),
         Step::Write(Write::UpdateStatus(object)) => format!("status {}", object.key()),
+        Step::Write(Write::Sign { secret, account }) => format!("sign {} for {}", secret.key(), account.key()),
         Step::Write(Write::Delete { key, propagation, .. }) => format!("delete {key} {propagation:?}"),
         Step::Tell(note) => format!("tell {}: {}", note.reason, note.message),
     }
@@ -218,6 +231,7 @@ pub(super) fn written<'a>(plan: &'a Plan, wanted: &str) -> &'a Object {
     let found = plan.steps.iter().find(|step| word(step) == wanted);
     match found {
         Some(Step::Write(Write::Create(object) | Write::Update(object) | Write::UpdateStatus(object))) => object,
+        Some(Step::Write(Write::Sign { secret, .. })) => secret,
         Some(_) | None => panic!("no {wanted:?} in {:?}", words(plan)),
     }
 }

@@ -30,6 +30,7 @@ mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::token::TokenKey;
 use crate::event::EventRecorder;
 use crate::model::{Clock, Key};
 use crate::store::{Change, Store, StoreError};
@@ -56,19 +58,34 @@ pub fn create_initial(store: &Store, volumes: &Path, certificate: &str) -> Resul
     storage::create_class(store, volumes)
 }
 
+/// What tokens are signed with, and when.
+#[derive(Clone)]
+pub struct Signer {
+    key: Arc<TokenKey>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Signer {
+    /// Signs with this key, at the time of this clock.
+    pub fn new(key: &Arc<TokenKey>, clock: &Arc<dyn Clock>) -> Self {
+        let (key, clock) = (key.clone(), clock.clone());
+        Self { key, clock }
+    }
+}
+
 /// Runs every controller until `stop`, and removes expired events; returns when all of it has ended.
 ///
 /// # Guarantees
 /// At most one reconcile per key; a change is acted on without delay and a lost one within `run::FULL_PASS`; while nothing
 /// changes and nothing is due, nothing wakes up but that pass.
-pub async fn run(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut controllers = run::Loop::new(store, recorder.clone(), clock);
+pub async fn run(store: Store, recorder: EventRecorder, signer: Signer, stop: CancellationToken) {
+    let mut controllers = run::Loop::new(store, recorder.clone(), signer);
     tokio::join!(controllers.run(&stop), recorder.run_expiry(&stop));
 }
 
 /// The controllers. Earlier ones go first: a Deployment decides on ReplicaSets that have made and deleted the pods they were asked
 /// to, so that the surge holds for pods and not only for sizes.
-static CONTROLLERS: [&dyn Controller; 12] = [
+static CONTROLLERS: [&dyn Controller; 13] = [
     &front::Front,
     &service::Services,
     &endpoints::EndpointSlices,
@@ -79,6 +96,7 @@ static CONTROLLERS: [&dyn Controller; 12] = [
     &deployment::Deployments,
     &namespace::Namespaces,
     &account::Accounts,
+    &token::Tokens,
     &definition::Definitions,
     &garbage::Garbage,
 ];

@@ -124,11 +124,7 @@ fn plan_living(namespace: &Object) -> Plan {
 /// A namespace that is to end: its content goes, and when all is gone so does its finalizer, and with it the namespace.
 fn plan_dying(namespace: &Object, content: &[Arc<Object>], now: Timestamp) -> Plan {
     if content.is_empty() {
-        return match is_held(namespace) {
-            true => vec![Write::Update(released(namespace))].into(),
-            // Finalizers in its metadata, of others, still hold it.
-            false => Plan::default(),
-        };
+        return plan_empty(namespace);
     }
     let mut plan = Plan::default();
     let is_pod = |object: &&Arc<Object>| object.kind() == kind_of_pods();
@@ -145,6 +141,22 @@ fn plan_dying(namespace: &Object, content: &[Arc<Object>], now: Timestamp) -> Pl
     wanted.value_mut()["status"]["phase"] = "Terminating".into();
     wanted.value_mut()["status"]["conditions"] = conditions.into_json().expect("some were just set");
     plan.write_status(namespace, wanted);
+    plan
+}
+
+/// A dying namespace without content: it is held by our finalizer no longer. By those of others it is, and says so.
+fn plan_empty(namespace: &Object) -> Plan {
+    let released = released(namespace);
+    let stays = is_held(&released) || !namespace.finalizers().is_empty();
+    let mut plan = Plan::default();
+    if stays && namespace.text("/status/phase") != "Terminating" {
+        let mut wanted = namespace.clone();
+        wanted.value_mut()["status"]["phase"] = "Terminating".into();
+        // The next step follows when this change comes around.
+        plan.write_status(namespace, wanted);
+    } else if released != *namespace {
+        plan.write(Write::Update(released));
+    }
     plan
 }
 
@@ -224,9 +236,15 @@ fn is_held(namespace: &Object) -> bool {
     finalizers.is_some_and(|list| !list.is_empty())
 }
 
-/// The namespace without its finalizer: the store then removes it.
+/// The namespace without our finalizer: the store then removes it, unless others hold it.
 fn released(namespace: &Object) -> Object {
     let mut released = namespace.clone();
-    released.value_mut()["spec"] = json!({});
+    let finalizers = released
+        .value_mut()
+        .pointer_mut("/spec/finalizers")
+        .and_then(Value::as_array_mut);
+    if let Some(finalizers) = finalizers {
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+    }
     released
 }

@@ -1,5 +1,7 @@
 //! What a planner returns: writes and words as values.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::event::EventKind;
@@ -15,6 +17,13 @@ pub(super) enum Write {
     Update(Object),
     /// An observed object with another status, labels or annotations; refused when someone else wrote since.
     UpdateStatus(Object),
+    /// An observed Secret with a new token of a service account, which is signed when it is written; refused when someone else wrote since.
+    Sign {
+        /// The Secret, complete but for the token.
+        secret: Object,
+        /// Whose token.
+        account: Arc<Object>,
+    },
     /// The end of an observed object. A pod gets the grace that it asks for.
     Delete {
         /// What to delete.

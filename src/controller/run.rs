@@ -1,7 +1,6 @@
 //! The loop that drives every controller: one watcher, one queue, one task of the runtime. A reconcile reads and writes memory
 //! only, so they take turns instead of running in parallel: at most one per key comes for free.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -9,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Queue, Task};
-use super::{CONTROLLERS, apply};
+use super::{CONTROLLERS, Signer, apply};
 use crate::event::EventRecorder;
-use crate::model::Clock;
 use crate::store::{Change, Expired, Store, Watcher};
 
 /// How long a change that was lost stays unnoticed. The store tells a watcher when it lost changes, so this repairs only what
@@ -21,16 +19,16 @@ pub(super) const FULL_PASS: SignedDuration = SignedDuration::from_mins(10);
 pub(super) struct Loop {
     store: Store,
     recorder: EventRecorder,
-    clock: Arc<dyn Clock>,
+    signer: Signer,
     queue: Queue,
 }
 
 impl Loop {
-    pub(super) fn new(store: Store, recorder: EventRecorder, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(store: Store, recorder: EventRecorder, signer: Signer) -> Self {
         Self {
             store,
             recorder,
-            clock,
+            signer,
             queue: Queue::default(),
         }
     }
@@ -50,18 +48,18 @@ impl Loop {
         // The watch begins before the listing, so no change falls between them.
         let mut changes = self.store.watch(self.store.resource_version())?;
         self.push_everything();
-        let now = self.clock.now();
+        let now = self.signer.clock.now();
         let full_pass = now.saturating_add(FULL_PASS).unwrap_or(now);
         loop {
             self.work_off(&mut changes, stop).await?;
-            let now = self.clock.now();
+            let now = self.signer.clock.now();
             let wake = self.queue.next_due().map_or(full_pass, |due| due.min(full_pass));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 change = changes.next() => self.push_touched(&change?),
                 () = tokio::time::sleep(until(wake, now)) => {}
             }
-            if self.clock.now() >= full_pass {
+            if self.signer.clock.now() >= full_pass {
                 return Ok(());
             }
         }
@@ -74,7 +72,7 @@ impl Loop {
             while let Some(change) = changes.next().now_or_never() {
                 self.push_touched(&change?);
             }
-            let now = self.clock.now();
+            let now = self.signer.clock.now();
             let Some(task) = self.queue.pop(now).filter(|_| !stop.is_cancelled()) else {
                 return Ok(());
             };
@@ -90,13 +88,13 @@ impl Loop {
         let observed = self.store.get(&task.key);
         let plan = controller.plan(&self.store, &task.key, now);
         let recheck = plan.recheck;
-        let Err(error) = apply::execute(&self.store, &recorder, observed.as_deref(), plan) else {
+        let Err(error) = apply::execute(&self.store, &recorder, &self.signer, observed.as_deref(), plan) else {
             self.queue.settle(task, recheck);
             return;
         };
         tracing::debug!(controller = controller.name(), key = %task.key, %error, "a plan was refused; planning again");
         let excuse = controller.plan_failure(&self.store, &task.key, &error, now);
-        if let Err(error) = apply::execute(&self.store, &recorder, observed.as_deref(), excuse) {
+        if let Err(error) = apply::execute(&self.store, &recorder, &self.signer, observed.as_deref(), excuse) {
             tracing::debug!(controller = controller.name(), key = %task.key, %error, "nor could its failure be told");
         }
         self.queue.retry(task, now);

@@ -432,7 +432,8 @@ async fn spawn_all(
     );
     let recording = recorder.component("kubelet");
     let collector = pod::run_collector(store.clone(), images.clone(), config.marks(), recording, stop.clone());
-    let controllers = controller::run(store.clone(), recorder, clock.clone(), stop.clone());
+    let signer = controller::Signer::new(&tokens, &clock);
+    let controllers = controller::run(store.clone(), recorder, signer, stop.clone());
     let rest = rest::run(store.clone(), stop.clone());
     let reclaimer = volume::reclaim(store.clone(), stop.clone());
     let keeper = loopback.keeper.run(clock.clone(), stop.clone());

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::home::Home;
@@ -239,5 +241,52 @@ fn pods_and_services_are_reached_through_the_api() {
         );
         let node = kubectl.must("get nodes -o jsonpath={.items[0].metadata.name}");
         assert_eq!(raw(&format!("nodes/{node}/proxy/healthz")).stdout, "ok");
+        let summary: Value =
+            serde_json::from_str(&raw(&format!("nodes/{node}/proxy/stats/summary")).stdout).expect("JSON");
+        assert_eq!(summary["node"]["nodeName"], node.as_str());
+        let of_pod = &summary["pods"][0];
+        assert_eq!(
+            (&of_pod["podRef"]["name"], &of_pod["containers"][0]["name"]),
+            (&json!("web"), &json!("main"))
+        );
+        assert!(of_pod["memory"]["workingSetBytes"].is_u64(), "{summary}");
     });
+}
+
+#[test]
+fn a_secret_of_an_account_has_its_token_and_goes_with_it() {
+    let home = Home::new();
+    home.must("get nodes");
+    let of = |account: Value| {
+        Manifest(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+            "metadata": {"name": "robot", "annotations": {"kubernetes.io/service-account.name": account}},
+        }))
+    };
+    let refused = home.run_with(of(json!("")).to_string(), "apply -f -");
+    let why = "metadata.annotations[kubernetes.io/service-account.name]: Required value";
+    assert!(refused.code == 1 && refused.stderr.contains(why), "{refused:?}");
+    // It waits for its account.
+    assert_eq!(home.run_with(of(json!("reader")).to_string(), "apply -f -").code, 0);
+    assert_eq!(home.run_with(reader(), "apply -f -").code, 0);
+    let data = |field: &str| {
+        let text = home.text("secret robot", &format!("/data/{field}"));
+        let bytes = STANDARD.decode(text).expect("base64");
+        String::from_utf8(bytes).expect("text")
+    };
+    home.until("it has a token", || !data("token").is_empty());
+    assert_eq!(data("namespace"), "default");
+    assert!(data("ca.crt").starts_with("-----BEGIN CERTIFICATE-----"));
+    let token = data("token");
+    with_each(&home, |kubectl| {
+        let ask = |what: &str| {
+            let mut command = kubectl.command(&["get", what]);
+            let output = command.env("KUBECONFIG", with_token(&home, &token)).output();
+            output.expect("kubectl runs").status.success()
+        };
+        assert!(ask("pods"));
+        assert!(!ask("secrets"));
+    });
+    home.must("delete serviceaccount reader");
+    home.until_gone("secret robot");
 }

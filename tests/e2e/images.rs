@@ -31,7 +31,7 @@ pub fn busybox_layer() -> Vec<u8> {
         .expect("to memory");
     header.set_size(0);
     for applet in [
-        "sh", "cat", "echo", "sleep", "true", "test", "tar", "stty", "ls", "mkdir", "rm", "kill", "trap",
+        "sh", "cat", "echo", "sleep", "true", "test", "tar", "stty", "ls", "mkdir", "rm", "kill", "trap", "seq",
     ] {
         header.set_entry_type(tar::EntryType::Symlink);
         archive

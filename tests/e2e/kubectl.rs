@@ -6,6 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use crate::home::{Home, Output};
@@ -60,6 +62,16 @@ fn minor(program: &Path) -> Option<u32> {
     let said: Value = serde_json::from_slice(&said.stdout).ok()?;
     let minor = said.pointer("/clientVersion/minor")?.as_str()?;
     minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}
+
+/// What programs in Rust have, by TLS and with the node's own certificates.
+pub async fn kube_rs(home: &Home) -> Client {
+    let config = Kubeconfig::read_from(home.path("kubeconfig")).expect("the node writes it");
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .expect("it is whole");
+    assert_eq!(config.cluster_url.scheme_str(), Some("https"));
+    Client::try_from(config).expect("a client")
 }
 
 /// Runs a test with each kubectl there is, on one node.

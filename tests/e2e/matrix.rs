@@ -1,5 +1,9 @@
-//! What each client does against a node: every kubectl there is, helm 3 and 4, the Python client. The outcome is a table; the README shows it
-//! as it is, failing cells included, and no cell may become worse than it says. `scripts/clients` fetches what a machine lacks.
+//! What each client does against a node: every kubectl there is, helm 3 and 4, the Python client, kube-rs (`rust`). The outcome is a table;
+//! the README shows it as it is, failing cells included, and no cell may become worse than it says. `scripts/clients` fetches what a machine
+//! lacks.
+
+#[path = "matrix/rust.rs"]
+mod rust;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

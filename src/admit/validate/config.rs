@@ -12,6 +12,10 @@ use super::names;
 /// The most that the values of one object may hold together (`MaxSecretSize`).
 const MAX_DATA: usize = 1 << 20;
 
+/// The type of Secrets that hold a service account's token, and the annotation that names it.
+const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+const ACCOUNT: &str = "kubernetes.io/service-account.name";
+
 /// Checks a ConfigMap.
 pub fn validate_config_map(map: &ConfigMap, errors: &mut ErrorList) {
     let (data, binary) = (FieldPath::of(&["data"]), FieldPath::of(&["binaryData"]));
@@ -53,7 +57,14 @@ pub fn validate_secret(secret: &Secret, errors: &mut ErrorList) {
     if data.values().map(|value| value.0.len()).sum::<usize>() > MAX_DATA {
         errors.push(FieldError::too_long(&path, MAX_DATA));
     }
-    validate_secret_type(secret.type_.as_deref().unwrap_or_default(), data, &path, errors);
+    let kind = secret.type_.as_deref().unwrap_or_default();
+    validate_secret_type(kind, data, &path, errors);
+    let annotations = secret.metadata.annotations.as_ref();
+    let account = annotations.and_then(|annotations| annotations.get(ACCOUNT));
+    if kind == ACCOUNT_TOKEN && account.is_none_or(String::is_empty) {
+        let path = FieldPath::of(&["metadata", "annotations"]).key(ACCOUNT);
+        errors.push(FieldError::required(&path, ""));
+    }
 }
 
 fn validate_secret_type(kind: &str, data: &BTreeMap<String, ByteString>, path: &FieldPath, errors: &mut ErrorList) {

@@ -74,6 +74,18 @@ impl Api {
         Some(measured.map(|value| body::json(StatusCode::OK, &value)))
     }
 
+    /// What kubelet tells of itself and its pods (`stats/v1alpha1 Summary`), as far as it is measured here.
+    pub(super) async fn summary(&self, node: &Object) -> Answer {
+        let metered = self.meter.read(self.runtime.as_ref(), self.clock.as_ref()).await;
+        let metered = metered.map_err(|e| ApiError::internal(e.to_string()))?;
+        let pods = self.store.list(kind("v1", "Pod").expect("in the table"), None).items;
+        let pods = pods
+            .iter()
+            .filter_map(|pod| objects::pod_stats(pod, &metered))
+            .collect();
+        Ok(body::json(StatusCode::OK, &objects::summary(node, pods, &metered)))
+    }
+
     async fn measure(&self, target: &Target, query: &Query) -> Result<Value, ApiError> {
         let subjects = self.subjects(target, query)?;
         let metered = self.meter.read(self.runtime.as_ref(), self.clock.as_ref()).await;

@@ -7,7 +7,7 @@ use super::meter::{Metered, Rate};
 use super::{GROUP, VERSION};
 use crate::api::error::ApiError;
 use crate::api::request::Target;
-use crate::model::{Object, list_at, text_at};
+use crate::model::{Object, list_at, object_time, text_at};
 use crate::runtime::ContainerId;
 
 fn usage(rate: Rate) -> Value {
@@ -36,16 +36,59 @@ pub(super) fn node(node: &Object, metered: &Metered, now: Timestamp) -> Value {
     metrics("NodeMetrics", node, metered, now, ("usage", usage(metered.node)))
 }
 
-/// `None` for a pod of which nothing runs.
-pub(super) fn pod(pod: &Object, metered: &Metered, now: Timestamp) -> Option<Value> {
+/// The containers of a pod that run, by name.
+fn rates<'a>(pod: &'a Object, metered: &Metered) -> Vec<(&'a str, Rate)> {
     let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
     let statuses = lists.iter().flat_map(|list| list_at(pod.value(), list));
-    let containers: Vec<Value> = statuses
+    statuses
         .filter_map(|status| {
             let id = text_at(status, "/containerID").strip_prefix("kubelocal://")?;
             let rate = metered.runs.get(&ContainerId(id.to_owned()))?;
-            Some(json!({"name": text_at(status, "/name"), "usage": usage(*rate)}))
+            Some((text_at(status, "/name"), *rate))
         })
+        .collect()
+}
+
+/// What somebody uses, in the words of kubelet's summary.
+fn stats(rate: Rate, at: Timestamp) -> Value {
+    let time = object_time(at);
+    json!({
+        "cpu": {"time": time, "usageNanoCores": rate.nano_cpu},
+        "memory": {"time": time, "workingSetBytes": rate.memory_bytes},
+    })
+}
+
+/// A pod in kubelet's summary; `None` for one of which nothing runs.
+pub(super) fn pod_stats(pod: &Object, metered: &Metered) -> Option<Value> {
+    let rates = rates(pod, metered);
+    let all = rates.iter().map(|(_, rate)| *rate).reduce(|all, rate| Rate {
+        nano_cpu: all.nano_cpu + rate.nano_cpu,
+        memory_bytes: all.memory_bytes + rate.memory_bytes,
+    });
+    let mut value = stats(all?, metered.at);
+    let of_container = |(name, rate): &(&str, Rate)| {
+        let mut container = stats(*rate, metered.at);
+        container["name"] = json!(name);
+        container
+    };
+    value["containers"] = rates.iter().map(of_container).collect();
+    value["podRef"] = json!({"name": pod.key().name, "namespace": pod.key().namespace, "uid": pod.uid()});
+    value["startTime"] = pod.text("/status/startTime").into();
+    Some(value)
+}
+
+/// Kubelet's summary.
+pub(super) fn summary(node: &Object, pods: Vec<Value>, metered: &Metered) -> Value {
+    let mut of_node = stats(metered.node, metered.at);
+    of_node["nodeName"] = json!(node.key().name);
+    json!({"node": of_node, "pods": pods})
+}
+
+/// `None` for a pod of which nothing runs.
+pub(super) fn pod(pod: &Object, metered: &Metered, now: Timestamp) -> Option<Value> {
+    let rates = rates(pod, metered).into_iter();
+    let containers: Vec<Value> = rates
+        .map(|(name, rate)| json!({"name": name, "usage": usage(rate)}))
         .collect();
     (!containers.is_empty()).then(|| metrics("PodMetrics", pod, metered, now, ("containers", json!(containers))))
 }

@@ -70,6 +70,29 @@ fn the_last_step_is_to_let_go() {
 }
 
 #[test]
+fn those_who_hold_a_namespace_beside_us_go_on_holding_it() {
+    let held = dying().spec("finalizers", json!(["kubernetes", "example.com/hold"]));
+    for (case, namespace, wanted) in [
+        ("it says that it ends", held.clone(), "status namespace/shop"),
+        ("we let go", held.clone().phase("Terminating"), "update namespace/shop"),
+        (
+            "so do others in its metadata",
+            dying().finalizer("example.com/hold").phase("Terminating"),
+            "update namespace/shop",
+        ),
+    ] {
+        assert_eq!(words(&plan(&namespace, &[])), [wanted], "{case}");
+    }
+    let left = plan(&held.phase("Terminating"), &[]);
+    let left = written(&left, "update namespace/shop");
+    assert_eq!(left.at("/spec/finalizers"), Some(&json!(["example.com/hold"])));
+    let waiting = dying()
+        .spec("finalizers", json!(["example.com/hold"]))
+        .phase("Terminating");
+    assert_eq!(words(&plan(&waiting, &[])), [""; 0]);
+}
+
+#[test]
 fn a_dying_namespace_says_what_it_waits_for() {
     let plan = plan(
         &dying(),

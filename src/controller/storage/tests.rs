@@ -95,6 +95,7 @@ fn words(plan: Plan) -> Vec<String> {
         },
         Step::Write(Write::UpdateStatus(object)) => format!("status {} {}", object.key(), object.value()["status"]),
         Step::Write(Write::Delete { key, .. }) => format!("delete {key}"),
+        Step::Write(other @ Write::Sign { .. }) => panic!("{other:?}"),
         Step::Tell(note) => note.reason.to_owned(),
     };
     plan.steps.into_iter().map(word).collect()

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::token::TokenKey;
 use crate::controller::pods::ready_since;
-use crate::controller::run;
+use crate::controller::{Signer, run};
 use crate::event::EventRecorder;
 use crate::model::{Clock, Key, Kind, Object, kind, object_time};
 use crate::store::{Change, ChangeKind, DeleteOptions, Propagation, Store, Watcher};
@@ -26,6 +27,12 @@ impl Clock for PausedClock {
     fn now(&self) -> Timestamp {
         self.start + self.origin.elapsed()
     }
+}
+
+fn signer(clock: Arc<dyn Clock>) -> Signer {
+    let kept = TokenKey::make().expect("there are random bytes");
+    let key = Arc::new(TokenKey::read(&kept).expect("it was just made"));
+    Signer::new(&key, &clock)
 }
 
 /// A store, the controllers on it, and a node that starts and ends pods.
@@ -63,7 +70,7 @@ impl Cluster {
         let seen = Arc::new(Mutex::new(NOTHING_SEEN));
         let changes = store.watch(store.resource_version()).expect("nothing forgotten");
         let tasks = vec![
-            tokio::spawn(run(store.clone(), recorder, clock.clone(), stop.clone())),
+            tokio::spawn(run(store.clone(), recorder, signer(clock.clone()), stop.clone())),
             tokio::spawn(run_node(store.clone(), changes, clock, stop.clone(), seen.clone())),
         ];
         Self {
