@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::machine::Machine;
 
@@ -24,10 +23,9 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A home directory, a run directory, and what runs in them.
+/// A home directory, and what runs in it.
 pub struct Home {
     dir: PathBuf,
-    run_dir: TempDir,
     /// What was started in the background; ended before the rest.
     children: Mutex<Vec<u32>>,
     /// Where everything runs, if not on this machine; goes after all that.
@@ -91,12 +89,9 @@ impl Home {
     pub fn new() -> Home {
         set_child_subreaper(Some(rustix::process::getpid())).expect("any process may be a subreaper");
         let dir = tempfile::Builder::new().prefix("kubelocal-e2e-").tempdir_in("/var/tmp");
-        // The run directory is short because the paths of sockets are.
-        let run_dir = tempfile::Builder::new().prefix("k").tempdir_in("/tmp");
         Home {
             // The files of pods belong to subordinate users, so the directory is removed by hand.
             dir: dir.expect("a directory below /var/tmp").keep(),
-            run_dir: run_dir.expect("a directory below /tmp"),
             children: Mutex::default(),
             machine: None,
         }
@@ -117,13 +112,6 @@ impl Home {
     /// A path in the home.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join("home").join(name)
-    }
-
-    /// The directory of sockets and the lock; there is one as soon as a node has run.
-    pub fn sockets(&self) -> PathBuf {
-        let entries = fs::read_dir(self.run_dir.path()).expect("the run directory is there");
-        let mut dirs = entries.flatten().map(|entry| entry.path());
-        dirs.next().expect("a node has run")
     }
 
     /// Writes a file of the user's, outside the watched directory, and returns its path.
@@ -163,7 +151,6 @@ impl Home {
         command
             .args(args.words())
             .env("KUBELOCAL_HOME", self.dir.join("home"))
-            .env("XDG_RUNTIME_DIR", self.run_dir.path())
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -334,7 +321,7 @@ impl Home {
 
     /// The pid of the running node.
     pub fn node_pid(&self) -> Option<Pid> {
-        let lock = fs::read_to_string(self.sockets().join("lock")).ok()?;
+        let lock = fs::read_to_string(self.path("node.lock")).ok()?;
         let pid = Pid::from_raw(lock.trim().parse().ok()?)?;
         rustix::process::test_kill_process(pid).ok().map(|()| pid)
     }

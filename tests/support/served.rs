@@ -14,7 +14,7 @@ use kubelocal::access::Access;
 use kubelocal::api::{Api, NodeFacts, serve};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, Key, Object, PathFacts, Paths, SystemClock, kind};
+use kubelocal::model::{Clock, Key, Object, Paths, SystemClock, kind};
 use kubelocal::pod::{Ends, Host, Rooms};
 use kubelocal::runtime::fake::FakeRuntime;
 use kubelocal::store::Store;
@@ -105,11 +105,7 @@ impl Served {
 }
 
 pub fn access(home: &Path) -> Access {
-    let facts = PathFacts {
-        kubelocal_home: Some(home.to_owned()),
-        ..PathFacts::default()
-    };
-    Access::open(&Paths::plan(&facts).expect("has a home"), Timestamp::now()).expect("makes keys")
+    Access::open(&Paths::at(home.to_owned()), Timestamp::now()).expect("makes keys")
 }
 
 fn facts(home: PathBuf) -> NodeFacts {
