@@ -26,7 +26,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-pub use disk::size_of;
+pub use disk::{entries_of, size_of};
 pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
 pub use relay::{abort, relay, tune};
 pub use shares::{Share, Shares};

@@ -12,7 +12,7 @@ use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::cgroup::{Controller, Lack, Tree};
 use crate::model::{DNS, Object};
-use crate::pod::Host;
+use crate::pod::{Host, calm_conditions};
 
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
 const MOST_PODS: u32 = 1000;
@@ -146,10 +146,13 @@ fn conditions(ways_out: &Readiness, time: &str) -> Value {
             "lastTransitionTime": time,
         })
     };
-    json!([
+    // What it is short of is looked for as soon as it runs.
+    let calm = calm_conditions().map(|[kind, reason, message]| condition(kind, false, reason, message));
+    let own = [
         condition("Ready", true, "KubeletReady", "kubelocal is looking after pods"),
         condition("EgressReady", ways_out.is_ready, ways_out.reason, &ways_out.message),
-    ])
+    ];
+    own.into_iter().chain(calm).collect()
 }
 
 fn info() -> Value {

@@ -21,7 +21,7 @@ use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
-use super::{Rooms, init_containers, memory, message, sysctls};
+use super::{Rooms, evict, init_containers, memory, message, reject, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
@@ -59,9 +59,13 @@ impl Refusal {
     /// The event that tells it (kubelet `events`).
     pub(super) fn event(&self) -> (&'static str, String) {
         let reason = match self.reason {
-            "FailedMount" | "FailedCreatePodSandBox" | "BackOff" | "NodePorts" | "ResizeError" | sysctls::FORBIDDEN => {
-                self.reason
-            }
+            "FailedMount"
+            | "FailedCreatePodSandBox"
+            | "BackOff"
+            | "NodePorts"
+            | "ResizeError"
+            | evict::REASON
+            | sysctls::FORBIDDEN => self.reason,
             "InvalidImageName" => "InspectFailed",
             "ErrImageNeverPull" => "ErrImageNeverPull",
             _ => "Failed",
@@ -120,9 +124,9 @@ impl Execution<'_> {
             let why = format!("Failed to create pod sandbox: {}", error.to_string());
             Refusal::new("FailedCreatePodSandBox", why)
         };
-        if let Some(why) = sysctls::plan_refusal(self.pod, &self.rooms.host.allowed_sysctls) {
-            self.reject(sysctls::FORBIDDEN, &why);
-            return Err(Refusal::new(sysctls::FORBIDDEN, why));
+        if let Some((reason, why)) = reject::plan(self.rooms, self.object, self.pod) {
+            reject::carry_out(self.rooms, self.object, &why, reason);
+            return Err(Refusal::new(reason, why));
         }
         let handler = self.runtime_handler().map_err(|e| failed(&e))?;
         let mut config = config::sandbox_config(self.pod, self.rooms.host.given(), handler).map_err(|e| failed(&e))?;
@@ -186,26 +190,6 @@ impl Execution<'_> {
         self.event_of(None, EventKind::Normal, "ResizeCompleted", &message);
         self.tell_limits().await;
         Ok(())
-    }
-
-    /// Ends a pod for good that may not run here (kubelet `rejectPod`).
-    fn reject(&self, reason: &str, message: &str) {
-        let write = |pod: &mut Object| {
-            let status = &mut pod.value_mut()["status"];
-            status["phase"] = "Failed".into();
-            status["reason"] = reason.into();
-            status["message"] = format!("Pod was rejected: {message}").into();
-            // Nothing of it ever was.
-            for list in [
-                "containerStatuses",
-                "initContainerStatuses",
-                "ephemeralContainerStatuses",
-            ] {
-                status.as_object_mut().and_then(|fields| fields.remove(list));
-            }
-        };
-        // It may be gone.
-        let _ = self.rooms.store.update_status(self.object.key(), write);
     }
 
     /// The text of the seccomp profile that a container names, from `seccomp/` beside the pods' directories.

@@ -30,6 +30,8 @@ pub struct Home {
     children: Mutex<Vec<u32>>,
     /// Where everything runs, if not on this machine; goes after all that.
     machine: Option<Machine>,
+    /// What `/` is called there, if the home has a disk of its own.
+    root: Option<PathBuf>,
 }
 
 /// What a call of the program said.
@@ -94,6 +96,7 @@ impl Home {
             dir: dir.expect("a directory below /var/tmp").keep(),
             children: Mutex::default(),
             machine: None,
+            root: None,
         }
     }
 
@@ -104,6 +107,14 @@ impl Home {
         home
     }
 
+    /// A fresh home on a disk of its own, of that many mebibytes, on a machine of its own.
+    pub fn on_disk(mebibytes: u32) -> Home {
+        let mut home = Home::on(Machine::new());
+        fs::create_dir(home.path("")).expect("a directory");
+        home.root = Some(home.machine().mount_disk(&home.path(""), mebibytes));
+        home
+    }
+
     /// That machine.
     pub fn machine(&self) -> &Machine {
         self.machine.as_ref().expect("it was made with one")
@@ -111,7 +122,11 @@ impl Home {
 
     /// A path in the home.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join("home").join(name)
+        let path = self.dir.join("home").join(name);
+        match &self.root {
+            Some(root) => root.join(path.strip_prefix("/").expect("it is absolute")),
+            None => path,
+        }
     }
 
     /// Writes a file of the user's, outside the watched directory, and returns its path.
@@ -374,6 +389,8 @@ impl Home {
                 let is_in_it = fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&self.dir));
                 let words = String::from_utf8_lossy(&cmdline).replace('\0', " ");
                 let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+                let is_machine = self.machine.as_ref().is_some_and(|machine| machine.is(pid));
+                (!is_machine).then_some(())?;
                 (names_it || is_in_it).then_some((pid, words))
             })
             .collect()
