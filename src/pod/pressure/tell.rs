@@ -167,6 +167,8 @@ pub(in crate::pod) fn plan_refusal(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn node(short: &[&str]) -> Object {
@@ -229,9 +231,9 @@ mod tests {
         let of = |name: &str| json!({"key": format!("node.kubernetes.io/{name}-pressure"), "effect": "NoSchedule"});
         let short = |pressures: &[Pressure]| pressures.iter().copied().collect::<BTreeSet<_>>();
         let disk = short(&[Pressure::Disk]);
-        assert_eq!(plan_taints(&[other.clone()], &short(&[])), None);
+        assert_eq!(plan_taints(from_ref(&other), &short(&[])), None);
         assert_eq!(
-            plan_taints(&[other.clone()], &disk),
+            plan_taints(from_ref(&other), &disk),
             Some(vec![other.clone(), of("disk")])
         );
         assert_eq!(plan_taints(&[of("disk"), other.clone()], &disk), None);
