@@ -1,10 +1,11 @@
 //! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, what carries bytes
-//! between two of them, regular files and nothing else, programs by name, programs that may not run for ever, and what directories take.
+//! between two of them, regular files and nothing else, programs by name, programs that may not run for ever, sockets by name, and what directories take.
 
 mod disk;
 mod limits;
 mod relay;
 mod shares;
+mod socket;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -25,10 +26,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-pub use disk::size_of;
+pub use disk::{entries_of, size_of};
 pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
 pub use relay::{abort, relay, tune};
 pub use shares::{Share, Shares};
+pub use socket::SocketPath;
 
 /// Waits on a descriptor for data to read only: a pipe's end, an inotify queue, a pidfd.
 ///

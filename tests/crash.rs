@@ -301,9 +301,9 @@ fn assert_nothing_else_is_left(storm: &Storm) {
     });
     let mut sockets: BTreeSet<String> = uids.iter().map(|uid| format!("{uid}.sock")).collect();
     // The last two are what all pods share.
-    sockets.extend(["api.sock", "lock", "mount-points", "seccomp"].map(str::to_owned));
-    assert_eq!(names(home.sockets()), sockets);
-    let filters = names(home.sockets().join("seccomp"));
+    sockets.extend(["api.sock", "mount-points", "seccomp"].map(str::to_owned));
+    assert_eq!(names(home.path("run")), sockets);
+    let filters = names(home.path("run/seccomp"));
     assert_eq!(filters.len(), 1, "all pods have the same profile: {filters:?}");
     assert_eq!(names(home.path("images/tmp")), BTreeSet::new());
     let half: Vec<_> = files_below(&home.path(""))

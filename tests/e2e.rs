@@ -54,6 +54,8 @@ mod node;
 mod policies;
 #[path = "e2e/ports.rs"]
 mod ports;
+#[path = "e2e/pressure.rs"]
+mod pressure;
 #[path = "e2e/registry.rs"]
 mod registry;
 #[path = "e2e/resize.rs"]

@@ -14,7 +14,7 @@ use kubelocal::api::{NodeFacts, serve};
 use kubelocal::device::{Ledger, Settings};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageError, ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, ManualClock, PathFacts, Paths, SystemClock};
+use kubelocal::model::{Clock, ManualClock, Paths, SystemClock};
 use kubelocal::pod::{Host, Rooms};
 use kubelocal::runtime::PodUid;
 use kubelocal::runtime::fake::{FakeRuntime, Script, Verb};
@@ -167,12 +167,7 @@ fn rootfs() -> Vec<u8> {
 
 /// What signs tokens in a node of this home.
 fn tokens(home: &Path) -> Arc<TokenKey> {
-    let facts = PathFacts {
-        kubelocal_home: Some(home.to_owned()),
-        ..PathFacts::default()
-    };
-    let paths = Paths::plan(&facts).expect("has a home");
-    let access = Access::open(&paths, Timestamp::now()).expect("makes keys");
+    let access = Access::open(&Paths::at(home.to_owned()), Timestamp::now()).expect("makes keys");
     Arc::new(access.token_key().expect("a key"))
 }
 

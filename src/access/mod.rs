@@ -196,18 +196,13 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::model::PathFacts;
 
     fn days(count: i64) -> SignedDuration {
         SignedDuration::from_hours(24 * count)
     }
 
     fn paths(home: &Path) -> Paths {
-        let facts = PathFacts {
-            kubelocal_home: Some(home.to_owned()),
-            ..PathFacts::default()
-        };
-        let paths = Paths::plan(&facts).expect("has a home");
+        let paths = Paths::at(home.to_owned());
         std::fs::create_dir_all(&paths.state).expect("a directory");
         paths
     }

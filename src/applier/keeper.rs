@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{ApplyError, Request, apply};
 use super::combine::{combine, problem};
+use super::heirs::{bequeath, broken_in};
 use super::owner::{self, manager_of, sources_of};
 use super::report;
 use super::retry::Retry;
@@ -42,6 +43,8 @@ pub(super) struct Keeper {
     blocked: BTreeSet<Key>,
     /// When to try again what was refused.
     retry: Retry,
+    /// The files that were broken when an earlier keeper looked last, until this one has read the source whole.
+    broken_before: Option<BTreeSet<PathBuf>>,
     /// What was taken back from others when an object was last applied.
     taken: BTreeMap<Key, Problem>,
     recorder: EventRecorder,
@@ -69,6 +72,7 @@ impl Keeper {
             applied: BTreeMap::new(),
             blocked: BTreeSet::new(),
             retry: Retry::new(),
+            broken_before: Some(broken_in(&report::status_of(source))),
             taken: BTreeMap::new(),
             recorder,
         };
@@ -206,6 +210,11 @@ impl Keeper {
     }
 
     fn settle(&mut self, listing: &Listing) {
+        if listing.complete
+            && let Some(broken_before) = self.broken_before.take()
+        {
+            bequeath(&mut self.applied, listing, &broken_before);
+        }
         let plan = plan_source(&self.applied, listing);
         let mut problems = listing.problems.clone();
         let mut is_refused = false;

@@ -10,6 +10,7 @@
 
 mod apply;
 mod combine;
+mod heirs;
 mod keeper;
 mod owner;
 mod registry;

@@ -110,6 +110,10 @@ impl Bench {
         fs::rename(new, path).expect("renamed");
     }
 
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.dir.path().join(name)).expect("removed");
+    }
+
     fn get(&self, name: &str) -> Option<Arc<Object>> {
         self.store.get(&config_map(name))
     }
@@ -188,6 +192,34 @@ async fn what_a_broken_file_or_overlay_named_outlives_any_number_of_nodes() {
     let said =
         super::report::origin_of(&bench.source(), &config_map("of-base")).expect("it is told where it was written");
     assert!(said.ends_with("base/b.yaml:1"), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_that_broke_and_moved_while_no_node_ran_keeps_what_it_named_until_it_can_be_read() {
+    let mut bench = Bench::of(&[
+        ("m/a.yaml", &map("of-file", "1")),
+        ("m/stale.yaml", "x: [\n"),
+        ("m/gone.yaml", &map("gone", "1")),
+    ]);
+    bench.begin().await.end().await;
+    bench.remove("m/gone.yaml");
+    bench.begin().await.end().await;
+    assert!(
+        bench.get("gone").is_none(),
+        "the file that is broken was so when the other one went"
+    );
+    bench.remove("m/a.yaml");
+    bench.write("m/b.yaml", "kind: [\n");
+    for _ in 0..2 {
+        bench.begin().await.end().await;
+        assert!(bench.get("of-file").is_some(), "{}", bench.source().value());
+    }
+    let life = bench.begin().await;
+    bench.write("m/b.yaml", &map("other", "1"));
+    bench
+        .until(|bench| bench.get("other").is_some() && bench.get("of-file").is_none())
+        .await;
+    life.end().await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::client::Node;
 use super::error::{CliError, ErrorKind, Result};
 use crate::model::Paths;
+use crate::os::SocketPath;
 
 /// A node promises its API within 50 ms; a loaded machine or a store to repair gets two hundred times that.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -49,7 +50,8 @@ fn is_answering(paths: &Paths) -> Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         checked => checked?,
     }
-    Ok(UnixStream::connect(&paths.api_socket).is_ok_and(|socket| ask_alive(socket).is_ok()))
+    let connected = SocketPath::of(&paths.api_socket).and_then(|socket| UnixStream::connect(socket.path()));
+    Ok(connected.is_ok_and(|socket| ask_alive(socket).is_ok()))
 }
 
 /// One question, because connecting tells too little: the kernel accepts for a process that is being killed.
@@ -110,7 +112,7 @@ fn spawn(log: &File) -> Result<Child> {
 async fn wait_until_answering(paths: &Paths, log: &File) -> Result<Result<(), String>> {
     let mut child = spawn(log)?;
     let deadline = Instant::now() + START_DEADLINE;
-    let mut pause = Duration::from_millis(1);
+    let (mut pause, mut yielded_to) = (Duration::from_millis(1), None);
     loop {
         if is_answering(paths)? {
             return Ok(Ok(()));
@@ -119,11 +121,19 @@ async fn wait_until_answering(paths: &Paths, log: &File) -> Result<Result<(), St
             if !status.success() {
                 return Ok(Err(format!("ended at once ({status})")));
             }
-            // Ours yielded to another one. That one is about to listen, or about to end: then the next takes its place.
+            // Ours yielded to another one. That one is about to listen, or about to end: then the next takes its place. Or somebody
+            // has removed its socket.
+            yielded_to = std::fs::read_to_string(&paths.lock)
+                .ok()
+                .map(|pid| pid.trim().to_owned());
             child = spawn(log)?;
         }
         if Instant::now() >= deadline {
-            return Ok(Err(format!("did not answer within {} s", START_DEADLINE.as_secs())));
+            let seconds = START_DEADLINE.as_secs();
+            return Ok(Err(match &yielded_to {
+                Some(pid) => format!("(pid {pid}) runs and does not answer; `kill {pid}` makes room for another one"),
+                None => format!("did not answer within {seconds} s"),
+            }));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));

@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tower::BoxError;
 
+use crate::os::SocketPath;
+
 /// Put into a request's extensions by a caller who knows the server's warnings already.
 #[derive(Debug, Clone, Copy)]
 pub struct WithoutWarnings;
@@ -42,7 +44,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let stream = Patient(UnixStream::connect(socket).await?);
+    let stream = Patient(UnixStream::connect(SocketPath::of(socket)?.path()).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // The task ends with the connection, which ends when the answer has been read or dropped.
     tokio::spawn(connection.with_upgrades());

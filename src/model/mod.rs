@@ -44,7 +44,7 @@ pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
 pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_at, text_at, value_at};
-pub use paths::{PathFacts, Paths};
+pub use paths::Paths;
 pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ways_out::Readiness;
 use crate::model::{Clock, Complaints, Key, known_kind};
+use crate::pod::calm_conditions;
 use crate::service::Carried;
 use crate::store::Store;
 
@@ -114,8 +115,10 @@ fn proxy_serves(why: &str) -> String {
 /// All that is said when the node begins.
 pub(super) fn all(ways_out: &Readiness, now: Timestamp) -> Value {
     let ready = Condition::new("Ready", true, "KubeletReady", "kubelocal is looking after pods");
-    let all = [ready, egress(ways_out), services(None)];
-    all.iter().map(|condition| condition.json(now)).collect()
+    // What it is short of is looked for as soon as it runs.
+    let calm = calm_conditions().map(|[kind, reason, message]| Condition::new(kind, false, reason, message));
+    let all = [ready, egress(ways_out), services(None)].into_iter().chain(calm);
+    all.map(|condition| condition.json(now)).collect()
 }
 
 /// Says by which means Services are served whenever that changes, until `stop`: in the Node's condition, and to whoever asks what is wrong.
@@ -146,7 +149,7 @@ mod tests {
         services(Some("why")).enter(&mut node, at(60));
         services(Some("why else")).enter(&mut node, at(120));
         let conditions = &node["status"]["conditions"];
-        assert_eq!(conditions.as_array().map(Vec::len), Some(3));
+        assert_eq!(conditions.as_array().map(Vec::len), Some(6));
         let said = &conditions[2];
         assert_eq!(
             (&said["type"], &said["status"]),

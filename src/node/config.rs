@@ -1,5 +1,7 @@
 //! `config.yaml`: the user's settings.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -10,12 +12,14 @@ use serde::Deserialize;
 
 use crate::device;
 use crate::egress;
-use crate::image::{HostSettings, Mark, Marks, RegistrySettings, StoreOptions};
+use crate::image::{HostSettings, Marks, RegistrySettings, StoreOptions};
 use crate::ingress;
 use crate::os::find_program;
-use crate::pod::Graces;
+use crate::pod::{EvictionSettings, Graces, Thresholds};
 use crate::service;
 use crate::source::Overlays;
+
+use images::ImageSettings;
 
 /// Settings of a node. Everything has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -57,6 +61,14 @@ pub struct Config {
     /// How many containers may have a device at a time, by resource: `nvidia.com/gpu: {sharedBy: 4}`. One may, if nothing is said, and any
     /// number those of `kubelocal.dev/`.
     pub devices: device::Settings,
+    /// Below how much of something pods are evicted at once, by signals: `memory.available: 100Mi`.
+    pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// Below how much of something pods are evicted when it has been so for a while,
+    pub eviction_soft: BTreeMap<String, String>,
+    /// and for how long.
+    pub eviction_soft_grace_period: BTreeMap<String, String>,
+    /// How long the node says that it is short of something after it was.
+    pub eviction_pressure_transition_period: Option<String>,
 }
 
 /// Where Ingresses are served.
@@ -79,18 +91,6 @@ pub struct EgressSettings {
     pub enabled: Option<bool>,
     /// Whether `host.containers.internal` and `host.docker.internal` lead to the host's loopback.
     pub host_loopback: bool,
-}
-
-/// How much of the disk images may take: `25%` of the file system, or `30Gi`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct ImageSettings {
-    /// From here on unused images go,
-    pub high_mark: Option<String>,
-    /// until no more is taken than this.
-    pub low_mark: Option<String>,
-    /// Whether images that podman and buildah have are found too; yes if nothing is said.
-    pub share: Option<bool>,
 }
 
 /// Why the settings can't be used.
@@ -134,6 +134,7 @@ impl Config {
         config.images.marks().map_err(invalid)?;
         config.plan_shutdown().map_err(invalid)?;
         config.check_devices().map_err(invalid)?;
+        config.plan_thresholds().map_err(invalid)?;
         Ok(config)
     }
 
@@ -178,6 +179,20 @@ impl Config {
     /// What pods get when whoever starts and stops services ends the node; `None` if they go on without it.
     pub fn shutdown_graces(&self) -> Option<Graces> {
         self.plan_shutdown().expect("was checked when it was read")
+    }
+
+    /// Of what there may not be too little.
+    pub fn thresholds(&self) -> Thresholds {
+        self.plan_thresholds().expect("was checked when it was read")
+    }
+
+    fn plan_thresholds(&self) -> Result<Thresholds, String> {
+        Thresholds::plan(EvictionSettings {
+            hard: self.eviction_hard.as_ref(),
+            soft: &self.eviction_soft,
+            soft_graces: &self.eviction_soft_grace_period,
+            transition: self.eviction_pressure_transition_period.as_deref(),
+        })
     }
 
     /// As the kubelet has it (`ValidateKubeletConfiguration`).
@@ -285,34 +300,6 @@ fn plan_storage(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Op
     }
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
     Some(data?.join("containers/storage"))
-}
-
-impl ImageSettings {
-    fn marks(&self) -> Result<Marks, String> {
-        let mark = |name: &str, text: &Option<String>, default: Mark| match text {
-            None => Ok(default),
-            Some(text) => Mark::parse(text)
-                .ok_or_else(|| format!("images: {name}: {text:?} is neither a percentage nor a quantity as in 30Gi")),
-        };
-        let default = Marks::default();
-        let high = mark("highMark", &self.high_mark, default.high)?;
-        let low = match (&self.low_mark, high) {
-            // Without a word of its own the low mark keeps its distance.
-            (None, Mark::Percent(high)) => Mark::Percent(high - high.div_ceil(5)),
-            (None, Mark::Bytes(high)) => Mark::Bytes(high / 5 * 4),
-            (Some(_), _) => mark("lowMark", &self.low_mark, default.low)?,
-        };
-        let is_upside_down = match (low, high) {
-            (Mark::Percent(low), Mark::Percent(high)) => low > high,
-            (Mark::Bytes(low), Mark::Bytes(high)) => low > high,
-            // Which is more depends on the disk.
-            _ => false,
-        };
-        match is_upside_down {
-            true => Err("images: lowMark is above highMark".to_owned()),
-            false => Ok(Marks { high, low }),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -442,23 +429,6 @@ mod tests {
             );
         }
         assert!(read("egress: off").is_err(), "it has parts");
-    }
-
-    #[test]
-    fn the_low_mark_follows_the_high_one() {
-        for (text, high, low) in [
-            ("", Mark::Percent(25), Mark::Percent(20)),
-            ("images: {highMark: 50%}", Mark::Percent(50), Mark::Percent(40)),
-            (
-                "images: {highMark: 10Gi, lowMark: 5%}",
-                Mark::Bytes(10 << 30),
-                Mark::Percent(5),
-            ),
-        ] {
-            assert_eq!(read(text).expect("reads").marks(), Marks { high, low }, "{text}");
-        }
-        let error = read("images: {highMark: much}").expect_err("is no mark").to_string();
-        assert!(error.contains("highMark") && error.contains("much"), "{error}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::access::token::TokenKey;
 use crate::access::{Access, Authority};
 use crate::model::{API_PORT, Clock, GATEWAY, Paths};
 use crate::net::NodeNetwork;
+use crate::os::SocketPath;
 
 /// How often certificates are looked at. They are renewed a month early, so a day more or less does not matter.
 const LOOK: Duration = Duration::from_secs(24 * 3600);
@@ -24,7 +25,8 @@ const LOOK: Duration = Duration::from_secs(24 * 3600);
 /// Listens where only the owner may connect. A socket that a killed node left is replaced: we hold the lock.
 pub(super) fn socket(paths: &Paths) -> Result<UnixListener, Failure> {
     let _ = std::fs::remove_file(&paths.api_socket);
-    let listener = UnixListener::bind(&paths.api_socket).map_err(|e| format!("{}: {e}", paths.api_socket.display()))?;
+    let listener = SocketPath::of(&paths.api_socket).and_then(|socket| UnixListener::bind(socket.path()));
+    let listener = listener.map_err(|e| format!("{}: {e}", paths.api_socket.display()))?;
     std::fs::set_permissions(&paths.api_socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -422,6 +422,7 @@ async fn spawn_all(
     let (kubelet, stop) = (Arc::new(kubelet), &ends.stop);
     let evictor = pod::run_evictor(kubelet.clone(), stop.clone());
     let taints = pod::run_taints(kubelet.clone(), stop.clone());
+    let pressure = pod::run_pressure(kubelet.clone(), config.thresholds(), paths.images.clone(), stop.clone());
     let (bells, pods) = pod::run(kubelet, ends.clone()).await?;
     let sources = applier::run(
         store.clone(),
@@ -459,6 +460,7 @@ async fn spawn_all(
         tokio::spawn(collector),
         tokio::spawn(evictor),
         tokio::spawn(taints),
+        tokio::spawn(pressure),
         tokio::spawn(rest),
         tokio::spawn(api::serve(api, socket, stop.clone())),
         tokio::spawn(keeper),

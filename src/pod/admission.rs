@@ -1,8 +1,7 @@
 //! What a pod that was put on the node is refused for before anything of it is made (kubelet's admit handlers).
 
 use super::execute::{Execution, Refusal};
-use super::{lsm, ports, sysctls};
-use crate::model::Object;
+use super::{lsm, ports, reject};
 
 impl Execution<'_> {
     /// Lets the pod in, and gives it what only one can have.
@@ -15,34 +14,15 @@ impl Execution<'_> {
             let free = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
             return Err(Refusal::new("NodePorts", format!("{free}: {clash}")));
         }
-        let host = &self.rooms.host;
-        let of_sysctls = sysctls::plan_refusal(self.pod, &host.allowed_sysctls);
-        let of_sysctls = of_sysctls.map(|why| Refusal::new(sysctls::FORBIDDEN, why));
-        let of_modules = || lsm::plan_refusal(self.pod, host.modules).map(|why| Refusal::new(lsm::NOT_ADMITTED, why));
-        let refusal = of_sysctls.or_else(of_modules).or_else(|| self.allocate_devices().err());
+        let rejected = reject::plan(self.rooms, self.object, self.pod).map(|(reason, why)| Refusal::new(reason, why));
+        let of_modules = || {
+            let refusal = lsm::plan_refusal(self.pod, self.rooms.host.modules);
+            refusal.map(|why| Refusal::new(lsm::NOT_ADMITTED, why))
+        };
+        let refusal = rejected.or_else(of_modules).or_else(|| self.allocate_devices().err());
         refusal.map_or(Ok(()), |refusal| {
-            self.reject(refusal.reason, &refusal.message);
+            reject::carry_out(self.rooms, self.object, &refusal.message, refusal.reason);
             Err(refusal)
         })
-    }
-
-    /// Ends a pod for good that may not run here (kubelet `rejectPod`).
-    fn reject(&self, reason: &str, message: &str) {
-        let write = |pod: &mut Object| {
-            let status = &mut pod.value_mut()["status"];
-            status["phase"] = "Failed".into();
-            status["reason"] = reason.into();
-            status["message"] = format!("Pod was rejected: {message}").into();
-            // Nothing of it ever was.
-            for list in [
-                "containerStatuses",
-                "initContainerStatuses",
-                "ephemeralContainerStatuses",
-            ] {
-                status.as_object_mut().and_then(|fields| fields.remove(list));
-            }
-        };
-        // It may be gone.
-        let _ = self.rooms.store.update_status(self.object.key(), write);
     }
 }

@@ -21,7 +21,7 @@ use crate::os::size_of;
 use crate::store::Store;
 
 /// Why such a pod has failed, in its status and its event.
-const REASON: &str = "Evicted";
+pub(super) const REASON: &str = "Evicted";
 /// How often is measured (kubelet's eviction manager: `monitoringInterval`).
 const INTERVAL: Duration = Duration::from_secs(10);
 /// What its containers get to end (kubelet `immediateEvictionGracePeriodSeconds`).
@@ -97,13 +97,18 @@ async fn look_at(rooms: &Rooms, object: &Object, pod: &Pod) {
     let Some(message) = plan_eviction(pod, &taken) else {
         return;
     };
-    rooms.recorder.event(object, EventKind::Warning, REASON, &message);
+    carry_out(rooms, object, &message);
+}
+
+/// Ends a pod for good, and says why.
+pub(super) fn carry_out(rooms: &Rooms, object: &Object, message: &str) {
+    rooms.recorder.event(object, EventKind::Warning, REASON, message);
     let now = rooms.clock.now();
     let uid = object.uid().to_owned();
     // One that is gone, or is another one by now, needs no eviction.
     let _ = rooms.store.update_status(object.key(), |present| {
         if present.uid() == uid {
-            evict(present, &message, now);
+            evict(present, message, now);
         }
     });
 }
@@ -124,16 +129,16 @@ fn evict(pod: &mut Object, message: &str, now: Timestamp) {
 
 /// Bytes on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Taken {
+pub(super) struct Taken {
     /// By the volumes that are the pod's own and the files of its `/etc`, which containers may write (CVE-2020-8557), all together.
-    volumes: u64,
+    pub volumes: u64,
     /// By those emptyDirs that have a limit.
     empty_dirs: BTreeMap<String, u64>,
     /// By containers: what they wrote into their root file systems, and their logs.
-    containers: BTreeMap<String, u64>,
+    pub containers: BTreeMap<String, u64>,
 }
 
-fn measure(pod: &Pod, directory: &Path) -> Taken {
+pub(super) fn measure(pod: &Pod, directory: &Path) -> Taken {
     let volumes = directory.join("volumes");
     let empty_dirs = limited_empty_dirs(pod).map(|(name, _)| (name.to_owned(), size_of(&volumes.join(name))));
     let of_container = |container: &Container| {
@@ -201,7 +206,7 @@ fn plan_eviction(pod: &Pod, taken: &Taken) -> Option<String> {
 }
 
 /// Bytes as a quantity: in the largest unit of which they are a whole number.
-fn shown(bytes: u64) -> String {
+pub(super) fn shown(bytes: u64) -> String {
     let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let power = (bytes.trailing_zeros() / 10) as usize;
     let power = if bytes == 0 { 0 } else { power.min(units.len() - 1) };

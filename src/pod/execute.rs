@@ -21,7 +21,7 @@ use super::pull::{Images, PULL_FAILURE};
 use super::resize::{RESOURCES, resources_text};
 use super::resources::{self, needs_controllers, unenforced};
 use super::tokens::Tokens;
-use super::{Rooms, devices, init_containers, lsm, memory, message, sysctls};
+use super::{Rooms, devices, evict, init_containers, lsm, memory, message, sysctls};
 use crate::event::EventKind;
 use crate::model::{Key, Lookup, Object, Resolver};
 use crate::runtime::{ContainerId, ContainerStatus, Mount, PodUid, Resize, Resized, RuntimeError, SandboxStatus, Stop};
@@ -64,6 +64,7 @@ impl Refusal {
             | "BackOff"
             | "NodePorts"
             | "ResizeError"
+            | evict::REASON
             | sysctls::FORBIDDEN
             | devices::UNEXPECTED
             | lsm::NOT_ADMITTED => self.reason,

@@ -33,7 +33,9 @@ mod memory;
 mod message;
 mod plan;
 mod ports;
+mod pressure;
 mod pull;
+mod reject;
 mod resize;
 mod resources;
 mod schedule;
@@ -76,6 +78,7 @@ pub use plan::{
     Converge, Draining, Facts, Failure, Plan, SANDBOX_FAILURE, Start, container, containers, init_containers,
     is_finished, plan_pod,
 };
+pub use pressure::{Said as EvictionSettings, Thresholds, conditions as calm_conditions, run_pressure};
 pub use pull::{back_off_message as pull_back_off_message, is_backing_off as is_pull_backing_off};
 pub use resize::{PendingResize, RESIZE_FAILURE, RESOURCES, is_due as is_resize_due, resources_of};
 pub use resources::{Given, container_limits, needed_controllers, pod_limits, unenforced};

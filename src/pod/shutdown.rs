@@ -40,9 +40,14 @@ pub(super) enum Stage {
 impl Stage {
     /// When a pod has its turn.
     pub(super) fn of(pod: &Object) -> Self {
-        match pod.number("/spec/priority") {
-            Some(priority) if priority >= CRITICAL => Self::Critical,
-            _ => Self::Ordinary,
+        Self::with(pod.number("/spec/priority").unwrap_or(0))
+    }
+
+    /// When a pod of this priority has its turn.
+    pub(super) fn with(priority: i64) -> Self {
+        match priority >= CRITICAL {
+            true => Self::Critical,
+            false => Self::Ordinary,
         }
     }
 }

@@ -146,7 +146,7 @@ pub fn words(error: &std::io::Error) -> String {
 pub struct RuntimeOptions {
     /// Pods' directories: `<pods_dir>/<uid>/`.
     pub pods_dir: PathBuf,
-    /// Where sockets go: `$XDG_RUNTIME_DIR/kubelocal/`.
+    /// Where sockets go, and what all pods share.
     pub run_dir: PathBuf,
     /// Where pods' control groups are made; `None` where none can be, and limits are not enforced.
     pub cgroups: Option<Tree>,

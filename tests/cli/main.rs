@@ -562,7 +562,6 @@ async fn status_and_stop_start_no_node() {
             .arg(verb)
             .env_clear()
             .env("HOME", directory.path())
-            .env("XDG_RUNTIME_DIR", directory.path())
             .output()
             .await
             .expect("runs");

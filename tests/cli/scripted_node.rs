@@ -37,7 +37,7 @@ pub struct ScriptedNode {
 impl ScriptedNode {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let run_dir = directory.path().join("run/kubelocal");
+        let run_dir = directory.path().join("home/run");
         std::fs::create_dir_all(&run_dir).expect("made");
         let listener = UnixListener::bind(run_dir.join("api.sock")).expect("bound");
         let (script, heard) = (Script::default(), Heard::default());
@@ -105,7 +105,7 @@ impl ScriptedNode {
             .args(line.split_whitespace())
             .env_clear()
             .env("HOME", self.directory.path())
-            .env("XDG_RUNTIME_DIR", self.directory.path().join("run"))
+            .env("KUBELOCAL_HOME", self.directory.path().join("home"))
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

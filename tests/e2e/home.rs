@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::machine::Machine;
 
@@ -24,14 +23,15 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A home directory, a run directory, and what runs in them.
+/// A home directory, and what runs in it.
 pub struct Home {
     dir: PathBuf,
-    run_dir: TempDir,
     /// What was started in the background; ended before the rest.
     children: Mutex<Vec<u32>>,
     /// Where everything runs, if not on this machine; goes after all that.
     machine: Option<Machine>,
+    /// What `/` is called there, if the home has a disk of its own.
+    root: Option<PathBuf>,
 }
 
 /// What a call of the program said.
@@ -91,14 +91,12 @@ impl Home {
     pub fn new() -> Home {
         set_child_subreaper(Some(rustix::process::getpid())).expect("any process may be a subreaper");
         let dir = tempfile::Builder::new().prefix("kubelocal-e2e-").tempdir_in("/var/tmp");
-        // The run directory is short because the paths of sockets are.
-        let run_dir = tempfile::Builder::new().prefix("k").tempdir_in("/tmp");
         Home {
             // The files of pods belong to subordinate users, so the directory is removed by hand.
             dir: dir.expect("a directory below /var/tmp").keep(),
-            run_dir: run_dir.expect("a directory below /tmp"),
             children: Mutex::default(),
             machine: None,
+            root: None,
         }
     }
 
@@ -116,6 +114,14 @@ impl Home {
         home
     }
 
+    /// A fresh home on a disk of its own, of that many mebibytes, on a machine of its own.
+    pub fn on_disk(mebibytes: u32) -> Home {
+        let mut home = Home::on(Machine::new());
+        fs::create_dir(home.path("")).expect("a directory");
+        home.root = Some(home.machine().mount_disk(&home.path(""), mebibytes));
+        home
+    }
+
     /// That machine.
     pub fn machine(&self) -> &Machine {
         self.machine.as_ref().expect("it was made with one")
@@ -123,14 +129,11 @@ impl Home {
 
     /// A path in the home.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join("home").join(name)
-    }
-
-    /// The directory of sockets and the lock; there is one as soon as a node has run.
-    pub fn sockets(&self) -> PathBuf {
-        let entries = fs::read_dir(self.run_dir.path()).expect("the run directory is there");
-        let mut dirs = entries.flatten().map(|entry| entry.path());
-        dirs.next().expect("a node has run")
+        let path = self.dir.join("home").join(name);
+        match &self.root {
+            Some(root) => root.join(path.strip_prefix("/").expect("it is absolute")),
+            None => path,
+        }
     }
 
     /// Writes a file of the user's, outside the watched directory, and returns its path.
@@ -170,7 +173,6 @@ impl Home {
         command
             .args(args.words())
             .env("KUBELOCAL_HOME", self.dir.join("home"))
-            .env("XDG_RUNTIME_DIR", self.run_dir.path())
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -341,7 +343,7 @@ impl Home {
 
     /// The pid of the running node.
     pub fn node_pid(&self) -> Option<Pid> {
-        let lock = fs::read_to_string(self.sockets().join("lock")).ok()?;
+        let lock = fs::read_to_string(self.path("node.lock")).ok()?;
         let pid = Pid::from_raw(lock.trim().parse().ok()?)?;
         rustix::process::test_kill_process(pid).ok().map(|()| pid)
     }
@@ -394,6 +396,8 @@ impl Home {
                 let is_in_it = fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&self.dir));
                 let words = String::from_utf8_lossy(&cmdline).replace('\0', " ");
                 let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+                let is_machine = self.machine.as_ref().is_some_and(|machine| machine.is(pid));
+                (!is_machine).then_some(())?;
                 (names_it || is_in_it).then_some((pid, words))
             })
             .collect()

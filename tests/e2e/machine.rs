@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -78,6 +78,23 @@ impl Machine {
         machine.serve_outside("serve --port 80");
         machine.serve_outside("answer --port 5353");
         machine
+    }
+
+    /// Puts a disk of that many mebibytes at a directory of the machine; returns what `/` is called there from here.
+    pub fn mount_disk(&self, directory: &Path, mebibytes: u32) -> PathBuf {
+        let mut mount = self.command("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=700"), "disk"]);
+        let done = mount.arg(directory).status();
+        assert!(done.is_ok_and(|status| status.success()), "a tmpfs can be mounted");
+        PathBuf::from(format!("/proc/{}/root", self.holder.id()))
+    }
+
+    /// Whether a process is the machine itself.
+    pub fn is(&self, pid: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        // The process group is the third field after the name (proc_pid_stat(5)), which may hold anything.
+        let group = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(2));
+        group == Some(self.holder.id().to_string().as_str())
     }
 
     /// Runs a program on the machine.

@@ -130,6 +130,33 @@ fn a_second_node_is_refused() {
 }
 
 #[test]
+fn sessions_with_other_runtime_directories_find_the_one_node_and_its_pods() {
+    let home = Home::new();
+    let session = tempfile::tempdir().expect("a directory");
+    let file = home.file("a.yaml", pod("web", "serve"));
+    let mut first = home.command(format!("watch --once {file}"));
+    let applied = first.env("XDG_RUNTIME_DIR", session.path()).output();
+    assert!(applied.expect("it runs").status.success());
+    let node = home.node_pid();
+    // The last logout takes it away, and the next login has a new one.
+    drop(session);
+    home.must("exec web -- /kubelocal demo echo alive");
+    assert_eq!((home.node_pid(), home.processes().len()), (node, 3));
+}
+
+#[test]
+fn a_node_without_its_socket_is_named() {
+    let home = Home::new();
+    home.must("get pods");
+    let node = home.node_pid().expect("it runs").as_raw_nonzero();
+    fs::remove_file(home.path("run/api.sock")).expect("it is there");
+    let said = home.run("get pods");
+    assert_ne!(said.code, 0);
+    assert!(said.stderr.contains(&format!("`kill {node}` makes room")), "{said:?}");
+    assert_eq!(home.processes().len(), 1, "no second one was started");
+}
+
+#[test]
 fn many_first_commands_start_one_node() {
     let home = Home::new();
     let calls: Vec<_> = (0..8)

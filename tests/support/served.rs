@@ -15,7 +15,7 @@ use kubelocal::api::{Api, NodeFacts, serve};
 use kubelocal::device::{Ledger, Settings};
 use kubelocal::event::EventRecorder;
 use kubelocal::image::{ImageStore, LoginFiles, Puller};
-use kubelocal::model::{Clock, Key, Object, PathFacts, Paths, SystemClock, kind};
+use kubelocal::model::{Clock, Key, Object, Paths, SystemClock, kind};
 use kubelocal::pod::{Ends, Host, Rooms};
 use kubelocal::runtime::fake::FakeRuntime;
 use kubelocal::store::Store;
@@ -108,11 +108,7 @@ impl Served {
 }
 
 pub fn access(home: &Path) -> Access {
-    let facts = PathFacts {
-        kubelocal_home: Some(home.to_owned()),
-        ..PathFacts::default()
-    };
-    Access::open(&Paths::plan(&facts).expect("has a home"), Timestamp::now()).expect("makes keys")
+    Access::open(&Paths::at(home.to_owned()), Timestamp::now()).expect("makes keys")
 }
 
 fn facts(home: PathBuf) -> NodeFacts {

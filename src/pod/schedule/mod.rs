@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::ports;
+use super::pressure::is_borne;
 use crate::model::{Key, Object, Quantity, class_priority, is_terminal, list_at, text_at};
 pub(super) use bind::run_schedule;
 pub(super) use requests::{Requests, given_to, read, requests_of};
@@ -220,7 +221,7 @@ fn node_refusal(pod: &Object, node: &Object) -> Option<Refusal> {
     let hard = taints.filter(|taint| ["NoSchedule", "NoExecute"].contains(&text_at(taint, "/effect")));
     let untolerated = hard
         .into_iter()
-        .find(|taint| !tolerations.iter().any(|t| tolerates(t, taint)));
+        .find(|taint| !tolerations.iter().any(|t| tolerates(t, taint)) && !is_borne(pod, taint));
     if let Some(taint) = untolerated {
         let (key, value) = (text_at(taint, "/key"), text_at(taint, "/value"));
         let text = format!("node(s) had untolerated taint {{{key}: {value}}}");

@@ -1,35 +1,20 @@
 //! The node's side of a supervisor's socket.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::sys;
 use super::wire::{Reply, Request, decode, encode};
+use crate::os::SocketPath;
 use crate::runtime::PodUid;
 
-/// Names a socket by its directory's descriptor: a socket's path may have 108 bytes, which a long home directory exceeds.
-pub(super) struct SocketPath {
-    // Open while the path is used.
-    _dir: OwnedFd,
-    path: PathBuf,
-}
-
-impl SocketPath {
-    pub fn of(run_dir: &Path, pod: &PodUid) -> io::Result<SocketPath> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(run_dir, flags, Mode::empty())?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), file_name(pod)));
-        Ok(SocketPath { _dir: dir, path })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
+/// A pod's socket in the run directory.
+pub(super) fn socket_of(run_dir: &Path, pod: &PodUid) -> io::Result<SocketPath> {
+    SocketPath::of(&run_dir.join(file_name(pod)))
 }
 
 /// The socket's name in the run directory.
@@ -52,7 +37,7 @@ impl Connection {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> io::Result<Connection> {
-        let socket = SocketPath::of(run_dir, pod)?;
+        let socket = socket_of(run_dir, pod)?;
         let stream = UnixStream::connect(socket.path()).await?;
         let connection = Connection {
             stream,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{Connection, SocketPath};
+use super::client::{Connection, socket_of};
 use super::record::{self, PodDir, SandboxRecord};
 use super::spawn::Process;
 use super::supervisor::{kill_rooted, remove_left_cgroup};
@@ -196,7 +196,7 @@ impl Living {
         if let Some(network) = &self.network {
             network.addresses().release(&pod.0);
         }
-        if let Ok(socket) = SocketPath::of(&self.options.run_dir, pod) {
+        if let Ok(socket) = socket_of(&self.options.run_dir, pod) {
             let _ = std::fs::remove_file(socket.path());
         }
         let settled = record::settle(dir, Timestamp::now());

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
-use super::client::SocketPath;
+use super::client::socket_of;
 use super::record::{PodDir, SupervisorRecord, read_json};
 use crate::runtime::{PodUid, RuntimeOptions, SandboxConfig};
 
@@ -133,7 +133,7 @@ fn spawn(options: &RuntimeOptions, dir: &PodDir, config: &SandboxConfig) -> io::
 }
 
 fn listen(run_dir: &Path, pod: &PodUid) -> io::Result<UnixListener> {
-    let socket = SocketPath::of(run_dir, pod)?;
+    let socket = socket_of(run_dir, pod)?;
     // One of a supervisor that is gone.
     let _ = std::fs::remove_file(socket.path());
     let listener = UnixListener::bind(socket.path())?;

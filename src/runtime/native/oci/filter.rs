@@ -54,6 +54,8 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(dir, flags, Mode::from_raw_mode(0o600))?);
     file.write_all(bytes)?;
+    // A name that outlives a power cut must not be one of nothing.
+    file.sync_data()?;
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
     Ok(())
