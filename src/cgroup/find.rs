@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(tree, expected);
         let shares = fs::read_to_string(dir("cpu/kubelocal/cpu.shares")).expect("it is written");
         let shares: usize = shares.parse().expect("a number");
-        assert!(shares >= 1024 && shares % 1024 == 0, "{shares}");
+        assert!(shares >= 1024 && shares.is_multiple_of(1024), "{shares}");
         assert!(!dir("memory/kubelocal/cpu.shares").exists());
         assert_eq!(gather(&dirs, None).expect("it is there already"), expected);
     }
