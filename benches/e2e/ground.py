@@ -128,6 +128,14 @@ def processes():
             continue
 
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as words:
+            return words.read()
+    except OSError:
+        return ""
+
+
 def pss(pid):
     """PSS in KiB; 0 when the process is gone."""
     try:

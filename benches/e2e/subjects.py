@@ -185,7 +185,13 @@ class Kubelocal:
         return next(pid for pid, name, _ in self.processes() if name == "kubelocal-node")
 
     def processes(self):
-        return [p for p in ground.processes() if p[2].removesuffix(" (deleted)") == self.binary]
+        return [p for p in ground.processes() if self.is_ours(*p)]
+
+    def is_ours(self, pid, name, program):
+        """A supervisor's program has no name, for it is in a mount of its own; its command line names the pod's directory."""
+        if name == "kubelocal-pod":
+            return self.home in ground.command_line(pid)
+        return program.removesuffix(" (deleted)") == self.binary
 
     def helpers(self):
         return [pid for pid, _, _ in self.processes()]

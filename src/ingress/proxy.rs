@@ -67,6 +67,12 @@ impl Proxy {
 
     /// Answers a request. Nothing fails: what does is an answer.
     pub(super) async fn answer(&self, mut request: Request<Incoming>, arrival: &Arrival) -> Answer {
+        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+            return said(
+                StatusCode::BAD_REQUEST,
+                "a request names one host (RFC 9112, section 3.2)",
+            );
+        }
         let host = host_of(&request).to_owned();
         let routes = self.routes.borrow().clone();
         let Some(backend) = routes.find(&host, request.uri().path()) else {

@@ -26,6 +26,19 @@ pub(super) enum Holder {
     Other,
 }
 
+impl Holder {
+    /// Whether it may still be the one: a process that has ended is not, nor is another one of its number.
+    pub(super) fn may_hold(&self) -> bool {
+        match self {
+            Holder::Process { pid, name } => {
+                let present = fs::read_to_string(format!("/proc/{pid}/comm"));
+                present.is_ok_and(|present| present.trim() == name)
+            }
+            Holder::SameUser | Holder::Other => true,
+        }
+    }
+}
+
 /// Who has a port. Looks at every process; it blocks.
 pub(super) fn find_holder(place: &Place) -> Holder {
     let protocol = match place.protocol {

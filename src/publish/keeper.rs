@@ -181,7 +181,7 @@ impl Keeper {
         let lost = ports.lost.iter().filter(|(claim, _)| claim.standing.has_begun);
         troubles.extend(lost.map(|(claim, other)| (*claim, Trouble::of_claim(other))));
         self.retry_at = (!self.refused.is_empty()).then(|| Instant::now() + AGAIN);
-        self.tell(&troubles);
+        self.tell(&ports.held, &troubles);
         self.publish(&ports.held, &troubles);
         let holders = ports
             .held
@@ -193,10 +193,11 @@ impl Keeper {
         self.claims = claims;
     }
 
-    /// Looking for who has a port takes a while, so it is done once.
+    /// Looking for who has a port takes a while, so it is done once for each.
     async fn trouble_of(&self, place: &Place, error: io::Error) -> Trouble {
-        if let Some(known @ Trouble::InUse(_)) = self.refused.get(place)
+        if let Some(known @ Trouble::InUse(holder)) = self.refused.get(place)
             && error.kind() == io::ErrorKind::AddrInUse
+            && holder.may_hold()
         {
             return known.clone();
         }
@@ -206,7 +207,7 @@ impl Keeper {
     }
 
     /// Tells each trouble once, and its end.
-    fn tell(&mut self, troubles: &[(&Claim, Trouble)]) {
+    fn tell(&mut self, held: &BTreeMap<Place, Held<'_>>, troubles: &[(&Claim, Trouble)]) {
         let mut present: BTreeMap<Asked, String> = BTreeMap::new();
         for (claim, trouble) in troubles {
             let asked = (claim.owner.clone(), claim.field, claim.place.protocol, claim.place.port);
@@ -228,7 +229,14 @@ impl Keeper {
             }
             present.insert(asked, story);
         }
-        for (key, field, _, port) in self.told.keys().filter(|asked| !present.contains_key(*asked)) {
+        let opened: BTreeSet<Asked> = held
+            .iter()
+            .filter(|(place, _)| self.doors.is_open(place))
+            .map(|(place, held)| (held.claim.owner.clone(), held.claim.field, place.protocol, place.port))
+            .collect();
+        // A trouble may also end because nobody asks for the port any more.
+        let ended = self.told.keys().filter(|asked| !present.contains_key(*asked));
+        for (key, field, _, port) in ended.filter(|asked| opened.contains(*asked)) {
             if let Some(object) = self.store.get(key).filter(|object| !object.is_deleting()) {
                 let message = format!("{} {port} is open", field.as_str());
                 self.recorder.event(&object, EventKind::Normal, "PortOpened", &message);

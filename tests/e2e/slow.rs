@@ -57,7 +57,7 @@ async fn read_numbers(from: impl AsyncRead + Unpin) {
 
 /// A connection to the node's socket on which this was asked, and the answer's head was read.
 async fn asked(home: &Home, request: &str) -> UnixStream {
-    let path = home.sockets().join("api.sock");
+    let path = home.path("run/api.sock");
     let mut stream = UnixStream::connect(path).await.expect("listens");
     stream.write_all(request.as_bytes()).await.expect("writes");
     let mut head = Vec::new();
