@@ -366,7 +366,10 @@ async fn the_first_process_of_a_shared_pid_namespace_gives_nothing_away(mut grou
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(said, expected, "{output}");
-    let plain = ground.script("plain", "ls /proc/1/root/ || readlink /proc/1/exe || echo nothing");
+    let plain = ground.script(
+        "plain",
+        "exec 2>&1; ls /proc/1/root/ || readlink /proc/1/exe || echo nothing",
+    );
     let (_, output) = ground.run(&pod, &plain).await;
     assert!(output.ends_with("nothing\n"), "{output}");
 }

@@ -16,6 +16,7 @@ mod endpoints;
 mod events;
 mod generic;
 mod ingresses;
+mod limits;
 mod manifestsources;
 mod namespaces;
 mod networkpolicies;
@@ -130,12 +131,18 @@ pub fn table_for(group: &str, plural: &str) -> &'static KindTable {
         ("networking.k8s.io", "ingressclasses") => &ingresses::CLASSES,
         ("networking.k8s.io", "networkpolicies") => &networkpolicies::TABLE,
         ("", "serviceaccounts") => &small::ACCOUNTS,
-        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &small::ROLES,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles")
+        | ("", "limitranges")
+        | ("apiextensions.k8s.io", "customresourcedefinitions") => &small::CREATED,
         ("rbac.authorization.k8s.io", _) => &small::BINDINGS,
         ("node.k8s.io", "runtimeclasses") => &small::RUNTIME_CLASSES,
         ("policy", "poddisruptionbudgets") => &small::BUDGETS,
         ("coordination.k8s.io", "leases") => &small::LEASES,
         ("apps", "controllerrevisions") => &small::REVISIONS,
+        ("autoscaling", "horizontalpodautoscalers") => &limits::AUTOSCALERS,
+        ("", "resourcequotas") => &limits::QUOTAS,
+        ("scheduling.k8s.io", "priorityclasses") => &limits::PRIORITIES,
+        ("admissionregistration.k8s.io", _) => &limits::WEBHOOKS,
         _ => &generic::TABLE,
     }
 }

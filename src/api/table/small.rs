@@ -10,8 +10,8 @@ pub(super) static ACCOUNTS: KindTable = kind_table(&[NAME, number("Secrets"), AG
     vec![cells::name(object), secrets.into(), cells::age(object, now)]
 });
 
-/// Upstream has no columns for roles, and shows what it does for kinds that it does not know.
-pub(super) static ROLES: KindTable = kind_table(&[NAME, text("Created At")], |object, _| {
+/// Upstream has no columns for these, and shows what it does for kinds that it does not know.
+pub(super) static CREATED: KindTable = kind_table(&[NAME, text("Created At")], |object, _| {
     let created = cells::text(object, "/metadata/creationTimestamp");
     vec![cells::name(object), created.into()]
 });

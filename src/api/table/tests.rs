@@ -407,6 +407,36 @@ fn every_kind_shows_kubernetes_own_columns() {
                 "conditions": [{"type": "Synced", "status": "False", "reason": "Invalid"}]}}),
             vec!["x", "Invalid", "2", "1", "2", "/a,/b", "5m"],
         ),
+        (
+            "autoscaling",
+            "horizontalpodautoscalers",
+            json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5, "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
+                {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "30"}}},
+                {"type": "External"}]},
+                "status": {"currentReplicas": 2, "currentMetrics": [{"resource": {"current": {"averageUtilization": 10}}}]}}),
+            vec![
+                "x",
+                "Deployment/web",
+                "cpu: 10%/80%, <unknown>/30 + 1 more...",
+                "<unset>",
+                "5",
+                "2",
+                "5m",
+            ],
+        ),
+        (
+            "",
+            "resourcequotas",
+            json!({"status": {"hard": {"pods": "4", "limits.cpu": "2"}, "used": {"pods": "1"}}}),
+            vec!["x", "pods: 1/4", "limits.cpu: 0/2", "5m"],
+        ),
+        (
+            "scheduling.k8s.io",
+            "priorityclasses",
+            json!({"value": 1000}),
+            vec!["x", "1000", "false", "5m", "PreemptLowerPriority"],
+        ),
         ("batch", "jobs", json!({}), vec!["x", "5m"]),
     ];
     for (group, plural, object, wanted) in cases {
