@@ -85,11 +85,7 @@ fn other_resources_are_given_in_place_or_by_a_restart_as_the_container_says() {
             ended_when_asking_for_more(true),
             start("a", 1, 0),
         ),
-        (
-            "it had ended by itself",
-            ended_when_asking_for_more(false),
-            Plan::StopSandbox,
-        ),
+        ("it had ended by itself", ended_when_asking_for_more(false), settled()),
         ("it failed a while ago", failed(90), resize()),
     ]);
 }
