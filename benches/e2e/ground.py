@@ -18,7 +18,7 @@ IMAGE = "localhost/bench:1"
 APPLETS = ["sh", "httpd", "sleep"]
 
 
-def make_root(directory, more=()):
+def make_root(directory):
     """A root file system with one static program, as a directory and as a tar. Returns both paths."""
     root, archive = os.path.join(directory, "root"), os.path.join(directory, "root.tar")
     for name in ["bin", "etc", "proc", "dev", "sys", "tmp"]:
@@ -26,7 +26,7 @@ def make_root(directory, more=()):
     with open("/bin/busybox", "rb") as source, open(os.path.join(root, "bin/busybox"), "wb") as target:
         target.write(source.read())
     os.chmod(os.path.join(root, "bin/busybox"), 0o755)
-    for applet in [*APPLETS, *more]:
+    for applet in APPLETS:
         os.symlink("busybox", os.path.join(root, "bin", applet))
 
     def as_root(entry):

@@ -1,7 +1,6 @@
 """What every bench needs before it measures: a directory for the time of the run, an environment of its own, an end in any case."""
 
 import argparse
-import glob
 import os
 import shutil
 import signal
@@ -63,13 +62,3 @@ class Stage:
             except Exception as error:
                 print(f"cleaning up {subject.name}: {error}", file=sys.stderr)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def binary():
-    """The program to measure: `KUBELOCAL`, or the newest release build."""
-    if "KUBELOCAL" in os.environ:
-        return os.path.abspath(os.environ["KUBELOCAL"])
-    repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
-    found = glob.glob(os.path.join(target, "*/release/kubelocal")) + glob.glob(os.path.join(target, "release/kubelocal"))
-    return max(found, key=os.path.getmtime) if found else sys.exit("no release binary: cargo build --release, or set KUBELOCAL")
