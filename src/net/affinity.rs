@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::balance::{Backend, Frontend, NOTED, SIZES, key_of, value_of};
 use super::nft::{
-    self, Element, Expression, Junction, Message, REGISTERS, Set, TYPE_ADDRESS, TYPE_PORT, TYPE_PROTOCOL, VERDICT,
-    VERDICT_REGISTER,
+    self, DESTINATION_AT, Element, Expression, Junction, Message, PORT_AT, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS,
+    TYPE_PORT, TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
 };
 
 /// Which chain the connections to a frontend go through.
@@ -153,11 +153,6 @@ const NUMBER: u32 = REGISTERS + 4;
 /// Behind the frontend, so that both together are a key.
 const KNOWN: u32 = REGISTERS + 4;
 const DRAWN: u32 = REGISTERS + 5;
-
-/// Where addresses are in an IPv4 header, and destination ports in those of TCP and UDP.
-const SOURCE_AT: u32 = 12;
-const DESTINATION_AT: u32 = 16;
-const PORT_AT: u32 = 2;
 
 fn chain(table: &str, timeout: Duration) -> Vec<Message> {
     let name = chain_name(timeout);

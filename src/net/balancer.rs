@@ -8,7 +8,7 @@ use super::affinity::{self, CLIENTS, MEMBERS, STAYS};
 use super::balance::{Backend, Balance, DRAWN, Edits, Frontend, HAIRPINS, NOTED, Protocol, SIZES, Table};
 use super::conntrack;
 use super::netfilter::commit;
-use super::nft::{self, Expression, Hook, Message, REGISTERS, Set};
+use super::nft::{self, DESTINATION_AT, Expression, Hook, Message, PORT_AT, REGISTERS, SOURCE_AT, Set};
 use super::{NetError, NodeNetwork, seats};
 use crate::model::{SERVICE_PREFIX, SERVICES, mask};
 
@@ -170,11 +170,6 @@ const PORT: u32 = REGISTERS + 2;
 const NUMBER: u32 = REGISTERS + 3;
 const TO_ADDRESS: u32 = REGISTERS + 4;
 const TO_PORT: u32 = REGISTERS + 5;
-
-/// Where addresses are in an IPv4 header, and destination ports in those of TCP and UDP.
-const SOURCE_AT: u32 = 12;
-const DESTINATION_AT: u32 = 16;
-const PORT_AT: u32 = 2;
 
 /// Chains and rules. They come last, so that not one of them is there before its elements are.
 fn rules() -> Vec<Message> {

@@ -69,6 +69,11 @@ pub(super) const TYPE_PORT: u8 = 13;
 /// A plain number is called a mark: with `integer` the `nft` program ends in an assertion when it lists the map.
 pub(super) const TYPE_NUMBER: u8 = 19;
 
+/// Where addresses are in an IPv4 header, and destination ports in those of TCP, UDP and SCTP.
+pub(super) const SOURCE_AT: u32 = 12;
+pub(super) const DESTINATION_AT: u32 = 16;
+pub(super) const PORT_AT: u32 = 2;
+
 /// The value of a map that says what becomes of a packet.
 pub(super) const VERDICT: &[u8] = &[u8::MAX];
 /// `NFT_DATA_VERDICT`.

@@ -6,7 +6,8 @@ use super::{Block, Pass, Peer, PortName, Ports, mask};
 use crate::model::{GATEWAY, POD_PREFIX, PODS};
 use crate::net::connections::ENDED;
 use crate::net::nft::{
-    self, Expression, Hook, Message, REGISTERS, Set, TYPE_ADDRESS, TYPE_PORT, TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
+    self, DESTINATION_AT, Expression, Hook, Message, PORT_AT, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS, TYPE_PORT,
+    TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
 };
 
 /// The table's name: what people see who list the rules.
@@ -73,11 +74,6 @@ pub(super) const SELVES: Set<'static> = Set {
 pub(super) const GROUP: &[u8] = &[TYPE_ADDRESS];
 /// Where ports of a name are.
 pub(super) const PLACES: &[u8] = &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT];
-
-/// Where addresses are in an IPv4 header, and destination ports in those of TCP, UDP and SCTP.
-const SOURCE_AT: u32 = 12;
-const DESTINATION_AT: u32 = 16;
-const PORT_AT: u32 = 2;
 
 const ONE: u32 = REGISTERS;
 const TWO: u32 = REGISTERS + 1;

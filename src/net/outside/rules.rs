@@ -5,7 +5,7 @@
 //! reached the other side, so that pods are answered only by who is there.
 
 use crate::model::{POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, mask};
-use crate::net::nft::{self, Expression, Hook, Message, REGISTERS};
+use crate::net::nft::{self, DESTINATION_AT, Expression, Hook, Message, REGISTERS, SOURCE_AT};
 use std::net::Ipv4Addr;
 
 /// The table's name: what people see who list the rules.
@@ -24,9 +24,7 @@ const VALUE: u32 = REGISTERS;
 const ADDRESS: u32 = REGISTERS + 1;
 const PORT: u32 = REGISTERS + 2;
 
-/// Where addresses are in an IPv4 header, and flags in that of TCP.
-const SOURCE_AT: u32 = 12;
-const DESTINATION_AT: u32 = 16;
+/// Where flags are in the header of TCP.
 const FLAGS_AT: u32 = 13;
 /// FIN, SYN, RST and ACK; and SYN.
 const FLAGS: u8 = 0x17;
