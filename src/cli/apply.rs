@@ -1,21 +1,29 @@
 //! `apply`: objects of files into the node, once, through the same gate that sources pass.
 
+use std::collections::{HashMap, HashSet};
+
 use clap::{Args, ValueEnum};
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::build::build_beside;
-use super::client::Node;
+use super::client::{Node, Resource};
 use super::context::{Context, Failures, write};
 use super::error::{CliError, ErrorKind, Result};
-use super::files::{Files, Manifest};
+use super::files::{Files, Manifest, refuse};
 use super::{node, print};
+use crate::admit;
+use crate::model::text_at;
 
 /// Who the node keeps as the owner of fields that `apply` names.
 pub const FIELD_MANAGER: &str = "kubelocal-apply";
 
 /// How many objects of one kind are sent at once.
 const PARALLEL: usize = 16;
+
+/// From how many objects of a kind and namespace on they are asked for by a list.
+const WORTH_A_LIST: usize = 4;
 
 /// Make objects as files describe them.
 #[derive(Debug, Args)]
@@ -124,6 +132,7 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
     if manifests.is_empty() {
         return Err(CliError::usage("no objects passed to apply"));
     }
+    refuse_repeated(&manifests)?;
     let node = node::connect().await?;
     if args.build {
         build_beside(&node, &manifests).await?;
@@ -131,8 +140,8 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
     let (mut failures, mut objects) = (Failures::default(), Vec::new());
     // Kinds one after the other, because a namespace has to be there before what lives in it.
     for of_kind in manifests.chunk_by(|a, b| a.resource.kind == b.resource.kind) {
-        let node = &node;
-        let apply = |manifest| async move { (manifest, apply_one(node, manifest, args.dry_run).await) };
+        let (node, present) = (&node, &Present::of(&node, of_kind).await?);
+        let apply = |manifest| async move { (manifest, apply_one(node, present, manifest, args.dry_run).await) };
         let mut outcomes = stream::iter(of_kind).map(apply).buffered(PARALLEL);
         while let Some((manifest, outcome)) = outcomes.next().await {
             match outcome {
@@ -156,6 +165,19 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
     failures.into_result()
 }
 
+/// Refuses what several files name, as sources do: which of them came last would be chance.
+fn refuse_repeated(manifests: &[Manifest]) -> Result {
+    let (mut first_files, mut problems) = (HashMap::new(), Vec::new());
+    for manifest in manifests {
+        let Resource { kind, namespace, name } = &manifest.resource;
+        if let Some(first) = first_files.insert((kind.resource(), namespace, name), manifest.file()) {
+            let name = print::full_name(kind, name.as_deref().unwrap_or_default());
+            problems.push(manifest.error_at("metadata.name", &format!("{name} is in {first} already")));
+        }
+    }
+    refuse(&problems)
+}
+
 fn line(manifest: &Manifest, object: &Value, outcome: Outcome, args: &ApplyArgs) -> String {
     let name = object
         .pointer("/metadata/name")
@@ -169,11 +191,72 @@ fn line(manifest: &Manifest, object: &Value, outcome: Outcome, args: &ApplyArgs)
     }
 }
 
-async fn apply_one(node: &Node, manifest: &Manifest, dry_run: DryRun) -> Result<(Value, Outcome)> {
-    let before = node.find(&manifest.resource).await?;
-    let after = apply(node, manifest, dry_run != DryRun::None).await?;
-    let outcome = Outcome::of(before.as_ref(), &after);
-    Ok((after, outcome))
+/// Objects of one kind as they were before an apply, by namespace and name.
+#[derive(Debug, Default)]
+struct Present {
+    objects: HashMap<(String, String), Value>,
+    /// Namespaces in which there is nothing else.
+    whole: HashSet<String>,
+}
+
+impl Present {
+    /// Lists where many objects are to be applied. A page is a few times as long as what is looked for, so that whatever else there is costs
+    /// nothing.
+    async fn of(node: &Node, manifests: &[Manifest]) -> Result<Self> {
+        let mut wanted: HashMap<&str, usize> = HashMap::new();
+        for manifest in manifests {
+            *wanted.entry(namespace(&manifest.resource)).or_default() += 1;
+        }
+        let mut present = Self::default();
+        for (namespace, count) in wanted.into_iter().filter(|(_, count)| *count >= WORTH_A_LIST) {
+            let collection = Resource::collection(manifests[0].resource.kind, Some(namespace));
+            let limit = (4 * count).to_string();
+            let mut list = node.get(&collection, &[("limit", limit)]).await?;
+            if text_at(&list, "/metadata/continue").is_empty() {
+                present.whole.insert(namespace.to_owned());
+            }
+            let items = list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+            for mut object in items.unwrap_or_default() {
+                let kind = manifests[0].resource.kind;
+                object["apiVersion"] = kind.api_version().into();
+                object["kind"] = kind.kind.into();
+                let name = text_at(&object, "/metadata/name").to_owned();
+                present.objects.insert((namespace.to_owned(), name), object);
+            }
+        }
+        Ok(present)
+    }
+
+    async fn find(&self, node: &Node, resource: &Resource) -> Result<Option<Value>> {
+        let namespace = namespace(resource);
+        let name = resource.name.clone().unwrap_or_default();
+        match self.objects.get(&(namespace.to_owned(), name)) {
+            Some(object) => Ok(Some(object.clone())),
+            None if self.whole.contains(namespace) => Ok(None),
+            None => node.find(resource).await,
+        }
+    }
+}
+
+fn namespace(resource: &Resource) -> &str {
+    resource.namespace.as_deref().unwrap_or_default()
+}
+
+/// Sends one object, unless that would write nothing: the node has more to do than to be asked for that.
+async fn apply_one(node: &Node, present: &Present, manifest: &Manifest, dry_run: DryRun) -> Result<(Value, Outcome)> {
+    let before = present.find(node, &manifest.resource).await?;
+    let is_applied = |live: &Value| {
+        let now = Timestamp::now();
+        dry_run != DryRun::Server && admit::apply::is_applied(live, &manifest.object, FIELD_MANAGER, now)
+    };
+    match before {
+        Some(live) if is_applied(&live) => Ok((live, Outcome::Unchanged)),
+        before => {
+            let after = apply(node, manifest, dry_run != DryRun::None).await?;
+            let outcome = Outcome::of(before.as_ref(), &after);
+            Ok((after, outcome))
+        }
+    }
 }
 
 /// Sends one object; the answer is the object as it is, or with `is_dry` as it would be.

@@ -225,7 +225,10 @@ impl Files {
 }
 
 /// All errors at once, so that a file is mended in one go.
-fn refuse(errors: &[Problem]) -> Result {
+///
+/// # Errors
+/// There is one.
+pub fn refuse(errors: &[Problem]) -> Result {
     if errors.is_empty() {
         return Ok(());
     }

@@ -300,6 +300,83 @@ async fn apply_says_what_became_of_each_object() {
         .printed("configmap/c configured\n");
 }
 
+/// As the node shows a map that this very file made.
+fn applied_map(name: &str) -> Value {
+    let fields = json!({"f:data": {"f:k": {}}});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "a"}, "metadata": {
+        "name": name, "namespace": "default", "resourceVersion": "7", "managedFields": [
+            {"manager": "kubelocal-apply", "operation": "Apply", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+             "fieldsType": "FieldsV1", "fieldsV1": fields}]}})
+}
+
+#[tokio::test]
+async fn apply_does_not_send_what_would_change_nothing() {
+    let same = ScriptedNode::start().await.on(GET_MAP, applied_map("c"));
+    let file = map_file("a").replace("name: c", "name: c, namespace: default");
+    same.run_with_input("apply -f -", &file)
+        .await
+        .printed("configmap/c unchanged\n");
+    let mut another = applied_map("c");
+    another["metadata"]["managedFields"][0]["manager"] = json!("kubectl");
+    let others = ScriptedNode::start()
+        .await
+        .on(GET_MAP, another)
+        .on(APPLY_MAP, applied_map("c"));
+    others
+        .run_with_input("apply -f -", &file)
+        .await
+        .printed("configmap/c unchanged\n");
+    let dry = "apply -f - --dry-run=server";
+    let asked = ScriptedNode::start()
+        .await
+        .on(GET_MAP, applied_map("c"))
+        .on(APPLY_MAP_DRY, applied_map("c"));
+    asked
+        .run_with_input(dry, &file)
+        .await
+        .printed("configmap/c unchanged (server dry run)\n");
+}
+
+#[tokio::test]
+async fn apply_asks_once_for_many_objects_of_a_kind() {
+    const LIST: &str = "GET /api/v1/namespaces/default/configmaps?limit=16";
+    let names = ["a", "b", "c", "d"];
+    let file: Vec<_> = names
+        .iter()
+        .map(|name| map_file("a").replace("name: c", &format!("name: {name}, namespace: default")))
+        .collect();
+    let items = |names: &[&str]| names.iter().map(|name| applied_map(name)).collect::<Vec<_>>();
+    let whole = ScriptedNode::start()
+        .await
+        .on(LIST, json!({"metadata": {}, "items": items(&names)}));
+    let unchanged = "configmap/a unchanged\nconfigmap/b unchanged\nconfigmap/c unchanged\nconfigmap/d unchanged\n";
+    whole
+        .run_with_input("apply -f -", &file.join("---\n"))
+        .await
+        .printed(unchanged);
+    let page = json!({"metadata": {"continue": "more"}, "items": items(&["a", "b", "d"])});
+    let long = ScriptedNode::start().await.on(LIST, page).on(GET_MAP, applied_map("c"));
+    long.run_with_input("apply -f -", &file.join("---\n"))
+        .await
+        .printed(unchanged);
+}
+
+#[tokio::test]
+async fn apply_refuses_an_object_that_two_files_name() {
+    let node = ScriptedNode::start().await;
+    for file in ["a.yaml", "b.yaml"] {
+        std::fs::write(node.path(file), map_file("a")).expect("written");
+    }
+    let ran = node.run("apply -f a.yaml -f b.yaml").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(
+        ran.err.starts_with("b.yaml:3:18: error: ") && ran.err.contains("configmap/c is in a.yaml already"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(node.heard(), []);
+}
+
 #[tokio::test]
 async fn apply_sends_nothing_while_a_file_is_wrong() {
     let node = ScriptedNode::start().await;

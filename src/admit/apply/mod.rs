@@ -129,6 +129,12 @@ pub fn apply(
     Ok(merged)
 }
 
+/// Whether an object, as clients are shown it, is what `config` says, and the manager owns just the fields that it names: then applying it
+/// would write nothing.
+pub fn is_applied(live: &Value, config: &Value, manager: &str, now: Timestamp) -> bool {
+    apply(Some(live), config, (manager, ""), true, now).is_ok_and(|merged| shown(merged) == *live)
+}
+
 /// Who owns what before an apply. What nobody owns was there before the first apply, and so it is said
 /// (`managedfields.NewSkipNonAppliedManager`).
 fn managers_for_apply(live: &Value, schema: &Schema, now: Timestamp) -> Vec<Manager> {

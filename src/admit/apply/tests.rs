@@ -393,6 +393,24 @@ fn what_nobody_owns_was_there_before_the_first_apply() {
 }
 
 #[test]
+fn what_is_applied_already_is_known_from_what_clients_are_shown() {
+    let config = deployment(json!({"replicas": 2}));
+    let live = shown(applied(None, &config, "files"));
+    assert!(is_applied(&live, &config, "files", at(9)));
+    assert!(
+        !is_applied(&live, &config, "kubectl", at(9)),
+        "it would own the fields too"
+    );
+    assert!(!is_applied(&live, &deployment(json!({"replicas": 3})), "files", at(9)));
+    assert!(
+        !is_applied(&live, &deployment(json!({})), "files", at(9)),
+        "it gives a field up"
+    );
+    let scaled = track_update(Some(&live), &deployment(json!({"replicas": 5})), "kubectl", "", at(2));
+    assert!(!is_applied(&shown(scaled), &config, "files", at(9)));
+}
+
+#[test]
 fn nobody_owns_when_an_object_is_to_go() {
     let mut new = deployment(json!({"replicas": 1}));
     new["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
