@@ -54,7 +54,7 @@ pub fn may_leave(store: &Store, network: &NodeNetwork, settings: Settings, sourc
     if !settings.is_on {
         return false;
     }
-    let Some(owner) = network.addresses().owner(source).map(str::to_owned) else {
+    let Some(owner) = network.addresses().owner(source.into()).map(str::to_owned) else {
         return true;
     };
     let pods = store.list(pods, None).items;

@@ -57,7 +57,7 @@ impl Passes {
 
     /// What becomes of a wish; `None` if the address is no pod's: what it sends is lost.
     pub(super) fn plan(&self, source: Ipv4Addr, destination: SocketAddrV4) -> Option<(Verdict, Pass)> {
-        let owner = self.network.addresses().owner(source)?.to_owned();
+        let owner = self.network.addresses().owner(source.into())?.to_owned();
         let known = self.known();
         let entry = known.pods.get(&owner)?;
         let is_allowed = !known.cut_off.contains(&entry.namespace);

@@ -14,13 +14,16 @@ use std::os::fd::AsFd;
 
 use super::netfilter::commit;
 use super::netlink::Netlink;
-use super::nft::{self, Expression, Hook, Message, REGISTERS};
+use super::nft::{self, Expression, Hook, Message, REGISTERS, TableOf};
 use super::outside::{MARK, leave_alone_what_stays, turn_on};
 use super::{NetError, NodeNetwork};
-use crate::model::{is_inside, is_nowhere};
+use crate::model::{Family, is_inside, is_nowhere};
 
 /// The table's name: what people see who list the rules.
-const TABLE: &str = "kubelocal-sources";
+const TABLE: TableOf = TableOf {
+    family: Family::V4,
+    name: "kubelocal-sources",
+};
 const CHAIN: &str = "answers";
 /// Behind policies (-95), which let answers pass, and before ways out (-90).
 const BEFORE_WAYS_OUT: i32 = -92;
@@ -67,7 +70,9 @@ fn rules() -> Vec<Message> {
         Hook::Prerouting,
         BEFORE_WAYS_OUT,
     ));
-    let rules = leave_alone_what_stays().into_iter().chain([to_whom_speaks()]);
+    let rules = leave_alone_what_stays(TABLE.family)
+        .into_iter()
+        .chain([to_whom_speaks()]);
     messages.extend(rules.map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
     messages
 }

@@ -147,10 +147,10 @@ fn place_and_target((frontend, balance): (&Frontend, &Balance)) -> (Place, Targe
     let place = Place {
         protocol: frontend.protocol,
         port: frontend.port,
-        ip: frontend.ip.into(),
+        ip: frontend.ip,
     };
     let target = Target {
-        addresses: addresses.map(|b| SocketAddr::new(b.ip.into(), b.port)).collect(),
+        addresses: addresses.map(|b| SocketAddr::new(b.ip, b.port)).collect(),
         stay: balance.stay,
         is_coming: false,
     };

@@ -4,12 +4,15 @@
 //! for. The first packet of a connection by TCP is shown to the node and dropped; it comes again, marked, when the node has
 //! reached the other side, so that pods are answered only by who is there.
 
-use crate::model::{POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES, mask};
-use crate::net::nft::{self, DESTINATION_AT, Expression, Hook, Message, REGISTERS, SOURCE_AT};
+use crate::model::{Block, Family};
+use crate::net::nft::{self, End, Expression, Hook, Message, REGISTERS, TableOf};
 use std::net::Ipv4Addr;
 
 /// The table's name: what people see who list the rules.
-const TABLE: &str = "kubelocal-egress";
+const TABLE: TableOf = TableOf {
+    family: Family::V4,
+    name: "kubelocal-egress",
+};
 const CHAIN: &str = "leaving";
 /// Behind `NF_IP_PRI_NAT_DST` (-100): a Service may lead outside.
 const AFTER_SERVICES: i32 = -90;
@@ -40,28 +43,25 @@ pub(super) fn rules(tcp: u16, udp: u16) -> Vec<Message> {
     let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
     messages.push(nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, AFTER_SERVICES));
     let leaving = [first_packet(), to_socket(TCP, tcp), to_socket(UDP, udp)];
-    let rules = leave_alone_what_stays().into_iter().chain(leaving);
+    let rules = leave_alone_what_stays(TABLE.family).into_iter().chain(leaving);
     messages.extend(rules.map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
     messages
 }
 
 /// Leaves alone what is no pod's, and what is for pods or Services.
-pub(in crate::net) fn leave_alone_what_stays() -> [Vec<Expression>; 3] {
+pub(in crate::net) fn leave_alone_what_stays(family: Family) -> [Vec<Expression>; 3] {
     [
-        outside(SOURCE_AT, PODS, POD_PREFIX, false),
-        outside(DESTINATION_AT, PODS, POD_PREFIX, true),
-        outside(DESTINATION_AT, SERVICES, SERVICE_PREFIX, true),
+        outside(End::Source, family.pods(), false),
+        outside(End::Destination, family.pods(), true),
+        outside(End::Destination, family.services(), true),
     ]
 }
 
 /// Leaves alone what has an address in a range, or with `is_inside` false what has none there.
-fn outside(at: u32, range: Ipv4Addr, prefix: u8, is_inside: bool) -> Vec<Expression> {
-    vec![
-        nft::payload(1, at, 4, VALUE),
-        nft::mask(VALUE, mask(prefix).octets()),
-        nft::compare(VALUE, is_inside, &range.octets()),
-        nft::accept(),
-    ]
+fn outside(end: End, range: Block, is_inside: bool) -> Vec<Expression> {
+    let mut rule: Vec<Expression> = nft::in_block(end, range, is_inside).into();
+    rule.push(nft::accept());
+    rule
 }
 
 /// Shows the first packet of a connection and drops it.
@@ -70,12 +70,12 @@ fn first_packet() -> Vec<Expression> {
         nft::protocol(VALUE),
         nft::compare(VALUE, true, &[TCP]),
         nft::payload(2, FLAGS_AT, 1, VALUE),
-        nft::mask(VALUE, [FLAGS, 0, 0, 0]),
+        nft::mask(VALUE, &[FLAGS, 0, 0, 0]),
         nft::compare(VALUE, true, &[FIRST, 0, 0, 0]),
         nft::mark_of_packet(VALUE),
         nft::compare(VALUE, false, &MARK.to_ne_bytes()),
         nft::connection_status(VALUE),
-        nft::mask(VALUE, BY_SERVICE.to_ne_bytes()),
+        nft::mask(VALUE, &BY_SERVICE.to_ne_bytes()),
         nft::compare(VALUE, true, &[0; 4]),
         nft::show(GROUP),
         nft::drop(),
@@ -89,7 +89,7 @@ fn to_socket(protocol: u8, port: u16) -> Vec<Expression> {
         nft::compare(VALUE, true, &[protocol]),
         nft::load(&SOCKETS.octets(), ADDRESS),
         nft::load(&port.to_be_bytes(), PORT),
-        nft::to_socket(ADDRESS, PORT),
+        nft::to_socket(TABLE.family, ADDRESS, PORT),
         nft::load(&MARK.to_ne_bytes(), VALUE),
         nft::set_mark(VALUE),
         nft::accept(),
@@ -99,6 +99,7 @@ fn to_socket(protocol: u8, port: u16) -> Vec<Expression> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{PODS, SERVICES};
 
     fn contains(message: &Message, part: &[u8]) -> bool {
         format!("{message:?}").contains(format!("{part:?}").trim_matches(['[', ']']))
