@@ -52,7 +52,8 @@ pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{
     API_PORT, API_SERVICE, Block, DNS, Family, GATEWAY, HOST, HOST_NAMES, LAST_SERVICE, NODE_PORTS, POD_PREFIX, PODS,
-    PodIps, SERVICE_PREFIX, SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have, twin_of,
+    PodIps, SERVICE_PREFIX, SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have, stack_of,
+    twin_of,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -106,6 +106,14 @@ impl fmt::Display for Family {
     }
 }
 
+/// What pods with addresses of these families have, for people.
+pub fn stack_of(families: &[Family]) -> &'static str {
+    match families.len() {
+        2 => "IPv4 and IPv6 (dual stack)",
+        _ => "IPv4 (single stack)",
+    }
+}
+
 /// A block of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Block {

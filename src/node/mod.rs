@@ -34,7 +34,7 @@ use crate::api::{self, Api, Meter, NodeFacts};
 use crate::cgroup::{self, Lack, Tree};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
-use crate::model::{Clock, Complaints, Family, HOST, Object, Paths, SystemClock};
+use crate::model::{Clock, Complaints, Family, HOST, Object, Paths, SystemClock, stack_of};
 use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
@@ -156,6 +156,10 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let api_port = loopback.listener.local_addr()?.port();
     let egress = config.egress(no_egress, api_port);
+    facts.network = network
+        .as_ref()
+        .map_or("", |network| stack_of(network.families()))
+        .to_owned();
     facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref()).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
@@ -374,6 +378,7 @@ fn facts(
         cgroups: report::cgroups(cgroups),
         started_at,
         warnings: warnings.chain(report::no_limits(cgroups)).collect(),
+        network: String::new(),
         host_loopback: false,
         complaints: Complaints::default(),
         published: Published::default(),

@@ -80,7 +80,9 @@ impl Leaving {
             ips.retain(|ip| self.0.insert(*ip));
             ips
         } else {
-            ips.retain(|ip| self.0.remove(ip));
+            for ip in &ips {
+                self.0.remove(ip);
+            }
             Vec::new()
         }
     }

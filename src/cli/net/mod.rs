@@ -18,7 +18,7 @@ use super::context::{Context, write};
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use crate::api::own::{NodeStatus, path};
-use crate::model::{Object, PodIps, kind, list_at, pod_ips, text_at};
+use crate::model::{Family, Object, PodIps, kind, list_at, pod_ips, text_at};
 use crate::policy::Facts;
 
 /// Show the pods' network: addresses, Services, ports, policies, and ways out.
@@ -121,13 +121,14 @@ impl World {
             })
     }
 
-    /// Whether pods have addresses of both families.
-    fn is_dual(&self) -> bool {
+    /// The families of addresses that pods have.
+    fn families(&self) -> &'static [Family] {
         let mut ranges = self
             .nodes
             .iter()
             .flat_map(|node| list_at(node.value(), "/spec/podCIDRs"));
-        ranges.any(|range| range.as_str().is_some_and(|range| range.contains(':')))
+        let is_dual = ranges.any(|range| range.as_str().is_some_and(|range| range.contains(':')));
+        &Family::BOTH[..1 + usize::from(is_dual)]
     }
 
     /// What the node says where its own proxy serves Services.

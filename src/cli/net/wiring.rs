@@ -5,25 +5,20 @@ use super::ips_of;
 use crate::api::own::NodeStatus;
 use crate::api::table::selector_text;
 use crate::cli::print::Layout;
-use crate::model::{DNS, Family, Object, PodIps, SERVICE_NAME, link_name, list_at, text_at};
+use crate::model::{DNS, Family, Object, PodIps, SERVICE_NAME, link_name, list_at, stack_of, text_at};
 use crate::policy::{Direction, Facts};
 
 /// All of it, for people.
 pub(super) fn show(world: &World, status: &NodeStatus) -> String {
     let facts = world.facts();
     let (is_open, why) = world.ways_out();
-    let is_dual = world.is_dual();
-    let families = match is_dual {
-        true => "IPv4 and IPv6 (dual stack)",
-        false => "IPv4 (single stack)",
-    };
+    let families = world.families();
     let each = |text: &dyn Fn(Family) -> String| {
-        let count = if is_dual { 2 } else { 1 };
-        let texts = Family::BOTH.into_iter().take(count).map(text);
+        let texts = families.iter().map(|family| text(*family));
         texts.collect::<Vec<_>>().join("; ")
     };
     let heads = [
-        ("Families", families.to_owned()),
+        ("Families", stack_of(families).to_owned()),
         (
             "Pods",
             each(&|family| format!("{}, the node is {}", family.pods(), family.gateway())),
