@@ -75,6 +75,14 @@ impl Family {
         }
     }
 
+    /// All addresses.
+    pub fn everyone(self) -> Block {
+        match self {
+            Family::V4 => Block::of(Ipv4Addr::UNSPECIFIED.into(), 0),
+            Family::V6 => Block::of(Ipv6Addr::UNSPECIFIED.into(), 0),
+        }
+    }
+
     /// The pods' range.
     pub fn pods(self) -> Block {
         match self {
@@ -124,12 +132,6 @@ pub struct Block {
 }
 
 impl Block {
-    /// All addresses of IPv4.
-    pub const EVERYONE: Block = Block {
-        network: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        prefix: 0,
-    };
-
     /// One address.
     pub fn whole(address: IpAddr) -> Block {
         Block::of(address, Family::of(address).bits())
@@ -239,7 +241,15 @@ pub fn is_inside(address: IpAddr) -> bool {
 
 /// Whether an address means something else, or nothing, to the host: its loopback (which 0.0.0.0 is too), neighbours that only the link
 /// knows (where clouds keep their machines' credentials), groups, and what is reserved. Pods do not get there.
-pub fn is_nowhere(ip: Ipv4Addr) -> bool {
+pub fn is_nowhere(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_nowhere_v4(ip),
+        // ::/16 has loopback in it, and addresses of IPv4 that are written as such of IPv6: those would be reached as what they are.
+        IpAddr::V6(ip) => ip.segments()[0] == 0 || ip.is_unicast_link_local() || ip.is_multicast(),
+    }
+}
+
+fn is_nowhere_v4(ip: Ipv4Addr) -> bool {
     let is_this_network = ip.octets()[0] == 0;
     // 240.0.0.0/4, which 255.255.255.255 is in.
     let is_reserved = ip.octets()[0] >= 240;
@@ -358,6 +368,25 @@ mod tests {
             ("fd00:10:97::a", false),
         ] {
             assert_eq!(is_inside(address.parse().expect("an address")), inside, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_host_can_mean_is_nowhere() {
+        for (address, expected) in [
+            ("192.0.2.1", false),
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("2001:db8::1", false),
+            ("fd12::1", false),
+            ("::", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::127.0.0.1", true),
+            ("fe80::1", true),
+            ("ff02::fb", true),
+        ] {
+            assert_eq!(is_nowhere(address.parse().expect("an address")), expected, "{address}");
         }
     }
 

@@ -94,19 +94,9 @@ pub fn wire_pod(node: BorrowedFd<'_>, ips: PodIps) -> Result<(), NetError> {
             outside.add_neighbour(index, ip, hardware_of(address))?;
             inside.add_neighbour(POD_LINK_INDEX, gateway, hardware_of(GATEWAY))?;
         }
-        for range in ways(family) {
-            inside.add_way(POD_LINK_INDEX, range, gateway)?;
-        }
+        inside.add_way(POD_LINK_INDEX, family.everyone(), gateway)?;
     }
     Ok(())
-}
-
-/// What a pod reaches by its gateway. The node carries nothing of IPv6 to the outside: without a way there, programs turn to IPv4 at once.
-fn ways(family: Family) -> Vec<Block> {
-    match family {
-        Family::V4 => vec![Block::EVERYONE],
-        Family::V6 => vec![family.pods(), family.services()],
-    }
 }
 
 /// The hardware address of an end of a cable, made of its address as the plugins of CNI do it.
@@ -247,13 +237,15 @@ impl Netlink {
     }
 
     /// What has a mark goes to sockets here, whoever it is for (a rule, and a table with one route).
-    pub(super) fn route_marked_to_sockets(&mut self, mark: u32) -> Result<(), NetError> {
+    pub(super) fn route_marked_to_sockets(&mut self, family: Family, mark: u32) -> Result<(), NetError> {
+        let number = number_of(family.gateway());
         let mut route = route(LOOPBACK, RouteScope::Host);
+        route.header.address_family = number;
         route.header.table = MARKED_TABLE;
         route.header.kind = RouteType::Local;
         self.put_route("local route", route)?;
         let mut rule = RuleMessage::default();
-        rule.header.family = AddressFamily::Inet;
+        rule.header.family = number;
         rule.header.table = MARKED_TABLE;
         rule.header.action = RuleAction::ToTable;
         rule.attributes = vec![RuleAttribute::FwMark(mark), RuleAttribute::Priority(MARKED_PRIORITY)];

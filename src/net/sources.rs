@@ -37,7 +37,7 @@ impl NodeNetwork {
     /// What the kernel refused. Then nobody is spoken for.
     pub async fn bring_answers(&self) -> Result<(), NetError> {
         let bring = || {
-            Netlink::open()?.route_marked_to_sockets(MARK)?;
+            Netlink::open()?.route_marked_to_sockets(Family::V4, MARK)?;
             commit(&rules())
         };
         self.run(bring).await?
@@ -47,7 +47,7 @@ impl NodeNetwork {
 /// Whether pods can answer a client at its own address: not at loopback's, which is their own, nor at one that means something else in
 /// their network.
 pub fn is_spoken_for(client: IpAddr) -> bool {
-    matches!(client, IpAddr::V4(ip) if !is_nowhere(ip) && !is_inside(client))
+    client.is_ipv4() && !is_nowhere(client) && !is_inside(client)
 }
 
 /// Has a socket of the pods' network speak for a client. Its port is chosen when it connects.
@@ -55,9 +55,9 @@ pub fn is_spoken_for(client: IpAddr) -> bool {
 /// # Errors
 /// What the system says.
 pub fn speak_for(socket: impl AsFd, client: IpAddr) -> io::Result<()> {
-    turn_on(socket.as_fd(), libc::IP_TRANSPARENT)?;
+    turn_on(socket.as_fd(), libc::SOL_IP, libc::IP_TRANSPARENT)?;
     // A port that is chosen now would have to be free for all destinations.
-    turn_on(socket.as_fd(), libc::IP_BIND_ADDRESS_NO_PORT)?;
+    turn_on(socket.as_fd(), libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
     socket2::SockRef::from(&socket).bind(&SocketAddr::new(client, 0).into())
 }
 

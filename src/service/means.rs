@@ -114,7 +114,7 @@ fn is_passing(error: &NetError) -> bool {
 fn may_reach(may_leave: MayLeave) -> crate::carry::MayReach {
     Box::new(move |client, to| match (client, to) {
         (_, to) if is_inside(to) => true,
-        (IpAddr::V4(client), IpAddr::V4(to)) => !is_nowhere(to) && may_leave(client),
+        (IpAddr::V4(client), IpAddr::V4(to)) => !is_nowhere(to.into()) && may_leave(client),
         _ => false,
     })
 }

@@ -306,11 +306,6 @@ impl Walk<'_> {
             self.say("target", format!("no pod has {address}"));
             return false;
         }
-        let IpAddr::V4(address) = address else {
-            let text = format!("nothing of IPv6 leaves the pods' network: {address} is unreachable");
-            self.say("outside", text);
-            return false;
-        };
         if address == HOST {
             if !self.world.host_loopback {
                 let text =
