@@ -169,6 +169,41 @@ fn datagrams_reach_a_service_by_ipv6_and_follow_it_to_other_endpoints() {
 }
 
 #[test]
+fn clients_stay_with_their_endpoint_by_ipv6_too_and_over_a_node_that_was_killed() {
+    let home = Home::new();
+    let sticky = service("web", json!({"ipFamilies": ["IPv6"], "sessionAffinity": "ClientIP"}));
+    home.start(documents([
+        sticky,
+        web("a"),
+        web("b"),
+        web("c"),
+        pod("client", "serve"),
+    ]));
+    // The last line of what a server says is its name.
+    let asked = || {
+        let answer = home.run("exec client -- /kubelocal demo fetch web:80");
+        answer.stdout.lines().last().unwrap_or_default().to_owned()
+    };
+    let served = || home.must("get endpoints web --no-headers").matches(":8080").count();
+    home.until("all are endpoints, and it answers", || {
+        served() == 3 && !asked().is_empty()
+    });
+    let first = asked();
+    let stays = |who: &str| (0..10).for_each(|_| assert_eq!(asked(), who));
+    stays(&first);
+    let node = home.node_pid().expect("it runs");
+    kill_process(node, Signal::KILL).expect("is ours");
+    home.until_ended(node);
+    home.must("get nodes");
+    home.until("names are back", || !asked().is_empty());
+    stays(&first);
+    home.must(format!("delete pod {first} --wait=true"));
+    let second = asked();
+    assert!(!second.is_empty() && second != first, "{first} {second}");
+    stays(&second);
+}
+
+#[test]
 fn a_policy_holds_for_ipv6_as_for_ipv4() {
     let home = Home::new();
     let dual = service("web", json!({"ipFamilyPolicy": "RequireDualStack"}));
