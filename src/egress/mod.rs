@@ -26,7 +26,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,7 +54,7 @@ pub fn may_leave(store: &Store, network: &NodeNetwork, settings: Settings, sourc
     if !settings.is_on {
         return false;
     }
-    let Some(owner) = network.addresses().owner(source).map(str::to_owned) else {
+    let Some(owner) = network.addresses().owner(source.into()).map(str::to_owned) else {
         return true;
     };
     let pods = store.list(pods, None).items;
@@ -63,28 +63,36 @@ pub fn may_leave(store: &Store, network: &NodeNetwork, settings: Settings, sourc
     namespace.is_some_and(|namespace| !plan::is_cut_off(&namespace))
 }
 
-/// Lets pods out until `stop`; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
+/// Lets pods out until `stop`, by the ways of each family; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
 pub async fn run(
     store: Store,
     network: Arc<NodeNetwork>,
-    outside: Outside,
+    outside: Vec<Outside>,
     settings: Settings,
     addresses: watch::Receiver<Vec<String>>,
     stop: CancellationToken,
 ) {
-    let (outside, room) = (Arc::new(outside), plan_room(descriptors()));
+    let room = plan_room(descriptors());
     let passes = Arc::new(Passes::new(network, settings, plan_room_of_one(room)));
     passes.take_all(&store);
     let tasks = TaskTracker::new();
-    let connections = Connections::new(outside.clone(), passes.clone(), room.connections, tasks.clone());
-    let connections = Arc::new(connections);
-    let flows = Arc::new(Flows::new(outside, passes.clone(), addresses, room.flows, tasks));
+    // All families share the room that there is.
+    let [of_connections, of_flows] = [room.connections, room.flows].map(|room| Arc::new(Semaphore::new(room)));
+    let carry = |outside: Outside| {
+        let outside = Arc::new(outside);
+        let connections = Connections::new(outside.clone(), passes.clone(), of_connections.clone(), tasks.clone());
+        let connections = Arc::new(connections);
+        let (room, tasks) = (of_flows.clone(), tasks.clone());
+        let flows = Arc::new(Flows::new(outside, passes.clone(), addresses.clone(), room, tasks));
+        async move {
+            tokio::join!(connections.clone().hear(), connections.accept(), flows.hear());
+        }
+    };
+    let carried = futures::future::join_all(outside.into_iter().map(carry));
     tokio::select! {
         () = stop.cancelled() => {}
         () = passes.follow(&store) => {}
-        () = connections.clone().hear() => {}
-        () = connections.accept() => {}
-        () = flows.hear() => {}
+        _ = carried => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which pod an address is, and whether it may leave: follows pods and namespaces in the store.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Semaphore;
@@ -56,7 +56,7 @@ impl Passes {
     }
 
     /// What becomes of a wish; `None` if the address is no pod's: what it sends is lost.
-    pub(super) fn plan(&self, source: Ipv4Addr, destination: SocketAddrV4) -> Option<(Verdict, Pass)> {
+    pub(super) fn plan(&self, source: IpAddr, destination: SocketAddr) -> Option<(Verdict, Pass)> {
         let owner = self.network.addresses().owner(source)?.to_owned();
         let known = self.known();
         let entry = known.pods.get(&owner)?;

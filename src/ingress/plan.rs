@@ -1,7 +1,7 @@
 //! Ingresses and what they name to routes. Pure.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -209,9 +209,7 @@ impl Entry<'_> {
 fn of_port(objects: &Objects, service: &Key, port: &Value, label: String) -> Backend {
     let slices = objects.slices.get(service).map_or(&[][..], Vec::as_slice);
     let found = backends(text_at(port, "/name"), Protocol::Tcp, slices);
-    let endpoints = found
-        .into_iter()
-        .map(|one| SocketAddr::new(IpAddr::V4(one.ip), one.port));
+    let endpoints = found.into_iter().map(|one| SocketAddr::new(one.ip, one.port));
     let is_http2 = HTTP2.contains(&text_at(port, "/appProtocol"));
     Backend::new(label, endpoints.collect(), is_http2)
 }

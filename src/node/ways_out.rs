@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is of ways out.
 pub(super) enum WaysOut {
-    /// They are open, though perhaps everyone is refused there.
-    Open(Outside),
+    /// They are open, though perhaps everyone is refused there: of IPv4, and of IPv6 where pods have it.
+    Open(Vec<Outside>),
     /// There are none, for this reason.
     Closed(String),
 }
@@ -39,10 +39,16 @@ pub(super) async fn open(network: Option<&Arc<NodeNetwork>>) -> WaysOut {
     let Some(network) = network else {
         return WaysOut::Closed("pods have no network".to_owned());
     };
-    match Outside::open(network.clone()).await {
-        Ok(outside) => WaysOut::Open(outside),
-        Err(error) => WaysOut::Closed(format!("the kernel refuses {error}")),
+    let mut open = Vec::new();
+    for family in network.families() {
+        match Outside::open(network.clone(), *family).await {
+            Ok(outside) => open.push(outside),
+            // Who wants there has no way, and turns to the first family.
+            Err(error) if !open.is_empty() => tracing::warn!(%error, %family, "pods do not reach the outside by it"),
+            Err(error) => return WaysOut::Closed(format!("the kernel refuses {error}")),
+        }
     }
+    WaysOut::Open(open)
 }
 
 impl WaysOut {

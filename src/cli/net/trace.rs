@@ -1,14 +1,14 @@
 //! Why a pod reaches something, or does not: step by step, as its packets go. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::wiring::endpoints;
-use super::{World, address_of};
+use super::wiring::{endpoints, listed as all_of};
+use super::{World, ips_of};
 use crate::model::{
-    CLUSTER_DOMAIN, DNS, HOST, HOST_NAMES, Key, Object, Seniority, is_inside, is_nowhere, is_service, kind, list_at,
-    may_have, text_at,
+    CLUSTER_DOMAIN, DNS, Family, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, is_inside, is_nowhere,
+    is_service, kind, list_at, may_have, text_at,
 };
 use crate::policy::{Direction, Facts, Judgement, Pod, judge};
 
@@ -71,7 +71,7 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
     };
     let (target, port) = split_port(to)?;
     let facts = world.facts();
-    let Some(pod) = facts.pods.get(from.uid()).filter(|pod| pod.address.is_some()).cloned() else {
+    let Some(pod) = facts.pods.get(from.uid()).filter(|pod| pod.ips.is_some()).cloned() else {
         let why = format!(
             "{namespace}/{name} has no address in the pods' network: it has ended, not begun, or is on the host's"
         );
@@ -88,8 +88,8 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
         aliases: 0,
         steps: Vec::new(),
     };
-    let address = walk.pod.address.expect("was looked at");
-    walk.say("pod", format!("{namespace}/{name} has {address}"));
+    let ips = walk.pod.ips.expect("was looked at");
+    walk.say("pod", format!("{namespace}/{name} has {}", all_of(ips)));
     let connects = walk.follow(target, port, namespace)?;
     Ok(Traced {
         steps: walk.steps,
@@ -103,7 +103,7 @@ impl Walk<'_> {
     }
 
     fn follow(&mut self, target: &str, port: Option<u16>, namespace: &str) -> Result<bool, String> {
-        if let Ok(address) = target.parse::<Ipv4Addr>() {
+        if let Ok(address) = target.trim_matches(['[', ']']).parse::<IpAddr>() {
             return self.at_address(address, need(port)?);
         }
         let (kind, name) = target.split_once('/').unwrap_or(("", target));
@@ -118,7 +118,7 @@ impl Walk<'_> {
         if kind.is_empty() && HOST_NAMES.contains(&target) {
             if self.world.host_loopback {
                 self.say("names", format!("{target} is {HOST}, the host's loopback"));
-                return self.at_address(HOST, need(port)?);
+                return self.at_address(HOST.into(), need(port)?);
             }
             self.say(
                 "names",
@@ -129,7 +129,7 @@ impl Walk<'_> {
         let (services, pods) = (&self.world.services, &self.world.pods);
         let service = find(services, namespace, name).filter(|_| matches!(kind, "" | "svc" | "service" | "services"));
         if let Some(service) = service {
-            return self.at_service(service, port);
+            return self.at_service(service, port, None);
         }
         let pod = find(pods, namespace, name).filter(|_| matches!(kind, "" | "po" | "pod" | "pods"));
         let pod = pod.ok_or_else(|| {
@@ -137,18 +137,18 @@ impl Walk<'_> {
                 "there is neither a Service nor a pod {namespace}/{name}; names of the outside are not asked for here"
             )
         })?;
-        let Some(address) = address_of(pod) else {
+        let Some(ips) = ips_of(pod) else {
             self.say(
                 "target",
                 format!("the pod {namespace}/{name} has no address in the pods' network"),
             );
             return Ok(false);
         };
-        self.at_address(address, need(port)?)
+        self.at_address(ips.first.into(), need(port)?)
     }
 
     fn can_ask_for_names(&mut self) -> bool {
-        let judged = judge(&self.facts, Direction::Egress, &self.pod, DNS, None, (17, 53));
+        let judged = judge(&self.facts, Direction::Egress, &self.pod, DNS.into(), None, (17, 53));
         let is_allowed = !matches!(judged, Judgement::Denied(_));
         if !is_allowed {
             self.say("names", format!("can't be asked for: {}", words(&judged)));
@@ -156,7 +156,8 @@ impl Walk<'_> {
         is_allowed
     }
 
-    fn at_service(&mut self, service: &Object, port: Option<u16>) -> Result<bool, String> {
+    /// By one of its addresses, or by its name: then by the first of them, as programs do that take the first answer.
+    fn at_service(&mut self, service: &Object, port: Option<u16>, by: Option<IpAddr>) -> Result<bool, String> {
         let name = format!("{}/{}", service.key().namespace, service.key().name);
         if service.text("/spec/type") == "ExternalName" {
             let other = service.text("/spec/externalName");
@@ -164,7 +165,8 @@ impl Walk<'_> {
             return self.at_alias(other.trim_end_matches('.'), port);
         }
         let protocol = if self.protocol == 17 { "UDP" } else { "TCP" };
-        let ip = service.text("/spec/clusterIP");
+        let ip = by.map_or_else(|| service.text("/spec/clusterIP").to_owned(), |ip| ip.to_string());
+        let family = by.map(Family::of).or_else(|| Some(Family::of(ip.parse().ok()?)));
         let own = port_of(service, port, protocol);
         if ip == "None" {
             let first = || port_of(service, None, protocol);
@@ -172,9 +174,9 @@ impl Walk<'_> {
                 self.say("service", format!("{name} has no port for {protocol}"));
                 return Ok(false);
             };
-            let found = endpoints(service, text_at(own, "/name"), &self.world.slices);
+            let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
             // Its name is their addresses: the port is the client's.
-            let at = |endpoint: &String| match (port, endpoint.split_once(':')) {
+            let at = |endpoint: &String| match (port, endpoint.rsplit_once(':')) {
                 (Some(port), Some((address, _))) => format!("{address}:{port}"),
                 _ => endpoint.clone(),
             };
@@ -187,7 +189,7 @@ impl Walk<'_> {
             self.say("service", format!("{name} has no port{port} for {protocol}"));
             return Ok(false);
         };
-        let found = endpoints(service, text_at(own, "/name"), &self.world.slices);
+        let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
         let led = listed(&found);
         self.say("service", format!("{name} ({ip}) port {} leads to {led}", own["port"]));
         self.at_any_of(&found)
@@ -218,7 +220,8 @@ impl Walk<'_> {
         let mut reached = 0;
         for endpoint in endpoints {
             let (address, port) = split_port(endpoint)?;
-            let address = address.parse().map_err(|_| format!("{endpoint} is no address"))?;
+            let address = address.trim_matches(['[', ']']).parse();
+            let address = address.map_err(|_| format!("{endpoint} is no address"))?;
             reached += usize::from(self.at_address(address, need(port)?)?);
         }
         if reached > 0 && reached < endpoints.len() {
@@ -230,7 +233,7 @@ impl Walk<'_> {
         Ok(reached > 0)
     }
 
-    fn at_address(&mut self, address: Ipv4Addr, port: u16) -> Result<bool, String> {
+    fn at_address(&mut self, address: IpAddr, port: u16) -> Result<bool, String> {
         if address.is_loopback() || address.is_unspecified() {
             self.say(
                 "target",
@@ -238,13 +241,21 @@ impl Walk<'_> {
             );
             return Ok(true);
         }
+        let Some(own) = self.own_of(Family::of(address)) else {
+            let text = format!(
+                "the pod has no address of {}: the network is unreachable",
+                Family::of(address)
+            );
+            self.say("target", text);
+            return Ok(false);
+        };
         if is_service(address) && address != DNS {
             let services = self.world.services.iter();
-            let own = services
-                .filter(|one| one.text("/spec/clusterIP") == address.to_string() && may_have(one.key(), address));
+            let has = |one: &&Object| cluster_ips(one).any(|ip| ip == address);
+            let own = services.filter(|one| has(one) && may_have(one.key(), address));
             // Of several the eldest has it.
             return match own.min_by_key(|one| Seniority::of(one)) {
-                Some(service) => self.at_service(service, Some(port)),
+                Some(service) => self.at_service(service, Some(port), Some(address)),
                 None => {
                     self.say("service", format!("no Service has {address}: it is refused"));
                     Ok(false)
@@ -252,7 +263,7 @@ impl Walk<'_> {
             };
         }
         let mut pods = self.facts.pods.values();
-        let known = pods.find(|pod| pod.address == Some(address)).cloned();
+        let known = pods.find(|pod| pod.ips.is_some_and(|ips| ips.has(address))).cloned();
         if known.as_ref() == Some(&self.pod) {
             self.say("policy", "a pod always reaches itself".to_owned());
             return Ok(true);
@@ -263,14 +274,19 @@ impl Walk<'_> {
         self.say("egress", format!("{from} to {address}:{port}: {}", words(&leaving)));
         let may_leave = !matches!(leaving, Judgement::Denied(_));
         let may_enter = match known {
-            Some(known) => self.at_pod(&known, port),
+            Some(known) => self.at_pod(&known, own, port),
             None => self.at_no_pod(address),
         };
         Ok(may_leave && may_enter)
     }
 
-    fn at_pod(&mut self, pod: &Pod, port: u16) -> bool {
-        let own = self.pod.address.expect("was looked at");
+    /// The pod's own address of a family.
+    fn own_of(&self, family: Family) -> Option<IpAddr> {
+        let ips = self.pod.ips.expect("was looked at");
+        ips.iter().find(|ip| Family::of(*ip) == family)
+    }
+
+    fn at_pod(&mut self, pod: &Pod, own: IpAddr, port: u16) -> bool {
         let at = (self.protocol, port);
         let entering = judge(&self.facts, Direction::Ingress, pod, own, Some(pod), at);
         let (namespace, name) = (&pod.namespace, &pod.name);
@@ -281,12 +297,12 @@ impl Walk<'_> {
         !matches!(entering, Judgement::Denied(_))
     }
 
-    fn at_no_pod(&mut self, address: Ipv4Addr) -> bool {
+    fn at_no_pod(&mut self, address: IpAddr) -> bool {
         if address == DNS {
             self.say("target", "the node's name server".to_owned());
             return true;
         }
-        if is_inside(address.into()) {
+        if is_inside(address) {
             self.say("target", format!("no pod has {address}"));
             return false;
         }
@@ -370,6 +386,8 @@ fn find<'a>(objects: &'a [Object], namespace: &str, name: &str) -> Option<&'a Ob
 fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     match text.rsplit_once(':') {
         None => Ok((text, None)),
+        // An address of IPv6, which with a port stands in brackets.
+        Some(_) if text.ends_with(']') || text.parse::<std::net::Ipv6Addr>().is_ok() => Ok((text, None)),
         Some((target, port)) => match port.parse() {
             Ok(port) => Ok((target, Some(port))),
             Err(_) => Err(format!("{port:?} is no port")),
