@@ -22,6 +22,7 @@ mod lookup;
 mod manifest_source;
 pub mod names;
 mod object;
+mod outside;
 mod paths;
 mod priority;
 mod qos;
@@ -44,13 +45,14 @@ pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
 pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_at, text_at, value_at};
+pub use outside::{EGRESS, cut_off};
 pub use paths::Paths;
 pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{
-    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, HOST_NAMES, NODE_PORTS, POD_PREFIX, PODS, SERVICE_PREFIX, SERVICES,
-    is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have,
+    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, HOST_NAMES, NODE_PORTS, NOWHERE, POD_PREFIX, PODS, SERVICE_PREFIX,
+    SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -147,6 +147,14 @@ fn of_edits(edits: &Edits) -> Vec<Message> {
     messages
 }
 
+/// Tries whether the kernel takes the rules of Services, in the calling thread's network namespace: to be called in one that is thrown away.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_rules() -> Result<(), NetError> {
+    commit(&[base(), rules()].concat())
+}
+
 /// No table, whatever there was of that name.
 pub(super) fn no_rules() -> Vec<Message> {
     // What is to be deleted has to be there.

@@ -69,7 +69,7 @@ pub fn wire_pod(node: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetError>
     inside.set_up(POD_LINK_INDEX)?;
     inside.add_address(POD_LINK_INDEX, address)?;
     inside.add_route(POD_LINK_INDEX, GATEWAY, WHOLE, None)?;
-    inside.add_default_route(POD_LINK_INDEX)
+    inside.add_default_route(POD_LINK_INDEX, GATEWAY)
 }
 
 /// Moves the calling thread into a network namespace.
@@ -174,11 +174,12 @@ impl Netlink {
         self.put_route(&format!("route to {to}/{prefix}"), route)
     }
 
-    fn add_default_route(&mut self, index: u32) -> Result<(), NetError> {
+    /// Sends what is for anywhere else to a neighbour.
+    pub(super) fn add_default_route(&mut self, index: u32, gateway: Ipv4Addr) -> Result<(), NetError> {
         let mut route = route(index, RouteScope::Universe);
         route
             .attributes
-            .push(RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)));
+            .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         self.put_route("default route", route)
     }
 
@@ -215,7 +216,7 @@ impl Netlink {
         }
     }
 
-    fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {
+    pub(super) fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {
         let request = RouteNetlinkMessage::NewRoute(route);
         self.ask(what, request, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
@@ -229,6 +230,15 @@ fn route(index: u32, scope: RouteScope) -> RouteMessage {
     route.header.scope = scope;
     route.header.kind = RouteType::Unicast;
     route.attributes = vec![RouteAttribute::Oif(index)];
+    route
+}
+
+/// What is for these addresses, and has no better route, is told that there is no way.
+pub(super) fn unreachable(range: Ipv4Addr, prefix: u8) -> RouteMessage {
+    let mut route = route(LOOPBACK, RouteScope::Universe);
+    route.header.kind = RouteType::Unreachable;
+    route.header.destination_prefix_length = prefix;
+    route.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(range))];
     route
 }
 

@@ -357,6 +357,11 @@ pub(super) fn reject() -> Expression {
     Expression("reject", Attributes::default().number(1, 0).bytes(2, &[3]))
 }
 
+/// The same, as one that no network leads to.
+pub(super) fn unreachable() -> Expression {
+    Expression("reject", Attributes::default().number(1, 0).bytes(2, &[0]))
+}
+
 /// The bit of the connection's state (`NFT_CT_STATE`).
 pub(super) fn connection_state(to: u32) -> Expression {
     Expression("ct", Attributes::default().number(1, to).number(2, 0))

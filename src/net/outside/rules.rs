@@ -35,12 +35,14 @@ const BY_SERVICE: u32 = 1 << 5;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// The table, instead of whatever an earlier node left. The ports are those of the sockets for connections and for datagrams.
-pub(super) fn rules(tcp: u16, udp: u16) -> Vec<Message> {
+/// The table, instead of whatever an earlier node left. The ports are those of the sockets for connections and for datagrams; with `only` they are
+/// for that address, and what is for others goes on.
+pub(super) fn rules(tcp: u16, udp: u16, only: Option<Ipv4Addr>) -> Vec<Message> {
     let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
     messages.push(nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, AFTER_SERVICES));
     let leaving = [first_packet(), to_socket(TCP, tcp), to_socket(UDP, udp)];
-    let rules = leave_alone_what_stays().into_iter().chain(leaving);
+    let others = only.map(|only| outside(DESTINATION_AT, only, 32, false));
+    let rules = leave_alone_what_stays().into_iter().chain(others).chain(leaving);
     messages.extend(rules.map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
     messages
 }
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_table_is_replaced_and_its_rules_stand_in_the_order_in_which_they_decide() {
-        let messages = rules(0x1234, 0x5678);
+        let messages = rules(0x1234, 0x5678, None);
         assert_eq!(messages.len(), 4 + 6);
         assert_eq!(
             messages[..3],
@@ -128,5 +130,8 @@ mod tests {
         assert_eq!(shown, [false, false, false, true, false, false]);
         let handed: Vec<bool> = messages[4..].iter().map(|rule| contains(rule, b"tproxy")).collect();
         assert_eq!(handed, [false, false, false, false, true, true]);
+        let only = Ipv4Addr::new(169, 254, 1, 2);
+        let messages = rules(0x1234, 0x5678, Some(only));
+        assert!(messages.len() == 4 + 7 && contains(&messages[4 + 3], &only.octets()));
     }
 }

@@ -1,0 +1,156 @@
+//! The other way out of the pods' network: a device behind which a program carries packets, and not the node's sockets.
+//!
+//! ```text
+//!  pod ── packet ──► rules: may this pod leave, and for there? ──► masquerade ──► device `outside` ══ pasta ══ sockets of the host
+//! ```
+//!
+//! Who may leave is a map from addresses to verdicts. A pod that is not in it is not known yet: what it sends is lost, and comes again.
+//! What is for pods and Services stays inside though there is a default route, by a route that leads nowhere.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::link::unreachable;
+use super::netfilter::commit;
+use super::netlink::Netlink;
+use super::nft::{
+    self, DESTINATION_AT, Expression, Hook, Junction, Message, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS, VERDICT,
+    VERDICT_REGISTER,
+};
+use super::outside::leave_alone_what_stays;
+use super::{NetError, NodeNetwork};
+use crate::model::{NOWHERE, POD_PREFIX, PODS, mask};
+
+/// What the device is called in the pods' network.
+pub const UPLINK: &str = "outside";
+/// Its address there, and that of whoever is behind it: of no network that pods reach.
+pub const UPLINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 3);
+/// See [`UPLINK_ADDRESS`].
+pub const UPLINK_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 4);
+
+/// The table's name: what people see who list the rules.
+const TABLE: &str = "kubelocal-uplink";
+const LEAVING: &str = "leaving";
+const REFUSED: &str = "refused";
+const MASKED: &str = "masked";
+/// `NF_IP_PRI_FILTER`, and `NF_IP_PRI_NAT_SRC`.
+const FILTER: i32 = 0;
+const SOURCE_NAT: i32 = 100;
+
+const LEAVERS: Set<'static> = Set {
+    name: "leavers",
+    key: &[TYPE_ADDRESS],
+    value: VERDICT,
+};
+const VALUE: u32 = REGISTERS;
+const TCP: u8 = 6;
+
+impl NodeNetwork {
+    /// Says which pods may leave by the device: those that may, and those that are refused. In place of what was said before, in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// What the kernel refused. Then what was said before holds.
+    pub async fn gate_uplink(&self, leavers: BTreeMap<Ipv4Addr, bool>) -> Result<(), NetError> {
+        self.run(move || commit(&rules(&leavers))).await?
+    }
+
+    /// Takes those rules away, if there are any.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn ungate_uplink(&self) -> Result<(), NetError> {
+        self.run(|| commit(&[nft::new_table(TABLE), nft::delete_table(TABLE)]))
+            .await?
+    }
+
+    /// Leads what is for the outside to the device. Returns whether there is one: whoever is behind it makes it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn raise_uplink(&self) -> Result<bool, NetError> {
+        self.run(raise).await?
+    }
+}
+
+fn raise() -> Result<bool, NetError> {
+    let mut netlink = Netlink::open()?;
+    let index = match netlink.index_of(UPLINK) {
+        Ok(index) => index,
+        Err(NetError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    netlink.add_address(index, UPLINK_ADDRESS)?;
+    netlink.set_up(index)?;
+    netlink.put_route("route of pods", unreachable(PODS, POD_PREFIX))?;
+    netlink.add_route(index, UPLINK_GATEWAY, 32, None)?;
+    netlink.add_default_route(index, UPLINK_GATEWAY)?;
+    Ok(true)
+}
+
+fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
+    let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
+    messages.push(nft::new_set(TABLE, &LEAVERS, 1));
+    messages.push(nft::new_side_chain(TABLE, REFUSED));
+    let refused = [refuse(true, nft::reset()), refuse(false, nft::reject())];
+    messages.extend(refused.map(|rule| nft::new_rule(TABLE, REFUSED, rule)));
+    let junctions: Vec<Junction> = leavers
+        .iter()
+        .map(|(pod, may_leave)| (pod.octets().to_vec(), (!may_leave).then(|| REFUSED.to_owned())))
+        .collect();
+    messages.extend(nft::new_junctions(TABLE, &LEAVERS, &junctions));
+    messages.push(nft::new_chain(TABLE, LEAVING, "filter", Hook::Forward, FILTER));
+    let nowhere = NOWHERE.map(|(network, prefix)| to_nowhere(network, prefix));
+    let leaving = leave_alone_what_stays().into_iter().chain(nowhere);
+    let leaving = leaving.chain([to_verdict(), vec![nft::drop()]]);
+    messages.extend(leaving.map(|rule| nft::new_rule(TABLE, LEAVING, rule)));
+    messages.push(nft::new_chain(TABLE, MASKED, "nat", Hook::Postrouting, SOURCE_NAT));
+    let masked = leave_alone_what_stays().into_iter().chain([vec![nft::masquerade()]]);
+    messages.extend(masked.map(|rule| nft::new_rule(TABLE, MASKED, rule)));
+    messages
+}
+
+fn refuse(is_tcp: bool, by: Expression) -> Vec<Expression> {
+    vec![nft::protocol(VALUE), nft::compare(VALUE, is_tcp, &[TCP]), by]
+}
+
+/// The host itself would say so.
+fn to_nowhere(network: Ipv4Addr, prefix: u8) -> Vec<Expression> {
+    vec![
+        nft::payload(1, DESTINATION_AT, 4, VALUE),
+        nft::mask(VALUE, mask(prefix).octets()),
+        nft::compare(VALUE, true, &network.octets()),
+        nft::unreachable(),
+    ]
+}
+
+fn to_verdict() -> Vec<Expression> {
+    vec![
+        nft::payload(1, SOURCE_AT, 4, VALUE),
+        nft::lookup(&LEAVERS, VALUE, Some(VERDICT_REGISTER)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_leave_stands_in_the_table_before_packets_come_by() {
+        let pods = [1, 2].map(|last| Ipv4Addr::new(10, 244, 0, last));
+        let text: Vec<String> = rules(&[(pods[0], true), (pods[1], false)].into())
+            .iter()
+            .map(|message| format!("{message:?}"))
+            .collect();
+        let at = |part: &[u8]| {
+            let part = format!("{part:?}");
+            let found = text
+                .iter()
+                .position(|message| message.contains(part.trim_matches(['[', ']'])));
+            found.expect("it is there")
+        };
+        assert!(at(&pods[0].octets()) < at(LEAVING.as_bytes()));
+        assert_eq!(at(&pods[0].octets()), at(&pods[1].octets()));
+        assert!(at(b"masq") > at(LEAVING.as_bytes()));
+    }
+}
