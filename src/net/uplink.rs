@@ -44,6 +44,13 @@ const LEAVERS: Set<'static> = Set {
 };
 const VALUE: u32 = REGISTERS;
 const TCP: u8 = 6;
+/// Where the length of the header of TCP, its flags and its window are, and where its checksum is.
+const FLAGS_AT: u32 = 12;
+const CHECKSUM_AT: u32 = 16;
+/// FIN, SYN, RST and ACK; RST, and ACK.
+const FLAGS: u8 = 0x17;
+const RESET: u8 = 0x04;
+const ANSWER: u8 = 0x10;
 
 impl NodeNetwork {
     /// Says which pods may leave by the device: those that may, and those that are refused. In place of what was said before, in one
@@ -101,7 +108,10 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
     messages.extend(nft::new_junctions(TABLE, &LEAVERS, &junctions));
     messages.push(nft::new_chain(TABLE, LEAVING, "filter", Hook::Forward, FILTER));
     let nowhere = NOWHERE.map(|(network, prefix)| to_nowhere(network, prefix));
-    let leaving = leave_alone_what_stays().into_iter().chain(nowhere);
+    let leaving = [whole_reset()]
+        .into_iter()
+        .chain(leave_alone_what_stays())
+        .chain(nowhere);
     let leaving = leaving.chain([to_verdict(), vec![nft::drop()]]);
     messages.extend(leaving.map(|rule| nft::new_rule(TABLE, LEAVING, rule)));
     messages.push(nft::new_chain(TABLE, MASKED, "nat", Hook::Postrouting, SOURCE_NAT));
@@ -112,6 +122,23 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
 
 fn refuse(is_tcp: bool, by: Expression) -> Vec<Expression> {
     vec![nft::protocol(VALUE), nft::compare(VALUE, is_tcp, &[TCP]), by]
+}
+
+/// Makes a reset one that answers: a pasta of 2023 tells of a refused connection by one without ACK, which nobody takes for an answer to the
+/// first packet (RFC 9293, 3.10.7.3), so that the pod would wait until it gives up.
+fn whole_reset() -> Vec<Expression> {
+    let [mut flags, mut reset, mut answer] = [[0; 4]; 3];
+    (flags[1], reset[1], answer[1]) = (FLAGS, RESET, ANSWER);
+    vec![
+        nft::protocol(VALUE),
+        nft::compare(VALUE, true, &[TCP]),
+        nft::payload(2, FLAGS_AT, 4, VALUE),
+        nft::mask(VALUE, flags),
+        nft::compare(VALUE, true, &reset),
+        nft::payload(2, FLAGS_AT, 4, VALUE),
+        nft::flip(VALUE, answer),
+        nft::write_transport(VALUE, FLAGS_AT, 4, CHECKSUM_AT),
+    ]
 }
 
 /// The host itself would say so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{Object, list_at as items, may_have};
+use crate::model::{Object, is_inside, is_nowhere, list_at as items, may_have};
 use crate::net::{Backend, Balance, Frontend, Protocol};
 
 /// For how many seconds clients stay if nobody says, and at most (`DefaultClientIPServiceAffinitySeconds`,
@@ -137,16 +137,27 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving:
         let Some((protocol, number)) = protocol(port).zip(number(&port["port"])) else {
             continue;
         };
-        let frontend = Frontend {
-            ip,
-            protocol,
-            port: number,
-        };
         let name = port["name"].as_str().unwrap_or_default();
         let backends = backends_without(name, protocol, slices, leaving);
-        view.frontends.insert(frontend, Balance { stay, backends });
+        for ip in external_ips(service).chain([ip]) {
+            let frontend = Frontend {
+                ip,
+                protocol,
+                port: number,
+            };
+            let backends = backends.clone();
+            view.frontends.insert(frontend, Balance { stay, backends });
+        }
     }
     view
+}
+
+/// The addresses that a Service takes from the outside, for pods: as in a cluster, whoever has them elsewhere. None of them is what has a
+/// meaning of its own in pods' network.
+fn external_ips(service: &Object) -> impl Iterator<Item = Ipv4Addr> {
+    let ips = items(service.value(), "/spec/externalIPs").iter();
+    let ips = ips.filter_map(|ip| ip.as_str()?.parse().ok());
+    ips.filter(|ip: &Ipv4Addr| !is_nowhere(*ip) && !is_inside((*ip).into()))
 }
 
 /// For how long a client that does not connect stays with its endpoint, if the Service asks for it.
@@ -279,6 +290,20 @@ mod tests {
                 .collect()
         };
         view.frontends.values().map(one).collect()
+    }
+
+    #[test]
+    fn addresses_elsewhere_are_taken_too_but_none_that_means_something_inside() {
+        let spec = json!({"clusterIP": "10.96.1.2", "ports": [{"port": 80, "protocol": "TCP"}],
+            "externalIPs": ["192.0.2.7", "10.244.0.1", "10.96.0.10", "127.0.0.1", "169.254.1.2", "2001:db8::7"]});
+        let slices = [slice(
+            json!([{"name": "", "port": 8080, "protocol": "TCP"}]),
+            json!([endpoint(2, true, false)]),
+        )];
+        let seen = view(&service(spec), &slices, &Leaving::default());
+        let ips: Vec<String> = seen.frontends.keys().map(|frontend| frontend.ip.to_string()).collect();
+        assert_eq!(ips, ["10.96.1.2", "192.0.2.7"]);
+        assert_eq!(backends_of(&seen), [["10.244.0.2:8080"], ["10.244.0.2:8080"]]);
     }
 
     #[test]

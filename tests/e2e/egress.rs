@@ -127,6 +127,24 @@ fn assert_leads_outside(home: &Home) {
 }
 
 #[test]
+fn an_external_address_of_a_service_is_the_services_for_pods_whoever_has_it() {
+    let home = home_with_client();
+    until_outside_serves(&home);
+    let server = pod("web", "serve").with("/metadata/labels", json!({"app": "web"}));
+    let spec = json!({"selector": {"app": "web"}, "externalIPs": [OUTSIDE, "198.51.100.7"],
+        "ports": [{"port": 81, "targetPort": 8080}]});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec});
+    home.start(documents([Manifest(service), server]));
+    for address in [OUTSIDE, "198.51.100.7"] {
+        home.until(&format!("{address} leads to the pod"), || {
+            client(&home, &format!("fetch {address}:81")).stdout.ends_with("web\n")
+        });
+    }
+    // Its other ports are whose they were.
+    until_outside_serves(&home);
+}
+
+#[test]
 fn a_namespace_is_cut_off_and_let_out_again_while_its_pods_run() {
     let home = home_with_client();
     until_outside_serves(&home);

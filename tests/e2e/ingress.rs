@@ -247,11 +247,17 @@ fn a_name_elsewhere_is_a_backend_as_the_host_resolves_it_and_never_the_hosts_loo
         let spec = json!({"type": "ExternalName", "externalName": other});
         Manifest(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}))
     };
-    let at = |name: &str, port: u16| {
+    // The paths are some that the servers know.
+    let at = |path: &str, name: &str, port: u16| {
         let backend = json!({"service": {"name": name, "port": {"number": port}}});
-        json!({"path": format!("/{name}"), "pathType": "Prefix", "backend": backend})
+        json!({"path": path, "pathType": "Prefix", "backend": backend})
     };
-    let paths = json!([at("far", 80), at("here", 7777), at("docker", 7777), at("inside", 80)]);
+    let paths = json!([
+        at("/client", "far", 80),
+        at("/env", "inside", 80),
+        at("/healthz", "here", 7777),
+        at("/echo", "docker", 7777),
+    ]);
     apply(
         &home,
         [
@@ -265,10 +271,15 @@ fn a_name_elsewhere_is_a_backend_as_the_host_resolves_it_and_never_the_hosts_loo
     // The doors are on the machine's loopback, where only its own programs come in.
     let (port, machine) = (door(&home, "http"), home.machine());
     let got = |path: &str| machine.said(false, &format!("fetch 127.0.0.1:{port}{path}"));
-    home.until("it leads outside", || got("/far").contains("200 OK"));
-    home.until("it leads to the Service that it names", || got("/inside").contains("200 OK"));
-    for path in ["/here", "/docker"] {
+    home.until("it leads outside", || got("/client").contains("200 OK"));
+    home.until("it leads to the Service that it names", || {
+        got("/env").contains("200 OK")
+    });
+    for path in ["/healthz", "/echo"] {
         let answer = got(path);
-        assert!(answer.contains(" 502 ") && answer.contains("names do not lead to"), "{path}: {answer}");
+        assert!(
+            answer.contains(" 502 ") && answer.contains("names do not lead to"),
+            "{path}: {answer}"
+        );
     }
 }

@@ -169,6 +169,10 @@ impl Walk<'_> {
         }
     }
 
+    fn protocol_name(&self) -> &'static str {
+        if self.protocol == 17 { "UDP" } else { "TCP" }
+    }
+
     fn can_ask_for_names(&mut self) -> bool {
         let judged = judge(&self.facts, Direction::Egress, &self.pod, DNS, None, (17, 53));
         let is_allowed = !matches!(judged, Judgement::Denied(_));
@@ -185,7 +189,7 @@ impl Walk<'_> {
             self.say("service", format!("{name} is another name of {other}"));
             return self.at_alias(other.trim_end_matches('.'), port);
         }
-        let protocol = if self.protocol == 17 { "UDP" } else { "TCP" };
+        let protocol = self.protocol_name();
         let ip = service.text("/spec/clusterIP");
         let own = port_of(service, port, protocol);
         if ip == "None" {
@@ -279,10 +283,20 @@ impl Walk<'_> {
     }
 
     fn at_address(&mut self, address: Ipv4Addr, port: u16) -> Result<Reach, String> {
-        if !is_service(address) || address == DNS {
-            return Ok(Reach::of(self.at_end(address, port)));
-        }
         let services = self.world.services.iter();
+        if !is_service(address) || address == DNS {
+            let takes = |one: &&Object| {
+                let mut external = list_at(one.value(), "/spec/externalIPs").iter();
+                let is_served = self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address.into());
+                is_served && external.any(|ip| *ip == address.to_string())
+            };
+            let mut takers: Vec<&Object> = services.filter(takes).collect();
+            takers.retain(|one| port_of(one, Port::Number(port), self.protocol_name()).is_some());
+            return match takers.into_iter().min_by_key(|one| Seniority::of(one)) {
+                Some(service) => self.at_service(service, Port::Number(port)),
+                None => Ok(Reach::of(self.at_end(address, port))),
+            };
+        }
         let own =
             services.filter(|one| one.text("/spec/clusterIP") == address.to_string() && may_have(one.key(), address));
         // Of several the eldest has it.
