@@ -155,7 +155,7 @@ fn names_and_ports_are_understood_as_pods_and_manifests_write_them() {
         service("db", json!({"clusterIP": "None"})),
         service(
             "named",
-            json!({"clusterIP": "10.96.0.8", "ports": [{"name": "api", "port": 80}]}),
+            json!({"clusterIP": "10.96.0.8", "externalIPs": ["198.51.100.7"], "ports": [{"name": "api", "port": 80}]}),
         ),
         service(
             "kubernetes",
