@@ -1,11 +1,14 @@
 //! What the operating system gives: file descriptors in the async runtime, for which this is the one place to vouch, what carries bytes
-//! between two of them, regular files and nothing else, programs by name, programs that may not run for ever, sockets by name, and what directories take.
+//! between two of them, regular files and nothing else, programs by name, programs that may not run for ever, sockets by name, names as the host resolves them, TLS to whoever answers,
+//! and what directories take.
 
 mod disk;
 mod limits;
+mod names;
 mod relay;
 mod shares;
 mod socket;
+mod tls;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -13,6 +16,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -28,9 +32,11 @@ use tokio::io::unix::AsyncFd;
 
 pub use disk::{entries_of, size_of};
 pub use limits::{allow_descriptors, descriptors, limit_descriptors, ordinary_descriptors};
+pub use names::lookup;
 pub use relay::{abort, relay, tune};
 pub use shares::{Share, Shares};
 pub use socket::SocketPath;
+pub use tls::tls_to_anyone;
 
 /// Waits on a descriptor for data to read only: a pipe's end, an inotify queue, a pidfd.
 ///
@@ -108,6 +114,26 @@ pub fn find_program_on(path: &OsStr, name: &str) -> Option<PathBuf> {
         .chain(known)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// Starts a program that is killed when the calling thread ends, however it does: so it does not outlive us. It has to keep its user and its
+/// capabilities or give some up; one that gets others is killed by nobody (prctl(2), `PR_SET_PDEATHSIG`).
+///
+/// # Errors
+/// When it can't be started.
+pub fn spawn_bound(command: &mut Command) -> io::Result<Child> {
+    let parent = rustix::process::getpid();
+    let bind = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Who has ended meanwhile sends no signal.
+        match rustix::process::getppid() == Some(parent) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    };
+    // SAFETY: two system calls that touch no memory are all that is done between fork and exec.
+    unsafe { command.pre_exec(bind) };
+    command.spawn()
 }
 
 /// How much a program may print: more than any build, rendered chart or message. What it prints is held in memory.

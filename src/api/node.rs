@@ -30,10 +30,22 @@ impl Api {
             ports: self.facts.published.list(),
             ingress: self.facts.ingress.list(),
             network: self.facts.network.clone(),
+            egress: self.egress(),
             host_loopback: self.facts.host_loopback,
             warnings: [self.facts.warnings.clone(), self.facts.complaints.list()].concat(),
         };
         serde_json::to_value(status).expect("field names are text")
+    }
+
+    /// What the Node's condition says.
+    fn egress(&self) -> String {
+        let nodes = self.store.list(model::known_kind("v1", "Node"), None).items;
+        let mut conditions = nodes
+            .iter()
+            .flat_map(|node| model::list_at(node.value(), "/status/conditions"));
+        let own = conditions.find(|condition| condition["type"] == "EgressReady");
+        own.map(|own| model::text_at(own, "/message").to_owned())
+            .unwrap_or_default()
     }
 
     pub(super) async fn stop(&self, request: Request<Incoming>) -> Answer {

@@ -30,7 +30,7 @@ use crate::access::rights::{Caller, Deed};
 use crate::admit::apply::shown;
 use crate::model::{Object, SERVICE_NAME, kind, list_at, number_at};
 use crate::net::Protocol;
-use crate::probe::tls_to_anyone;
+use crate::os::tls_to_anyone;
 use crate::runtime::{PodUid, RuntimeError, words};
 use crate::service::{backends, number};
 

@@ -64,6 +64,7 @@ fn text(status: &NodeStatus, now: Timestamp) -> String {
         ("Memory", memory.unwrap_or_default()),
         ("Home", status.home.display().to_string()),
         ("Ingress", status.ingress.join(" ")),
+        ("Outside", status.egress.clone()),
     ];
     let line = |(word, value): &(&str, String)| format!("{:<9} {value}\n", format!("{word}:"));
     let mut text: String = rows.iter().filter(|(_, value)| !value.is_empty()).map(line).collect();
@@ -117,6 +118,7 @@ mod tests {
             ],
             ingress: vec!["http://localhost:10080".into()],
             network: "IPv4 (single stack)".into(),
+            egress: "pods reach the outside by TCP and UDP".into(),
             host_loopback: false,
             warnings: vec!["no cgroup delegation: limits are not enforced".into()],
         };
@@ -125,7 +127,7 @@ mod tests {
             text(&status, now),
             "Node:     running for 5m (pid 7)\nVersion:  0.1.0, Kubernetes v1.37.0\nMode:     rootless\n\
              Runtime:  embedded\nNetwork:  IPv4 (single stack)\nPods:     2 running of 3\nMemory:   10.0 MiB\nHome:     /home/ada/.kubelocal\n\
-             Ingress:  http://localhost:10080\n\
+             Ingress:  http://localhost:10080\nOutside:  pods reach the outside by TCP and UDP\n\
              Ports:    127.0.0.1:8080/TCP -> pod/web in default\n          \
              127.0.0.1:80/TCP -> pod/web in default: not open: process 7 (x) has it\n\
              warning: no cgroup delegation: limits are not enforced\n"

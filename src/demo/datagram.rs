@@ -1,6 +1,7 @@
 //! Datagrams: asking, and answering.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::FromRawFd as _;
 use std::time::Duration;
 
 use super::output::line;
@@ -36,6 +37,33 @@ pub(super) fn ask(target: &str, text: &str, options: &[&str]) -> Outcome {
         socket.send(text.as_bytes())?;
         let length = socket.recv(&mut buffer)?;
         line(&String::from_utf8_lossy(&buffer[..length]))?;
+    }
+    Ok(0)
+}
+
+/// Sends an echo of ICMP to an address, and says whether it came back (icmp(7), "ping sockets").
+pub(super) fn ping(address: &str) -> Outcome {
+    let address: Ipv4Addr = address
+        .parse()
+        .map_err(|_| Failure::Usage(format!("{address} is no address")))?;
+    // SAFETY: a socket of this kind is a descriptor like any other, which nobody else has.
+    let socket = unsafe {
+        let descriptor = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::IPPROTO_ICMP);
+        if descriptor < 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        UdpSocket::from(std::os::fd::OwnedFd::from_raw_fd(descriptor))
+    };
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect((address, 0))?;
+    // The kernel fills the number and the sum in.
+    let (mut echo, mut buffer) = (vec![8, 0, 0, 0, 0, 0, 0, 1], [0; 64]);
+    echo.extend(b"is there");
+    socket.send(&echo)?;
+    let length = socket.recv(&mut buffer)?;
+    match &buffer[..length] {
+        [0, 0, .., b'r', b'e'] => line(&format!("{address} is there"))?,
+        other => return Err(Failure::Failed(format!("{address} answers {other:?}"))),
     }
     Ok(0)
 }

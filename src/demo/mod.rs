@@ -2,7 +2,8 @@
 //!
 //! It runs in a container where there is nothing else: no shell, no libc files, no other programs. So it has small
 //! stand-ins for what tests of a pod need to see from inside. Must not know anything of kubelocal: it is a workload.
-//! Nearly only the standard library; one call of libc, because PID 1 dies of no signal that it does not handle.
+//! Nearly only the standard library; libc where that has nothing: PID 1 dies of no signal that it does not handle, and `ping` needs a socket
+//! of its own kind.
 
 mod datagram;
 mod dns;
@@ -29,6 +30,7 @@ const USAGE: &str = "usage: kubelocal demo VERB
   datagrams PORT                 send datagrams back to whoever sent them
   ask HOST:PORT TEXT [--from PORT] [--times N]
                                  send a datagram, print the answer, N times; exit with 0 if there was one each time
+  ping ADDRESS                   send an echo of ICMP, exit with 0 if it comes back
   answer [--port 8080]           answer datagrams with the pod's name and what they say
   name-server ADDRESS            say of every name that this is its address
   fetch HOST:PORT[/PATH]         print what an HTTP server has at its root or this path
@@ -100,6 +102,7 @@ fn dispatch(words: &[&str]) -> Outcome {
         ["connect", target, "--within", time] => net::connect(target, Some(number("milliseconds", time)?)),
         ["datagrams", port] => net::send_back(number("port", port)?),
         ["ask", target, text, options @ ..] => datagram::ask(target, text, options),
+        ["ping", address] => datagram::ping(address),
         ["answer", options @ ..] => datagram::answer(options),
         ["name-server", address] => dns::serve(address),
         ["fetch", target] => net::fetch(target),

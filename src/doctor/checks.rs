@@ -1,6 +1,10 @@
 //! Judging the facts: one function for each check, pure. A verdict names what does not work and the exact command that mends
 //! it; what needs another decision than the user's (a reboot, another file system) says so.
 
+mod network;
+
+use network::{egress_rules, network, pasta, service_rules, tun};
+
 use super::facts::{Facts, Helper, IdRange};
 use crate::cgroup::{Controller, Lack};
 
@@ -65,7 +69,20 @@ fn sysctl(setting: &str) -> Option<String> {
 /// Judges all that a node on this host depends on; root needs less.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Verdict> {
-    let always = [kernel, overlay, cgroups, network, tun, inotify, disk, linger, devices];
+    let always = [
+        kernel,
+        overlay,
+        cgroups,
+        network,
+        service_rules,
+        egress_rules,
+        pasta,
+        tun,
+        inotify,
+        disk,
+        linger,
+        devices,
+    ];
     let rootless = [user_namespaces, subordinate_ids, id_helpers];
     let is_root = facts.uid == 0;
     let checks = rootless.into_iter().filter(|_| !is_root).chain(always);
@@ -179,7 +196,7 @@ fn id_helpers(facts: &Facts) -> Verdict {
         Helper::Missing => warning(
             CHECK,
             "are missing: without them subordinate ids can't be used",
-            Some(install(facts, "uidmap", "shadow-utils")),
+            Some(install(facts, UIDMAP)),
         ),
         Helper::Powerless => warning(
             CHECK,
@@ -193,16 +210,21 @@ fn is_like(facts: &Facts, word: &str) -> bool {
     facts.distribution.split_whitespace().any(|id| id == word)
 }
 
-fn install(facts: &Facts, on_debian: &str, elsewhere: &str) -> String {
+/// What a package is called on Debian and Ubuntu, Arch, Alpine, SUSE, and elsewhere.
+type Package = [&'static str; 5];
+const UIDMAP: Package = ["uidmap", "shadow", "shadow-subids", "shadow", "shadow-utils"];
+const PASST: Package = ["passt"; 5];
+
+fn install(facts: &Facts, [debian, arch, alpine, suse, elsewhere]: Package) -> String {
     let is = |word: &str| is_like(facts, word);
     if is("debian") || is("ubuntu") {
-        format!("sudo apt-get install -y {on_debian}")
+        format!("sudo apt-get install -y {debian}")
     } else if is("arch") {
-        "sudo pacman -S --needed shadow".to_owned()
+        format!("sudo pacman -S --needed {arch}")
     } else if is("alpine") {
-        "sudo apk add shadow-subids".to_owned()
+        format!("sudo apk add {alpine}")
     } else if is("suse") || is("opensuse") {
-        "sudo zypper install -y shadow".to_owned()
+        format!("sudo zypper install -y {suse}")
     } else {
         format!("sudo dnf install -y {elsewhere}")
     }
@@ -304,34 +326,6 @@ fn delegate() -> String {
     "sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | \
      sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload  # then log in anew"
         .to_owned()
-}
-
-fn network(facts: &Facts) -> Verdict {
-    const CHECK: &str = "network namespaces";
-    match &facts.probe.network_namespace {
-        Some(Ok(())) => fine(CHECK, "can be made"),
-        Some(Err(why)) => error(
-            CHECK,
-            format!("are refused: {why}"),
-            sysctl("user.max_net_namespaces=15000"),
-        ),
-        None => warning(CHECK, "could not be tried out", None),
-    }
-}
-
-fn tun(facts: &Facts) -> Verdict {
-    const CHECK: &str = "/dev/net/tun";
-    match facts.has_tun {
-        true => fine(CHECK, "can be opened"),
-        false => warning(
-            CHECK,
-            "can't be opened: needed only where egress has to go through a tunnel device",
-            Some(
-                "sudo modprobe tun && echo tun | sudo tee /etc/modules-load.d/tun.conf && sudo chmod 0666 /dev/net/tun"
-                    .to_owned(),
-            ),
-        ),
-    }
 }
 
 fn inotify(facts: &Facts) -> Verdict {

@@ -75,6 +75,14 @@ pub struct Facts {
     pub has_systemd: bool,
     /// Whether the user's services outlive its last session.
     pub lingers: bool,
+    /// Whether the settings have pasta carry what pods send outside (`egress: {via: pasta}`).
+    pub wants_pasta: bool,
+    /// Whether that is installed.
+    pub has_pasta: bool,
+    /// The user's group.
+    pub gid: u32,
+    /// The groups that may send echoes of ICMP, first and last (`net.ipv4.ping_group_range`).
+    pub ping_groups: Option<(u32, u32)>,
     /// Whether `/dev/net/tun` can be opened.
     pub has_tun: bool,
     /// `fs.inotify.max_user_watches`.
@@ -112,6 +120,10 @@ impl Facts {
             cgroups: cgroups(uid),
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             lingers: Path::new("/var/lib/systemd/linger").join(&user).exists(),
+            wants_pasta: wants_pasta(&fs::read_to_string(home.join("config.yaml")).unwrap_or_default()),
+            has_pasta: find_program("pasta").is_some(),
+            gid: rustix::process::getgid().as_raw(),
+            ping_groups: groups(&fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default()),
             has_tun: fs::OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -148,6 +160,18 @@ fn sysctl(name: &str) -> Option<u64> {
         .trim()
         .parse()
         .ok()
+}
+
+/// Whether a node with these settings would start pasta. Settings that can't be read are for the node to complain of.
+fn wants_pasta(config: &str) -> bool {
+    let config: Option<serde_json::Value> = serde_yaml::from_str(config).ok();
+    config.is_some_and(|config| config["egress"]["via"] == "pasta" && config["egress"]["enabled"] != false)
+}
+
+/// `1\t0` → (1, 0), which is nobody.
+fn groups(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The directory itself, or the nearest above it that is there.
@@ -244,6 +268,16 @@ mod tests {
         assert_eq!(kernel("6.8.0-45-generic"), Some((6, 8)));
         assert_eq!(kernel("5.15.153.1-microsoft-standard-WSL2"), Some((5, 15)));
         assert_eq!(kernel("x"), None);
+        assert_eq!(groups("1\t0\n"), Some((1, 0)));
+        for (config, wanted) in [
+            ("", false),
+            ("egress: {via: pasta}", true),
+            ("egress: {via: node}", false),
+            ("egress: {via: pasta, enabled: false}", false),
+            ("egress: [", false),
+        ] {
+            assert_eq!(wants_pasta(config), wanted, "{config}");
+        }
     }
 
     #[test]

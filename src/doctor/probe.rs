@@ -10,6 +10,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::net;
+
 /// What came of trying. Each is `None` while it was not tried, and says why where it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
@@ -21,6 +23,10 @@ pub struct Probe {
     pub overlay: Option<Result<(), String>>,
     /// Making a network namespace in it.
     pub network_namespace: Option<Result<(), String>>,
+    /// Writing the rules of Services there.
+    pub service_rules: Option<Result<(), String>>,
+    /// Writing the rules of ways out there.
+    pub egress_rules: Option<Result<(), String>>,
 }
 
 /// The argument that tells the program to be the trying process.
@@ -61,7 +67,12 @@ pub fn here(directory: &Path) -> Probe {
     if is_made {
         probe.overlay = Some(overlay(directory).map_err(|error| error.to_string()));
     }
-    probe.network_namespace = Some(namespace(UnshareFlags::NEWNET).map_err(|error| error.to_string()));
+    let made = namespace(UnshareFlags::NEWNET);
+    if made.is_ok() {
+        probe.service_rules = Some(net::try_service_rules().map_err(|error| error.to_string()));
+        probe.egress_rules = Some(net::try_egress_rules().map_err(|error| error.to_string()));
+    }
+    probe.network_namespace = Some(made.map_err(|error| error.to_string()));
     probe
 }
 

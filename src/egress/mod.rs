@@ -8,7 +8,8 @@
 //! ```
 //!
 //! So there is nothing that goes stale when the machine changes networks, VPN or addresses, and nothing to configure. A pod is connected only
-//! once the other side is: what refuses or can't be reached looks to the pod as it does to the host. Only TCP and UDP leave.
+//! once the other side is: what refuses or can't be reached looks to the pod as it does to the host. Only TCP and UDP leave; who wants `ping` too
+//! has pasta carry all of it ([`run_pasta`]), but for what is for the host's loopback.
 //!
 //! **What pods do not reach.** Services on the host's loopback have chosen not to be reached from elsewhere, and pods are elsewhere: there is
 //! one address for them ([`HOST`](crate::model::HOST)), which leads there only if the settings say so, and never to the node's API. The host's
@@ -20,9 +21,9 @@
 mod connections;
 mod flows;
 mod passes;
+mod pasta;
 mod plan;
 
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,51 +31,30 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::{Key, kind};
-use crate::net::{NodeNetwork, Outside};
+use crate::net::Outside;
 use crate::os::descriptors;
-use crate::store::Store;
 
 use connections::Connections;
 use flows::Flows;
-use passes::Passes;
-pub use plan::Settings;
-use plan::{plan_room, plan_room_of_one};
+pub use passes::Passes;
+pub use pasta::{PROGRAM as PASTA, Pasta, run as run_pasta};
+use plan::plan_room;
+pub use plan::{Settings, Via};
 
 /// After an error of the system: trying at once would only turn in a circle.
 const BREATH: Duration = Duration::from_millis(100);
 /// How often it is told that there is no room.
 const TELLING: Duration = Duration::from_secs(60);
 
-/// Whether the pod with this address may leave for anywhere: the settings let pods out, and its namespace is not cut off. An address of no
-/// pod is the node's own.
-pub fn may_leave(store: &Store, network: &NodeNetwork, settings: Settings, source: Ipv4Addr) -> bool {
-    let pods = kind("v1", "Pod").expect("in the table");
-    let namespaces = kind("v1", "Namespace").expect("in the table");
-    if !settings.is_on {
-        return false;
-    }
-    let Some(owner) = network.addresses().owner(source.into()).map(str::to_owned) else {
-        return true;
-    };
-    let pods = store.list(pods, None).items;
-    let pod = pods.iter().find(|pod| pod.uid() == owner);
-    let namespace = pod.and_then(|pod| store.get(&Key::new(namespaces, "", pod.key().namespace.as_str())));
-    namespace.is_some_and(|namespace| !plan::is_cut_off(&namespace))
-}
-
-/// Lets pods out until `stop`, by the ways of each family; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the process that carries it does.
+/// Lets pods out that may leave, until `stop`, by the ways of each family; `addresses` are the machine's, as they change. What they have to the
+/// outside ends with it, as the process that carries it does.
 pub async fn run(
-    store: Store,
-    network: Arc<NodeNetwork>,
     outside: Vec<Outside>,
-    settings: Settings,
+    passes: Arc<Passes>,
     addresses: watch::Receiver<Vec<String>>,
     stop: CancellationToken,
 ) {
     let room = plan_room(descriptors());
-    let passes = Arc::new(Passes::new(network, settings, plan_room_of_one(room)));
-    passes.take_all(&store);
     let tasks = TaskTracker::new();
     // All families share the room that there is.
     let [of_connections, of_flows] = [room.connections, room.flows].map(|room| Arc::new(Semaphore::new(room)));
@@ -91,7 +71,6 @@ pub async fn run(
     let carried = futures::future::join_all(outside.into_iter().map(carry));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = passes.follow(&store) => {}
         _ = carried => {}
     }
 }

@@ -1,15 +1,16 @@
 //! Which pod an address is, and whether it may leave: follows pods and namespaces in the store.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Room, Settings, Verdict, is_cut_off, plan_destination};
-use crate::model::{Object, known_kind};
+use super::plan::{Room, Settings, Verdict, plan_destination, plan_room, plan_room_of_one};
+use crate::model::{Object, cut_off, known_kind};
 use crate::net::NodeNetwork;
+use crate::os::descriptors;
 use crate::store::{Change, ChangeKind, Expired, Store};
 
 /// What a pod's connections hang on.
@@ -37,22 +38,42 @@ struct Known {
 }
 
 /// Knows who may leave.
-pub(super) struct Passes {
+pub struct Passes {
     network: Arc<NodeNetwork>,
     settings: Settings,
     of_one: Room,
     // Held for a look-up or a change, never across an await.
     known: Mutex<Known>,
+    /// Rings when a pod or a namespace may have changed.
+    bell: watch::Sender<()>,
 }
 
 impl Passes {
-    pub(super) fn new(network: Arc<NodeNetwork>, settings: Settings, of_one: Room) -> Passes {
+    /// Nobody is known before [`take_all`](Self::take_all).
+    pub fn new(network: Arc<NodeNetwork>, settings: Settings) -> Passes {
         Passes {
             network,
             settings,
-            of_one,
+            of_one: plan_room_of_one(plan_room(descriptors())),
             known: Mutex::default(),
+            bell: watch::Sender::default(),
         }
+    }
+
+    /// Whether the pod with this address may leave for anywhere: the settings let pods out, and its namespace is not cut off. An address of no
+    /// pod is the node's own.
+    pub fn may_leave(&self, source: IpAddr) -> bool {
+        if !self.settings.is_on {
+            return false;
+        }
+        let Some(owner) = self.network.addresses().owner(source).map(str::to_owned) else {
+            return true;
+        };
+        let known = self.known();
+        known
+            .pods
+            .get(&owner)
+            .is_some_and(|entry| !known.cut_off.contains(&entry.namespace))
     }
 
     /// What becomes of a wish; `None` if the address is no pod's: what it sends is lost.
@@ -65,8 +86,24 @@ impl Passes {
         Some((verdict, entry.pass.clone()))
     }
 
+    /// Rings when [`leavers`](Self::leavers) may be others.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    /// All pods that have an address, and whether they may leave.
+    pub(super) fn leavers(&self) -> BTreeMap<Ipv4Addr, bool> {
+        let known = self.known();
+        let addresses = self.network.addresses();
+        let leaver = |(uid, entry): (&String, &Entry)| {
+            let may_leave = self.settings.is_on && !known.cut_off.contains(&entry.namespace);
+            Some((addresses.address(uid)?.first, may_leave))
+        };
+        known.pods.iter().filter_map(leaver).collect()
+    }
+
     /// Follows the store until it is dropped.
-    pub(super) async fn follow(&self, store: &Store) {
+    pub async fn follow(&self, store: &Store) {
         loop {
             let Err(expired) = self.follow_once(store).await;
             tracing::debug!(%expired, "changes were lost; looking at all pods again");
@@ -74,7 +111,7 @@ impl Passes {
     }
 
     /// Takes all pods and namespaces in. What is said here holds before the first packet is heard.
-    pub(super) fn take_all(&self, store: &Store) {
+    pub fn take_all(&self, store: &Store) {
         let namespaces = store.list(known_kind("v1", "Namespace"), None).items;
         let pods = store.list(known_kind("v1", "Pod"), None).items;
         let present: BTreeSet<&str> = pods.iter().map(|pod| pod.uid()).collect();
@@ -93,9 +130,11 @@ impl Passes {
             stays
         });
         for namespace in &namespaces {
-            known.set_cut_off(&namespace.key().name, is_cut_off(namespace));
+            known.set_cut_off(&namespace.key().name, cut_off(namespace).is_some());
         }
         pods.iter().for_each(|pod| known.enter(pod, self.of_one));
+        drop(known);
+        self.bell.send_replace(());
     }
 
     async fn follow_once(&self, store: &Store) -> Result<std::convert::Infallible, Expired> {
@@ -112,7 +151,7 @@ impl Passes {
         let is_gone = change.kind == ChangeKind::Deleted;
         match object.kind().kind {
             "Namespace" => {
-                let is_cut_off = !is_gone && is_cut_off(object);
+                let is_cut_off = !is_gone && cut_off(object).is_some();
                 self.known().set_cut_off(&object.key().name, is_cut_off);
             }
             "Pod" if is_gone => {
@@ -121,8 +160,9 @@ impl Passes {
                 }
             }
             "Pod" => self.known().enter(object, self.of_one),
-            _ => {}
+            _ => return,
         }
+        self.bell.send_replace(());
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

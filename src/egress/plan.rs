@@ -4,17 +4,26 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::model::{HOST, Object, is_inside, is_nowhere};
+use crate::model::{HOST, is_inside, is_nowhere};
 use crate::net::Refusal;
 
-/// The label or annotation of a namespace that cuts its pods off from the outside.
-const SETTING: &str = "kubelocal.dev/egress";
+/// What carries packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Via {
+    /// Sockets of the node: connections and datagrams.
+    #[default]
+    Node,
+    /// pasta: echoes of ICMP too.
+    Pasta,
+}
 
 /// What the user's settings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Whether pods reach the outside at all.
     pub is_on: bool,
+    /// By what.
+    pub via: Via,
     /// Whether they reach what listens on the host's loopback only, at [`HOST`].
     pub host_loopback: bool,
     /// The port of the node's API on the host's loopback, which they do not reach anyway.
@@ -49,13 +58,6 @@ pub(super) fn plan_destination(settings: Settings, is_allowed: bool, destination
     Verdict::Dial(destination)
 }
 
-/// Whether a namespace is cut off. Any word but `true` does it: who misspells it wants to be safe.
-pub(super) fn is_cut_off(namespace: &Object) -> bool {
-    let said = |at: &str| namespace.at(at).and_then(|map| map.get(SETTING)?.as_str());
-    let words = [said("/metadata/labels"), said("/metadata/annotations")];
-    words.into_iter().flatten().any(|word| word != "true")
-}
-
 /// What the pod is told of an error of the host's; nothing where the pod's own patience is to decide.
 pub(super) fn plan_refusal(error: &io::Error) -> Option<Refusal> {
     match error.raw_os_error()? {
@@ -74,6 +76,14 @@ pub(super) fn plan_idle(is_answered: bool, age: Duration) -> Duration {
         Duration::from_secs(120)
     } else {
         Duration::from_secs(30)
+    }
+}
+
+impl Settings {
+    /// Whether pods leave by pasta. Who lets nobody out needs none: the node's sockets refuse everybody.
+    #[must_use]
+    pub fn is_by_pasta(self) -> bool {
+        self.is_on && self.via == Via::Pasta
     }
 }
 
@@ -103,12 +113,11 @@ pub(super) fn plan_room_of_one(room: Room) -> Room {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const ON: Settings = Settings {
         is_on: true,
+        via: Via::Node,
         host_loopback: false,
         api_port: 6443,
     };
@@ -168,26 +177,6 @@ mod tests {
         for (settings, is_allowed) in [(ON, false), (off, true)] {
             let verdict = plan_destination(settings, is_allowed, at("192.0.2.1:443"));
             assert_eq!(verdict, Verdict::Refuse(Refusal::Refused));
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_cut_off_by_a_label_or_an_annotation() {
-        for (metadata, expected) in [
-            (json!({"name": "a"}), false),
-            (json!({"name": "a", "labels": {SETTING: "false"}}), true),
-            (json!({"name": "a", "annotations": {SETTING: "false"}}), true),
-            (json!({"name": "a", "labels": {SETTING: "true"}}), false),
-            (json!({"name": "a", "labels": {SETTING: "False"}}), true),
-            (
-                json!({"name": "a", "labels": {SETTING: "true"}, "annotations": {SETTING: "false"}}),
-                true,
-            ),
-            (json!({"name": "a", "labels": {"egress": "false"}}), false),
-        ] {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
-            let namespace = Object::new(namespace).expect("a namespace");
-            assert_eq!(is_cut_off(&namespace), expected, "{namespace:?}");
         }
     }
 

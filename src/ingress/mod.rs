@@ -8,12 +8,14 @@
 //! ```
 //!
 //! What a request leads to is pure (`routes`, `plan`); the proxy asks it once for each request, so that a change holds for the next one. A request
-//! goes to an endpoint that is ready, and to another one if that can't be connected, for as long as nothing of its body was sent.
+//! goes to an endpoint that is ready, and to another one if that can't be connected, for as long as nothing of its body was sent. How an
+//! endpoint is spoken to is what `appProtocol` of the Service's port says; nobody's certificate is looked at there, as with other controllers.
 //!
 //! Ingresses of the class `kubelocal`, which is the default, are served here, and those of any class whose controller is
 //! [`CONTROLLER`]; others are another controller's, which is said and not done. `http://<service>.<namespace>.localhost` needs no Ingress.
 
 mod class;
+mod dial;
 mod doors;
 mod keeper;
 mod memory;
@@ -40,6 +42,7 @@ use crate::net::NodeNetwork;
 use crate::store::Store;
 
 pub use class::{CLASS, CONTROLLER, create_class};
+use dial::Dialer;
 use doors::Doors;
 pub use doors::OpenDoors;
 use proxy::Proxy;
@@ -54,6 +57,8 @@ pub struct Settings {
     pub http: Option<u16>,
     /// The same for TLS.
     pub https: Option<u16>,
+    /// All ports of the host's loopback but this one, which is the node's API's, may be reached by the names of Services; none without it.
+    pub loopback_but: Option<u16>,
     /// The file that keeps those that were chosen, so that links hold.
     pub memory: PathBuf,
 }
@@ -69,7 +74,8 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let (newest, routes) = watch::channel(Arc::new(Routes::default()));
-    let proxy = Arc::new(Proxy::new(routes.clone(), Some(network)));
+    let dialer = Dialer::new(Some(network), settings.loopback_but);
+    let proxy = Arc::new(Proxy::new(routes.clone(), dialer));
     let doors = Doors::new(
         settings,
         proxy,

@@ -1,6 +1,7 @@
 //! Ingresses and what they name to routes. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use rustls::sign::CertifiedKey;
 use serde_json::Value;
 
 use super::class::foreign;
-use super::routes::{Backend, Path, Routes};
-use crate::model::{Key, Object, known_kind, list_at, text_at};
+use super::routes::{Backend, Endpoint, Path, Routes, Speech};
+use crate::model::{CLUSTER_DOMAIN, GATEWAY, Key, Object, known_kind, list_at, text_at};
 use crate::net::Protocol;
 use crate::service::{backends, number};
 
-/// How a port says that it speaks HTTP/2 without TLS (`appProtocol`).
-const HTTP2: [&str; 2] = ["kubernetes.io/h2c", "grpc"];
+/// How many names may stand for another, as for the name server.
+const MOST_ALIASES: u8 = 8;
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -135,33 +136,62 @@ impl Entry<'_> {
             self.trouble("ResourceNotServed", "only Services can be backends here".to_owned());
             return Arc::default();
         };
-        let (name, port) = (text_at(service, "/name"), &service["port"]);
-        let word = match (&port["name"], &port["number"]) {
-            (Value::String(name), _) => name.clone(),
-            (_, number) => number.to_string(),
-        };
+        let (name, wanted) = (text_at(service, "/name"), Wanted(&service["port"]));
         let key = Key::new(known_kind("v1", "Service"), &self.ingress.key().namespace, name);
-        let label = format!("{}/{name}:{word}", key.namespace);
-        let Some(object) = self.objects.services.get(&key) else {
-            self.trouble(
-                "ServiceNotFound",
-                format!("there is no Service {name:?} in the namespace {:?}", key.namespace),
-            );
-            return Arc::new(Backend::new(label, Vec::new(), false));
+        let label = format!("{}/{name}:{wanted}", key.namespace);
+        let found = self.resolve(key, wanted, None, 0);
+        let (endpoints, speech) = found.unwrap_or_else(|trouble| {
+            self.trouble(trouble.reason, trouble.message);
+            Default::default()
+        });
+        Arc::new(Backend::new(label, endpoints, speech))
+    }
+
+    /// The endpoints of a Service's port, and how they are spoken to: as the first of those says that stand for another.
+    fn resolve(&mut self, key: Key, wanted: Wanted<'_>, said: Option<Speech>, aliases: u8) -> Result<Led, Trouble> {
+        let trouble = |reason, message| Err(Trouble { reason, message });
+        let (name, namespace) = (&key.name, &key.namespace);
+        let Some(service) = self.objects.services.get(&key) else {
+            let message = format!("there is no Service {name:?} in the namespace {namespace:?}");
+            return trouble("ServiceNotFound", message);
         };
-        let is_it = |own: &&Value| match &port["name"] {
-            Value::String(name) => own["name"] == *name,
-            _ => own["port"] == port["number"],
+        let own = list_at(service.value(), "/spec/ports")
+            .iter()
+            .find(|own| wanted.is(own));
+        let speech = match (said, own) {
+            (Some(speech), _) => Some(speech),
+            (None, Some(own)) if own.get("appProtocol").is_some() => Some(self.speech(&key, own)),
+            (None, _) => None,
         };
-        let Some(own) = list_at(object.value(), "/spec/ports").iter().find(is_it) else {
-            self.trouble("PortNotFound", format!("the Service {name:?} has no port {word}"));
-            return Arc::new(Backend::new(label, Vec::new(), false));
+        let is_elsewhere = service.text("/spec/type") == "ExternalName";
+        let Some(port) = own.map(target_of).or_else(|| wanted.number().filter(|_| is_elsewhere)) else {
+            return trouble("PortNotFound", format!("the Service {name:?} has no port {wanted}"));
         };
-        if object.text("/spec/type") == "ExternalName" {
-            let message = format!("the Service {name:?} is a name elsewhere, where this controller does not lead");
-            self.trouble("ServiceNotServed", message);
+        if !is_elsewhere {
+            let own = own.expect("else there is no port");
+            return Ok((of_port(self.objects, &key, own), speech.unwrap_or_default()));
         }
-        Arc::new(of_port(self.objects, &key, own, label))
+        let other = service.text("/spec/externalName").trim_end_matches('.').to_lowercase();
+        let Some(inner) = inner(&other) else {
+            return Ok((vec![Endpoint::Name(other, port)], speech.unwrap_or_default()));
+        };
+        if aliases == MOST_ALIASES {
+            let message = format!("the Service {name:?} is one of names that stand for each other in a circle");
+            return trouble("ServiceNotFound", message);
+        }
+        self.resolve(inner, Wanted(&Value::from(port)), speech, aliases + 1)
+    }
+
+    fn speech(&mut self, service: &Key, port: &Value) -> Speech {
+        let word = text_at(port, "/appProtocol");
+        Speech::of(word).unwrap_or_else(|| {
+            let message = format!(
+                "the appProtocol {word:?} of the Service {:?} is not known here: it is spoken to by HTTP/1.1 without TLS",
+                service.name
+            );
+            self.trouble("ProtocolNotKnown", message);
+            Speech::default()
+        })
     }
 
     fn enter_certificates(
@@ -206,12 +236,56 @@ impl Entry<'_> {
     }
 }
 
-fn of_port(objects: &Objects, service: &Key, port: &Value, label: String) -> Backend {
+/// Endpoints, and how they are spoken to.
+type Led = (Vec<Endpoint>, Speech);
+
+/// A Service's port as an Ingress names it: an object with a name or a number, or just a number.
+#[derive(Clone, Copy)]
+struct Wanted<'a>(&'a Value);
+
+impl Wanted<'_> {
+    fn is(self, own: &Value) -> bool {
+        match self.0["name"].as_str() {
+            Some(name) => own["name"] == name,
+            None => self.number().is_some_and(|number| own["port"] == number),
+        }
+    }
+
+    fn number(self) -> Option<u16> {
+        number(&self.0["number"]).or_else(|| number(self.0))
+    }
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0["name"].as_str(), self.number()) {
+            (Some(name), _) => f.write_str(name),
+            (None, number) => write!(f, "{}", number.unwrap_or_default()),
+        }
+    }
+}
+
+/// The port of a name elsewhere that a Service's port stands for.
+fn target_of(own: &Value) -> u16 {
+    let target = number(&own["targetPort"]).filter(|target| *target > 0);
+    target.or_else(|| number(&own["port"])).unwrap_or_default()
+}
+
+/// The Service of a name of the cluster.
+fn inner(name: &str) -> Option<Key> {
+    let rest = name.strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
+    let (service, namespace) = rest.split_once('.')?;
+    Some(Key::new(known_kind("v1", "Service"), namespace, service))
+}
+
+/// A Service's endpoints. The node's own address has nothing but its API, which nobody is led to: it knows its clients by certificates
+/// and tokens, not by where they come from.
+fn of_port(objects: &Objects, service: &Key, port: &Value) -> Vec<Endpoint> {
     let slices = objects.slices.get(service).map_or(&[][..], Vec::as_slice);
     let found = backends(text_at(port, "/name"), Protocol::Tcp, slices);
-    let endpoints = found.into_iter().map(|one| SocketAddr::new(one.ip, one.port));
-    let is_http2 = HTTP2.contains(&text_at(port, "/appProtocol"));
-    Backend::new(label, endpoints.collect(), is_http2)
+    let addresses = found.into_iter().map(|one| SocketAddr::new(one.ip, one.port));
+    let others = addresses.filter(|address| address.ip() != GATEWAY);
+    others.map(Endpoint::Address).collect()
 }
 
 /// What a Service's own name leads to: its only port, else the one that is called `http`, that is 80, or that is the first.
@@ -228,12 +302,9 @@ fn own_backend(objects: &Objects, key: &Key, service: &Object) -> Option<Backend
     let by_number = || tcp.iter().find(|port| port["port"] == 80);
     let port = by_name.or_else(by_number).or(tcp.first())?;
     let number = number(&port["port"])?;
-    Some(of_port(
-        objects,
-        key,
-        port,
-        format!("{}/{}:{number}", key.namespace, key.name),
-    ))
+    let speech = Speech::of(text_at(port, "/appProtocol")).unwrap_or_default();
+    let label = format!("{}/{}:{number}", key.namespace, key.name);
+    Some(Backend::new(label, of_port(objects, key, port), speech))
 }
 
 #[cfg(test)]
@@ -298,7 +369,7 @@ mod tests {
         for (path, endpoint, is_http2) in [("/", "10.244.0.2:8080", false), ("/grpc/x", "10.244.0.2:9090", true)] {
             let backend = plan.routes.find("web.example", path).expect("it leads somewhere");
             assert_eq!(
-                (backend.endpoints[0].to_string(), backend.is_http2),
+                (backend.endpoints[0].authority(), backend.speech.is_http2),
                 (endpoint.to_owned(), is_http2)
             );
             assert_eq!(backend.endpoints.len(), 1);
@@ -309,6 +380,131 @@ mod tests {
             .find("web.default.localhost", "/")
             .expect("it has a name of its own");
         assert_eq!(own.name, "default/web:8000");
+    }
+
+    /// What a path of an Ingress leads to that names this port of a Service, and what is told of it.
+    fn led(objects: Objects, service: &str, port: Value) -> (Vec<String>, Speech, Vec<&'static str>) {
+        let spec = json!({"defaultBackend": {"service": {"name": service, "port": port}}});
+        let objects = Objects {
+            ingresses: vec![ingress("a", 1, spec)],
+            ..objects
+        };
+        let plan = planned(&objects);
+        let backend = plan.routes.find("any", "/").expect("is the default");
+        let endpoints = backend.endpoints.iter().map(Endpoint::authority).collect();
+        let reasons = plan.served.values().flatten().map(|trouble| trouble.reason);
+        (endpoints, backend.speech, reasons.collect())
+    }
+
+    fn with_service(mut objects: Objects, name: &str, namespace: &str, spec: Value) -> Objects {
+        let service = object(json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace}, "spec": spec}));
+        objects.services.insert(service.key().clone(), service);
+        objects
+    }
+
+    #[test]
+    fn a_port_is_spoken_to_as_its_protocol_says() {
+        let speech = |is_tls, is_http2| Speech { is_tls, is_http2 };
+        for (word, expected, reasons) in [
+            ("https", speech(true, false), vec![]),
+            ("HTTPS", speech(true, false), vec![]),
+            ("kubernetes.io/wss", speech(true, false), vec![]),
+            ("grpcs", speech(true, true), vec![]),
+            ("grpc", speech(false, true), vec![]),
+            ("kubernetes.io/h2c", speech(false, true), vec![]),
+            ("kubernetes.io/ws", speech(false, false), vec![]),
+            ("http", speech(false, false), vec![]),
+            ("mysql", speech(false, false), vec!["ProtocolNotKnown"]),
+        ] {
+            let ports = json!([{"port": 443, "name": "http", "appProtocol": word}]);
+            let objects = with_service(objects(vec![]), "web", "default", json!({"ports": ports}));
+            let found = led(objects, "web", json!({"number": 443}));
+            assert_eq!(found, (vec!["10.244.0.2:8080".to_owned()], expected, reasons), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_name_elsewhere_is_a_backend_and_one_of_the_cluster_is_the_service_that_it_names() {
+        let elsewhere = |name: &str| json!({"type": "ExternalName", "externalName": name});
+        let with_port =
+            |name: &str, port: Value| json!({"type": "ExternalName", "externalName": name, "ports": [port]});
+        let tls = Speech {
+            is_tls: true,
+            is_http2: false,
+        };
+        let https = json!({"name": "tls", "port": 443, "targetPort": 8443, "appProtocol": "https"});
+        let plain = Speech::default();
+        let inner = "web.default.svc.cluster.local";
+        for (spec, port, expected) in [
+            (
+                elsewhere("API.example.com."),
+                json!({"number": 80}),
+                (vec!["api.example.com.:80"], plain, vec![]),
+            ),
+            (
+                elsewhere("api.example.com"),
+                json!({"name": "tls"}),
+                (vec![], plain, vec!["PortNotFound"]),
+            ),
+            (
+                with_port("api.example.com", https.clone()),
+                json!({"name": "tls"}),
+                (vec!["api.example.com.:8443"], tls, vec![]),
+            ),
+            (
+                with_port("api.example.com", https),
+                json!({"number": 443}),
+                (vec!["api.example.com.:8443"], tls, vec![]),
+            ),
+            (
+                elsewhere("127.0.0.1"),
+                json!({"number": 80}),
+                (vec!["127.0.0.1.:80"], plain, vec![]),
+            ),
+            (
+                elsewhere(inner),
+                json!({"number": 8000}),
+                (vec!["10.244.0.2:8080"], plain, vec![]),
+            ),
+            (
+                elsewhere(inner),
+                json!({"number": 81}),
+                (vec![], plain, vec!["PortNotFound"]),
+            ),
+            (
+                with_port(inner, json!({"port": 1, "targetPort": 8000, "appProtocol": "https"})),
+                json!({"number": 1}),
+                (vec!["10.244.0.2:8080"], tls, vec![]),
+            ),
+            (
+                elsewhere("far.default.svc.cluster.local"),
+                json!({"number": 80}),
+                (vec![], plain, vec!["ServiceNotFound"]),
+            ),
+            (
+                elsewhere("none.default.svc.cluster.local"),
+                json!({"number": 80}),
+                (vec![], plain, vec!["ServiceNotFound"]),
+            ),
+        ] {
+            let said = format!("{spec} {port}");
+            let found = led(with_service(objects(vec![]), "far", "default", spec), "far", port);
+            let (endpoints, speech, reasons) = expected;
+            let endpoints: Vec<String> = endpoints.into_iter().map(str::to_owned).collect();
+            assert_eq!(found, (endpoints, speech, reasons), "{said}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_led_to_the_nodes_api() {
+        let mut objects = objects(vec![]);
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "namespace": "default"}, "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 6443, "protocol": "TCP"}], "endpoints": [{"addresses": [GATEWAY.to_string()]}]});
+        let service = objects.services.keys().next().expect("there is one").clone();
+        objects.slices.insert(service, vec![object(slice)]);
+        assert_eq!(led(objects, "web", json!({"name": "http"})).0, Vec::<String>::new());
     }
 
     #[test]

@@ -13,9 +13,9 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::dial::Dialer;
 use super::routes::{Backend, Routes};
 use super::upstream::{Failure, SharedBody, Upstream};
-use crate::net::NodeNetwork;
 
 /// What a client is answered: what the endpoint says, or why it says nothing.
 pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
@@ -49,10 +49,10 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(routes: watch::Receiver<Arc<Routes>>, network: Option<Arc<NodeNetwork>>) -> Proxy {
+    pub(super) fn new(routes: watch::Receiver<Arc<Routes>>, dialer: Dialer) -> Proxy {
         Proxy {
             routes,
-            upstream: Upstream::new(network),
+            upstream: Upstream::new(dialer),
         }
     }
 
@@ -60,8 +60,8 @@ impl Proxy {
     pub(super) fn forget_endpoints(&self) {
         let routes = self.routes.borrow().clone();
         self.upstream.keep_only(|endpoint| {
-            let mut services = routes.services.values();
-            services.any(|backend| backend.endpoints.contains(&endpoint))
+            let mut backends = routes.backends();
+            backends.any(|backend| backend.endpoints.contains(endpoint))
         });
     }
 
@@ -108,7 +108,7 @@ impl Proxy {
     ) -> Result<Response<Incoming>, Failure> {
         let mut last = Failure::Unreached("it has no endpoint".to_owned());
         for endpoint in backend.turn() {
-            match self.upstream.send(endpoint, backend.is_http2, head, body.clone()).await {
+            match self.upstream.send(&endpoint, backend.speech, head, body.clone()).await {
                 Err(failure @ Failure::Unreached(_)) if body.is_whole() => last = failure,
                 answered => return answered,
             }

@@ -34,29 +34,78 @@ pub(super) struct Path {
     pub(super) backend: Arc<Backend>,
 }
 
+/// What a connection to a backend leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Endpoint {
+    /// An endpoint of a Service.
+    Address(SocketAddr),
+    /// A name elsewhere and a port (`ExternalName`), as the host resolves it whenever it is connected.
+    Name(String, u16),
+}
+
+/// How a port is spoken to. Each may be without the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Speech {
+    pub(super) is_tls: bool,
+    /// HTTP/2 from the first byte, as gRPC needs it.
+    pub(super) is_http2: bool,
+}
+
 /// The endpoints of a Service's port.
 #[derive(Debug, Default)]
 pub(super) struct Backend {
     /// `namespace/service:port`, for messages.
     pub(super) name: String,
-    pub(super) endpoints: Vec<SocketAddr>,
-    /// Whether they speak HTTP/2 without TLS.
-    pub(super) is_http2: bool,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) speech: Speech,
     turn: AtomicUsize,
 }
 
+impl Endpoint {
+    /// As a URI names it: a name ends with a dot, so that one that looks like an address is not taken for an endpoint's.
+    pub(super) fn authority(&self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Name(name, port) => format!("{name}.:{port}"),
+        }
+    }
+
+    /// What [`authority`](Self::authority) made.
+    pub(super) fn of_authority(text: &str) -> Option<Endpoint> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        let (name, port) = text.rsplit_once(":")?;
+        Some(Self::Name(name.strip_suffix('.')?.to_owned(), port.parse().ok()?))
+    }
+}
+
+impl Speech {
+    /// What a port's `appProtocol` says, in the words of Kubernetes and of other controllers; `None` for words that are not known here.
+    pub(super) fn of(app_protocol: &str) -> Option<Speech> {
+        let (is_tls, is_http2) = match app_protocol.to_ascii_lowercase().as_str() {
+            "" | "http" | "ws" | "kubernetes.io/ws" => (false, false),
+            "kubernetes.io/h2c" | "h2c" | "grpc" => (false, true),
+            "https" | "wss" | "kubernetes.io/wss" => (true, false),
+            "grpcs" => (true, true),
+            _ => return None,
+        };
+        Some(Speech { is_tls, is_http2 })
+    }
+}
+
 impl Backend {
-    pub(super) fn new(name: String, endpoints: Vec<SocketAddr>, is_http2: bool) -> Backend {
+    pub(super) fn new(name: String, endpoints: Vec<Endpoint>, speech: Speech) -> Backend {
         Backend {
             name,
             endpoints,
-            is_http2,
+            speech,
             turn: AtomicUsize::new(0),
         }
     }
 
     /// The endpoints in the order in which a request tries them: each one begins with another.
-    pub(super) fn turn(&self) -> Vec<SocketAddr> {
+    pub(super) fn turn(&self) -> Vec<Endpoint> {
         let mut endpoints = self.endpoints.clone();
         if !endpoints.is_empty() {
             let first = self.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len();
@@ -116,6 +165,12 @@ impl Routes {
         of_any.or(self.default.as_ref())
     }
 
+    /// All that requests may lead to.
+    pub(super) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let of_rules = self.rules.0.values().flatten().map(|path| &path.backend);
+        of_rules.chain(&self.default).chain(self.services.values())
+    }
+
     fn service(&self, host: &str) -> Option<&Arc<Backend>> {
         self.services.get(host.strip_suffix(OWN_DOMAIN)?)
     }
@@ -153,7 +208,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Arc<Backend> {
-        Arc::new(Backend::new(name.to_owned(), Vec::new(), false))
+        Arc::new(Backend::new(name.to_owned(), Vec::new(), Speech::default()))
     }
 
     fn routes(paths: &[(&str, &str, bool)]) -> Routes {
@@ -242,10 +297,11 @@ mod tests {
 
     #[test]
     fn requests_take_turns() {
-        let endpoints = ["10.244.0.2:80", "10.244.0.3:80"].map(|text| text.parse().expect("an address"));
-        let backend = Backend::new(String::new(), endpoints.to_vec(), false);
-        let firsts = [backend.turn()[0], backend.turn()[0], backend.turn()[0]];
-        assert_eq!(firsts, [endpoints[0], endpoints[1], endpoints[0]]);
+        let endpoints =
+            ["10.244.0.2:80", "10.244.0.3:80"].map(|text| Endpoint::of_authority(text).expect("an address"));
+        let backend = Backend::new(String::new(), endpoints.to_vec(), Speech::default());
+        let firsts = [(); 3].map(|()| backend.turn().remove(0));
+        assert_eq!(firsts, [0, 1, 0].map(|at: usize| endpoints[at].clone()));
         assert!(Backend::default().turn().is_empty());
     }
 }

@@ -10,16 +10,17 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::dial::Dialer;
 use super::doors::{Doors, OpenDoors};
 use super::proxy::Proxy;
-use super::routes::{Backend, Path, Routes};
+use super::routes::{Backend, Endpoint, Path, Routes, Speech};
 use super::{Settings, tls};
 use crate::access::Authority;
 use crate::model::{Complaints, SystemClock};
@@ -41,9 +42,13 @@ async fn serve(routes: Routes) -> Served {
         address: Some(Ipv4Addr::LOCALHOST.into()),
         http: Some(0),
         https: Some(0),
+        loopback_but: None,
         memory: PathBuf::new(),
     };
-    let (open, proxy) = (OpenDoors::default(), Arc::new(Proxy::new(receiver.clone(), None)));
+    let (open, proxy) = (
+        OpenDoors::default(),
+        Arc::new(Proxy::new(receiver.clone(), Dialer::new(None, None))),
+    );
     let config = tls::config(receiver, authority.clone());
     Doors::new(
         settings,
@@ -70,8 +75,10 @@ async fn serve(routes: Routes) -> Served {
 }
 
 /// All paths of all hosts lead to these endpoints.
-fn to(endpoints: impl IntoIterator<Item = SocketAddr>, is_http2: bool) -> Routes {
-    let backend = Backend::new("default/web:80".to_owned(), endpoints.into_iter().collect(), is_http2);
+fn to(endpoints: impl IntoIterator<Item = SocketAddr>, app_protocol: &str) -> Routes {
+    let endpoints = endpoints.into_iter().map(Endpoint::Address).collect();
+    let speech = Speech::of(app_protocol).expect("is known");
+    let backend = Backend::new("default/web:80".to_owned(), endpoints, speech);
     let mut routes = Routes::default();
     let path = Path {
         path: "/served".to_owned(),
@@ -140,7 +147,7 @@ fn nobody() -> SocketAddr {
 
 #[tokio::test]
 async fn a_request_is_answered_by_an_endpoint_that_can_be_reached() {
-    let served = serve(to([nobody(), endpoint().await, nobody()], false)).await;
+    let served = serve(to([nobody(), endpoint().await, nobody()], "")).await;
     for _ in 0..6 {
         let answer = get(served.http, "/served/a?b=c").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -163,8 +170,8 @@ async fn a_request_is_answered_by_an_endpoint_that_can_be_reached() {
 
 #[tokio::test]
 async fn who_is_not_served_is_told_why() {
-    let served = serve(to([nobody()], false)).await;
-    let empty = serve(to([], false)).await;
+    let served = serve(to([nobody()], "")).await;
+    let empty = serve(to([], "")).await;
     for (address, path, status, why) in [
         (served.http, "/other", "404", "no Ingress"),
         (served.http, "/served", "502", "can't be connected"),
@@ -206,7 +213,7 @@ async fn protocols_change_and_bytes_flow_both_ways() {
         let (mut from, mut to) = stream.split();
         let _ = tokio::io::copy(&mut from, &mut to).await;
     });
-    let served = serve(to([address], false)).await;
+    let served = serve(to([address], "")).await;
     let mut client = TcpStream::connect(served.http).await.expect("connects");
     let request = "GET /served HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
     client.write_all(request.as_bytes()).await.expect("writes");
@@ -251,7 +258,7 @@ async fn over_tls(served: &Served, name: &'static str, protocol: &[u8]) -> tokio
 
 #[tokio::test]
 async fn any_name_has_a_certificate_of_the_nodes_authority() {
-    let served = serve(to([endpoint().await], false)).await;
+    let served = serve(to([endpoint().await], "")).await;
     for name in ["web.example", "other.example"] {
         let mut stream = over_tls(&served, name, b"http/1.1").await;
         let request = format!("GET /served HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
@@ -286,7 +293,7 @@ async fn grpc_passes_with_its_trailers_over_http_2_on_both_sides() {
             tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
         }
     });
-    let served = serve(to([address], true)).await;
+    let served = serve(to([address], "grpc")).await;
     let tls = over_tls(&served, "grpc.example", b"h2").await;
     let plain = TcpStream::connect(served.http).await.expect("connects");
     let builder = || hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -309,4 +316,93 @@ async fn grpc_passes_with_its_trailers_over_http_2_on_both_sides() {
             );
         }
     }
+}
+
+/// What speaks TLS with a certificate that nobody knows, and agrees on this protocol only.
+fn acceptor(protocol: &str) -> TlsAcceptor {
+    let own = rcgen::generate_simple_self_signed(vec!["own.example".to_owned()]).expect("makes");
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("is one");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("ring has them").with_no_client_auth();
+    let mut config = config
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .expect("fits");
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// An endpoint that speaks TLS, and HTTP as agreed; it says by which version it was asked. Who wants another protocol gets what it sends back.
+async fn over_tls_only(protocol: &'static str) -> SocketAddr {
+    let ((listener, address), acceptor) = (listener().await, acceptor(protocol));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let service = service_fn(|mut request: Request<Incoming>| async move {
+                let mut response = Response::new(Full::new(Bytes::from(format!("{:?}", request.version()))));
+                if request.headers().contains_key("upgrade") {
+                    let upgrade = hyper::upgrade::on(&mut request);
+                    tokio::spawn(async move {
+                        let (mut from, mut to) = tokio::io::split(TokioIo::new(upgrade.await.expect("changes")));
+                        let _ = tokio::io::copy(&mut from, &mut to).await;
+                    });
+                    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                    *response.body_mut() = Full::default();
+                    for (name, value) in [("upgrade", "websocket"), ("connection", "upgrade")] {
+                        response.headers_mut().insert(name, value.parse().expect("a value"));
+                    }
+                }
+                Ok::<_, hyper::Error>(response)
+            });
+            let stream = TokioIo::new(stream);
+            if protocol == "h2" {
+                let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(http.serve_connection(stream, service));
+            } else {
+                let http = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(http.serve_connection(stream, service).with_upgrades());
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_tls_is_spoken_to_so_whoever_signed_its_certificate() {
+    for (app_protocol, protocol, version) in [("https", "http/1.1", "HTTP/1.1"), ("grpcs", "h2", "HTTP/2.0")] {
+        let served = serve(to([over_tls_only(protocol).await], app_protocol)).await;
+        for _ in 0..2 {
+            let answer = get(served.http, "/served").await;
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.ends_with(version),
+                "{answer}"
+            );
+        }
+        // What does not speak it is not reached: nothing is sent that it could misunderstand.
+        let served = serve(to([endpoint().await], app_protocol)).await;
+        let answer = get(served.http, "/served").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 502") && answer.contains("can't be connected"),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn protocols_change_over_tls_too() {
+    let served = serve(to([over_tls_only("http/1.1").await], "kubernetes.io/wss")).await;
+    let mut client = TcpStream::connect(served.http).await.expect("connects");
+    let request = "GET /served HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(request.as_bytes()).await.expect("writes");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.expect("reads"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    client.write_all(b"ping").await.expect("writes");
+    let mut heard = [0; 4];
+    client.read_exact(&mut heard).await.expect("reads");
+    assert_eq!(&heard, b"ping");
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,15 +16,11 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tower::Service;
 
-use crate::model::is_inside;
-use crate::net::NodeNetwork;
+use super::dial::{Dialer, Wire};
+use super::routes::{Endpoint, Speech};
 
-/// How long an endpoint may take to be connected: it is on this machine.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection is kept that nobody uses, and how many for each endpoint: less than servers keep theirs.
 const IDLE: Duration = Duration::from_secs(4);
 const SPARE: usize = 32;
@@ -87,47 +82,54 @@ impl Body for SharedBody {
     }
 }
 
-/// Connects to the endpoint that a URI names.
+/// Connects to the endpoint that a URI names, with TLS if its scheme says so.
 #[derive(Clone)]
-struct Connector(Option<Arc<NodeNetwork>>);
+struct Connector(Arc<Dialer>);
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Wire>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<TokioIo<TcpStream>>>;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Wire>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let network = self.0.clone();
+        let dialer = self.0.clone();
         Box::pin(async move {
-            let address = uri.authority().and_then(|authority| authority.as_str().parse().ok());
-            let address = address.ok_or(io::ErrorKind::InvalidInput)?;
-            dial(network.as_deref(), address).await.map(TokioIo::new)
+            let endpoint = uri
+                .authority()
+                .and_then(|authority| Endpoint::of_authority(authority.as_str()));
+            let endpoint = endpoint.ok_or(io::ErrorKind::InvalidInput)?;
+            let speech = Speech {
+                is_tls: uri.scheme() == Some(&Scheme::HTTPS),
+                is_http2: false,
+            };
+            dialer.dial(&endpoint, speech).await.map(TokioIo::new)
         })
     }
 }
 
 /// Connections to endpoints.
 pub(super) struct Upstream {
-    network: Option<Arc<NodeNetwork>>,
+    dialer: Arc<Dialer>,
     http1: Client<Connector, SharedBody>,
     // Held for a look-up or a change.
-    http2: Mutex<HashMap<SocketAddr, SendRequest<SharedBody>>>,
+    http2: Mutex<HashMap<(Endpoint, Speech), SendRequest<SharedBody>>>,
 }
 
 impl Upstream {
-    pub(super) fn new(network: Option<Arc<NodeNetwork>>) -> Upstream {
+    pub(super) fn new(dialer: Dialer) -> Upstream {
+        let dialer = Arc::new(dialer);
         let http1 = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(SPARE)
             .pool_timer(TokioTimer::new())
             .set_host(false)
-            .build(Connector(network.clone()));
+            .build(Connector(dialer.clone()));
         Upstream {
-            network,
+            dialer,
             http1,
             http2: Mutex::default(),
         }
@@ -139,8 +141,8 @@ impl Upstream {
     /// See [`Failure`].
     pub(super) async fn send(
         &self,
-        endpoint: SocketAddr,
-        is_http2: bool,
+        endpoint: &Endpoint,
+        speech: Speech,
         head: &request::Parts,
         body: SharedBody,
     ) -> Result<Response<Incoming>, Failure> {
@@ -148,18 +150,18 @@ impl Upstream {
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = head.headers.clone();
         *request.uri_mut() = head.uri.clone();
-        if is_http2 {
+        if speech.is_http2 {
             *request.version_mut() = Version::HTTP_2;
             // The host is part of the URI there.
             let host = request.headers_mut().remove(header::HOST);
             let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-            *request.uri_mut() = absolute(&head.uri, authority, endpoint)?;
-            let mut connection = self.connection(endpoint).await?;
+            *request.uri_mut() = absolute(&head.uri, authority, (endpoint, speech))?;
+            let mut connection = self.connection(endpoint, speech).await?;
             let sent = connection.send_request(request).await;
             return sent.map_err(|error| Failure::Broken(error.to_string()));
         }
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = absolute(&head.uri, None, endpoint)?;
+        *request.uri_mut() = absolute(&head.uri, None, (endpoint, speech))?;
         self.http1.request(request).await.map_err(|error| {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             match error.is_connect() {
@@ -170,58 +172,49 @@ impl Upstream {
     }
 
     /// A connection that many requests share.
-    async fn connection(&self, endpoint: SocketAddr) -> Result<SendRequest<SharedBody>, Failure> {
+    async fn connection(&self, endpoint: &Endpoint, speech: Speech) -> Result<SendRequest<SharedBody>, Failure> {
+        let key = (endpoint.clone(), speech);
         let known = || self.http2.lock().expect("nothing panics while it holds connections");
-        if let Some(connection) = known().get(&endpoint).filter(|one| !one.is_closed()) {
+        if let Some(connection) = known().get(&key).filter(|one| !one.is_closed()) {
             return Ok(connection.clone());
         }
         let unreached = |error: &dyn ToString| Failure::Unreached(error.to_string());
-        let stream = dial(self.network.as_deref(), endpoint)
-            .await
-            .map_err(|error| unreached(&error))?;
+        let dialled = self.dialer.dial(endpoint, speech).await;
+        let stream = dialled.map_err(|error| unreached(&error))?;
         let shaken = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .handshake(TokioIo::new(stream));
         let (connection, carry) = shaken.await.map_err(|error| unreached(&error))?;
         // It ends with its last request and its place in the table.
+        let name = endpoint.authority();
         tokio::spawn(async move {
             if let Err(error) = carry.await {
-                tracing::debug!(%endpoint, %error, "a connection to an endpoint broke");
+                tracing::debug!(endpoint = name, %error, "a connection to an endpoint broke");
             }
         });
         let mut known = known();
         known.retain(|_, connection| !connection.is_closed());
-        known.insert(endpoint, connection.clone());
+        known.insert(key, connection.clone());
         Ok(connection)
     }
 
     /// Ends connections to endpoints that are none any more, once their requests are answered.
-    pub(super) fn keep_only(&self, is_wanted: impl Fn(SocketAddr) -> bool) {
+    pub(super) fn keep_only(&self, is_wanted: impl Fn(&Endpoint) -> bool) {
         let mut known = self.http2.lock().expect("nothing panics while it holds connections");
-        known.retain(|endpoint, _| is_wanted(*endpoint));
+        known.retain(|(endpoint, _), _| is_wanted(endpoint));
     }
 }
 
 /// The URI with a host: the one that is given, else the endpoint.
-fn absolute(uri: &Uri, authority: Option<Authority>, endpoint: SocketAddr) -> Result<Uri, Failure> {
+fn absolute(uri: &Uri, authority: Option<Authority>, (endpoint, speech): (&Endpoint, Speech)) -> Result<Uri, Failure> {
+    let broken = |error: http::Error| Failure::Broken(error.to_string());
     let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(Scheme::HTTP);
-    let of_endpoint = || Authority::try_from(endpoint.to_string()).expect("an address with a port is an authority");
-    parts.authority = Some(authority.unwrap_or_else(of_endpoint));
+    parts.scheme = Some(if speech.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    // A name may have bytes that no URI has.
+    let of_endpoint = || Authority::try_from(endpoint.authority()).map_err(|error| broken(error.into()));
+    parts.authority = Some(authority.map_or_else(of_endpoint, Ok)?);
     parts
         .path_and_query
         .get_or_insert_with(|| PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|error| Failure::Broken(error.to_string()))
-}
-
-async fn dial(network: Option<&NodeNetwork>, address: SocketAddr) -> io::Result<TcpStream> {
-    let connected = async {
-        match network.filter(|_| is_inside(address.ip())) {
-            Some(network) => network.connect(address).await,
-            None => TcpStream::connect(address).await,
-        }
-    };
-    let stream = timeout(PATIENCE, connected).await.map_err(io::Error::from)??;
-    crate::os::tune(&stream);
-    Ok(stream)
+    Uri::from_parts(parts).map_err(|error| broken(error.into()))
 }

@@ -23,6 +23,7 @@ mod lookup;
 mod manifest_source;
 pub mod names;
 mod object;
+mod outside;
 mod paths;
 mod priority;
 mod qos;
@@ -46,14 +47,15 @@ pub use manifest_source::{
     MANIFESTS_SOURCE, PRUNE_FINALIZER, Problem, SOURCE, Severity, SourceObject, SourceSpec, SourceStatus,
 };
 pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_at, text_at, value_at};
+pub use outside::{EGRESS, cut_off};
 pub use paths::Paths;
 pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{
-    API_PORT, API_SERVICE, Block, DNS, Family, GATEWAY, HOST, HOST_NAMES, LAST_SERVICE, NODE_PORTS, POD_PREFIX, PODS,
-    PodIps, SERVICE_PREFIX, SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have, stack_of,
-    twin_of,
+    API_PORT, API_SERVICE, Block, DNS, Family, GATEWAY, HOST, HOST_NAMES, LAST_SERVICE, NODE_PORTS, NOWHERE,
+    POD_PREFIX, PODS, PodIps, SERVICE_PREFIX, SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask,
+    may_have, stack_of, twin_of,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

@@ -243,18 +243,23 @@ pub fn is_inside(address: IpAddr) -> bool {
 /// knows (where clouds keep their machines' credentials), groups, and what is reserved. Pods do not get there.
 pub fn is_nowhere(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => is_nowhere_v4(ip),
+        IpAddr::V4(ip) => NOWHERE
+            .into_iter()
+            .any(|(network, prefix)| ip & mask(prefix) == network),
         // ::/16 has loopback in it, and addresses of IPv4 that are written as such of IPv6: those would be reached as what they are.
         IpAddr::V6(ip) => ip.segments()[0] == 0 || ip.is_unicast_link_local() || ip.is_multicast(),
     }
 }
 
-fn is_nowhere_v4(ip: Ipv4Addr) -> bool {
-    let is_this_network = ip.octets()[0] == 0;
-    // 240.0.0.0/4, which 255.255.255.255 is in.
-    let is_reserved = ip.octets()[0] >= 240;
-    is_this_network || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || is_reserved
-}
+/// The networks of [`is_nowhere`], with their prefixes.
+pub const NOWHERE: [(Ipv4Addr, u8); 5] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    // 255.255.255.255 is in it.
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
 
 /// Whether an address is in the Services' range.
 pub fn is_service(address: IpAddr) -> bool {

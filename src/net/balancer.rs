@@ -177,6 +177,14 @@ fn of_edits(family: Family, edits: &Edits) -> Vec<Message> {
     messages
 }
 
+/// Tries whether the kernel takes the rules of Services, in the calling thread's network namespace: to be called in one that is thrown away.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_rules() -> Result<(), NetError> {
+    commit(&[base(Family::V4), rules(Family::V4)].concat())
+}
+
 /// No table, whatever there was of that name.
 pub(super) fn no_rules(family: Family) -> Vec<Message> {
     let table = table_of(family);

@@ -216,7 +216,7 @@ impl Netlink {
     }
 
     /// Sends what is for a block to a gateway.
-    fn add_way(&mut self, index: u32, to: Block, gateway: IpAddr) -> Result<(), NetError> {
+    pub(super) fn add_way(&mut self, index: u32, to: Block, gateway: IpAddr) -> Result<(), NetError> {
         let mut route = route_to(to, index, RouteScope::Universe);
         route.attributes.push(RouteAttribute::Gateway(route_address(gateway)));
         self.put_route(&format!("route to {to}"), route)
@@ -257,7 +257,7 @@ impl Netlink {
         }
     }
 
-    fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {
+    pub(super) fn put_route(&mut self, what: &str, route: RouteMessage) -> Result<(), NetError> {
         let request = RouteNetlinkMessage::NewRoute(route);
         self.ask(what, request, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
@@ -271,6 +271,13 @@ fn route(index: u32, scope: RouteScope) -> RouteMessage {
     route.header.scope = scope;
     route.header.kind = RouteType::Unicast;
     route.attributes = vec![RouteAttribute::Oif(index)];
+    route
+}
+
+/// What is for these addresses, and has no better route, is told that there is no way.
+pub(super) fn unreachable(range: Block) -> RouteMessage {
+    let mut route = route_to(range, LOOPBACK, RouteScope::Universe);
+    route.header.kind = RouteType::Unreachable;
     route
 }
 

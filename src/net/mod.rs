@@ -38,16 +38,18 @@ mod nft;
 mod outside;
 mod seats;
 mod sources;
+mod uplink;
 
 pub use addresses::Addresses;
 pub use balance::{Backend, Balance, Frontend, Protocol};
-pub use balancer::Balancer;
+pub use balancer::{Balancer, try_rules as try_service_rules};
 pub use isolation::{Isolation, Isolator, Pass, Passes, Peer, PortName, Ports};
 pub use link::wire_pod;
 pub use moves::Moves;
 pub use namespace::{NodeNetwork, connect_from, identity_of, node_network_of, tcp_socket, udp_socket};
-pub use outside::{Heard, Knock, Outside, Refusal};
+pub use outside::{Heard, Knock, Outside, Refusal, try_rules as try_egress_rules};
 pub use sources::{is_spoken_for, speak_for};
+pub use uplink::{UPLINK, UPLINK_ADDRESS, UPLINK_GATEWAY};
 
 /// Why the network could not be had.
 #[derive(Debug, thiserror::Error)]

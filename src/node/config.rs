@@ -89,8 +89,21 @@ pub struct IngressSettings {
 pub struct EgressSettings {
     /// Whether they reach anything; yes if nothing is said.
     pub enabled: Option<bool>,
+    /// By what; the node's own sockets if nothing is said.
+    pub via: ViaSetting,
     /// Whether `host.containers.internal` and `host.docker.internal` lead to the host's loopback.
     pub host_loopback: bool,
+}
+
+/// What carries what pods send outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ViaSetting {
+    /// The node's own sockets.
+    #[default]
+    Node,
+    /// pasta, of the package `passt`.
+    Pasta,
 }
 
 /// Why the settings can't be used.
@@ -156,17 +169,22 @@ impl Config {
     pub fn egress(&self, is_forbidden: bool, api_port: u16) -> egress::Settings {
         egress::Settings {
             is_on: !is_forbidden && self.egress.enabled.unwrap_or(true),
+            via: match self.egress.via {
+                ViaSetting::Node => egress::Via::Node,
+                ViaSetting::Pasta => egress::Via::Pasta,
+            },
             host_loopback: self.egress.host_loopback,
             api_port,
         }
     }
 
-    /// Where Ingresses are served.
-    pub fn ingress(&self, state: &Path) -> ingress::Settings {
+    /// Where Ingresses are served, and which port of the host's loopback they do not lead to, if they lead there at all.
+    pub fn ingress(&self, state: &Path, loopback_but: Option<u16>) -> ingress::Settings {
         ingress::Settings {
             address: self.ingress.address,
             http: self.ingress.http_port,
             https: self.ingress.https_port,
+            loopback_but,
             memory: state.join("ingress-ports"),
         }
     }
@@ -410,15 +428,19 @@ mod tests {
 
     #[test]
     fn pods_reach_the_outside_unless_a_flag_or_the_file_says_no_and_never_the_loopback_by_default() {
-        for (text, is_forbidden, is_on, host_loopback) in [
-            ("", false, true, false),
-            ("", true, false, false),
-            ("egress: {enabled: false}", false, false, false),
-            ("egress: {enabled: true}", true, false, false),
-            ("egress: {hostLoopback: true}", false, true, true),
+        let (node, pasta) = (egress::Via::Node, egress::Via::Pasta);
+        for (text, is_forbidden, is_on, host_loopback, via) in [
+            ("", false, true, false, node),
+            ("", true, false, false, node),
+            ("egress: {enabled: false}", false, false, false, node),
+            ("egress: {enabled: true}", true, false, false, node),
+            ("egress: {hostLoopback: true}", false, true, true, node),
+            ("egress: {via: pasta}", false, true, false, pasta),
+            ("egress: {via: node}", false, true, false, node),
         ] {
             let expected = egress::Settings {
                 is_on,
+                via,
                 host_loopback,
                 api_port: 6443,
             };
@@ -429,6 +451,7 @@ mod tests {
             );
         }
         assert!(read("egress: off").is_err(), "it has parts");
+        assert!(read("egress: {via: slirp}").is_err(), "nobody knows it");
     }
 
     #[test]

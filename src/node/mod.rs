@@ -161,7 +161,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         .map_or("", |network| stack_of(network.families()))
         .to_owned();
     facts.host_loopback = egress.is_on && egress.host_loopback;
-    let ways_out = ways_out::open(network.as_ref()).await;
+    let ways_out = ways_out::open(network.as_ref(), egress).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
@@ -209,7 +209,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         &ends.stop,
     );
     let on_network = network.clone().map(|network| {
-        let outward = (ways_out, egress, addresses);
+        let outward = (ways_out, (egress, paths.run_dir.join("pods-network")), addresses);
         let services = (config.services, served);
         spawn_on_network(&recorder, network, services, outward, reporter, &ends.stop)
     });
@@ -309,28 +309,36 @@ fn spawn_on_network(
     recorder: &EventRecorder,
     network: Arc<NodeNetwork>,
     (means, served): (service::Means, watch::Sender<u64>),
-    (ways_out, egress, addresses): (WaysOut, egress::Settings, watch::Receiver<Vec<String>>),
+    (ways_out, outward, addresses): (WaysOut, (egress::Settings, PathBuf), watch::Receiver<Vec<String>>),
     reporter: conditions::Reporter,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (carried, is_carried) = watch::channel(None);
     let told = conditions::follow(reporter.clone(), is_carried.clone(), stop.clone());
+    let egress = outward.0;
     let host = (egress.is_on && egress.host_loopback).then_some(HOST);
     let (store, complaints) = (reporter.store.clone(), reporter.complaints.clone());
-    let (pods, wires) = (store.clone(), network.clone());
+    let passes = Arc::new(egress::Passes::new(network.clone(), egress));
+    // Before the first packet, and the first question for a name, is heard.
+    passes.take_all(&store);
+    let known = passes.clone();
     let terms = service::Terms {
         host,
         served,
         complaints,
         means,
         carried,
-        may_leave: Arc::new(move |source| egress::may_leave(&pods, &wires, egress, source)),
+        may_leave: Arc::new(move |source| known.may_leave(source.into())),
     };
     let services = service::run(store.clone(), network.clone(), terms, stop.clone());
     let recorder = recorder.component("network-policy");
-    let policies = policy::run(store, recorder, network.clone(), is_carried, stop.clone());
-    let ways = ways_out::run(ways_out, network, egress, addresses, reporter, stop.clone());
-    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies)];
+    let policies = policy::run(store.clone(), recorder, network.clone(), is_carried, stop.clone());
+    let (leavers, end) = (passes.clone(), stop.clone());
+    let follow = async move {
+        end.run_until_cancelled(leavers.follow(&store)).await;
+    };
+    let ways = ways_out::run(ways_out, network, outward, (passes, addresses), reporter, stop.clone());
+    let mut tasks = vec![tokio::spawn(services), tokio::spawn(policies), tokio::spawn(follow)];
     tasks.extend([tokio::spawn(told), tokio::spawn(ways)]);
     tasks
 }
@@ -344,12 +352,14 @@ fn spawn_ingress(
     facts: &NodeFacts,
     stop: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
+    let api = loopback.listener.local_addr().ok().filter(|_| facts.host_loopback);
+    let settings = config.ingress(&paths.state, api.map(|address| address.port()));
     let served = ingress::run(
         rooms.store.clone(),
         rooms.recorder.component("ingress"),
         network?.clone(),
         loopback.authority.clone(),
-        config.ingress(&paths.state),
+        settings,
         (facts.ingress.clone(), facts.complaints.clone()),
         stop.clone(),
     );

@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::plan::{Endpoint, Handler, HookAction};
 use super::{grpc, http};
+use crate::os::lookup;
 use crate::runtime::{ContainerId, ExecConfig, PodUid, Runtime, RuntimeError, Session, words};
 
 /// How much of a command's output or of a body is read (`pkg/probe` `maxReadLength`, `maxRespBodyLength`).
@@ -181,14 +181,10 @@ pub(super) async fn connect(target: &Target, endpoint: &Endpoint) -> Result<TcpS
 
 async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = (endpoint.host(), endpoint.port);
-    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    // Not the C library's resolver, which loads modules of the host's C library into a static program. Made anew each time: the host's
-    // resolvers change with its networks.
-    let lookup = async { TokioResolver::builder_tokio()?.build()?.lookup_ip(host).await };
-    let found = lookup.await.map_err(|e| format!("dial tcp: lookup {host}: {e}"))?;
-    Ok(found.iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    let found = lookup(host)
+        .await
+        .map_err(|e| format!("dial tcp: lookup {host}: {e}"))?;
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// `host:port` of an endpoint.

@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use ask::{Outcome, Target, ask, run_hook};
-pub use http::tls_to_anyone;
 pub use plan::{Check, Endpoint, Handler, HookAction, HttpGet, plan_check, plan_hook};
 pub use prober::{Prober, Word, run_prober};
 pub use tally::Tally;

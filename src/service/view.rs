@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{Family, Object, cluster_ips, list_at as items, may_have, pod_ips};
+use crate::model::{Family, Object, cluster_ips, is_inside, is_nowhere, list_at as items, may_have, pod_ips};
 use crate::net::{Backend, Balance, Frontend, Protocol};
 
 /// For how many seconds clients stay if nobody says, and at most (`DefaultClientIPServiceAffinitySeconds`,
@@ -135,22 +135,33 @@ fn with_addresses(service: &Object, ips: Vec<IpAddr>, slices: &[Arc<Object>], le
                 .collect(),
         },
     };
+    // As upstream has it, those of a family that the Service has not are not its own.
+    let external = external_ips(service).filter(|one| ips.iter().any(|ip| Family::of(*ip) == Family::of(*one)));
+    let all: Vec<IpAddr> = external.chain(ips.iter().copied()).collect();
     for port in items(service.value(), "/spec/ports") {
         let Some((protocol, number)) = protocol(port).zip(number(&port["port"])) else {
             continue;
         };
         let name = port["name"].as_str().unwrap_or_default();
-        for ip in &ips {
+        for ip in all.iter().copied() {
             let frontend = Frontend {
-                ip: *ip,
+                ip,
                 protocol,
                 port: number,
             };
-            let backends = backends_without((name, protocol), Family::of(*ip), slices, leaving);
+            let backends = backends_without((name, protocol), Family::of(ip), slices, leaving);
             view.frontends.insert(frontend, Balance { stay, backends });
         }
     }
     view
+}
+
+/// The addresses that a Service takes from the outside, for pods: as in a cluster, whoever has them elsewhere. None of them is what has a
+/// meaning of its own in pods' network.
+fn external_ips(service: &Object) -> impl Iterator<Item = IpAddr> {
+    let ips = items(service.value(), "/spec/externalIPs").iter();
+    let ips = ips.filter_map(|ip| ip.as_str()?.parse().ok());
+    ips.filter(|ip: &IpAddr| !is_nowhere(*ip) && !is_inside(*ip))
 }
 
 /// For how long a client that does not connect stays with its endpoint, if the Service asks for it.
@@ -292,6 +303,20 @@ mod tests {
                 .collect()
         };
         view.frontends.values().map(one).collect()
+    }
+
+    #[test]
+    fn addresses_elsewhere_are_taken_too_but_none_that_means_something_inside() {
+        let spec = json!({"clusterIP": "10.96.1.2", "ports": [{"port": 80, "protocol": "TCP"}],
+            "externalIPs": ["192.0.2.7", "10.244.0.1", "10.96.0.10", "127.0.0.1", "169.254.1.2", "2001:db8::7"]});
+        let slices = [slice(
+            json!([{"name": "", "port": 8080, "protocol": "TCP"}]),
+            json!([endpoint(2, true, false)]),
+        )];
+        let seen = view(&service(spec), &slices, &Leaving::default());
+        let ips: Vec<String> = seen.frontends.keys().map(|frontend| frontend.ip.to_string()).collect();
+        assert_eq!(ips, ["10.96.1.2", "192.0.2.7"]);
+        assert_eq!(backends_of(&seen), [["10.244.0.2:8080"], ["10.244.0.2:8080"]]);
     }
 
     #[test]

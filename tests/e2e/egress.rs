@@ -161,6 +161,24 @@ fn assert_leads_outside(home: &Home) {
 }
 
 #[test]
+fn an_external_address_of_a_service_is_the_services_for_pods_whoever_has_it() {
+    let home = home_with_client();
+    until_outside_serves(&home);
+    let server = pod("web", "serve").with("/metadata/labels", json!({"app": "web"}));
+    let spec = json!({"selector": {"app": "web"}, "externalIPs": [OUTSIDE, "198.51.100.7"],
+        "ports": [{"port": 81, "targetPort": 8080}]});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec});
+    home.start(documents([Manifest(service), server]));
+    for address in [OUTSIDE, "198.51.100.7"] {
+        home.until(&format!("{address} leads to the pod"), || {
+            client(&home, &format!("fetch {address}:81")).stdout.ends_with("web\n")
+        });
+    }
+    // Its other ports are whose they were.
+    until_outside_serves(&home);
+}
+
+#[test]
 fn a_namespace_is_cut_off_and_let_out_again_while_its_pods_run() {
     let home = home_with_client();
     until_outside_serves(&home);
@@ -329,4 +347,138 @@ fn assert_moves_on(home: &Home) {
     home.start(server("second"));
     home.must("delete pod first --wait=true");
     home.until("the second answers", || asked().stdout.contains("second heard hello"));
+}
+
+/// A home on a machine whose way out is pasta, with a pod there that has found the outside.
+fn home_by_pasta() -> Home {
+    let has_pasta = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|directory| directory.join("pasta").is_file());
+    assert!(
+        has_pasta,
+        "PASTA IS NOT INSTALLED: this test needs it (package passt; `scripts/setup test` installs it)"
+    );
+    let home = Home::on(Machine::new()).with_settings("egress: {via: pasta}\n");
+    // Whoever is root there is the user, who may ping.
+    let allow = "echo '0 0' > /proc/sys/net/ipv4/ping_group_range";
+    let allowed = home.machine().command("sh").args(["-c", allow]).status();
+    assert!(allowed.is_ok_and(|status| status.success()), "who may ping can be said");
+    home.start(pod("client", "serve"));
+    until_outside_serves(&home);
+    home
+}
+
+/// The pasta that the node of a home has started.
+fn pasta_of(home: &Home) -> Option<Pid> {
+    let node = home.node_pid()?.as_raw_nonzero();
+    let children = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        let (state, parent) = (fields.next()?, fields.next()?);
+        let is_it = (name.contains("pasta") || name.contains("passt")) && state != "Z" && parent == node.to_string();
+        Pid::from_raw(pid).filter(|_| is_it)
+    });
+    children.into_iter().next()
+}
+
+#[test]
+fn by_pasta_pods_ping_the_outside_too_and_what_can_not_be_reached_looks_as_it_does() {
+    let home = home_by_pasta();
+    for address in [OUTSIDE, OWN] {
+        let answer = client(&home, &format!("ping {address}"));
+        assert_eq!(answer.code, 0, "{address}: {}{}", answer.stdout, answer.stderr);
+    }
+    for (words, expected) in [
+        (format!("connect {OUTSIDE}:81"), "Connection refused"),
+        (format!("connect {OWN}:81"), "Connection refused"),
+        ("connect 169.254.169.254:80".to_owned(), "Network is unreachable"),
+        ("connect 169.254.1.2:80".to_owned(), "Connection refused"),
+    ] {
+        let answer = client(&home, &words);
+        assert!(
+            answer.stderr.contains(expected),
+            "{words}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
+    }
+    // Addresses of nobody stay inside, though there is a way out.
+    for address in ["10.244.200.1:80", "10.96.200.1:80"] {
+        assert_eq!(client(&home, &format!("connect {address}")).code, 1, "{address}");
+    }
+    assert_leads_outside(&home);
+    let condition = home.get("nodes")["items"][0]["status"]["conditions"][1].clone();
+    assert_eq!(condition["reason"], "EgressReady");
+    assert!(condition["message"].to_string().contains("pasta"), "{condition}");
+    let status = home.must("status");
+    assert!(status.contains("by pasta"), "{status}");
+}
+
+#[test]
+fn by_pasta_nobody_reaches_the_hosts_loopback_and_who_is_cut_off_or_isolated_reaches_nothing() {
+    let home = home_by_pasta();
+    home.machine().serve("serve --port 7777");
+    home.until("the host's loopback serves", || {
+        home.machine().said(false, "fetch 127.0.0.1:7777").contains("200 OK")
+    });
+    // The server is at all addresses of the machine: only its loopback is nobody's.
+    for address in [
+        "10.244.0.1",
+        "169.254.1.2",
+        "169.254.1.3",
+        "169.254.1.4",
+        "127.0.0.1",
+        "0.0.0.0",
+    ] {
+        let answer = client(&home, &format!("connect {address}:7777"));
+        assert_eq!(answer.code, 1, "{address}: {}", answer.stdout);
+    }
+    let set = |word: &str| {
+        let cut = namespace("default").with("/metadata/annotations", json!({"kubelocal.dev/egress": word}));
+        let applied = home.run_with(cut.to_string(), "apply -f -");
+        assert_eq!(applied.code, 0, "{}", applied.stderr);
+    };
+    set("false");
+    home.until("it is cut off", || {
+        client(&home, &format!("connect {OUTSIDE}:80"))
+            .stderr
+            .contains("Connection refused")
+    });
+    assert!(ask_outside(&home).stderr.contains("Connection refused"));
+    assert_eq!(client(&home, &format!("ping {OUTSIDE}")).code, 1);
+    set("true");
+    until_outside_serves(&home);
+    let spec = json!({"podSelector": {}, "policyTypes": ["Egress"]});
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "sealed"}, "spec": spec});
+    let applied = home.run_with(Manifest(policy).to_string(), "apply -f -");
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    home.until("it is isolated", || {
+        client(&home, &format!("connect {OUTSIDE}:80 --within 500")).code == 1
+    });
+    assert_eq!(client(&home, &format!("ping {OUTSIDE}")).code, 1);
+}
+
+#[test]
+fn pasta_is_started_again_when_it_ends_and_ends_with_the_node() {
+    let home = home_by_pasta();
+    let first = pasta_of(&home).expect("it runs");
+    kill_process(first, Signal::KILL).expect("is ours");
+    home.until("another one runs", || pasta_of(&home).is_some_and(|pid| pid != first));
+    until_outside_serves(&home);
+    let second = pasta_of(&home).expect("it runs");
+    let node = home.node_pid().expect("it runs");
+    kill_process(node, Signal::KILL).expect("is ours");
+    home.until_ended(node);
+    home.until("it ends with the node", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", second.as_raw_nonzero())).unwrap_or_default();
+        stat.is_empty()
+            || stat
+                .rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    });
+    // The next node starts with the command, and has one of its own.
+    until_outside_serves(&home);
+    assert_eq!(client(&home, &format!("ping {OUTSIDE}")).code, 0);
 }

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 
 use crate::home::Home;
+use crate::machine::{Machine, OUTSIDE};
 use crate::manifest::{Manifest, documents, pod};
 
 /// The port at which Ingresses are served by `http` or `https`.
@@ -233,4 +234,52 @@ fn ingresses_of_other_classes_are_left_alone_and_told_why() {
     });
     let classes = home.must("get ingressclasses");
     assert!(classes.contains("kubelocal.dev/ingress"), "{classes}");
+}
+
+#[test]
+fn a_name_elsewhere_is_a_backend_as_the_host_resolves_it_and_never_the_hosts_loopback() {
+    let home = Home::on(Machine::new());
+    home.machine().set_resolver(&format!("nameserver {OUTSIDE}\n"));
+    home.machine().serve_outside(&format!("name-server {OUTSIDE}"));
+    home.machine().serve("serve --port 7777");
+    home.start(documents(web("web")));
+    let alias = |name: &str, other: &str| {
+        let spec = json!({"type": "ExternalName", "externalName": other});
+        Manifest(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}))
+    };
+    // The paths are some that the servers know.
+    let at = |path: &str, name: &str, port: u16| {
+        let backend = json!({"service": {"name": name, "port": {"number": port}}});
+        json!({"path": path, "pathType": "Prefix", "backend": backend})
+    };
+    let paths = json!([
+        at("/client", "far", 80),
+        at("/env", "inside", 80),
+        at("/healthz", "here", 7777),
+        at("/echo", "docker", 7777),
+    ]);
+    apply(
+        &home,
+        [
+            alias("far", "any.example"),
+            alias("here", "127.0.0.1"),
+            alias("docker", "host.docker.internal"),
+            alias("inside", "web.default.svc.cluster.local"),
+            ingress("site", json!({"rules": [{"http": {"paths": paths}}]})),
+        ],
+    );
+    // The doors are on the machine's loopback, where only its own programs come in.
+    let (port, machine) = (door(&home, "http"), home.machine());
+    let got = |path: &str| machine.said(false, &format!("fetch 127.0.0.1:{port}{path}"));
+    home.until("it leads outside", || got("/client").contains("200 OK"));
+    home.until("it leads to the Service that it names", || {
+        got("/env").contains("200 OK")
+    });
+    for path in ["/healthz", "/echo"] {
+        let answer = got(path);
+        assert!(
+            answer.contains(" 502 ") && answer.contains("names do not lead to"),
+            "{path}: {answer}"
+        );
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Both are read from the API's objects, of which the node makes its rules: what is shown here is pure.
 
+mod answer;
+mod names;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -38,7 +40,7 @@ enum NetVerb {
 struct TraceArgs {
     /// The pod that connects: [NAMESPACE/]POD
     from: String,
-    /// What it connects to: a pod, a Service or their names as in DNS (svc/web, pod/web, web.shop), or an address; with its port, which may end in /udp
+    /// What it connects to: a pod, a Service or their names as in DNS (svc/web, pod/web, web.shop, db-0.db), or an address; with its port by number or name, which may end in /udp
     #[arg(value_name = "TO[:PORT]")]
     to: String,
     /// Datagrams instead of a connection
@@ -79,9 +81,9 @@ pub async fn run(args: &NetArgs, context: &Context) -> Result {
             };
             let traced = trace::trace(&world, &asked).map_err(|why| CliError::new(ErrorKind::Usage, why))?;
             write(&traced.text())?;
-            match traced.connects {
-                true => Ok(()),
-                false => Err(CliError::silent(ErrorKind::NotReached)),
+            match traced.reach {
+                answer::Reach::All | answer::Reach::Some { .. } => Ok(()),
+                answer::Reach::None => Err(CliError::silent(ErrorKind::NotReached)),
             }
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::World;
+use super::answer::Reach;
 use super::trace::{Asked, trace};
 use crate::model::Object;
 
@@ -61,7 +62,7 @@ fn traced(world: &World, to: &str) -> (bool, String) {
         namespace: "default",
     };
     let traced = trace(world, &asked).expect("is understood");
-    (traced.connects, traced.text())
+    (traced.reach != Reach::None, traced.text())
 }
 
 #[test]
@@ -168,6 +169,96 @@ fn by_ipv6_a_connection_is_followed_as_by_ipv4_between_those_that_have_it() {
 }
 
 #[test]
+fn names_and_ports_are_understood_as_pods_and_manifests_write_them() {
+    let mut world = world(&[]);
+    let service = |name: &str, spec: Value| object("v1", "Service", name, json!({"spec": spec}));
+    let slice = |service: &str, ports: Value, endpoint: Value| {
+        let rest = json!({"addressType": "IPv4", "ports": ports, "endpoints": [endpoint]});
+        let mut slice = object("discovery.k8s.io/v1", "EndpointSlice", &format!("{service}-1"), rest);
+        slice.value_mut()["metadata"]["labels"] = json!({crate::model::SERVICE_NAME: service});
+        slice
+    };
+    world.services.extend([
+        service("db", json!({"clusterIP": "None"})),
+        service(
+            "named",
+            json!({"clusterIP": "10.96.0.8", "externalIPs": ["198.51.100.7"], "ports": [{"name": "api", "port": 80}]}),
+        ),
+        service(
+            "kubernetes",
+            json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}),
+        ),
+    ]);
+    world.slices.extend([
+        slice(
+            "db",
+            json!([]),
+            json!({"addresses": ["10.244.0.2"], "hostname": "db-0"}),
+        ),
+        slice(
+            "named",
+            json!([{"name": "api", "port": 8080}]),
+            json!({"addresses": ["10.244.0.2"]}),
+        ),
+        slice(
+            "kubernetes",
+            json!([{"name": "https", "port": 6443}]),
+            json!({"addresses": ["10.244.0.1"]}),
+        ),
+    ]);
+    for (to, connects, said) in [
+        ("db:5432", true, "is headless: its name is 10.244.0.2:5432"),
+        ("db-0.db:5432", true, "db-0 of the Service default/db is 10.244.0.2"),
+        ("db-0.db.default.svc.cluster.local:5432", true, "default/web port 5432"),
+        ("localhost:1", true, "the pod's own loopback"),
+        ("named:api", true, "port 80 leads to 10.244.0.2:8080"),
+        ("198.51.100.7:80", true, "port 80 leads to 10.244.0.2:8080"),
+        ("198.51.100.7:81", true, "the host's own routes decide"),
+        ("named:other", false, "has no port other for TCP"),
+        ("db:api", false, "is headless and has no port api"),
+        ("pod/web:http", true, "default/web port 8080"),
+        ("pod/web:other", false, "the pod default/web has no port other"),
+        ("kubernetes:443", true, "the node, where its API listens"),
+        ("10.96.0.1:443", true, "leads to 10.244.0.1:6443"),
+        ("10.244.0.1:80", false, "but not at this port"),
+        ("10.96.0.10:53/udp", true, "the node's name server"),
+    ] {
+        let (works, text) = traced(&world, to);
+        assert!(works == connects && text.contains(said), "{to}: {text}");
+    }
+}
+
+#[test]
+fn the_answer_says_when_only_some_endpoints_are_reached() {
+    let closed = json!({"podSelector": {"matchLabels": {"app": "web"}}});
+    let mut world = world(&[("closed", closed)]);
+    let endpoints = json!([{"addresses": ["10.244.0.2"]}, {"addresses": ["10.244.0.3"]}]);
+    world.slices[0].value_mut()["endpoints"] = endpoints;
+    let (works, text) = traced(&world, "web:80");
+    assert!(
+        works && text.contains("answer    it connects now and then: 1 of 2 endpoints"),
+        "{text}"
+    );
+}
+
+#[test]
+fn who_is_cut_off_is_shown_and_told() {
+    let mut world = world(&[]);
+    let metadata = json!({"name": "default", "annotations": {"kubelocal.dev/egress": "false"}});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+    world.namespaces.push(Object::new(namespace).expect("of the table"));
+    let (works, text) = traced(&world, "192.0.2.1:443");
+    assert!(!works && text.contains("kubelocal.dev/egress is \"false\""), "{text}");
+    let status = json!({"version": "", "kubernetesVersion": "", "pid": 1, "startedAt": "2026-01-01T00:00:00Z", "home": "", "mode": "",
+        "runtime": "", "pods": 2, "runningPods": 2});
+    let status = serde_json::from_value(status).expect("a status");
+    let shown = super::wiring::show(&world, &status);
+    let row = shown.lines().find(|line| line.contains("client")).expect("is shown");
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert!(words.ends_with(&["open", "cut", "off"]), "{shown}");
+}
+
+#[test]
 fn who_may_not_leave_can_not_even_ask_for_names() {
     let sealed = json!({"podSelector": {}, "policyTypes": ["Egress"]});
     let (connects, text) = traced(&world(&[("sealed", sealed)]), "web:80");
@@ -191,7 +282,8 @@ fn what_is_not_there_is_said() {
         )
     };
     assert_eq!(ask("none", "web:80"), Err("there is no pod default/none".to_owned()));
-    assert_eq!(ask("client", "web:x"), Err("\"x\" is no port".to_owned()));
+    assert_eq!(ask("client", "web:70000"), Err("\"70000\" is no port".to_owned()));
+    assert!(ask("client", "10.244.0.2:http").is_err_and(|why| why.contains("only Services and pods")));
     assert!(ask("client", "example.org:80").is_err_and(|why| why.contains("neither a Service nor a pod")));
     assert_eq!(ask("client", "pod/web"), Err("which port? TO:PORT".to_owned()));
 }

@@ -1,14 +1,16 @@
 //! Why a pod reaches something, or does not: step by step, as its packets go. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
+use super::answer::{Reach, Traced};
+use super::names::{Place, Port, endpoint_called, find, lone_endpoints, places, split_port};
 use super::wiring::{endpoints, listed as all_of};
 use super::{World, ips_of};
 use crate::model::{
-    CLUSTER_DOMAIN, DNS, Family, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, is_inside, is_nowhere,
-    is_service, kind, list_at, may_have, text_at,
+    API_PORT, CLUSTER_DOMAIN, DNS, Family, GATEWAY, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, cut_off,
+    is_inside, is_nowhere, is_service, kind, list_at, may_have, text_at,
 };
 use crate::policy::{Direction, Facts, Judgement, Pod, judge};
 
@@ -22,27 +24,6 @@ pub(super) struct Asked<'a> {
     pub(super) is_udp: bool,
     /// The namespace of names that have none.
     pub(super) namespace: &'a str,
-}
-
-/// What was found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Traced {
-    steps: Vec<(&'static str, String)>,
-    /// Whether nothing that the node knows is in the way.
-    pub(super) connects: bool,
-}
-
-impl Traced {
-    /// A line for each step, and the answer.
-    pub(super) fn text(&self) -> String {
-        let answer = match self.connects {
-            true => "nothing of the node is in the way; whether the other side listens is for it to say",
-            false => "it can't connect",
-        };
-        let steps = self.steps.iter().map(|(word, text)| (*word, text.as_str()));
-        let lines = steps.chain([("answer", answer)]);
-        lines.map(|(word, text)| format!("{word:<9} {text}\n")).collect()
-    }
 }
 
 struct Walk<'a> {
@@ -77,7 +58,7 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
         );
         return Ok(Traced {
             steps: vec![("pod", why)],
-            connects: false,
+            reach: Reach::None,
         });
     };
     let mut walk = Walk {
@@ -90,10 +71,10 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
     };
     let ips = walk.pod.ips.expect("was looked at");
     walk.say("pod", format!("{namespace}/{name} has {}", all_of(ips)));
-    let connects = walk.follow(target, port, namespace)?;
+    let reach = walk.follow(target, port, namespace)?;
     Ok(Traced {
         steps: walk.steps,
-        connects,
+        reach,
     })
 }
 
@@ -102,49 +83,94 @@ impl Walk<'_> {
         self.steps.push((word, text));
     }
 
-    fn follow(&mut self, target: &str, port: Option<u16>, namespace: &str) -> Result<bool, String> {
+    fn follow(&mut self, target: &str, port: Port<'_>, namespace: &str) -> Result<Reach, String> {
         if let Ok(address) = target.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return self.at_address(address, need(port)?);
+            return self.at_address(address, port.number()?);
+        }
+        if target == "localhost" {
+            return self.at_address(Ipv4Addr::LOCALHOST.into(), port.number()?);
         }
         let (kind, name) = target.split_once('/').unwrap_or(("", target));
-        let (name, namespace) = match name.split_once('.') {
-            // `web.shop.svc.cluster.local`
-            Some((name, rest)) => (name, rest.split('.').next().unwrap_or(namespace)),
-            None => (name, namespace),
-        };
         if kind.is_empty() && !self.can_ask_for_names() {
-            return Ok(false);
+            return Ok(Reach::None);
         }
         if kind.is_empty() && HOST_NAMES.contains(&target) {
             if self.world.host_loopback {
                 self.say("names", format!("{target} is {HOST}, the host's loopback"));
-                return self.at_address(HOST.into(), need(port)?);
+                return self.at_address(HOST.into(), port.number()?);
             }
             self.say(
                 "names",
                 format!("{target} is not known: egress.hostLoopback is not set"),
             );
-            return Ok(false);
+            return Ok(Reach::None);
         }
-        let (services, pods) = (&self.world.services, &self.world.pods);
-        let service = find(services, namespace, name).filter(|_| matches!(kind, "" | "svc" | "service" | "services"));
-        if let Some(service) = service {
-            return self.at_service(service, port, None);
+        let (may_be_service, may_be_pod) = (
+            matches!(kind, "" | "svc" | "service" | "services"),
+            matches!(kind, "" | "po" | "pod" | "pods"),
+        );
+        let world = self.world;
+        for place in places(name, namespace) {
+            let Place {
+                hostname,
+                name,
+                namespace,
+            } = place;
+            let service = find(&world.services, namespace, name).filter(|_| may_be_service);
+            let pod = find(&world.pods, namespace, name).filter(|_| may_be_pod && hostname.is_none());
+            match (service, hostname, pod) {
+                (Some(service), Some(hostname), _) => {
+                    if let Some(address) = endpoint_called(service, hostname, &world.slices) {
+                        self.say(
+                            "names",
+                            format!("{hostname} of the Service {namespace}/{name} is {address}"),
+                        );
+                        return self.at_address(address, port.number()?);
+                    }
+                }
+                (Some(service), None, _) => return self.at_service(service, port, None),
+                (None, _, Some(pod)) => return self.at_pod_called(pod, port),
+                (None, _, None) => {}
+            }
         }
-        let pod = find(pods, namespace, name).filter(|_| matches!(kind, "" | "po" | "pod" | "pods"));
-        let pod = pod.ok_or_else(|| {
-            format!(
-                "there is neither a Service nor a pod {namespace}/{name}; names of the outside are not asked for here"
-            )
-        })?;
+        let first = places(name, namespace)
+            .pop()
+            .map_or_else(|| name.to_owned(), |place| place.to_string());
+        Err(format!(
+            "there is neither a Service nor a pod {first}; names of the outside are not asked for here"
+        ))
+    }
+
+    fn at_pod_called(&mut self, pod: &Object, port: Port<'_>) -> Result<Reach, String> {
+        let (namespace, name) = (&pod.key().namespace, &pod.key().name);
         let Some(ips) = ips_of(pod) else {
             self.say(
                 "target",
                 format!("the pod {namespace}/{name} has no address in the pods' network"),
             );
-            return Ok(false);
+            return Ok(Reach::None);
         };
-        self.at_address(ips.first.into(), need(port)?)
+        let number = match port {
+            Port::Named(word) => self.facts.pods.get(pod.uid()).and_then(|known| {
+                let mut named = known.ports.iter();
+                let wanted = (self.protocol, word);
+                named
+                    .find(|((protocol, own), _)| (*protocol, own.as_str()) == wanted)
+                    .map(|(_, number)| *number)
+            }),
+            Port::Any | Port::Number(_) => Some(port.number()?),
+        };
+        match number {
+            Some(number) => self.at_address(ips.first.into(), number),
+            None => {
+                self.say("target", format!("the pod {namespace}/{name} has no port {port}"));
+                Ok(Reach::None)
+            }
+        }
+    }
+
+    fn protocol_name(&self) -> &'static str {
+        if self.protocol == 17 { "UDP" } else { "TCP" }
     }
 
     fn can_ask_for_names(&mut self) -> bool {
@@ -157,52 +183,79 @@ impl Walk<'_> {
     }
 
     /// By one of its addresses, or by its name: then by the first of them, as programs do that take the first answer.
-    fn at_service(&mut self, service: &Object, port: Option<u16>, by: Option<IpAddr>) -> Result<bool, String> {
+    fn at_service(&mut self, service: &Object, port: Port<'_>, by: Option<IpAddr>) -> Result<Reach, String> {
         let name = format!("{}/{}", service.key().namespace, service.key().name);
         if service.text("/spec/type") == "ExternalName" {
             let other = service.text("/spec/externalName");
             self.say("service", format!("{name} is another name of {other}"));
             return self.at_alias(other.trim_end_matches('.'), port);
         }
-        let protocol = if self.protocol == 17 { "UDP" } else { "TCP" };
+        let protocol = self.protocol_name();
         let ip = by.map_or_else(|| service.text("/spec/clusterIP").to_owned(), |ip| ip.to_string());
-        let family = by.map(Family::of).or_else(|| Some(Family::of(ip.parse().ok()?)));
         let own = port_of(service, port, protocol);
         if ip == "None" {
-            let first = || port_of(service, None, protocol);
-            let Some(own) = own.or_else(first) else {
-                self.say("service", format!("{name} has no port for {protocol}"));
-                return Ok(false);
-            };
-            let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
-            // Its name is their addresses: the port is the client's.
-            let at = |endpoint: &String| match (port, endpoint.rsplit_once(':')) {
-                (Some(port), Some((address, _))) => format!("{address}:{port}"),
-                _ => endpoint.clone(),
-            };
-            let found: Vec<String> = found.iter().map(at).collect();
-            self.say("service", format!("{name} is headless: its name is {}", listed(&found)));
-            return self.at_any_of(&found);
+            return self.at_headless(
+                service,
+                &name,
+                port,
+                own.or_else(|| port_of(service, Port::Any, protocol)),
+            );
         }
         let Some(own) = own else {
-            let port = port.map_or_else(String::new, |port| format!(" {port}"));
-            self.say("service", format!("{name} has no port{port} for {protocol}"));
-            return Ok(false);
+            self.say(
+                "service",
+                format!("{name} has no port{} for {protocol}", port.after_a_space()),
+            );
+            return Ok(Reach::None);
         };
+        let family = ip.parse().ok().map(Family::of);
         let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
         let led = listed(&found);
         self.say("service", format!("{name} ({ip}) port {} leads to {led}", own["port"]));
         self.at_any_of(&found)
     }
 
+    /// Its name is the addresses of its endpoints: the port is the client's, unless that says a name.
+    fn at_headless(
+        &mut self,
+        service: &Object,
+        name: &str,
+        port: Port<'_>,
+        own: Option<&Value>,
+    ) -> Result<Reach, String> {
+        let found = match own {
+            Some(own) => endpoints(service, text_at(own, "/name"), None, &self.world.slices),
+            None => lone_endpoints(service, &self.world.slices),
+        };
+        let is_named = matches!(port, Port::Named(_));
+        if is_named && own.is_none() {
+            self.say(
+                "service",
+                format!("{name} is headless and has no port{}", port.after_a_space()),
+            );
+            return Ok(Reach::None);
+        }
+        let number = match (port, own) {
+            (Port::Named(_), _) | (Port::Any, Some(_)) => None,
+            (Port::Any | Port::Number(_), _) => Some(port.number()?),
+        };
+        let at = |endpoint: &String| match (number, split_port(endpoint)) {
+            (Some(number), Ok((address, _))) => format!("{address}:{number}"),
+            _ => endpoint.clone(),
+        };
+        let found: Vec<String> = found.iter().map(at).collect();
+        self.say("service", format!("{name} is headless: its name is {}", listed(&found)));
+        self.at_any_of(&found)
+    }
+
     /// A name that stands for another: of the cluster, of the host, or of the outside.
-    fn at_alias(&mut self, other: &str, port: Option<u16>) -> Result<bool, String> {
+    fn at_alias(&mut self, other: &str, port: Port<'_>) -> Result<Reach, String> {
         let inner = other
             .strip_suffix(CLUSTER_DOMAIN)
             .and_then(|rest| rest.strip_suffix(".svc."));
         let is_known = inner.is_some() || HOST_NAMES.contains(&other);
         if !is_known {
-            return Ok(self.at_outside());
+            return Ok(Reach::of(self.at_outside()));
         }
         self.aliases += 1;
         if self.aliases > MOST_ALIASES {
@@ -210,63 +263,76 @@ impl Walk<'_> {
                 "service",
                 "names stand for each other in a circle: nobody is found".to_owned(),
             );
-            return Ok(false);
+            return Ok(Reach::None);
         }
-        self.follow(inner.unwrap_or(other), port, "default")
+        self.follow(other, port, "default")
     }
 
-    /// A connection may go to any of them: it is told of each, and that it does not always work is told too.
-    fn at_any_of(&mut self, endpoints: &[String]) -> Result<bool, String> {
+    /// A connection may go to any of them: it is told of each.
+    fn at_any_of(&mut self, endpoints: &[String]) -> Result<Reach, String> {
         let mut reached = 0;
         for endpoint in endpoints {
             let (address, port) = split_port(endpoint)?;
             let address = address.trim_matches(['[', ']']).parse();
             let address = address.map_err(|_| format!("{endpoint} is no address"))?;
-            reached += usize::from(self.at_address(address, need(port)?)?);
+            reached += usize::from(self.at_end(address, port.number()?));
         }
-        if reached > 0 && reached < endpoints.len() {
-            self.say(
-                "service",
-                format!("only {reached} of {} endpoints are reached", endpoints.len()),
-            );
-        }
-        Ok(reached > 0)
+        Ok(match (reached, endpoints.len()) {
+            (0, _) => Reach::None,
+            (reached, of) if reached < of => Reach::Some { reached, of },
+            _ => Reach::All,
+        })
     }
 
-    fn at_address(&mut self, address: IpAddr, port: u16) -> Result<bool, String> {
+    fn at_address(&mut self, address: IpAddr, port: u16) -> Result<Reach, String> {
+        let services = self.world.services.iter();
+        if !is_service(address) || address == DNS {
+            let takes = |one: &&Object| {
+                let mut external = list_at(one.value(), "/spec/externalIPs").iter();
+                let has_family = cluster_ips(one).any(|ip| Family::of(ip) == Family::of(address));
+                let is_served =
+                    self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address) && has_family;
+                is_served && external.any(|ip| *ip == address.to_string())
+            };
+            let mut takers: Vec<&Object> = services.filter(takes).collect();
+            takers.retain(|one| port_of(one, Port::Number(port), self.protocol_name()).is_some());
+            return match takers.into_iter().min_by_key(|one| Seniority::of(one)) {
+                Some(service) => self.at_service(service, Port::Number(port), Some(address)),
+                None => Ok(Reach::of(self.at_end(address, port))),
+            };
+        }
+        let has = |one: &&Object| cluster_ips(one).any(|ip| ip == address);
+        let own = services.filter(|one| has(one) && may_have(one.key(), address));
+        // Of several the eldest has it.
+        match own.min_by_key(|one| Seniority::of(one)) {
+            Some(service) => self.at_service(service, Port::Number(port), Some(address)),
+            None => {
+                self.say("service", format!("no Service has {address}: it is refused"));
+                Ok(Reach::None)
+            }
+        }
+    }
+
+    /// An address that is not a Service's.
+    fn at_end(&mut self, address: IpAddr, port: u16) -> bool {
         if address.is_loopback() || address.is_unspecified() {
             self.say(
                 "target",
                 format!("{address} is the pod's own loopback: it never leaves the pod"),
             );
-            return Ok(true);
+            return true;
         }
-        let Some(own) = self.own_of(Family::of(address)) else {
-            let text = format!(
-                "the pod has no address of {}: the network is unreachable",
-                Family::of(address)
-            );
+        let family = Family::of(address);
+        let Some(own) = self.own_of(family) else {
+            let text = format!("the pod has no address of {family}: the network is unreachable");
             self.say("target", text);
-            return Ok(false);
+            return false;
         };
-        if is_service(address) && address != DNS {
-            let services = self.world.services.iter();
-            let has = |one: &&Object| cluster_ips(one).any(|ip| ip == address);
-            let own = services.filter(|one| has(one) && may_have(one.key(), address));
-            // Of several the eldest has it.
-            return match own.min_by_key(|one| Seniority::of(one)) {
-                Some(service) => self.at_service(service, Some(port), Some(address)),
-                None => {
-                    self.say("service", format!("no Service has {address}: it is refused"));
-                    Ok(false)
-                }
-            };
-        }
         let mut pods = self.facts.pods.values();
         let known = pods.find(|pod| pod.ips.is_some_and(|ips| ips.has(address))).cloned();
         if known.as_ref() == Some(&self.pod) {
             self.say("policy", "a pod always reaches itself".to_owned());
-            return Ok(true);
+            return true;
         }
         let at = (self.protocol, port);
         let leaving = judge(&self.facts, Direction::Egress, &self.pod, address, known.as_ref(), at);
@@ -275,9 +341,9 @@ impl Walk<'_> {
         let may_leave = !matches!(leaving, Judgement::Denied(_));
         let may_enter = match known {
             Some(known) => self.at_pod(&known, own, port),
-            None => self.at_no_pod(address),
+            None => self.at_no_pod(address, port),
         };
-        Ok(may_leave && may_enter)
+        may_leave && may_enter
     }
 
     /// The pod's own address of a family.
@@ -297,10 +363,23 @@ impl Walk<'_> {
         !matches!(entering, Judgement::Denied(_))
     }
 
-    fn at_no_pod(&mut self, address: IpAddr) -> bool {
-        if address == DNS {
-            self.say("target", "the node's name server".to_owned());
-            return true;
+    fn at_no_pod(&mut self, address: IpAddr, port: u16) -> bool {
+        let is_tcp = self.protocol == 6;
+        if address == DNS || address == Family::of(address).gateway() {
+            let (whose, is_heard) = match address == DNS {
+                true => ("the node's name server", port == 53),
+                false => (
+                    "the node, where its API listens",
+                    address == GATEWAY && is_tcp && port == API_PORT,
+                ),
+            };
+            let refused = if is_heard {
+                ""
+            } else {
+                ", but not at this port: it is refused"
+            };
+            self.say("target", format!("{whose}{refused}"));
+            return is_heard;
         }
         if is_inside(address) {
             self.say("target", format!("no pod has {address}"));
@@ -328,18 +407,11 @@ impl Walk<'_> {
     }
 
     fn at_outside(&mut self) -> bool {
-        const SETTING: &str = "kubelocal.dev/egress";
         let namespace = kind("v1", "Namespace").expect("in the table");
         let key = Key::new(namespace, "", &self.pod.namespace);
         let own = self.world.namespaces.iter().find(|one| *one.key() == key);
-        let said = own.and_then(|own| {
-            let (labels, annotations) = (own.labels(), own.annotations());
-            let word = labels.get(SETTING).filter(|word| **word != "true");
-            word.or_else(|| annotations.get(SETTING).filter(|word| **word != "true"))
-                .map(|word| (*word).to_owned())
-        });
-        if let Some(word) = said {
-            self.say("outside", format!("the namespace is cut off: {SETTING} is {word:?}"));
+        if let Some((setting, word)) = own.and_then(cut_off) {
+            self.say("outside", format!("the namespace is cut off: {setting} is {word:?}"));
             return false;
         }
         let (is_open, why) = self.world.ways_out();
@@ -354,10 +426,14 @@ impl Walk<'_> {
 }
 
 /// The port of a Service that is asked for, or its first.
-fn port_of<'a>(service: &'a Object, port: Option<u16>, protocol: &str) -> Option<&'a Value> {
+fn port_of<'a>(service: &'a Object, port: Port<'_>, protocol: &str) -> Option<&'a Value> {
     let ports = list_at(service.value(), "/spec/ports").iter();
     let mut own = ports.filter(|own| own["protocol"].as_str().unwrap_or("TCP") == protocol);
-    own.find(|own| port.is_none_or(|port| own["port"] == port))
+    own.find(|own| match port {
+        Port::Any => true,
+        Port::Number(number) => own["port"] == number,
+        Port::Named(word) => own["name"] == word,
+    })
 }
 
 fn listed(endpoints: &[String]) -> String {
@@ -375,26 +451,4 @@ fn words(judgement: &Judgement) -> String {
             format!("dropped: isolated by {}, and none lets it through", policies.join(", "))
         }
     }
-}
-
-fn find<'a>(objects: &'a [Object], namespace: &str, name: &str) -> Option<&'a Object> {
-    objects
-        .iter()
-        .find(|one| one.key().namespace == namespace && one.key().name == name)
-}
-
-fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
-    match text.rsplit_once(':') {
-        None => Ok((text, None)),
-        // An address of IPv6, which with a port stands in brackets.
-        Some(_) if text.ends_with(']') || text.parse::<std::net::Ipv6Addr>().is_ok() => Ok((text, None)),
-        Some((target, port)) => match port.parse() {
-            Ok(port) => Ok((target, Some(port))),
-            Err(_) => Err(format!("{port:?} is no port")),
-        },
-    }
-}
-
-fn need(port: Option<u16>) -> Result<u16, String> {
-    port.ok_or_else(|| "which port? TO:PORT".to_owned())
 }

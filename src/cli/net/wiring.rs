@@ -5,7 +5,7 @@ use super::ips_of;
 use crate::api::own::NodeStatus;
 use crate::api::table::selector_text;
 use crate::cli::print::Layout;
-use crate::model::{DNS, Family, Object, PodIps, SERVICE_NAME, link_name, list_at, stack_of, text_at};
+use crate::model::{DNS, Family, Object, PodIps, SERVICE_NAME, cut_off, link_name, list_at, stack_of, text_at};
 use crate::policy::{Direction, Facts};
 
 /// All of it, for people.
@@ -45,7 +45,7 @@ pub(super) fn show(world: &World, status: &NodeStatus) -> String {
     let tables = [
         (
             &["NAMESPACE", "POD", "ADDRESS", "LINK", "INGRESS", "EGRESS"][..],
-            world.pods.iter().map(|pod| pod_row(pod, &facts)).collect(),
+            world.pods.iter().map(|pod| pod_row(pod, world, &facts)).collect(),
         ),
         (
             &["NAMESPACE", "SERVICE", "ADDRESS", "PORT", "ENDPOINTS"][..],
@@ -79,8 +79,11 @@ pub(super) fn show(world: &World, status: &NodeStatus) -> String {
     text
 }
 
-fn pod_row(pod: &Object, facts: &Facts) -> Vec<String> {
+fn pod_row(pod: &Object, world: &World, facts: &Facts) -> Vec<String> {
     let ips = ips_of(pod);
+    let mut namespaces = world.namespaces.iter();
+    let own = namespaces.find(|one| one.key().name == pod.key().namespace);
+    let is_cut_off = ips.is_some() && own.is_some_and(|own| cut_off(own).is_some());
     let is_on_host = pod.at("/spec/hostNetwork").is_some_and(|value| *value == true);
     let isolated = |direction: Direction| {
         let policies = facts
@@ -88,9 +91,11 @@ fn pod_row(pod: &Object, facts: &Facts) -> Vec<String> {
             .get(pod.uid())
             .map(|known| facts.isolating(known, direction))
             .unwrap_or_default();
+        // Who is cut off from the outside reaches other pods as policies have it.
+        let cut_off = (direction == Direction::Egress && is_cut_off).then(|| "cut off".to_owned());
         match policies.is_empty() {
-            true => "open".to_owned(),
-            false => policies.join(","),
+            true => cut_off.unwrap_or_else(|| "open".to_owned()),
+            false => cut_off.into_iter().chain(policies).collect::<Vec<_>>().join(","),
         }
     };
     vec![
@@ -146,13 +151,18 @@ fn service_rows(service: &Object, slices: &[Object]) -> Vec<Vec<String>> {
     ports.iter().map(of_port).collect()
 }
 
-/// The ready endpoints of a Service's port, of one family or of all.
-pub(super) fn endpoints(service: &Object, port: &str, family: Option<Family>, slices: &[Object]) -> Vec<String> {
-    let own = slices.iter().filter(|slice| {
+/// The slices of a Service.
+pub(super) fn slices_of<'a>(service: &'a Object, slices: &'a [Object]) -> impl Iterator<Item = &'a Object> {
+    slices.iter().filter(|slice| {
         slice.key().namespace == service.key().namespace
             && slice.labels().get(SERVICE_NAME) == Some(&service.key().name.as_str())
-            && family.is_none_or(|family| slice.text("/addressType") == family.as_str())
-    });
+    })
+}
+
+/// The ready endpoints of a Service's port, of one family or of all.
+pub(super) fn endpoints(service: &Object, port: &str, family: Option<Family>, slices: &[Object]) -> Vec<String> {
+    let own = slices_of(service, slices)
+        .filter(|slice| family.is_none_or(|family| slice.text("/addressType") == family.as_str()));
     let mut found = Vec::new();
     for slice in own {
         let ports = list_at(slice.value(), "/ports")

@@ -39,8 +39,9 @@ pub struct PortForwardArgs {
     address: Vec<Addresses>,
 }
 
-/// What one word of `--address` means.
-#[derive(Debug, Clone)]
+/// What one word of `--address` means: addresses, of which one has to be listened on. So an address that is named has to be had, and of
+/// `localhost` only one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Addresses(Vec<IpAddr>);
 
 fn addresses(word: &str) -> std::result::Result<Addresses, String> {
@@ -65,7 +66,7 @@ struct Target {
 /// Runs `port-forward`. It does not end by itself.
 ///
 /// # Errors
-/// When there is no such object or port, no pod of it runs, or none of the ports can be listened on.
+/// When there is no such object or port, no pod of it runs, or none of the ports can be listened on; those that can't are told of each.
 pub async fn run(args: &PortForwardArgs, context: &Context) -> Result {
     let node = node::connect().await?;
     let (kind, name) = Selection::one(std::slice::from_ref(&args.target), pod_kind())?;
@@ -84,11 +85,18 @@ pub async fn run(args: &PortForwardArgs, context: &Context) -> Result {
         let own = || plan_local(&object, &pod, &mapping.remote).map_err(CliError::local);
         let local = mapping.local.map_or_else(own, Ok)?;
         let remote = plan_remote(&object, &pod, &mapping.remote).map_err(CliError::local)?;
-        let ips = args.address.iter().flat_map(|addresses| &addresses.0);
-        for listener in listen(ips, local).await? {
-            write(&format!("Forwarding from {} -> {remote}\n", listener.local_addr()?))?;
-            listeners.push((listener, mapping.remote.clone()));
+        match listen(&args.address, local).await {
+            Ok(opened) => {
+                for listener in opened {
+                    write(&format!("Forwarding from {} -> {remote}\n", listener.local_addr()?))?;
+                    listeners.push((listener, mapping.remote.clone()));
+                }
+            }
+            Err(why) => eprintln!("Unable to listen on port {local}: {why}"),
         }
+    }
+    if listeners.is_empty() {
+        return Err(CliError::local("unable to listen on any of the requested ports"));
     }
     let mut accepting = JoinSet::new();
     for (listener, port) in listeners {
@@ -100,25 +108,33 @@ pub async fn run(args: &PortForwardArgs, context: &Context) -> Result {
     Ok(())
 }
 
-/// Listens on as many of the addresses as there are on this machine, on one port.
+/// Listens on one port of all of the addresses (client-go `PortForwarder.listenOnPort`).
 ///
 /// # Errors
-/// When it is none of them.
-async fn listen(ips: impl Iterator<Item = &IpAddr>, port: u16) -> Result<Vec<TcpListener>> {
-    let (mut listeners, mut port, mut errors) = (Vec::new(), port, Vec::new());
-    for ip in ips {
-        let address = SocketAddr::new(*ip, port);
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                // The first one chooses for all.
-                port = listener.local_addr()?.port();
-                listeners.push(listener);
+/// When it can't for one of the words; it says so of each address.
+async fn listen(words: &[Addresses], port: u16) -> std::result::Result<Vec<TcpListener>, String> {
+    let (mut listeners, mut port, mut errors, mut is_missing) = (Vec::new(), port, Vec::new(), false);
+    for Addresses(ips) in words {
+        let before = listeners.len();
+        for ip in ips {
+            let address = SocketAddr::new(*ip, port);
+            let bound = TcpListener::bind(address).await;
+            match bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener))) {
+                Ok((chosen, listener)) => {
+                    // The first one chooses for all.
+                    port = chosen;
+                    listeners.push(listener);
+                }
+                Err(error) => errors.push(format!("unable to create listener: Error listen {address}: {error}")),
             }
-            Err(error) => errors.push(format!("unable to listen on {address}: {error}")),
         }
+        is_missing |= listeners.len() == before;
     }
-    if listeners.is_empty() {
-        return Err(CliError::local(errors.join("; ")));
+    if is_missing {
+        let errors = errors.join(" ");
+        return Err(format!(
+            "Listeners failed to create with the following errors: [{errors}]"
+        ));
     }
     Ok(listeners)
 }
@@ -256,5 +272,38 @@ async fn told(mut input: Input) -> Result {
     match text.as_slice() {
         [] => Ok(()),
         text => Err(CliError::local(String::from_utf8_lossy(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_that_is_named_has_to_be_had_and_of_localhost_one() {
+        let words = |text: &str| -> Vec<Addresses> {
+            let words = text.split(',').map(addresses);
+            words.collect::<std::result::Result<_, _>>().expect("are addresses")
+        };
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let port = taken.local_addr().expect("is bound").port();
+        let why = listen(&words("127.0.0.1"), port).await.expect_err("is taken");
+        assert!(
+            why.starts_with("Listeners failed to create") && why.contains(&format!("127.0.0.1:{port}")),
+            "{why}"
+        );
+        // 192.0.2.0/24 is nobody's (RFC 5737).
+        let why = listen(&words("127.0.0.1,192.0.2.1"), 0)
+            .await
+            .expect_err("the second is not here");
+        assert!(why.contains("192.0.2.1"), "{why}");
+        let opened = listen(&words("127.0.0.1"), 0).await.expect("is free");
+        assert_eq!(opened.len(), 1);
+        assert!(
+            !listen(&words("localhost"), 0)
+                .await
+                .expect("one of them is there")
+                .is_empty()
+        );
     }
 }

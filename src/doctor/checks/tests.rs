@@ -29,6 +29,8 @@ fn host() -> Facts {
             mount_namespace: Some(Ok(())),
             overlay: Some(Ok(())),
             network_namespace: Some(Ok(())),
+            service_rules: Some(Ok(())),
+            egress_rules: Some(Ok(())),
         },
         max_user_namespaces: Some(15_000),
         unprivileged_userns_clone: Some(1),
@@ -39,6 +41,10 @@ fn host() -> Facts {
         cgroups: cgroups(Ok(tree(&WANTED)), &["cpu", "io", "memory", "pids"]),
         has_systemd: true,
         lingers: true,
+        wants_pasta: true,
+        has_pasta: true,
+        gid: 1000,
+        ping_groups: Some((0, 2_147_483_647)),
         has_tun: true,
         inotify_watches: Some(524_288),
         inotify_instances: Some(128),
@@ -331,4 +337,54 @@ fn an_old_kernel_and_a_full_disk_stop_the_node() {
     ] {
         assert!(judge(&facts).iter().any(|verdict| verdict.level == Level::Error));
     }
+}
+
+/// What is said of one check, and what mends it.
+fn said_of(facts: &Facts, check: &str) -> (Level, String, String) {
+    let verdict = judge(facts)
+        .into_iter()
+        .find(|verdict| verdict.check == check)
+        .expect("is checked");
+    (verdict.level, verdict.found, verdict.mend.unwrap_or_default())
+}
+
+#[test]
+fn a_kernel_that_takes_no_rules_costs_this_and_that() {
+    let mut host = host();
+    host.probe.service_rules = refused("the kernel refuses nf_tables");
+    host.probe.egress_rules = refused("no tproxy");
+    let (level, found, mend) = said_of(&host, "rules of Services");
+    assert!(
+        level == Level::Warning && found.contains("own proxy") && found.contains("not enforced"),
+        "{found}"
+    );
+    assert!(mend.contains("modprobe -a nf_tables nft_chain_nat"), "{mend}");
+    let (level, found, mend) = said_of(&host, "ways out");
+    assert!(
+        level == Level::Warning && found.contains("no tproxy") && mend.contains("nft_tproxy"),
+        "{found} {mend}"
+    );
+}
+
+#[test]
+fn pasta_is_missed_only_where_it_is_asked_for() {
+    let without = Facts {
+        has_pasta: false,
+        ..host()
+    };
+    let (level, found, mend) = said_of(&without, "pasta");
+    assert!(level == Level::Warning && found.contains("not installed"), "{found}");
+    assert_eq!(mend, "sudo apt-get install -y passt");
+    let unwanted = Facts {
+        wants_pasta: false,
+        ..without
+    };
+    assert_eq!(said_of(&unwanted, "pasta").0, Level::Fine);
+    let silent = Facts {
+        ping_groups: Some((1, 0)),
+        ..host()
+    };
+    let (level, found, mend) = said_of(&silent, "pasta");
+    assert!(level == Level::Warning && found.contains("no group 1000"), "{found}");
+    assert!(mend.contains("net.ipv4.ping_group_range=0 2147483647"), "{mend}");
 }

@@ -80,6 +80,11 @@ pub(in crate::net) fn reject(family: Family) -> Expression {
     Expression("reject", Attributes::default().number(1, 0).bytes(2, &[code]))
 }
 
+/// The same, as one that no network leads to (`ICMP_NET_UNREACH`).
+pub(in crate::net) fn unreachable() -> Expression {
+    Expression("reject", Attributes::default().number(1, 0).bytes(2, &[0]))
+}
+
 /// The bit of the connection's state (`NFT_CT_STATE`).
 pub(in crate::net) fn connection_state(to: u32) -> Expression {
     Expression("ct", Attributes::default().number(1, to).number(2, 0))

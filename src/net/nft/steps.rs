@@ -29,6 +29,30 @@ pub(in crate::net) fn set_mark(from: u32) -> Expression {
     Expression("meta", Attributes::default().number(2, MARK).number(3, from))
 }
 
+/// Turns these bits of a register over.
+pub(in crate::net) fn flip(register: u32, bits: [u8; 4]) -> Expression {
+    let fields = Attributes::default()
+        .number(1, register)
+        .number(2, register)
+        .number(3, 4)
+        .nested(4, data(&[u8::MAX; 4]))
+        .nested(5, data(&bits));
+    Expression("bitwise", fields)
+}
+
+/// Writes a register into the transport header, whose checksum stands at `checksum` and stays right.
+pub(in crate::net) fn write_transport(from: u32, offset: u32, length: u32, checksum: u32) -> Expression {
+    // NFTA_PAYLOAD_SREG, and NFT_PAYLOAD_CSUM_INET.
+    let data = Attributes::default()
+        .number(2, 2)
+        .number(3, offset)
+        .number(4, length)
+        .number(5, from)
+        .number(6, 1)
+        .number(7, checksum);
+    Expression("payload", data)
+}
+
 /// The packet goes on; no rule of this chain sees it any more.
 pub(in crate::net) fn accept() -> Expression {
     verdict(ACCEPT)

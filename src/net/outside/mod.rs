@@ -16,7 +16,7 @@ mod packet;
 mod rules;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -75,12 +75,13 @@ struct Sockets {
 }
 
 impl Outside {
-    /// Opens ways out; from then on packets come. Replaces what an earlier node left.
+    /// Opens ways out; from then on packets come: all of them, or those that are for one address, if others have a way of their own
+    /// ([`NodeNetwork::gate_uplink`]). Replaces what an earlier node left.
     ///
     /// # Errors
     /// What the kernel refused, such as nf_tables or its `tproxy`. Then no packet leaves.
-    pub async fn open(network: Arc<NodeNetwork>, family: Family) -> Result<Outside, NetError> {
-        let sockets = network.run(move || open(family)).await??;
+    pub async fn open(network: Arc<NodeNetwork>, family: Family, only: Option<Ipv4Addr>) -> Result<Outside, NetError> {
+        let sockets = network.run(move || open(family, only)).await??;
         let failed = |source| refused("sockets of ways out", source);
         Ok(Outside {
             network,
@@ -172,8 +173,16 @@ impl Outside {
     }
 }
 
+/// Tries whether the kernel takes the rules of ways out, in the calling thread's network namespace: to be called in one that is thrown away.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_rules() -> Result<(), NetError> {
+    commit(&rules::rules(Family::V4, 1, 1, None))
+}
+
 /// Everything that is to be made in the pods' network: the rules last, so that no packet comes before there is who hears it.
-fn open(family: Family) -> Result<Sockets, NetError> {
+fn open(family: Family, only: Option<Ipv4Addr>) -> Result<Sockets, NetError> {
     let made = sockets(family).map_err(|source| refused("sockets of ways out", source))?;
     let knocks = knocks::open(family).map_err(|source| refused("nfnetlink_log", source))?;
     Netlink::open()?.route_marked_to_sockets(family, MARK)?;
@@ -183,7 +192,7 @@ fn open(family: Family) -> Result<Sockets, NetError> {
     };
     let failed = |source| refused("sockets of ways out", source);
     let (tcp, udp) = (port(&made.0).map_err(failed)?, port(&made.1).map_err(failed)?);
-    commit(&rules::rules(family, tcp, udp))?;
+    commit(&rules::rules(family, tcp, udp, only))?;
     let (tcp, udp, plain, marked) = made;
     Ok(Sockets {
         tcp: tcp.into(),
