@@ -58,6 +58,8 @@ const WORKERS: usize = 2;
 /// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread. In the background it
 /// yields to a node that runs already: several commands may have started one at the same moment. With `no_egress` pods reach nothing outside.
 pub fn main(is_background: bool, no_egress: bool) -> ExitCode {
+    // Before anything is opened: it may begin anew.
+    cgroup::enter_scope(std::env::args_os().skip(1));
     namespaces::set_name("kubelocal-node");
     match prepare(no_egress).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,

@@ -200,6 +200,7 @@ impl Worker {
         while let Some(heard) = self.memory.tasks.waiting() {
             self.hear(heard);
         }
+        self.take_up_post_start(&pod, observed.as_ref(), is_gone || object.is_deleting());
         let (now, pulling) = (self.rooms.clock.now(), self.memory.pulls.under_way());
         let facts = Facts {
             pod: &pod,
