@@ -72,6 +72,8 @@ fn systemd_run() -> Command {
     if !rustix::process::getuid().is_root() {
         command.arg("--user").env("XDG_RUNTIME_DIR", runtime_dir());
     }
+    // Where the node is the service of that name, the scope ends after it: at a shutdown the node brings the pods to their ends first, if it is to.
+    command.arg("--property=Before=kubelocal.service");
     command
         .args(["--scope", "--quiet", "--collect", "--property=Delegate=yes"])
         .args(["--description=kubelocal, a Kubernetes node, and its pods", "--"]);
