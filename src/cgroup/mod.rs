@@ -178,6 +178,9 @@ pub struct Usage {
     pub cpu_nanos: u64,
     /// Bytes of memory that can't be reclaimed at ease (kubelet's working set).
     pub memory_bytes: u64,
+    /// Numbers for processes and threads, at present.
+    #[serde(default)]
+    pub tasks: u64,
 }
 
 /// A group's directory.

@@ -24,6 +24,7 @@ pub mod names;
 mod object;
 mod paths;
 mod priority;
+mod proc_files;
 mod qos;
 mod quantity;
 mod ranges;
@@ -46,6 +47,7 @@ pub use manifest_source::{
 pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_at, text_at, value_at};
 pub use paths::Paths;
 pub use priority::class_priority;
+pub use proc_files::is_mountable_in_proc;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{

@@ -6,7 +6,7 @@ kubelocal wait pod --all --for=condition=Ready --timeout=180s || kubelocal descr
 say shutdown-ends "echo web $(end web) last $(end last)"
 say shutdown-codes "kubelocal get pod -o 'jsonpath={range .items[*]}{.metadata.name}={.status.containerStatuses[0].lastState.terminated.exitCode} {end}'"
 kubelocal apply -f /scene/confined.yaml
-until_so 'kubelocal events --for pod/confined | grep -q -e Started -e Error'
-say rootless-confined "kubelocal get pod confined -o 'jsonpath={.status.containerStatuses[0].state.waiting.message}'"
+kubelocal wait pod/confined --for=condition=Ready --timeout=180s || kubelocal describe pod confined
 say rootless-profile "kubelocal exec confined -- /kubelocal demo cat /proc/1/attr/current"
+say rootless-may-not "kubelocal exec confined -- /kubelocal demo write /tmp/secret yes"
 kubelocal stop --pods

@@ -6,6 +6,7 @@ say systemd "systemctl --version | head -n 1 | cut -d ' ' -f 2"
 # The install notes' last line: the user may say it where there is polkit.
 loginctl enable-linger alice
 until_so '[ -S /run/user/1000/systemd/private ]'
+apparmor_parser --add --skip-cache /scene/profile
 as_alice sh /scene/unit.sh
 as_alice sh /scene/session.sh
 as_alice sh /scene/going.sh
@@ -23,7 +24,6 @@ systemctl enable --now kubelocal
 export HOME=/root
 say root-status "kubelocal status | sed -n 's/^Mode: *//p'"
 say root-cgroups "kubelocal status | sed -n 's/^Cgroups: *//p'"
-apparmor_parser --add --skip-cache /scene/profile
 kubelocal apply -f /scene/confined.yaml
 kubelocal wait pod/confined --for=condition=Ready --timeout=180s || kubelocal describe pod confined
 say root-limit "cat /sys/fs/cgroup/$(find /sys/fs/cgroup -name "kubelocal-$(kubelocal get pod confined -o 'jsonpath={.metadata.uid}')" | sed s,/sys/fs/cgroup/,,)/memory.max"
