@@ -201,8 +201,12 @@ fn a_service_of_the_system_does_the_same(said: &Said) {
 }
 
 fn profiles_of_apparmor_confine(said: &Said) {
-    said.is("root-profile", "confined (enforce)");
+    for who in ["root", "rootless"] {
+        said.is(&format!("{who}-profile"), "confined (enforce)");
+        let denied = said.text(&format!("{who}-may-not"));
+        assert!(denied.contains("Permission denied"), "{who}: {denied}");
+    }
     said.is("root-may", "yes");
-    let denied = said.text("root-may-not");
-    assert!(denied.contains("Permission denied"), "{denied}");
+    let unknown = "the AppArmor profile \"nobody-loaded-it\" is not loaded on this host";
+    said.is("root-unknown", unknown);
 }
