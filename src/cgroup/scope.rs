@@ -38,7 +38,9 @@ pub fn is_offered(found: &Result<Tree, Lack>) -> bool {
         // No scope has more.
         Err(Lack::NotMounted | Lack::VersionOne | Lack::NoControllers(_) | Lack::Refused(_)) | Ok(_) => false,
     };
-    if !is_anothers || !manager_socket(rustix::process::getuid().as_raw(), &runtime_dir()).exists() {
+    // In a container with a pid namespace of its own, into which the socket was mounted, pids are not systemd's.
+    let runs_here = || std::fs::read("/proc/1/comm").is_ok_and(|name| name == b"systemd\n");
+    if !is_anothers || !runs_here() || !manager_socket(rustix::process::getuid().as_raw(), &runtime_dir()).exists() {
         return false;
     }
     let mut trial = systemd_run();

@@ -1,6 +1,7 @@
 //! The part of a worker that looks after running containers: probes asked, hooks run, words heard, runs brought to their ends.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +20,11 @@ use crate::probe::{Target, Word, plan_hook};
 use crate::runtime::{ContainerId, PodUid, SandboxStatus};
 
 impl Worker {
+    /// Where all that belongs to the pod lies.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.rooms.host.pods_dir.join(&self.uid.0)
+    }
+
     /// Takes a word down. Says whether the pod has to be looked at.
     pub(super) fn hear(&mut self, heard: Heard) -> bool {
         match heard {
@@ -70,8 +76,7 @@ impl Worker {
     /// Before anyone is told that the container has started.
     fn note_post_start(&self, run: &ContainerId) {
         let Some(name) = self.memory.names.get(run) else { return };
-        let directory = self.rooms.host.pods_dir.join(&self.uid.0);
-        if let Err(error) = post_start::note_done(&directory, name, run) {
+        if let Err(error) = post_start::note_done(&self.directory(), name, run) {
             tracing::warn!(pod = %self.uid, %run, %error, "that its postStart hook is done can't be written down");
         }
     }
@@ -138,7 +143,7 @@ impl Worker {
             return;
         };
         let is_ending = is_ending || self.draining.get().is_some();
-        let directory = self.rooms.host.pods_dir.join(&self.uid.0);
+        let directory = self.directory();
         let ip = self.rooms.host.ip_of(sandbox);
         for (container, run) in post_start::plan_unknown(pod, sandbox, &self.memory.health) {
             let is_done = post_start::is_done(&directory, &container.name, &run);

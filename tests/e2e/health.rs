@@ -290,6 +290,7 @@ fn a_post_start_hook_that_is_under_way_when_the_node_dies_is_sent_again() {
     home.until("its hook runs", || hooks().len() == 1);
     let first = hooks();
     home.kill_node();
+    home.must("get pods");
     let status = || home.field("pod hooked", "/status/containerStatuses/0");
     home.until("the hook was sent again", || {
         hooks().iter().any(|pid| !first.contains(pid))
