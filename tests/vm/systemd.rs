@@ -159,6 +159,11 @@ fn the_unit_is_ready_when_it_says_so_and_limits_are_enforced(said: &Said) {
     said.is("enforced", "");
     said.is("limit", "67108864");
     said.is("limit-of-later", "67108864");
+    let (unit, systemd) = (said.text("unit"), said.number("systemd"));
+    match systemd {
+        ..254 => assert!(unit.starts_with("run-") && unit.ends_with(".scope"), "{unit}"),
+        254.. => assert_eq!(unit, "kubelocal.service", "it knows DelegateSubgroup="),
+    }
 }
 
 fn pods_live_on_whatever_happens_to_the_node(said: &Said) {

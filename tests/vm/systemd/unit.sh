@@ -11,6 +11,7 @@ kubelocal wait pod --all --for=condition=Ready --timeout=180s || kubelocal descr
 group() { find /sys/fs/cgroup/user.slice -type d -name kubelocal-$(kubelocal get pod $1 -o 'jsonpath={.metadata.uid}'); }
 say enforced "kubelocal get pod web -o 'jsonpath={.status.conditions[?(@.type==\"kubelocal.dev/LimitsEnforced\")].message}'"
 say limit "cat $(group web)/memory.max"
+say unit "basename $(dirname $(group web))"
 # What identifies its processes, and how often they were started.
 life() { kubelocal get pod -o 'jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount},{end}'; }
 node() { systemctl --user show --property MainPID --value kubelocal; }
