@@ -1,5 +1,7 @@
 //! How the node's work ends: who may say so, and in which order.
 
+use jiff::SignedDuration;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -8,15 +10,24 @@ use super::Failure;
 use crate::model::Paths;
 use crate::pod::{Ends, Graces};
 
-/// Says that the node is ready, and when it is told to end that it ends.
+/// What the node takes besides when pods end with it: more than the kernel needs to end what was killed.
+const MARGIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// Says that the node is ready, and when it is told to end that it ends, and how long that may take: systemd would wait 90
+/// seconds (`TimeoutStopSec=`), whatever the settings give to pods.
 pub(super) async fn until_told_to_end(
     ended: watch::Receiver<Option<bool>>,
     graces: Option<Graces>,
 ) -> Result<Option<Graces>, Failure> {
     // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     let ends_pods = until_end(ended, graces).await?;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let extended = ends_pods.and_then(Graces::total).map(|total| {
+        let micros = total.saturating_add(MARGIN).as_micros();
+        NotifyState::ExtendTimeoutUsec(u32::try_from(micros).unwrap_or(u32::MAX))
+    });
+    let said: Vec<NotifyState<'_>> = [Some(NotifyState::Stopping), extended].into_iter().flatten().collect();
+    let _ = sd_notify::notify(&said);
     Ok(ends_pods)
 }
 

@@ -309,9 +309,6 @@ fn a_post_start_hook_that_is_under_way_when_the_node_dies_is_sent_again() {
     home.until_ready("hooked");
     let told = status();
     home.kill_node();
-    home.must("get pods");
-    // Whether a hook is to be sent is decided before anything else of the pod is written.
-    home.must("annotate pod hooked looked=at");
     home.must("wait pod/hooked --for=condition=Ready --timeout=30s");
     assert_eq!(status(), told, "what was done stays done");
     assert!(hooks().is_empty());

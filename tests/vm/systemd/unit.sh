@@ -33,6 +33,10 @@ systemctl --user start kubelocal
 say adopted "[ \"\$(life)\" = \"$lives\" ] && echo yes"
 # From here on pods end with the unit: who ignores the signal takes its grace, and what is critical has its turn after that.
 printf 'shutdownGracePeriod: 40s\nshutdownGracePeriodCriticalPods: 20s\n' >>~/.kubelocal/config.yaml
+# systemd waits as long as that, and not as long as it would otherwise.
+mkdir -p ~/.config/systemd/user/kubelocal.service.d
+printf '[Service]\nTimeoutStopSec=3\n' >~/.config/systemd/user/kubelocal.service.d/short.conf
+systemctl --user daemon-reload
 systemctl --user restart kubelocal
 say still-there "[ \"\$(life)\" = \"$lives\" ] && echo yes"
 systemctl --user stop kubelocal
