@@ -205,4 +205,5 @@ fn who_goes_for_a_soft_threshold_has_its_time_to_end_and_others_wait_for_that() 
     assert_eq!(home.text("pod stubborn", "/status/reason"), "Evicted");
     let running = home.field("pod stubborn", "/status/containerStatuses/0/state/running");
     assert!(running.is_object(), "it has its time: {running}");
+    home.must("delete pod stubborn --grace-period=1");
 }
