@@ -139,7 +139,22 @@ impl Group {
         Some(Usage {
             cpu_nanos,
             memory_bytes: used.saturating_sub(reclaimable),
+            tasks: self.tasks(leaf),
         })
+    }
+
+    /// How many processes and threads are in a leaf. Without the controller that counts them those below it are left out.
+    fn tasks(&self, leaf: &str) -> u64 {
+        let counted = self.read(Controller::Pids, leaf, "pids.current");
+        let list = match self.version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.threads",
+        };
+        let listed = || Some(self.read(Controller::Memory, leaf, list)?.lines().count() as u64);
+        counted
+            .and_then(|count| count.trim().parse().ok())
+            .or_else(listed)
+            .unwrap_or(0)
     }
 
     /// Removes a container's group once it is empty.
@@ -336,12 +351,14 @@ mod tests {
             ("memory.current", "5000\n"),
             ("memory.stat", "anon 3000\ninactive_file 1000\n"),
             ("cpu.stat", "usage_usec 7\nuser_usec 5\n"),
+            ("cgroup.threads", "1\n2\n3\n"),
         ] {
             fs::write(mount.path().join("mine/pod/run").join(file), text).expect("a file");
         }
         let usage = Usage {
             cpu_nanos: 7000,
             memory_bytes: 4000,
+            tasks: 3,
         };
         assert_eq!((group.oom_kills("run"), group.usage("run")), (3, Some(usage)));
     }

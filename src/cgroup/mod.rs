@@ -9,13 +9,14 @@
 //!
 //! In version 1 pods' groups are in `kubelocal/` below the tree, which has a weight among the machine's other groups.
 //!
-//! [`look`] finds the tree, [`prepare`] makes it usable, [`plan_settings`] is pure, [`Group`] is a pod's. It knows nothing of pods'
+//! [`look`] finds the tree, [`enter_scope`] asks systemd for one, [`prepare`] makes it usable, [`plan_settings`] is pure, [`Group`] is a pod's. It knows nothing of pods'
 //! specs: numbers come in, files go out. `cgroups-rs` was weighed and not taken: it takes the controllers of the hierarchy's root for
 //! those of a delegated subtree, ignores errors where they count, and brings a D-Bus client that speaks to the system's bus only.
 
 mod find;
 mod group;
 mod plan;
+mod scope;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use find::{NODE_GROUP, look, prepare};
 pub use group::{Group, remove_left};
 pub use plan::{Protection, Setting, Version, plan_settings};
+pub use scope::{enter_scope, is_offered};
 
 /// What of a machine can be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,6 +178,9 @@ pub struct Usage {
     pub cpu_nanos: u64,
     /// Bytes of memory that can't be reclaimed at ease (kubelet's working set).
     pub memory_bytes: u64,
+    /// Numbers for processes and threads, at present.
+    #[serde(default)]
+    pub tasks: u64,
 }
 
 /// A group's directory.

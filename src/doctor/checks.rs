@@ -4,6 +4,7 @@
 mod network;
 
 use network::{egress_rules, network, pasta, service_rules, tun};
+use std::collections::BTreeSet;
 
 use super::facts::{Facts, Helper, IdRange};
 use crate::cgroup::{Controller, Lack};
@@ -276,49 +277,54 @@ fn to_version_2(facts: &Facts) -> &'static str {
 
 fn cgroups(facts: &Facts) -> Verdict {
     const CHECK: &str = "cgroups";
-    match &facts.cgroups.here {
-        Ok(tree) => {
-            let has = tree.controllers();
-            let missing: Vec<&str> = WANTED.iter().filter(|c| !has.contains(c)).map(|c| c.name()).collect();
-            if missing.is_empty() {
-                return fine(CHECK, tree.to_string());
-            }
-            let found = format!(
-                "{} not delegated to {}: such limits are not enforced",
-                missing.join(", "),
-                facts.user
-            );
-            warning(CHECK, found, facts.has_systemd.then(delegate))
+    let in_scope = facts.cgroups.scope.then(|| {
+        let has = |c: &&Controller| facts.cgroups.manager.iter().any(|name| name == c.name());
+        let has: BTreeSet<Controller> = Controller::LIMITING.iter().filter(has).copied().collect();
+        let names: Vec<_> = has.iter().map(|c| c.name()).collect();
+        (
+            format!("v2, {}, in a scope that systemd makes for the node", names.join(" ")),
+            has,
+        )
+    });
+    let (said, has) = match (in_scope, &facts.cgroups.here) {
+        (Some(in_scope), _) => in_scope,
+        (None, Ok(tree)) => (tree.to_string(), tree.controllers()),
+        (None, Err(lack)) => {
+            let found = format!("{lack}: limits are not enforced");
+            return warning(CHECK, found, mend_cgroups(lack, facts));
         }
-        Err(lack) => warning(
-            CHECK,
-            format!("{lack}: limits are not enforced"),
-            mend_cgroups(lack, facts),
-        ),
+    };
+    let missing: Vec<&str> = WANTED.iter().filter(|c| !has.contains(c)).map(|c| c.name()).collect();
+    if missing.is_empty() {
+        return fine(CHECK, said);
     }
+    let found = format!(
+        "{} not delegated to {}: such limits are not enforced",
+        missing.join(", "),
+        facts.user
+    );
+    warning(CHECK, found, facts.has_systemd.then(delegate))
 }
 
 /// Without these some limits that manifests commonly have are not enforced.
 const WANTED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
 
 fn mend_cgroups(lack: &Lack, facts: &Facts) -> Option<String> {
-    let manager_has = |c: &Controller| facts.cgroups.manager.iter().any(|name| name == c.name());
     match lack {
         Lack::NotMounted | Lack::Refused(_) => None,
         Lack::VersionOne => Some(to_version_2(facts).to_owned()),
-        Lack::NoSubgroup(_) => Some(
-            "printf '[Service]\\nDelegateSubgroup=kubelocal-node\\n' | systemctl --user edit --stdin kubelocal  # systemd 256; else by `systemctl --user edit kubelocal`"
-                .to_owned(),
-        ),
-        Lack::NotDelegated(_) | Lack::NoControllers(_) if !facts.has_systemd => Some(format!(
+        Lack::NotDelegated(_) | Lack::NoSubgroup(_) | Lack::NoControllers(_) if !facts.has_systemd => Some(format!(
             "G=/sys/fs/cgroup/kubelocal-{user}; echo '+cpu +memory +pids' | sudo tee /sys/fs/cgroup/cgroup.subtree_control && sudo mkdir $G && \
              sudo chown {user} $G $G/cgroup.procs $G/cgroup.subtree_control && echo $$ | sudo tee $G/cgroup.procs  # then start the node in this shell",
             user = facts.user
         )),
-        Lack::NotDelegated(_) | Lack::NoControllers(_) if WANTED.iter().all(manager_has) => Some(
-            "kubelocal stop; systemd-run --user --scope --property=Delegate=yes kubelocal node  # or install the unit in deploy/".to_owned(),
-        ),
-        Lack::NotDelegated(_) | Lack::NoControllers(_) => Some(delegate()),
+        // The user's systemd, which would have made a scope for the node, does not run or did not want to.
+        Lack::NotDelegated(_) | Lack::NoSubgroup(_) => Some(format!(
+            "sudo loginctl enable-linger {user} && export XDG_RUNTIME_DIR=/run/user/{uid} && systemd-run --user --scope --property=Delegate=yes kubelocal node",
+            user = facts.user,
+            uid = facts.uid,
+        )),
+        Lack::NoControllers(_) => Some(delegate()),
     }
 }
 

@@ -36,7 +36,9 @@ pub enum Helper {
 pub struct Cgroups {
     /// Where a node that is started from here would make pods' groups, or why nowhere.
     pub here: Result<Tree, Lack>,
-    /// The controllers that the user's own systemd has: `cpu`, `memory`, `pids` …
+    /// Whether that node gets a scope of its own from the user's systemd instead.
+    pub scope: bool,
+    /// The controllers that the user's systemd has to give: `cpu`, `memory`, `pids` …
     pub manager: Vec<String>,
 }
 
@@ -244,10 +246,15 @@ fn worse(a: Helper, b: Helper) -> Helper {
 }
 
 fn cgroups(uid: u32) -> Cgroups {
-    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    let manager = match uid {
+        0 => "/sys/fs/cgroup/cgroup.controllers".to_owned(),
+        _ => format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers"),
+    };
     let controllers = fs::read_to_string(manager).unwrap_or_default();
+    let here = cgroup::look();
     Cgroups {
-        here: cgroup::look(),
+        scope: cgroup::is_offered(&here),
+        here,
         manager: controllers.split_whitespace().map(str::to_owned).collect(),
     }
 }

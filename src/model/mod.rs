@@ -26,6 +26,7 @@ mod object;
 mod outside;
 mod paths;
 mod priority;
+mod proc_files;
 mod qos;
 mod quantity;
 mod ranges;
@@ -50,6 +51,7 @@ pub use object::{Key, Object, OwnerRef, Seniority, is_terminal, list_at, number_
 pub use outside::{EGRESS, cut_off};
 pub use paths::Paths;
 pub use priority::class_priority;
+pub use proc_files::is_mountable_in_proc;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{

@@ -69,6 +69,10 @@ pub struct Config {
     pub eviction_soft_grace_period: BTreeMap<String, String>,
     /// How long the node says that it is short of something after it was.
     pub eviction_pressure_transition_period: Option<String>,
+    /// How much more of something there has to be before pods are evicted no longer.
+    pub eviction_minimum_reclaim: BTreeMap<String, String>,
+    /// How many seconds pods get to end that are evicted because it has been so for a while, if they do not say less themselves.
+    pub eviction_max_pod_grace_period: u32,
 }
 
 /// Where Ingresses are served.
@@ -210,6 +214,8 @@ impl Config {
             soft: &self.eviction_soft,
             soft_graces: &self.eviction_soft_grace_period,
             transition: self.eviction_pressure_transition_period.as_deref(),
+            reclaim: &self.eviction_minimum_reclaim,
+            max_grace: self.eviction_max_pod_grace_period,
         })
     }
 

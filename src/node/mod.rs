@@ -4,10 +4,12 @@ mod addresses;
 mod conditions;
 mod config;
 mod devices;
+mod end;
 mod images;
 mod listen;
 mod lock;
 mod namespaces;
+mod own;
 mod report;
 mod rest;
 mod ways_out;
@@ -25,7 +27,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::process::Pid;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -34,19 +35,21 @@ use crate::api::{self, Api, Meter, NodeFacts};
 use crate::cgroup::{self, Lack, Tree};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
-use crate::model::{Clock, Complaints, Family, HOST, Object, Paths, SystemClock, stack_of};
+use crate::model::{Clock, Complaints, Family, HOST, Paths, SystemClock, stack_of};
 use crate::net::{NodeNetwork, node_network_of};
-use crate::pod::{self, Ends, Graces, Rooms};
+use crate::pod::{self, Ends, Rooms};
 use crate::publish::{self, Published};
 use crate::runtime::RuntimeOptions;
 use crate::runtime::native::{NativeRuntime, find_supervisor};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::{applier, controller, egress, ingress, policy, service, volume};
 
 use config::Config;
+use end::{until_told_to_end, wind_down};
 use listen::Loopback;
 use lock::LockError;
 use namespaces::Mode;
+use own::create_own;
 use ways_out::WaysOut;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -58,6 +61,8 @@ const WORKERS: usize = 2;
 /// `kubelocal node`: runs until it is told to end. To be called before the process has a second thread. In the background it
 /// yields to a node that runs already: several commands may have started one at the same moment. With `no_egress` pods reach nothing outside.
 pub fn main(is_background: bool, no_egress: bool) -> ExitCode {
+    // Before anything is opened: it may begin anew.
+    cgroup::enter_scope(std::env::args_os().skip(1));
     namespaces::set_name("kubelocal-node");
     match prepare(no_egress).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,33 +141,24 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
 }
 
 async fn run(prepared: Prepared) -> Result<(), Failure> {
-    let Prepared {
-        paths,
-        config,
-        mode,
-        network,
-        user,
-        no_egress,
-        cgroups,
-        lock,
-    } = prepared;
+    let (paths, config, mode) = (prepared.paths, prepared.config, prepared.mode);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&paths.state.join("objects.redb"), clock.clone())?;
     let oci_runtime = config.oci_runtime(&paths.config)?;
     let handlers = config.handlers(&paths.config)?;
     let handler_names: Vec<String> = handlers.keys().cloned().collect();
-    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &cgroups, clock.now());
-    let network = open_network(network, &mut facts.warnings);
+    let mut facts = facts(&paths, mode, oci_runtime.as_deref(), &prepared.cgroups, clock.now());
+    let network = open_network(prepared.network, &mut facts.warnings);
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let api_port = loopback.listener.local_addr()?.port();
-    let egress = config.egress(no_egress, api_port);
+    let egress = config.egress(prepared.no_egress, api_port);
     facts.network = network
         .as_ref()
         .map_or("", |network| stack_of(network.families()))
         .to_owned();
     facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref(), egress).await;
-    let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
+    let options = runtime_options(&paths, (oci_runtime, handlers), prepared.cgroups.ok());
     let runtime = NativeRuntime::open(options, network.clone()).await?;
     let runtime = Arc::new(runtime);
     let (newest, addresses) = watch::channel(addresses::present());
@@ -181,7 +177,7 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let mut node = report::node_object(&host, families, &readiness, &handler_names, clock.now());
     devices::report(&mut node, &ledger.catalogue(), None);
     create_own(&store, &paths, &loopback, &node)?;
-    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
+    let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(prepared.user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
     let served = watch::Sender::new(0);
     let reporter = conditions::Reporter::new(&store, &host.node_name, &clock, &facts.complaints);
@@ -227,28 +223,8 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let ends_pods = until_told_to_end(ended, config.shutdown_graces()).await?;
     wind_down(ends_pods, &ends, pods, tasks, &paths).await?;
     store.close();
-    drop(lock);
+    drop(prepared.lock);
     Ok(())
-}
-
-/// Makes what is there before anybody asks for it: namespaces and classes, and the node.
-fn create_own(store: &Store, paths: &Paths, loopback: &Loopback, node: &Object) -> Result<(), Failure> {
-    controller::create_initial(store, &paths.volumes, &loopback.authority_certificate)?;
-    ingress::create_class(store)?;
-    report_node(store, node)?;
-    Ok(())
-}
-
-/// Says that the node is ready, and when it is told to end that it ends.
-async fn until_told_to_end(
-    ended: watch::Receiver<Option<bool>>,
-    graces: Option<Graces>,
-) -> Result<Option<Graces>, Failure> {
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let ends_pods = until_end(ended, graces).await?;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    Ok(ends_pods)
 }
 
 /// Keeps the Node's addresses, images and devices true.
@@ -265,31 +241,6 @@ fn spawn_reports(rooms: &Rooms, newest: watch::Sender<Vec<String>>, stop: &Cance
         stop.clone(),
     );
     [tokio::spawn(moves), tokio::spawn(here), tokio::spawn(devices)]
-}
-
-/// Ends all that works, and the pods before it if they are to end.
-async fn wind_down(
-    ends_pods: Option<Graces>,
-    ends: &Ends,
-    pods: JoinHandle<()>,
-    mut tasks: Vec<JoinHandle<()>>,
-    paths: &Paths,
-) -> Result<(), Failure> {
-    if let Some(graces) = ends_pods {
-        ends.drain.begin(graces);
-        // All others go on meanwhile: whoever looks sees the pods end.
-        pods.await?;
-    } else {
-        tasks.push(pods);
-    }
-    // Before any connection ends, so that clients can tell this from a node that was killed; and before the lock is free, so
-    // that whoever finds it free finds no dead socket.
-    let _ = std::fs::remove_file(&paths.api_socket);
-    ends.stop.cancel();
-    for task in tasks {
-        task.await?;
-    }
-    Ok(())
 }
 
 /// The pods' network, new or an earlier node's. A kernel that refuses it leaves pods their loopback, and whoever asks is told.
@@ -485,46 +436,4 @@ async fn spawn_all(
     ];
     others.extend(over_tls);
     Ok((tokio::spawn(pods), others))
-}
-
-/// Tells of the machine. What others said of the node, its labels, its taints and whether it takes pods, stays as they said it.
-fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
-    match store.create(node.clone()) {
-        Ok(_) => Ok(()),
-        Err(StoreError::AlreadyExists(key)) => {
-            let tell = |present: &mut Object| {
-                present.value_mut()["spec"]["podCIDR"] = node.value()["spec"]["podCIDR"].clone();
-                present.value_mut()["spec"]["podCIDRs"] = node.value()["spec"]["podCIDRs"].clone();
-                let status = &mut present.value_mut()["status"];
-                let images = status["images"].take();
-                *status = node.value()["status"].clone();
-                // They have not changed while no node ran, but for what other programs share with us.
-                if !images.is_null() {
-                    status["images"] = images;
-                }
-                for (name, value) in node.labels() {
-                    present.value_mut()["metadata"]["labels"][name] = value.into();
-                }
-            };
-            store.update_status(&key, tell).map(drop)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Waits for a signal or a word through the API. What pods get if they are to end too: `of_shutdown` when whoever starts and stops
-/// services ends this one.
-async fn until_end(
-    mut asked: watch::Receiver<Option<bool>>,
-    of_shutdown: Option<Graces>,
-) -> Result<Option<Graces>, Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => Ok(of_shutdown),
-        _ = interrupt.recv() => Ok(None),
-        word = asked.wait_for(Option::is_some) => {
-            let ends_pods = word.is_ok_and(|word| *word == Some(true));
-            Ok(ends_pods.then(Graces::default))
-        }
-    }
 }

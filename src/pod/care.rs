@@ -1,10 +1,11 @@
 //! The part of a worker that looks after running containers: probes asked, hooks run, words heard, runs brought to their ends.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 
 use super::ending::{EndStep, Ending};
 use super::execute::Execution;
@@ -12,13 +13,18 @@ use super::health::{PostStart, plan_probes};
 use super::plan::is_finished;
 use super::tasks::{Heard, Hook};
 use super::worker::Worker;
-use super::{Rooms, deadline, resize};
+use super::{Rooms, deadline, post_start, resize};
 use crate::event::EventKind;
 use crate::model::Object;
 use crate::probe::{Target, Word, plan_hook};
 use crate::runtime::{ContainerId, PodUid, SandboxStatus};
 
 impl Worker {
+    /// Where all that belongs to the pod lies.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.rooms.host.pods_dir.join(&self.uid.0)
+    }
+
     /// Takes a word down. Says whether the pod has to be looked at.
     pub(super) fn hear(&mut self, heard: Heard) -> bool {
         match heard {
@@ -42,11 +48,16 @@ impl Worker {
         if let Err(error) = &outcome {
             tracing::debug!(pod = %self.uid, %run, ?hook, error, "a hook failed");
         }
-        let post_start = &mut self.memory.health.post_start;
+        let post_start = self.memory.health.post_start.get_mut(run);
         match (hook, outcome) {
-            (Hook::PostStart, Ok(())) => drop(post_start.remove(run)),
+            (Hook::PostStart, Ok(())) => {
+                if let Some(state) = post_start {
+                    *state = PostStart::Done;
+                }
+                self.note_post_start(run);
+            }
             (Hook::PostStart, Err(_)) => {
-                if let Some(state) = post_start.get_mut(run) {
+                if let Some(state) = post_start {
                     *state = PostStart::Failed;
                 }
                 self.tell(run, "FailedPostStartHook", "PostStartHook failed");
@@ -59,6 +70,14 @@ impl Worker {
                     self.tell(run, "FailedPreStopHook", "PreStopHook failed");
                 }
             }
+        }
+    }
+
+    /// Before anyone is told that the container has started.
+    fn note_post_start(&self, run: &ContainerId) {
+        let Some(name) = self.memory.names.get(run) else { return };
+        if let Err(error) = post_start::note_done(&self.directory(), name, run) {
+            tracing::warn!(pod = %self.uid, %run, %error, "that its postStart hook is done can't be written down");
         }
     }
 
@@ -109,24 +128,43 @@ impl Worker {
         run: ContainerId,
         ip: Option<IpAddr>,
     ) {
-        let hook = |execution: &Execution<'_>| execution.container(name)?.into_owned().lifecycle?.post_start;
-        if let Some(hook) = hook(execution) {
+        let Some(container) = execution.container(name) else {
+            return;
+        };
+        if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) {
             self.memory.health.post_start.insert(run.clone(), PostStart::Runs);
-            self.run_hook(execution, name, run, ip, (Hook::PostStart, &hook));
+            self.run_hook(&container, run, ip, (Hook::PostStart, hook));
+        }
+    }
+
+    /// Sends the postStart hooks again that were under way when an earlier node died.
+    pub(super) fn take_up_post_start(&mut self, pod: &Pod, sandbox: Option<&SandboxStatus>, is_ending: bool) {
+        let Some(sandbox) = sandbox.filter(|sandbox| sandbox.alive) else {
+            return;
+        };
+        let is_ending = is_ending || self.draining.get().is_some();
+        let directory = self.directory();
+        let ip = self.rooms.host.ip_of(sandbox);
+        for (container, run) in post_start::plan_unknown(pod, sandbox, &self.memory.health) {
+            let is_done = post_start::is_done(&directory, &container.name, &run);
+            let state = if is_done { PostStart::Done } else { PostStart::Runs };
+            self.memory.health.post_start.insert(run.clone(), state);
+            let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
+            if let Some(hook) = hook.filter(|_| !is_done && !is_ending) {
+                self.run_hook(container, run, ip, (Hook::PostStart, hook));
+            }
         }
     }
 
     fn run_hook(
         &mut self,
-        execution: &Execution<'_>,
-        name: &str,
+        container: &Container,
         run: ContainerId,
         ip: Option<IpAddr>,
         (which, hook): (Hook, &LifecycleHandler),
     ) {
-        let container = execution.container(name).expect("the hook is one of its own");
         let target = target(&self.rooms, &self.uid, run, ip);
-        self.memory.tasks.run_hook(target, which, plan_hook(hook, &container));
+        self.memory.tasks.run_hook(target, which, plan_hook(hook, container));
     }
 
     /// Brings runs nearer to their ends.
@@ -139,11 +177,12 @@ impl Worker {
             if let Some(message) = &step.tell {
                 execution.event_of(Some(&run.name), EventKind::Normal, "Killing", message);
             }
-            let lifecycle = execution.container(&run.name).and_then(|c| c.into_owned().lifecycle);
-            let hook = lifecycle.and_then(|l| l.pre_stop).filter(|_| step.runs_hook);
-            if let Some(hook) = &hook {
+            let container = execution.container(&run.name);
+            let lifecycle = container.as_ref().and_then(|c| c.lifecycle.as_ref());
+            let hook = lifecycle.and_then(|l| l.pre_stop.as_ref()).filter(|_| step.runs_hook);
+            if let (Some(container), Some(hook)) = (&container, hook) {
                 let ip = self.rooms.host.ip_of(sandbox);
-                self.run_hook(execution, &run.name, run.id.clone(), ip, (Hook::PreStop, hook));
+                self.run_hook(container, run.id.clone(), ip, (Hook::PreStop, hook));
             }
             let before = self.memory.endings.get(&run.id);
             let ending = Ending {

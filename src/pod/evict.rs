@@ -24,15 +24,21 @@ use crate::store::Store;
 pub(super) const REASON: &str = "Evicted";
 /// How often is measured (kubelet's eviction manager: `monitoringInterval`).
 const INTERVAL: Duration = Duration::from_secs(10);
-/// What its containers get to end (kubelet `immediateEvictionGracePeriodSeconds`).
-const GRACE: SignedDuration = SignedDuration::from_secs(1);
+/// What containers get to end at the least (kubelet `immediateEvictionGracePeriodSeconds`).
+pub(super) const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// What the containers of an evicted pod get to end, in seconds: written when it is evicted, for the next node has to know it, too.
+const GRACE: &str = "kubelocal.dev/eviction-grace-period";
 /// The resource.
 const STORAGE: &str = "ephemeral-storage";
 
 /// How long the containers of a pod that has failed have to end, if not as long as the pod says.
 pub(super) fn grace_of(pod: &Pod) -> Option<SignedDuration> {
     let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
-    (reason == Some(REASON)).then_some(GRACE)
+    let written = pod.metadata.annotations.as_ref().and_then(|all| all.get(GRACE));
+    let grace = written.and_then(|seconds| seconds.parse().ok().map(SignedDuration::from_secs));
+    let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    let own = own.map_or(SignedDuration::MAX, SignedDuration::from_secs);
+    (reason == Some(REASON)).then(|| grace.unwrap_or(MOMENT).min(own).max(MOMENT))
 }
 
 /// Works until `stop`.
@@ -97,23 +103,23 @@ async fn look_at(rooms: &Rooms, object: &Object, pod: &Pod) {
     let Some(message) = plan_eviction(pod, &taken) else {
         return;
     };
-    carry_out(rooms, object, &message);
+    carry_out(rooms, object, &message, MOMENT);
 }
 
-/// Ends a pod for good, and says why.
-pub(super) fn carry_out(rooms: &Rooms, object: &Object, message: &str) {
+/// Ends a pod for good, and says why. Its containers get `grace` to end, or less where the pod says so.
+pub(super) fn carry_out(rooms: &Rooms, object: &Object, message: &str, grace: SignedDuration) {
     rooms.recorder.event(object, EventKind::Warning, REASON, message);
     let now = rooms.clock.now();
     let uid = object.uid().to_owned();
     // One that is gone, or is another one by now, needs no eviction.
     let _ = rooms.store.update_status(object.key(), |present| {
         if present.uid() == uid {
-            evict(present, message, now);
+            evict(present, message, grace, now);
         }
     });
 }
 
-fn evict(pod: &mut Object, message: &str, now: Timestamp) {
+fn evict(pod: &mut Object, message: &str, grace: SignedDuration, now: Timestamp) {
     let disrupted = Condition {
         kind: "DisruptionTarget",
         holds: true,
@@ -121,6 +127,7 @@ fn evict(pod: &mut Object, message: &str, now: Timestamp) {
         message,
     };
     set_condition(pod, disrupted, now);
+    pod.value_mut()["metadata"]["annotations"][GRACE] = grace.as_secs().to_string().into();
     let status = &mut pod.value_mut()["status"];
     status["phase"] = "Failed".into();
     status["reason"] = REASON.into();
@@ -310,7 +317,7 @@ mod tests {
         let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "status": {"phase": "Running"}});
         let mut object = Object::new(value).expect("a pod");
         for _ in 0..2 {
-            evict(&mut object, "too much", Timestamp::UNIX_EPOCH);
+            evict(&mut object, "too much", MOMENT, Timestamp::UNIX_EPOCH);
         }
         let pod = object.typed::<Pod>().expect("a pod");
         let status = pod.status.clone().expect("a status");
@@ -319,6 +326,21 @@ mod tests {
             (Some("Failed"), Some("Evicted"))
         );
         assert_eq!(status.conditions.map(|all| all.len()), Some(1));
-        assert_eq!(grace_of(&pod), Some(GRACE));
+        assert_eq!(grace_of(&pod), Some(MOMENT));
+        let grace = |asked: i64, own: i64| {
+            let mut object = object.clone();
+            object.value_mut()["spec"]["terminationGracePeriodSeconds"] = own.into();
+            evict(
+                &mut object,
+                "too much",
+                SignedDuration::from_secs(asked),
+                Timestamp::UNIX_EPOCH,
+            );
+            grace_of(&object.typed().expect("a pod")).map(|grace| grace.as_secs())
+        };
+        assert_eq!(
+            (grace(20, 30), grace(40, 30), grace(20, 0)),
+            (Some(20), Some(30), Some(1))
+        );
     }
 }

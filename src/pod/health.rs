@@ -13,13 +13,15 @@ use crate::probe::{Check, ProbeKind, Results, plan_check};
 use crate::runtime::{ContainerId, ContainerState, ContainerStatus, SandboxStatus};
 use crate::status::container_id;
 
-/// A postStart hook that has not succeeded.
+/// Where a run's postStart hook is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostStart {
     /// It runs: until it is done the container does not count as running.
     Runs,
     /// It failed: the container has to end.
     Failed,
+    /// It has succeeded.
+    Done,
 }
 
 /// What is known of runs. Losing it with the node costs a few checks: until there are new results the pod's status tells the old ones.
@@ -27,7 +29,7 @@ pub enum PostStart {
 pub struct Health {
     /// What probes came to.
     pub results: Results,
-    /// Runs whose postStart hook has not succeeded. Those of a former node count as done, for hooks are not run twice.
+    /// Where postStart hooks are, of runs of which that is known ([`super::post_start`]).
     pub post_start: BTreeMap<ContainerId, PostStart>,
     /// What runs said when they ended; read again by another node.
     pub messages: BTreeMap<ContainerId, String>,
@@ -40,10 +42,18 @@ impl Health {
         self.post_start.retain(|run, _| keep(run));
     }
 
+    /// Whether a run's postStart hook has not succeeded yet, or will not.
+    fn is_in_post_start(&self, run: &ContainerId) -> bool {
+        match self.post_start.get(run) {
+            Some(PostStart::Runs | PostStart::Failed) => true,
+            Some(PostStart::Done) | None => false,
+        }
+    }
+
     /// Whether a running run of a container has started: its postStart hook is done and its startup probe passed (kubelet
     /// `isContainerStarted`).
     pub fn has_started(&self, pod: &Pod, container: &Container, run: &ContainerStatus) -> bool {
-        if self.post_start.contains_key(&run.id) {
+        if self.is_in_post_start(&run.id) {
             return false;
         }
         let told = || status_of(pod, run).is_some_and(|status| status.started == Some(true));
@@ -137,7 +147,7 @@ fn needs_asking(pod: &Pod, container: &Container, run: &ContainerStatus, health:
     let result = health.results.get(&run.id, kind);
     let has_started = health.has_started(pod, container, run);
     match kind {
-        ProbeKind::Startup => !has_started && result.is_none() && !health.post_start.contains_key(&run.id),
+        ProbeKind::Startup => !has_started && result.is_none() && !health.is_in_post_start(&run.id),
         ProbeKind::Liveness => has_started && result != Some(false),
         ProbeKind::Readiness => has_started,
     }

@@ -33,6 +33,7 @@ mod memory;
 mod message;
 mod plan;
 mod ports;
+mod post_start;
 mod pressure;
 mod pull;
 mod reject;

@@ -28,6 +28,11 @@ impl Graces {
             Stage::Critical => self.critical,
         }
     }
+
+    /// What all of them take at the most; `None` where that is the pods' own word.
+    pub fn total(self) -> Option<SignedDuration> {
+        Some(self.ordinary?.saturating_add(self.critical?))
+    }
 }
 
 /// Whose turn it is; the later one after the earlier one.

@@ -195,11 +195,16 @@ impl Worker {
         self.forget_settled_failures(observed.as_ref());
         self.forget_unused_images(observed.as_ref());
         self.forget_ended_runs(observed.as_ref());
-        let directory = self.rooms.host.pods_dir.join(&self.uid.0);
-        message::read_all(&directory, &pod, observed.as_ref(), &mut self.memory.health.messages);
+        message::read_all(
+            &self.directory(),
+            &pod,
+            observed.as_ref(),
+            &mut self.memory.health.messages,
+        );
         while let Some(heard) = self.memory.tasks.waiting() {
             self.hear(heard);
         }
+        self.take_up_post_start(&pod, observed.as_ref(), is_gone || object.is_deleting());
         let (now, pulling) = (self.rooms.clock.now(), self.memory.pulls.under_way());
         let facts = Facts {
             pod: &pod,

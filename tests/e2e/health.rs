@@ -1,5 +1,6 @@
 //! Probes, hooks, sidecars and deadlines, as a user sees them.
 
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::home::Home;
@@ -270,4 +271,45 @@ fn a_termination_message_is_what_the_container_wrote_or_the_end_of_its_log() {
     });
     home.until_phase("failed", "Failed");
     assert!(said("failed").contains("No such file"), "{}", said("failed"));
+}
+
+#[test]
+fn a_post_start_hook_that_is_under_way_when_the_node_dies_is_sent_again() {
+    let home = Home::new();
+    let hooked = pod("hooked", "serve").with(
+        "/spec/containers/0/lifecycle",
+        json!({"postStart": exec("sleep forever")}),
+    );
+    home.must(format!("apply -f {}", home.file("a.yaml", hooked)));
+    let hooks = || {
+        let all = home.processes().into_iter();
+        all.filter(|(_, words)| words.contains("demo sleep forever"))
+            .map(|(pid, _)| pid)
+            .collect::<Vec<_>>()
+    };
+    home.until("its hook runs", || hooks().len() == 1);
+    let first = hooks();
+    home.kill_node();
+    home.must("get pods");
+    let status = || home.field("pod hooked", "/status/containerStatuses/0");
+    home.until("the hook was sent again", || {
+        hooks().iter().any(|pid| !first.contains(pid))
+    });
+    let told = status();
+    assert_eq!(told["state"]["waiting"]["reason"], "ContainerCreating", "{told}");
+    assert_eq!(
+        (&told["ready"], &told["started"]),
+        (&json!(false), &json!(false)),
+        "{told}"
+    );
+    for pid in hooks() {
+        // It ends well on that.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    home.until_ready("hooked");
+    let told = status();
+    home.kill_node();
+    home.must("wait pod/hooked --for=condition=Ready --timeout=30s");
+    assert_eq!(status(), told, "what was done stays done");
+    assert!(hooks().is_empty());
 }

@@ -177,3 +177,33 @@ fn who_asked_for_no_memory_goes_first_and_critical_pods_stay() {
     });
     assert_eq!(home.text("pod critical", "/status/phase"), "Running");
 }
+
+#[test]
+fn who_goes_for_a_soft_threshold_has_its_time_to_end_and_others_wait_for_that() {
+    let home = Home::new();
+    let asked = pod("modest", "serve").with("/spec/containers/0/resources", json!({"requests": {"memory": "1Gi"}}));
+    let stubborn = pod("stubborn", "ignore-term").with("/spec/terminationGracePeriodSeconds", json!(600));
+    home.start(documents([asked, stubborn]));
+    home.must("stop");
+    let settings = "evictionHard: {}\nevictionSoft: {memory.available: 1000Ti}\nevictionSoftGracePeriod: {memory.available: 0s}\n\
+                    evictionMaxPodGracePeriod: 500\n";
+    fs::write(home.path("config.yaml"), settings).expect("writes");
+    home.until("the greedy one is evicted", || {
+        home.text("pod stubborn", "/status/reason") == "Evicted"
+    });
+    home.until_logged("stubborn", "SIGTERM ignored");
+    let ends = || {
+        home.field(
+            "pod stubborn",
+            "/metadata/annotations/kubelocal.dev~1eviction-grace-period",
+        )
+    };
+    assert_eq!(ends(), "500");
+    // Another node knows it, too.
+    home.must("stop");
+    home.must("get pods");
+    assert_eq!(home.text("pod stubborn", "/status/reason"), "Evicted");
+    let running = home.field("pod stubborn", "/status/containerStatuses/0/state/running");
+    assert!(running.is_object(), "it has its time: {running}");
+    home.must("delete pod stubborn --grace-period=1");
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::home::Home;
 use crate::images::load_busybox;
-use crate::manifest::{Manifest, documents};
+use crate::manifest::{Manifest, documents, pod};
 
 /// A pod of busybox whose one container runs this script, with this volume at `/v`.
 fn with_volume(shell: &Manifest, name: &str, volume: Value, script: &str) -> Manifest {
@@ -211,4 +211,40 @@ fn mounts_are_read_only_all_the_way_down_where_that_is_asked_for() {
     home.until_logged("fixed", "refused");
     let status = home.field("pod fixed", "/status/containerStatuses/0/volumeMounts/0");
     assert_eq!(status["recursiveReadOnly"], "Enabled", "{status}");
+}
+
+#[test]
+fn nothing_is_mounted_over_what_the_kernel_says_of_processes() {
+    let home = Home::new();
+    let at = |name: &str, path: &str| {
+        pod(name, "serve")
+            .with("/spec/volumes", json!([{"name": "v", "emptyDir": {}}]))
+            .with(
+                "/spec/containers/0/volumeMounts",
+                json!([{"name": "v", "mountPath": path}]),
+            )
+    };
+    let refused = home.fails(format!("apply -f {}", home.file("a.yaml", at("part", "/proc/sys"))));
+    let words =
+        "spec.containers[0].volumeMounts[0].mountPath: Invalid value: \"/proc/sys\": nothing can be mounted in /proc";
+    assert!(refused.contains(words), "{refused}");
+    home.must(format!("apply -f {}", home.file("b.yaml", at("all", "/proc"))));
+    home.until_waiting("all", "CreateContainerConfigError");
+    let said = home.text("pod all", "/status/containerStatuses/0/state/waiting/message");
+    assert!(
+        said.starts_with("/proc is in /proc, where nothing can be mounted: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_working_directory_that_is_none_is_told_in_a_sentence() {
+    let home = Home::new();
+    let lost = pod("lost", "serve").with("/spec/containers/0/workingDir", json!("/kubelocal/x"));
+    home.must(format!("apply -f {}", home.file("a.yaml", lost)));
+    home.until_waiting("lost", "CreateContainerConfigError");
+    assert_eq!(
+        home.text("pod lost", "/status/containerStatuses/0/state/waiting/message"),
+        "workingDir \"/kubelocal/x\" is, or leads through, what is not a directory"
+    );
 }

@@ -1,9 +1,14 @@
 //! An initial file system for a kernel: a cpio archive of the format that the kernel's `early-userspace/buffer-format` describes as "newc".
 
 use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 
 /// An archive under construction.
 #[derive(Default)]
@@ -23,6 +28,42 @@ impl Archive {
 
     pub fn program(&mut self, path: &str, content: &[u8]) {
         self.entry(path, FILE | 0o755, content);
+    }
+
+    /// A program that runs as root whoever calls it.
+    pub fn set_uid(&mut self, path: &str, content: &[u8]) {
+        self.entry(path, FILE | 0o4755, content);
+    }
+
+    pub fn link(&mut self, path: &str, target: &str) {
+        self.entry(path, LINK | 0o777, target.as_bytes());
+    }
+
+    /// All that is below a directory of this machine, as root's.
+    pub fn tree(&mut self, at: &Path) {
+        let mut left = vec![at.to_owned()];
+        while let Some(dir) = left.pop() {
+            let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+            for entry in entries {
+                let path = entry.expect("it is there").path();
+                let name = path
+                    .strip_prefix(at)
+                    .expect("it is below")
+                    .to_str()
+                    .expect("a name in UTF-8");
+                let meta = fs::symlink_metadata(&path).expect("it is there");
+                if meta.is_symlink() {
+                    let target = fs::read_link(&path).expect("it is a link");
+                    self.entry(name, LINK | 0o777, target.as_os_str().as_bytes());
+                } else if meta.is_dir() {
+                    self.dir(name);
+                    left.push(path);
+                } else {
+                    let content = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                    self.entry(name, FILE | (meta.permissions().mode() & 0o777), &content);
+                }
+            }
+        }
     }
 
     /// The finished archive.

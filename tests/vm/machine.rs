@@ -1,4 +1,4 @@
-//! The virtual machine: put together, run to its end, and heard.
+//! A virtual machine: put together, run to its end, and heard.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::archive::Archive;
 
-/// A machine without anything beside it needs a minute.
+/// A machine without anything beside it needs a minute or two.
 const PATIENCE: Duration = Duration::from_secs(900);
 const QEMU: &str = "qemu-system-x86_64";
 const BUSYBOX: &str = "/bin/busybox";
@@ -40,32 +38,53 @@ impl Said {
     }
 }
 
-/// Runs the machine with these pods; `None` where there can be none.
-pub fn run(pods: &str) -> Option<Said> {
-    let kernel = match find() {
+/// What a machine is made of.
+pub struct Scene<'a> {
+    /// What is not tested where there can be no machine.
+    pub tested: &'a str,
+    /// What it needs of what `scripts/setup test` leaves beside the kernel.
+    pub needs: &'a [&'a str],
+    /// What the kernel is told, beside its console.
+    pub told: &'a str,
+    /// Its files, but for the program, busybox and the kernel's module.
+    pub fill: &'a dyn Fn(&mut Archive, &Path),
+}
+
+/// Runs a machine; `None` where there can be none.
+pub fn run(scene: &Scene<'_>) -> Option<Said> {
+    let kernel = match find(scene.needs) {
         Ok(kernel) => kernel,
         Err(missing) => {
             let required = std::env::var("KUBELOCAL_TEST_VM").is_ok_and(|word| word == "required");
             assert!(!required, "{missing}");
-            println!("WARNING: CGROUP V2 WAS NOT TESTED: {missing}");
+            println!("WARNING: {} WAS NOT TESTED: {missing}", scene.tested);
             return None;
         }
     };
     let files = tempfile::tempdir_in("/var/tmp").expect("a directory below /var/tmp");
-    let archive = files.path().join("initrd");
-    fs::write(&archive, contents(&kernel, pods, files.path())).expect("writes");
-    Some(hear(&kernel.join("vmlinuz"), &archive))
+    let mut archive = Archive::default();
+    (scene.fill)(&mut archive, &kernel);
+    archive.program("bin/busybox", &read(Path::new(BUSYBOX)));
+    archive.file("overlay.ko", &read(&kernel.join("overlay.ko")));
+    let initial = files.path().join("initrd");
+    fs::write(&initial, archive.finish()).expect("writes");
+    Some(hear(&kernel.join("vmlinuz"), &initial, scene.told))
 }
 
-/// The directory of the kernel and its module.
-fn find() -> Result<PathBuf, String> {
+pub fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The directory of the kernel and what is beside it.
+fn find(needs: &[&str]) -> Result<PathBuf, String> {
     let dir =
         std::env::var_os("KUBELOCAL_TEST_KERNEL").map_or_else(|| "/var/tmp/kubelocal-kernel".into(), PathBuf::from);
     if !cfg!(target_arch = "x86_64") {
         return Err("the virtual machine is one of x86_64".to_owned());
     }
-    for file in [dir.join("vmlinuz"), dir.join("overlay.ko"), BUSYBOX.into()] {
-        if !file.is_file() {
+    let beside = ["vmlinuz", "overlay.ko"].iter().chain(needs).map(|file| dir.join(file));
+    for file in beside.chain([BUSYBOX.into()]) {
+        if !file.exists() {
             return Err(format!("{} is missing: scripts/setup test", file.display()));
         }
     }
@@ -75,59 +94,23 @@ fn find() -> Result<PathBuf, String> {
         .map_err(|_| format!("{QEMU} is missing: scripts/setup test"))
 }
 
-/// All the files of the machine.
-fn contents(kernel: &Path, pods: &str, scratch: &Path) -> Vec<u8> {
-    let read = |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut archive = Archive::default();
-    for dir in ["bin", "dev", "etc"] {
-        archive.dir(dir);
-    }
-    archive.program("init", include_bytes!("init"));
-    archive.program("bin/busybox", &read(Path::new(BUSYBOX)));
-    archive.program("bin/kubelocal", &read(&stripped(scratch)));
-    archive.file("overlay.ko", &read(&kernel.join("overlay.ko")));
-    archive.file("ann.sh", include_bytes!("ann.sh"));
-    archive.file("bob.sh", include_bytes!("bob.sh"));
-    archive.file("pods.yaml", pods.as_bytes());
-    let asked = json!({"limits": {"cpu": "100m", "memory": "32Mi"}});
-    archive.file(
-        "poor.yaml",
-        crate::pod("poor", "sleep forever", &asked).to_string().as_bytes(),
-    );
-    let asked = json!({"limits": {"cpu": "200m", "memory": "64Mi"}, "requests": {"cpu": "50m", "memory": "8Mi"}});
-    let elastic = crate::pod("elastic", "eat 40", &asked).to_string();
-    archive.file("elastic.yaml", elastic.as_bytes());
-    archive.file("etc/resolv.conf", b"");
-    archive.file("etc/hosts", b"127.0.0.1 localhost\n");
-    archive.finish()
-}
-
 /// The program without what only debuggers read: it is memory of the machine.
-fn stripped(scratch: &Path) -> PathBuf {
+pub fn program() -> Vec<u8> {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_kubelocal"));
-    let small = scratch.join("kubelocal");
+    let scratch = tempfile::tempdir_in("/var/tmp").expect("a directory below /var/tmp");
+    let small = scratch.path().join("kubelocal");
     let made = Command::new("strip").arg("-o").args([&small, &program]).status();
-    if made.is_ok_and(|status| status.success()) {
-        small
-    } else {
-        program
-    }
+    let is_made = made.is_ok_and(|status| status.success());
+    read(if is_made { &small } else { &program })
 }
 
 /// Runs it, and collects what it says.
-fn hear(kernel: &Path, archive: &Path) -> Said {
+fn hear(kernel: &Path, archive: &Path, told: &str) -> Said {
     let mut qemu = Command::new(QEMU)
         // Software emulation: it works everywhere, /dev/kvm does not.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"])
-        .args([
-            "-nodefaults",
-            "-no-reboot",
-            "-nographic",
-            "-serial",
-            "stdio",
-            "-append",
-            "console=ttyS0 panic=-1 quiet",
-        ])
+        .args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio", "-append"])
+        .arg(format!("console=ttyS0 panic=-1 quiet {told}"))
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")

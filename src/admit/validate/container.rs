@@ -1,6 +1,7 @@
 //! Containers of pods (V10 to V18, V24, V25, V34 to V38).
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, ResourceRequirements, VolumeMount};
 use k8s_openapi::apimachinery::pkg::api::resource;
@@ -8,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource;
 use super::super::path::FieldPath;
 use super::errors::{ErrorList, FieldError};
 use super::{env, names, probe, security, volume};
-use crate::model::Quantity;
+use crate::model::{Quantity, is_mountable_in_proc};
 
 /// What a container's checks need to know of its pod.
 pub struct Place<'a> {
@@ -277,6 +278,14 @@ fn validate_mounts(
                 &mount.mount_path,
                 "must be unique",
             ));
+        }
+        // Kubernetes takes it, and its runtimes refuse it.
+        if mount.mount_path.trim_end_matches('/') != "/proc"
+            && Path::new(&mount.mount_path).starts_with("/proc")
+            && !is_mountable_in_proc(&mount.mount_path)
+        {
+            let why = "nothing can be mounted in /proc";
+            errors.push(FieldError::invalid(&at.field("mountPath"), &mount.mount_path, why));
         }
         let sub_path = mount.sub_path.as_deref().unwrap_or_default();
         let expression = mount.sub_path_expr.as_deref().unwrap_or_default();

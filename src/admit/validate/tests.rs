@@ -288,6 +288,11 @@ fn mounts_must_be_unique_and_stay_inside_their_volume() {
         mounts(json!([{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/a"}])),
         ["spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"/a\": must be unique"]
     );
+    assert!(mounts(json!([{"name": "v", "mountPath": "/proc/meminfo"}])).is_empty());
+    assert_eq!(
+        mounts(json!([{"name": "v", "mountPath": "/proc/sys"}])),
+        ["spec.containers[0].volumeMounts[0].mountPath: Invalid value: \"/proc/sys\": nothing can be mounted in /proc"]
+    );
     assert_eq!(
         mounts(json!([{"name": "v", "mountPath": "/a", "subPath": "../x"}])),
         ["spec.containers[0].volumeMounts[0].subPath: Invalid value: \"../x\": must not contain '..'"]

@@ -116,6 +116,7 @@ fn machine() -> Usage {
     Usage {
         cpu_nanos: busy_in(&read("/proc/stat")).saturating_mul(1_000_000_000 / ticks),
         memory_bytes: working_set_in(&read("/proc/meminfo")),
+        tasks: 0,
     }
 }
 
@@ -152,6 +153,7 @@ mod tests {
         Usage {
             cpu_nanos,
             memory_bytes,
+            tasks: 0,
         }
     }
 

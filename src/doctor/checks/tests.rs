@@ -57,8 +57,31 @@ fn host() -> Facts {
 fn cgroups(here: Result<Tree, Lack>, manager: &[&str]) -> Cgroups {
     Cgroups {
         here,
+        scope: false,
         manager: manager.iter().map(|name| (*name).to_owned()).collect(),
     }
+}
+
+/// Of who is in another's group, with a systemd that makes scopes.
+fn in_scope(manager: &[&str]) -> Cgroups {
+    Cgroups {
+        scope: true,
+        ..cgroups(Err(Lack::NotDelegated("/session".into())), manager)
+    }
+}
+
+#[test]
+fn a_node_that_gets_a_scope_of_its_own_lacks_nothing() {
+    let facts = Facts {
+        cgroups: in_scope(&["cpu", "memory", "pids"]),
+        ..host()
+    };
+    let said = super::cgroups(&facts);
+    assert_eq!(said.level, Level::Fine);
+    assert_eq!(
+        said.found,
+        "v2, cpu memory pids, in a scope that systemd makes for the node"
+    );
 }
 
 fn tree(controllers: &[Controller]) -> Tree {
@@ -208,16 +231,16 @@ fn every_missing_setting_is_named_with_the_command_that_mends_it() {
         ),
         (
             Facts {
-                cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["cpu", "memory", "pids"]),
+                cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &[]),
                 ..host()
             },
             "cgroups",
             Level::Warning,
-            "systemd-run --user --scope",
+            "sudo loginctl enable-linger ada && export XDG_RUNTIME_DIR=/run/user/1000 && systemd-run --user --scope",
         ),
         (
             Facts {
-                cgroups: cgroups(Err(Lack::NotDelegated("/s".into())), &["memory", "pids"]),
+                cgroups: in_scope(&["memory", "pids"]),
                 ..host()
             },
             "cgroups",
@@ -241,7 +264,7 @@ fn every_missing_setting_is_named_with_the_command_that_mends_it() {
             },
             "cgroups",
             Level::Warning,
-            "DelegateSubgroup=kubelocal-node",
+            "systemd-run --user --scope",
         ),
         (
             probe(Probe {

@@ -14,7 +14,7 @@ use crate::pod::evict::{REASON, measure};
 use crate::pod::reject::priority;
 use crate::pod::schedule::{is_of, read, requests_of};
 use crate::pod::shutdown::Stage;
-use crate::runtime::{ContainerId, PodUid};
+use crate::runtime::{ContainerId, PodUid, Usage};
 
 /// Looks at the machine: a few system calls.
 pub(super) fn look(pods_dir: &Path, images_dir: &Path) -> Facts {
@@ -81,9 +81,16 @@ pub(super) async fn candidates(rooms: &Rooms, signal: Signal) -> Vec<Candidate> 
     let mut pods = pods_here(rooms);
     pods.retain(|pod| !pod.is_deleting() && Stage::with(priority(rooms, pod)) == Stage::Ordinary);
     let taken = match signal {
-        Signal::Memory => of_memory(rooms).await,
-        // Whose they are nobody counts; the less important go.
-        Signal::Pids => pods.iter().map(|pod| (uid_of(pod), Taken::default())).collect(),
+        Signal::Memory => of_processes(rooms, |usage| usage.memory_bytes).await,
+        // The kubelet names no containers here.
+        Signal::Pids => {
+            let of_pods = of_processes(rooms, |usage| usage.tasks).await.into_iter();
+            let all = of_pods.map(|(pod, taken)| {
+                let containers = BTreeMap::new();
+                (pod, Taken { containers, ..taken })
+            });
+            all.collect()
+        }
         Signal::NodeFs | Signal::ImageFs | Signal::NodeFsInodes | Signal::ImageFsInodes => {
             of_disk(rooms, pods.clone(), signal).await
         }
@@ -130,7 +137,8 @@ fn candidate(pod: &Object, signal: Signal, taken: Option<&Taken>, priority: i64)
     }
 }
 
-async fn of_memory(rooms: &Rooms) -> HashMap<PodUid, Taken> {
+/// What the processes of pods take of something.
+async fn of_processes(rooms: &Rooms, takes: impl Fn(&Usage) -> u64) -> HashMap<PodUid, Taken> {
     let (usage, sandboxes) = (rooms.runtime.usage().await, rooms.runtime.list().await);
     let sandboxes = sandboxes.unwrap_or_default();
     let runs = sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
@@ -139,9 +147,9 @@ async fn of_memory(rooms: &Rooms) -> HashMap<PodUid, Taken> {
     for pod in usage.unwrap_or_default() {
         let taken: &mut Taken = all.entry(pod.pod).or_default();
         for (id, usage) in pod.containers {
-            taken.all += usage.memory_bytes;
+            taken.all += takes(&usage);
             let name = names.get(&id).copied().unwrap_or_default();
-            *taken.containers.entry(name.to_owned()).or_default() += usage.memory_bytes;
+            *taken.containers.entry(name.to_owned()).or_default() += takes(&usage);
         }
     }
     all
@@ -168,6 +176,19 @@ async fn of_disk(rooms: &Rooms, pods: Vec<Arc<Object>>, signal: Signal) -> HashM
     };
     let walked = tokio::task::spawn_blocking(move || pods.into_iter().filter_map(of_pod).collect());
     walked.await.expect("measuring does not panic")
+}
+
+/// Whether a pod that was evicted has not ended yet.
+pub(super) async fn is_evicted_one_alive(rooms: &Rooms) -> bool {
+    let kind = crate::model::kind("v1", "Pod").expect("in the table");
+    let pods = rooms.store.list(kind, None).items.into_iter();
+    let evicted: Vec<_> = pods
+        .filter(|pod| pod.text("/status/reason") == REASON)
+        .map(|pod| uid_of(&pod))
+        .collect();
+    let all = rooms.runtime.list().await.unwrap_or_default();
+    all.iter()
+        .any(|sandbox| sandbox.alive && evicted.contains(&sandbox.config.uid))
 }
 
 /// Removes what pods that have ended keep on the disk and nobody can reach any more: what their containers wrote into their roots, and

@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Rooms, images_in_use};
 use crate::image::Prune;
-use crate::model::kind;
+use crate::model::{kind, later};
 use crate::store::Store;
-use look::{candidates, look, pods_here, remove_ended};
-use plan::{Memory, message, plan_victim};
+use look::{candidates, is_evicted_one_alive, look, pods_here, remove_ended};
+use plan::{Memory, message, plan_grace, plan_victim};
 use settings::{Pressure, Signal, Threshold};
 pub use tell::conditions;
 pub(super) use tell::{is_borne, plan_refusal};
@@ -34,6 +34,9 @@ pub use settings::{Said, Thresholds};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How long what nobody needs is not looked for again: it takes a walk through all images.
 const RECLAIM_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long one that was evicted is waited for beyond its time (kubelet `podCleanupTimeout`).
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// How much there is of something, and how much of it is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,7 @@ pub async fn run_pressure(rooms: Arc<Rooms>, thresholds: Thresholds, images_dir:
         images_dir,
         memory: Memory::default(),
         reclaimed: None,
+        ending: None,
     };
     loop {
         tokio::select! {
@@ -93,6 +97,8 @@ struct Watch {
     memory: Memory,
     /// When what nobody needs was removed last.
     reclaimed: Option<Timestamp>,
+    /// Until when the last one that was evicted is waited for, if it does not end before. A node that starts waits for none.
+    ending: Option<Timestamp>,
 }
 
 impl Watch {
@@ -114,20 +120,25 @@ impl Watch {
             return;
         }
         tell::tell_attempt(&self.rooms, threshold.signal.resource());
-        if self.reclaim(&threshold, now).await && !threshold.is_met(&self.look().await) {
+        if self.reclaim(&threshold, now).await && !threshold.is_unresolved(&self.look().await) {
+            return;
+        }
+        // What it takes is free when it has ended, and not before.
+        if self.ending.is_some_and(|until| now < until) && is_evicted_one_alive(&self.rooms).await {
             return;
         }
         let candidates = candidates(&self.rooms, threshold.signal).await;
-        let Some(victim) = plan_victim(&candidates) else { return };
+        let Some(victim) = plan_victim(&candidates, threshold.signal) else {
+            return;
+        };
         let Some(pod) = self.rooms.store.get(&victim.pod) else {
             return;
         };
         tracing::warn!(pod = %victim.pod, resource = threshold.signal.resource(), "a pod is evicted");
-        super::evict::carry_out(
-            &self.rooms,
-            &pod,
-            &message(&threshold, facts[&threshold.signal], victim),
-        );
+        let grace = plan_grace(&threshold, &self.thresholds);
+        self.ending = Some(later(now, grace.saturating_add(PATIENCE)));
+        let why = message(&threshold, facts[&threshold.signal], victim);
+        super::evict::carry_out(&self.rooms, &pod, &why, grace);
     }
 
     /// Removes what nobody needs, if that can help; says whether it did.

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::settings::{Pressure, Threshold, Thresholds};
+use super::settings::{Pressure, Signal, Threshold, Thresholds};
 use super::{Fact, Facts};
 use crate::model::Key;
-use crate::pod::evict::shown;
+use crate::pod::evict::{MOMENT, shown};
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Memory {
     since: BTreeMap<usize, Timestamp>,
     /// When there was too little last.
     seen: BTreeMap<Pressure, Timestamp>,
+    /// What had to be freed at the last look, by the threshold's place: it is enough again only with what is to be reclaimed besides.
+    acted: BTreeSet<usize>,
 }
 
 /// What follows from one look.
@@ -31,8 +33,10 @@ pub(super) struct Outlook<'t> {
 impl Memory {
     /// Judges what was seen.
     pub fn judge<'t>(&mut self, thresholds: &'t Thresholds, facts: &Facts, now: Timestamp) -> Outlook<'t> {
-        let met = thresholds.all.iter().enumerate().filter(|(_, t)| t.is_met(facts));
-        let met: Vec<_> = met.collect();
+        let is_short = |(place, t): &(usize, &Threshold)| {
+            t.is_met(facts) || (self.acted.contains(place) && t.is_unresolved(facts))
+        };
+        let met: Vec<_> = thresholds.all.iter().enumerate().filter(is_short).collect();
         let since = met.iter().map(|(place, _)| {
             let since = self.since.get(place).copied().unwrap_or(now);
             (*place, since)
@@ -42,10 +46,13 @@ impl Memory {
         self.seen
             .retain(|_, at| *at == now || now.duration_since(*at) < thresholds.transition);
         let is_due = |(place, t): &&(usize, &Threshold)| now.duration_since(self.since[place]) >= t.grace;
-        let due = met.iter().filter(is_due).map(|(_, threshold)| *threshold);
+        let due: Vec<_> = met.iter().filter(is_due).collect();
+        self.acted = due.iter().map(|(place, _)| *place).collect();
+        let due = due.iter().map(|(_, threshold)| *threshold);
         Outlook {
             pressures: self.seen.keys().copied().collect(),
-            due: due.min_by_key(|t| t.signal),
+            // Who goes at once where both kinds are met of one signal has no more time than that.
+            due: due.min_by_key(|t| (t.signal, t.is_soft)),
         }
     }
 
@@ -75,20 +82,30 @@ pub(super) struct Taker {
 }
 
 /// Who goes: who takes more than it asked for rather than who does not, then the less important, then who takes the most above that
-/// (`rankMemoryPressure`, `rankDiskPressureFunc`).
-pub(super) fn plan_victim(candidates: &[Candidate]) -> Option<&Candidate> {
+/// (`rankMemoryPressure`, `rankDiskPressureFunc`). Of numbers for processes nobody asks for any: there the less important goes, and of those
+/// who takes the most (`rankPIDPressure`).
+pub(super) fn plan_victim(candidates: &[Candidate], signal: Signal) -> Option<&Candidate> {
+    let is_asked_for = signal != Signal::Pids;
     candidates.iter().min_by_key(|candidate| {
         let asked_for = i128::from(candidate.asked_for);
         let above = candidate.takes.map(|takes| i128::from(takes) - asked_for);
         let exceeds = above.is_none_or(|above| above > 0);
         // Of one nobody can say what it takes it is better not to have it.
         (
-            Reverse(above.is_none()),
-            Reverse(exceeds),
+            is_asked_for.then_some((Reverse(above.is_none()), Reverse(exceeds))),
             candidate.priority,
+            Reverse(above.is_none()),
             Reverse(above),
         )
     })
+}
+
+/// What the pod that goes gets to end, at the most: a moment where there is less than there may ever be, else what the settings say.
+pub(super) fn plan_grace(threshold: &Threshold, thresholds: &Thresholds) -> SignedDuration {
+    match threshold.is_soft {
+        true => thresholds.max_grace.max(MOMENT),
+        false => MOMENT,
+    }
 }
 
 /// What is said of the pod that goes (`evictionMessage`).
@@ -110,9 +127,7 @@ pub(super) fn message(threshold: &Threshold, fact: Fact, victim: &Candidate) -> 
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
-    use super::super::settings::Signal;
+    use super::super::settings::Said;
     use super::super::settings::tests::said;
     use super::*;
     use crate::model::kind;
@@ -196,7 +211,7 @@ mod tests {
         ];
         let mut left: Vec<_> = all.to_vec();
         let mut order = Vec::new();
-        while let Some(victim) = plan_victim(&left).cloned() {
+        while let Some(victim) = plan_victim(&left, Signal::Memory).cloned() {
             order.push(victim.pod.name.clone());
             left.retain(|other| *other != victim);
         }
@@ -204,6 +219,63 @@ mod tests {
             order,
             ["unknown", "greedy", "modest", "important", "within", "far-within"]
         );
+    }
+
+    #[test]
+    fn for_want_of_numbers_the_less_important_goes_and_then_who_has_the_most_processes() {
+        let mut left = vec![
+            candidate("important", 5, Some(900), 0),
+            candidate("few", 0, Some(2), 0),
+            candidate("none", 0, Some(0), 0),
+            candidate("many", 0, Some(300), 0),
+            candidate("unknown", 0, None, 0),
+        ];
+        let mut order = Vec::new();
+        while let Some(victim) = plan_victim(&left, Signal::Pids).cloned() {
+            order.push(victim.pod.name.clone());
+            left.retain(|other| *other != victim);
+        }
+        assert_eq!(order, ["unknown", "many", "few", "none", "important"]);
+    }
+
+    #[test]
+    fn what_had_to_be_freed_is_enough_again_with_what_is_to_be_reclaimed() {
+        let reclaim = [("memory.available".to_owned(), "50".to_owned())].into();
+        let hard = [("memory.available".to_owned(), "100".to_owned())].into();
+        let thresholds = Thresholds::plan(Said {
+            hard: Some(&hard),
+            soft: &BTreeMap::new(),
+            soft_graces: &BTreeMap::new(),
+            transition: Some("0"),
+            reclaim: &reclaim,
+            max_grace: 0,
+        });
+        let thresholds = thresholds.expect("right");
+        let mut memory = Memory::default();
+        for (second, left, is_due) in [
+            (0, 120, false),
+            (10, 99, true),
+            (20, 149, true),
+            (30, 150, false),
+            (40, 120, false),
+        ] {
+            let outlook = memory.judge(&thresholds, &facts(left, 500), at(second));
+            assert_eq!(outlook.due.is_some(), is_due, "at {second}");
+        }
+    }
+
+    #[test]
+    fn who_goes_for_a_soft_threshold_has_the_time_that_the_settings_give() {
+        let soft = [("memory.available", "200")];
+        let mut thresholds = said(None, &soft, &[("memory.available", "0")]).expect("right");
+        let of = |thresholds: &Thresholds, is_soft| {
+            let threshold = thresholds.all.iter().find(|t| t.is_soft == is_soft);
+            plan_grace(threshold.expect("there are both"), thresholds)
+        };
+        assert_eq!(of(&thresholds, true), MOMENT);
+        thresholds.max_grace = SignedDuration::from_secs(30);
+        assert_eq!(of(&thresholds, true), SignedDuration::from_secs(30));
+        assert_eq!(of(&thresholds, false), MOMENT);
     }
 
     #[test]

@@ -80,11 +80,24 @@ enum Amount {
     Part(u64),
 }
 
+impl Amount {
+    fn of(self, capacity: u64) -> u64 {
+        match self {
+            Self::Whole(amount) => amount,
+            Self::Part(part) => u64::try_from(u128::from(capacity) * u128::from(part) / 10_000).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// Less than this of something is too little.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threshold {
     pub(super) signal: Signal,
     least: Amount,
+    /// How much more there has to be before it is enough again, once something had to be done about it.
+    reclaim: Amount,
+    /// Whether it is told of for a while before pods are evicted, which then have time to end.
+    pub(super) is_soft: bool,
     /// For how long it must have been so before pods are evicted; none at all where they are at once.
     pub(super) grace: SignedDuration,
 }
@@ -92,10 +105,7 @@ pub struct Threshold {
 impl Threshold {
     /// How much there has to be, of so much in all.
     pub(super) fn least(&self, capacity: u64) -> u64 {
-        match self.least {
-            Amount::Whole(least) => least,
-            Amount::Part(part) => u64::try_from(u128::from(capacity) * u128::from(part) / 10_000).unwrap_or(u64::MAX),
-        }
+        self.least.of(capacity)
     }
 
     /// Whether there is less. Of what is not known there is enough.
@@ -103,6 +113,15 @@ impl Threshold {
         facts
             .get(&self.signal)
             .is_some_and(|fact| fact.available < self.least(fact.capacity))
+    }
+
+    /// Whether there is less than there has to be again after something had to be done about it (kubelet `thresholdsMet` with
+    /// `enforceMinReclaim`).
+    pub(super) fn is_unresolved(&self, facts: &Facts) -> bool {
+        facts.get(&self.signal).is_some_and(|fact| {
+            let enough = self.least(fact.capacity).saturating_add(self.reclaim.of(fact.capacity));
+            fact.available < enough
+        })
     }
 }
 
@@ -117,6 +136,10 @@ pub struct Said<'a> {
     pub soft_graces: &'a BTreeMap<String, String>,
     /// `evictionPressureTransitionPeriod`.
     pub transition: Option<&'a str>,
+    /// `evictionMinimumReclaim`: amounts by signals.
+    pub reclaim: &'a BTreeMap<String, String>,
+    /// `evictionMaxPodGracePeriod`, in seconds.
+    pub max_grace: u32,
 }
 
 /// All thresholds, and for how long a shortage counts after it is over.
@@ -124,6 +147,8 @@ pub struct Said<'a> {
 pub struct Thresholds {
     pub(super) all: Vec<Threshold>,
     pub(super) transition: SignedDuration,
+    /// The most that pods get to end which are evicted for a soft threshold.
+    pub(super) max_grace: SignedDuration,
 }
 
 /// What holds if nothing is said. The kubelet's is a part of the disk (`nodefs.available: 10%`), because a node's disk is the pods'. Here
@@ -155,15 +180,26 @@ impl Thresholds {
             let grace = said.soft_graces.get(name);
             let grace = grace.ok_or_else(|| format!("evictionSoft: {name}: has no evictionSoftGracePeriod"))?;
             let grace = time(&format!("evictionSoftGracePeriod: {name}"), grace)?;
-            all.extend(threshold("evictionSoft", name, least, grace)?);
+            let soft = threshold("evictionSoft", name, least, grace)?;
+            all.extend(soft.map(|soft| Threshold { is_soft: true, ..soft }));
         }
         if let Some(name) = said.soft_graces.keys().find(|name| !said.soft.contains_key(*name)) {
             return Err(format!("evictionSoftGracePeriod: {name}: is not in evictionSoft"));
         }
+        for (name, more) in said.reclaim {
+            let more = reclaim(name, more)?;
+            all.iter_mut()
+                .filter(|t| t.signal == more.0)
+                .for_each(|t| t.reclaim = more.1);
+        }
         let transition = said
             .transition
             .map_or(Ok(TRANSITION), |text| time("evictionPressureTransitionPeriod", text))?;
-        Ok(Thresholds { all, transition })
+        Ok(Thresholds {
+            all,
+            transition,
+            max_grace: SignedDuration::from_secs(said.max_grace.into()),
+        })
     }
 }
 
@@ -177,32 +213,59 @@ fn time(field: &str, text: &str) -> Result<SignedDuration, String> {
 
 /// One of them; `None` where it says that nothing is ever too little, as `0%` and `100%` do.
 fn threshold(field: &str, name: &str, text: &str, grace: SignedDuration) -> Result<Option<Threshold>, String> {
-    let signal = Signal::parse(name).ok_or_else(|| {
+    let signal = signal(field, name)?;
+    if matches!(text, "0%" | "100%") {
+        return Ok(None);
+    }
+    let least = amount(text).filter(|least| *least != Amount::Whole(0));
+    Ok(Some(Threshold {
+        signal,
+        least: least.ok_or_else(|| wrong(field, name, text))?,
+        reclaim: Amount::Whole(0),
+        is_soft: false,
+        grace,
+    }))
+}
+
+/// How much more of something there has to be (kubelet `parseMinimumReclaims`).
+fn reclaim(name: &str, text: &str) -> Result<(Signal, Amount), String> {
+    const FIELD: &str = "evictionMinimumReclaim";
+    let more = amount(text).filter(|more| *more != Amount::Part(0));
+    Ok((signal(FIELD, name)?, more.ok_or_else(|| wrong(FIELD, name, text))?))
+}
+
+fn signal(field: &str, name: &str) -> Result<Signal, String> {
+    Signal::parse(name).ok_or_else(|| {
         let known = SIGNALS.map(|(name, _)| name).join(", ");
         format!("{field}: {name}: there are {known}")
-    })?;
-    let wrong = || format!("{field}: {name}: {text:?} is neither a percentage nor a quantity as in 100Mi");
-    let least = match text.strip_suffix('%') {
-        Some("0" | "100") => return Ok(None),
+    })
+}
+
+fn wrong(field: &str, name: &str, text: &str) -> String {
+    format!("{field}: {name}: {text:?} is neither a percentage nor a quantity as in 100Mi")
+}
+
+/// A percentage or a quantity that is not negative.
+fn amount(text: &str) -> Option<Amount> {
+    match text.strip_suffix('%') {
         Some(number) => {
-            let percent: f64 = number.parse().map_err(|_| wrong())?;
-            if !(0.0..=100.0).contains(&percent) {
-                return Err(wrong());
-            }
+            let percent: f64 = number.parse().ok()?;
             // Within 0 and 10,000.
-            Amount::Part((percent * 100.0).round() as u64)
+            (0.0..=100.0)
+                .contains(&percent)
+                .then(|| Amount::Part((percent * 100.0).round() as u64))
         }
         None => {
-            let least = Quantity::parse(text).filter(|least| *least > Quantity::ZERO);
-            let least = least.ok_or_else(wrong)?.divided_by(Quantity::whole(1));
-            Amount::Whole(u64::try_from(least).unwrap_or(u64::MAX))
+            let amount = Quantity::parse(text).filter(|amount| *amount >= Quantity::ZERO)?;
+            let amount = amount.divided_by(Quantity::whole(1));
+            Some(Amount::Whole(u64::try_from(amount).unwrap_or(u64::MAX)))
         }
-    };
-    Ok(Some(Threshold { signal, least, grace }))
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Fact;
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -221,6 +284,8 @@ pub(super) mod tests {
             soft: &soft,
             soft_graces: &graces,
             transition: None,
+            reclaim: &BTreeMap::new(),
+            max_grace: 0,
         })
     }
 
@@ -281,6 +346,47 @@ pub(super) mod tests {
             (said(None, &[], &[("memory.available", "1m")]), "is not in evictionSoft"),
         ] {
             let error = wrong.expect_err("is refused");
+            assert!(error.contains(why), "{error}");
+        }
+    }
+    #[test]
+    fn once_something_is_short_there_has_to_be_more_by_what_is_to_be_reclaimed() {
+        let plan = |reclaim: &[(&str, &str)]| {
+            Thresholds::plan(Said {
+                hard: Some(&map(&[("memory.available", "100"), ("nodefs.available", "10%")])),
+                soft: &map(&[("memory.available", "200")]),
+                soft_graces: &map(&[("memory.available", "1m")]),
+                transition: None,
+                reclaim: &map(reclaim),
+                max_grace: 30,
+            })
+        };
+        let planned = plan(&[("memory.available", "50"), ("nodefs.available", "5%")]).expect("right");
+        assert_eq!(planned.max_grace, SignedDuration::from_secs(30));
+        let with = |signal, available| {
+            let fact = Fact {
+                available,
+                capacity: 1000,
+            };
+            Facts::from([(signal, fact)])
+        };
+        for (place, signal, is_soft, least, enough) in [
+            (0, Signal::Memory, false, 100, 150),
+            (1, Signal::NodeFs, false, 100, 150),
+            (2, Signal::Memory, true, 200, 250),
+        ] {
+            let threshold = &planned.all[place];
+            assert_eq!((threshold.signal, threshold.is_soft), (signal, is_soft));
+            assert!(threshold.is_met(&with(signal, least - 1)) && !threshold.is_met(&with(signal, least)));
+            assert!(threshold.is_unresolved(&with(signal, enough - 1)));
+            assert!(!threshold.is_unresolved(&with(signal, enough)));
+        }
+        for (wrong, why) in [
+            (("disk", "1%"), "evictionMinimumReclaim: disk: there are"),
+            (("nodefs.available", "0%"), "\"0%\" is neither"),
+            (("nodefs.available", "-1"), "\"-1\" is neither"),
+        ] {
+            let error = plan(&[wrong]).expect_err("is refused");
             assert!(error.contains(why), "{error}");
         }
     }

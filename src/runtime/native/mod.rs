@@ -32,6 +32,7 @@ mod oci;
 mod parts;
 mod program;
 mod record;
+mod resolve;
 mod rootfs;
 mod session;
 mod spawn;

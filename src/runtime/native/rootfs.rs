@@ -7,12 +7,14 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::record::{RunDir, make_dir, remove_tree};
+use super::resolve::{self, resolve};
+use crate::runtime::{Mount, words};
 
 /// `/etc/passwd` and `/etc/group` beyond this are not read: no real one is larger, and memory is the supervisor's.
 const MAX_ETC_FILE: u64 = 4 << 20;
@@ -150,30 +152,33 @@ pub(super) fn read_in_root(rootfs: &Path, path: &str) -> String {
     read().unwrap_or_default()
 }
 
-/// Makes a directory in a root, and those above it, if they are not there. Runtimes differ in whether they make a process's
-/// working directory, so none is asked to.
+/// Makes a container's working directory, and those above it, where they are not there, or where a link to it leads. Runtimes differ in whether
+/// they do, so none is asked to.
 ///
 /// # Errors
 /// Something on the way is no directory; the text is for people.
 pub(super) fn make_dir_in_root(rootfs: &Path, path: &str) -> Result<(), String> {
-    make_dir_in_root_io(rootfs, path).map_err(|e| format!("working directory {path:?}: {e}"))
+    let refused = |e: io::Error| match e.raw_os_error() {
+        Some(libc::ENOTDIR) => format!("workingDir {path:?} is, or leads through, what is not a directory"),
+        Some(libc::ELOOP) => format!("workingDir {path:?} leads through too many links"),
+        _ => format!("workingDir {path:?} can't be made: {}", words(&e)),
+    };
+    let root = open_root(rootfs).map_err(refused)?;
+    let resolved = resolve(&root, Path::new(path)).map_err(refused)?;
+    make_dirs(&root, &resolved).map_err(refused)
 }
 
-fn make_dir_in_root_io(rootfs: &Path, path: &str) -> io::Result<()> {
-    let root = open_root(rootfs)?;
+/// Makes directories of a path without links.
+fn make_dirs(root: &OwnedFd, path: &Path) -> io::Result<()> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY;
     let mut so_far = PathBuf::from("/");
-    for component in Path::new(path).components() {
-        let name = match component {
-            Component::Normal(name) => name,
-            Component::RootDir | Component::CurDir => continue,
-            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
-        };
-        let parent = open_in(&root, &so_far, OFlags::PATH | OFlags::DIRECTORY)?;
+    for name in path.components().skip(1) {
+        let parent = open_in(root, &so_far, directory)?;
         so_far.push(name);
-        match open_in(&root, &so_far, OFlags::PATH | OFlags::DIRECTORY) {
+        match open_in(root, &so_far, directory) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                rustix::fs::mkdirat(&parent, Path::new(&name), Mode::from_raw_mode(0o755))?;
             }
             Err(error) => return Err(error),
         }
@@ -181,7 +186,13 @@ fn make_dir_in_root_io(rootfs: &Path, path: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
+/// Why a container can't have its root with these mounts, if it can't; the text is for people.
+pub(super) fn refusal(rootfs: &Path, mounts: &[Mount]) -> Option<String> {
+    let refused = open_root(rootfs).and_then(|root| resolve::refusal(&root, mounts));
+    refused.unwrap_or_else(|e| Some(format!("its mounts can't be looked at: {}", words(&e))))
+}
+
+pub(super) fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(rootfs, flags, Mode::empty())?)
 }
@@ -236,8 +247,8 @@ mod tests {
         symlink("../../outside", root.join("up")).expect("the directory is writable");
         assert_eq!(read_in_root(&root, "/etc/passwd"), "");
         assert_eq!(read_in_root(&root, "/up/passwd"), "");
-        assert!(make_dir_in_root(&root, "/up/made").is_err());
-        assert!(!outside.join("made").exists());
+        make_dir_in_root(&root, "/up/made").expect("it leads to a place in the root");
+        assert!(!outside.join("made").exists() && root.join("outside/made").is_dir());
     }
 
     #[test]
@@ -246,9 +257,25 @@ mod tests {
         make_dir_in_root(dir.path(), "/a/b/c").expect("nothing is in the way");
         make_dir_in_root(dir.path(), "/a/b/c").expect("it is there already");
         assert!(dir.path().join("a/b/c").is_dir());
-        assert!(make_dir_in_root(dir.path(), "/a/../b").is_err());
         fs::write(dir.path().join("file"), "").expect("the directory is writable");
-        assert!(make_dir_in_root(dir.path(), "/file/x").is_err());
+        symlink("/later/still", dir.path().join("link")).expect("the directory is writable");
+        symlink("file", dir.path().join("to-file")).expect("the directory is writable");
+        symlink("round", dir.path().join("round")).expect("the directory is writable");
+        make_dir_in_root(dir.path(), "/link/x").expect("where it leads can be made");
+        assert!(dir.path().join("later/still/x").is_dir());
+        for (path, said) in [
+            (
+                "/file/x",
+                "workingDir \"/file/x\" is, or leads through, what is not a directory",
+            ),
+            (
+                "/to-file",
+                "workingDir \"/to-file\" is, or leads through, what is not a directory",
+            ),
+            ("/round", "workingDir \"/round\" leads through too many links"),
+        ] {
+            assert_eq!(make_dir_in_root(dir.path(), path).expect_err("in the way"), said);
+        }
     }
 
     #[test]

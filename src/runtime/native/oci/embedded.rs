@@ -104,6 +104,8 @@ struct Call {
     failure: OwnedFd,
     failed: OwnedFd,
     console: Option<Console>,
+    /// The AppArmor profile that the process is to have.
+    profile: Option<String>,
 }
 
 impl Call {
@@ -111,10 +113,14 @@ impl Call {
         trace::begin().map_err(|e| format!("anonymous file: {e}"))?;
         let (failure, failed) = failure_pipe()?;
         let console = bundle.tty.then(|| Console::listen(&bundle.path)).transpose()?;
+        let spec = load_spec(bundle)?;
+        let process = spec.process().as_ref();
+        let profile = process.and_then(|process| process.apparmor_profile().clone());
         Ok(Call {
             failure,
             failed,
             console,
+            profile,
         })
     }
 
@@ -151,9 +157,13 @@ impl Call {
         {
             return String::from_utf8_lossy(&buffer[..length]).into_owned();
         }
-        match trace::said() {
-            said if said.is_empty() => error.to_string(),
-            said => format!("{error}: {said}"),
+        match (trace::said(), &self.profile) {
+            (said, _) if said.is_empty() => error.to_string(),
+            // The kernel's word for a profile that it does not know, in three layers of others'.
+            (said, Some(profile)) if said.contains("ActivateProfile") && said.contains("code: 2,") => {
+                format!("the AppArmor profile {profile:?} is not loaded on this host")
+            }
+            (said, _) => format!("{error}: {said}"),
         }
     }
 }

@@ -100,6 +100,10 @@ impl Container {
 
     fn prepare(&mut self, place: &Place, mount_points: &Path, cgroup: Option<&Path>) -> Result<(), Fault> {
         let root = self.mount_root(place, mount_points).map_err(Fault::Create)?;
+        if let Some(why) = rootfs::refusal(&root, &self.config.mounts) {
+            return Err(Fault::Config(why));
+        }
+        rootfs::make_dir_in_root(&root, &self.config.cwd).map_err(Fault::Config)?;
         let links = self.bundle.state.with_file_name("links").join(&self.config.id.0);
         let mounts = parts::pin_all(&self.config.mounts, &self.bundle.parts(), &links)?;
         self.describe(place, &root, &mounts, cgroup).map_err(Fault::Create)
@@ -119,7 +123,6 @@ impl Container {
             .collect();
         let source = processes::source_of(&config.id.0, place.host_pid);
         rootfs::mount_overlay(source, (&layers, config.root.as_deref()), &self.dir, &root, &links)?;
-        rootfs::make_dir_in_root(&root, &config.cwd)?;
         Ok(root)
     }
 

@@ -92,7 +92,9 @@ pub(super) fn usage() -> HashMap<u64, Usage> {
         };
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let sum = sums.entry(namespace).or_default();
-        sum.cpu_nanos += ticks_in(&read("stat")).saturating_mul(1_000_000_000 / tick.max(1));
+        let stat = read("stat");
+        sum.cpu_nanos += ticks_in(&stat).saturating_mul(1_000_000_000 / tick.max(1));
+        sum.tasks += threads_in(&stat);
         sum.memory_bytes += resident_in(&read("statm")).saturating_mul(page);
     }
     sums
@@ -111,6 +113,13 @@ fn ticks_in(stat: &str) -> u64 {
         .sum()
 }
 
+/// How many threads it is, itself included (proc_pid_stat(5), field 20).
+fn threads_in(stat: &str) -> u64 {
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+    let field = fields.and_then(|mut fields| fields.nth(17));
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
 /// Resident pages (proc_pid_statm(5)).
 fn resident_in(statm: &str) -> u64 {
     let field = statm.split_ascii_whitespace().nth(1);
@@ -126,6 +135,7 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 200 0 0 10 20 3 4 20 0 1 0 100 1000 50";
         assert_eq!(ticks_in(stat), 37);
         assert_eq!(ticks_in("garbage"), 0);
+        assert_eq!((threads_in(stat), threads_in("garbage")), (1, 0));
         assert_eq!(resident_in("1000 250 100 1 0 60 0\n"), 250);
         assert_eq!(resident_in(""), 0);
     }

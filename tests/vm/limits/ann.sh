@@ -1,12 +1,9 @@
-# What the user with a delegated group does. Lines that begin with @ are what the test reads: a name, and a value.
+# What the user with a delegated group does.
 cd /home/ann
-say() { echo "@$1 $(eval "$2" 2>&1 | tr '\n' ' ' | sed 's/ *$//')"; }
+. /say.sh
 state() { kubelocal get pod $1 -o "jsonpath={.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}"; }
 group() { echo /sys/fs/cgroup/ann/kubelocal-$(kubelocal get pod $1 -o 'jsonpath={.metadata.uid}'); }
 count() { awk "/^$2 /{print \$2}" $(group $1)/*/$3; }
-# A condition that must come true; the last word on it is in the output if it does not.
-until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 240 ] || { echo "never: $1"; kubelocal get pods; return 1; }; sleep 0.5; done; }
-
 # A machine that is emulated may need longer than a command waits for the node that it starts.
 kubelocal node >node.log 2>&1 &
 until_so 'kubelocal status | grep -q ^Node:' || cat node.log

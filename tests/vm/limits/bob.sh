@@ -1,7 +1,6 @@
 # What the user without a delegated group does.
 cd /home/bob
-say() { echo "@$1 $(eval "$2" 2>&1 | tr '\n' ' ' | sed 's/ *$//')"; }
-until_so() { n=0; until eval "$1"; do n=$((n+1)); [ $n -lt 240 ] || { echo "never: $1"; return 1; }; sleep 0.5; done; }
+. /say.sh
 # A machine that is emulated may need longer than a command waits for the node that it starts.
 kubelocal node >node.log 2>&1 &
 until_so 'kubelocal status | grep -q ^Node:' || cat node.log
