@@ -26,6 +26,8 @@ mod config;
 mod confinement;
 #[path = "e2e/devices.rs"]
 mod devices;
+#[path = "e2e/dual.rs"]
+mod dual;
 #[path = "e2e/egress.rs"]
 mod egress;
 #[path = "e2e/files.rs"]

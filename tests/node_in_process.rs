@@ -217,6 +217,7 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".into(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        network: String::new(),
         host_loopback: false,
         complaints: kubelocal::model::Complaints::default(),
         published: kubelocal::publish::Published::default(),

@@ -1,4 +1,4 @@
-//! What an object gets from the node in the very write that makes or changes it: an address and ports that no other Service has,
+//! What an object gets from the node in the very write that makes or changes it: addresses and ports that no other Service has,
 //! finalizers, the default class (`pkg/registry/core/service/storage`, `StorageObjectInUseProtection`, `DefaultIngressClass`).
 //!
 //! It stands after the tracking of fields, so that nobody owns what is given here and no later apply takes it away. Pure: the caller lists
@@ -12,12 +12,12 @@ mod tests;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gate::Refused;
 use super::validate::{ErrorList, check_node_ports};
 use crate::model::ingress::{IS_DEFAULT, OLD_CLASS};
-use crate::model::{Kind, Object, kind};
+use crate::model::{Family, Kind, Object, kind, list_at};
 
 /// Holds a namespace until its content is gone.
 const NAMESPACE_FINALIZER: &str = "kubernetes";
@@ -42,7 +42,8 @@ pub fn allocate(
     match (object.kind().kind, old) {
         ("Service", _) => {
             let others = || list(kind("v1", "Service").expect("in the table"));
-            let errors = serve(&mut object, old, others);
+            let families = families_of(&list(kind("v1", "Node").expect("in the table")));
+            let errors = serve(&mut object, old, families, others);
             if !errors.is_empty() {
                 return Err(Refused::Invalid(object.key().clone(), errors));
             }
@@ -60,12 +61,26 @@ pub fn allocate(
     Ok(object)
 }
 
-/// Gives a Service its families, address and ports.
-fn serve(service: &mut Object, old: Option<&Object>, others: impl Fn() -> Vec<Arc<Object>>) -> ErrorList {
+/// The families of addresses that Services may have: those of the node's ranges of pods, and IPv4 in any case.
+pub fn families_of(nodes: &[Arc<Object>]) -> &'static [Family] {
+    let ranges = |node: &'_ Arc<Object>| list_at(node.value(), "/spec/podCIDRs").to_vec();
+    let is_second = |range: &Value| range.as_str().is_some_and(|range| range.contains(':'));
+    let is_dual = nodes.iter().any(|node| ranges(node).iter().any(is_second));
+    if is_dual { &Family::BOTH } else { &Family::BOTH[..1] }
+}
+
+/// Gives a Service its families, addresses and ports.
+fn serve(
+    service: &mut Object,
+    old: Option<&Object>,
+    families: &[Family],
+    others: impl Fn() -> Vec<Arc<Object>>,
+) -> ErrorList {
     if service.text("/spec/type") == "ExternalName" || service.is_deleting() {
         return ErrorList::default();
     }
-    let mut errors = address::give_families(service, old);
+    address::release_second(service, old);
+    let mut errors = address::give_families(service, old, families);
     if errors.is_empty() {
         errors = address::give(service, old, &others);
     }

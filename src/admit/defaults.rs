@@ -156,9 +156,12 @@ fn keep_addresses(new: &mut Service, old: &Service) {
             (new.cluster_ip, new.cluster_ips) = (None, None);
             (new.ip_families, new.ip_family_policy) = (None, None);
         }
-    } else if !is_given(&new.cluster_ip) && is_given(&old.cluster_ip) {
+    } else if is_given(&old.cluster_ip) && (!is_given(&new.cluster_ip) || new.cluster_ip == old.cluster_ip) {
+        let is_said = is_given(&new.cluster_ip) && new.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty());
         new.cluster_ip.clone_from(&old.cluster_ip);
-        new.cluster_ips.clone_from(&old.cluster_ips);
+        if !is_said {
+            new.cluster_ips.clone_from(&old.cluster_ips);
+        }
         new.ip_families = new.ip_families.take().or_else(|| old.ip_families.clone());
         new.ip_family_policy = new.ip_family_policy.take().or_else(|| old.ip_family_policy.clone());
     }

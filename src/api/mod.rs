@@ -103,6 +103,8 @@ pub struct NodeFacts {
     pub started_at: Timestamp,
     /// What cannot work on this host.
     pub warnings: Vec<String>,
+    /// Which families of addresses pods have, in words; empty without a network.
+    pub network: String,
     /// Whether pods reach the host's loopback.
     pub host_loopback: bool,
     /// What does not work at the moment.

@@ -30,6 +30,7 @@ impl Api {
             ports: self.facts.published.list(),
             ingress: self.facts.ingress.list(),
             egress: self.egress(),
+            network: self.facts.network.clone(),
             host_loopback: self.facts.host_loopback,
             warnings: [self.facts.warnings.clone(), self.facts.complaints.list()].concat(),
         };

@@ -102,6 +102,9 @@ pub struct NodeStatus {
     /// How pods reach the outside, or why they do not, in a sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub egress: String,
+    /// Which families of addresses pods have: `IPv4 and IPv6 (dual stack)`; empty without a network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
     /// Whether pods reach what listens on the host's loopback only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host_loopback: bool,

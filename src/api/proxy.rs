@@ -191,10 +191,14 @@ impl Api {
         let turn = usize::try_from(uuid::Uuid::new_v4().as_u128() & 0xffff).expect("sixteen bits");
         let chosen = backends.get(turn % backends.len().max(1)).ok_or_else(nobody)?;
         // Whoever may write endpoints must not reach by them what only the host's own programs can.
-        if chosen.ip.is_loopback() || chosen.ip.is_link_local() || chosen.ip.is_unspecified() {
+        let is_link_local = match chosen.ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        if chosen.ip.is_loopback() || is_link_local || chosen.ip.is_unspecified() {
             return Err(ApiError::bad_request("address not allowed"));
         }
-        let address = SocketAddr::new(chosen.ip.into(), chosen.port);
+        let address = SocketAddr::new(chosen.ip, chosen.port);
         self.runtime
             .dial(address)
             .await

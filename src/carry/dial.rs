@@ -32,8 +32,8 @@ pub type MayReach = Box<dyn Fn(IpAddr, IpAddr) -> bool + Send + Sync>;
 /// Makes connections, in the node's network to what is there, else in the host's: pods that share it, and endpoints elsewhere.
 pub(super) struct Dialer {
     network: Option<Arc<NodeNetwork>>,
-    /// Sockets of the node's network that nobody has used yet. Held to take one or to put some.
-    spare: Mutex<Vec<OwnedFd>>,
+    /// Sockets of the node's network that nobody has used yet, of IPv4 and of IPv6. Held to take one or to put some.
+    spare: [Mutex<Vec<OwnedFd>>; 2],
     turn: AtomicUsize,
     /// Whether pods' answers to clients' own addresses come back.
     keeps_sources: AtomicBool,
@@ -44,7 +44,7 @@ impl Dialer {
     pub(super) fn new(network: Option<Arc<NodeNetwork>>) -> Dialer {
         Dialer {
             network,
-            spare: Mutex::default(),
+            spare: Default::default(),
             turn: AtomicUsize::new(0),
             keeps_sources: AtomicBool::new(false),
             may_reach: None,
@@ -117,7 +117,7 @@ impl Dialer {
     async fn connect_to(&self, address: SocketAddr, client: IpAddr) -> io::Result<TcpStream> {
         let socket = if is_inside(address.ip()) {
             let socket = self.inner_socket(address).await?;
-            match self.speak_for(&socket, client) {
+            match self.speak_for(&socket, client, address) {
                 Ok(()) => socket,
                 // One that is half prepared may not connect.
                 Err(_) => self.inner_socket(address).await?,
@@ -131,15 +131,17 @@ impl Dialer {
     }
 
     /// Has a socket of the node's network seem to be the client's, where that is possible.
-    fn speak_for(&self, socket: &OwnedFd, client: IpAddr) -> io::Result<()> {
-        if !self.keeps_sources.load(Ordering::Relaxed) || !is_spoken_for(client) {
+    fn speak_for(&self, socket: &OwnedFd, client: IpAddr, address: SocketAddr) -> io::Result<()> {
+        let is_possible = is_spoken_for(client) && client.is_ipv4() == address.is_ipv4();
+        if !self.keeps_sources.load(Ordering::Relaxed) || !is_possible {
             return Ok(());
         }
         speak_for(socket, client).inspect_err(|error| tracing::debug!(%client, %error, "a client is not spoken for"))
     }
 
     async fn inner_socket(&self, address: SocketAddr) -> io::Result<OwnedFd> {
-        let take = || self.spare.lock().expect("nothing panics while it holds sockets").pop();
+        let spare = &self.spare[usize::from(address.is_ipv6())];
+        let take = || spare.lock().expect("nothing panics while it holds sockets").pop();
         if let Some(socket) = take() {
             return Ok(socket);
         }
@@ -147,7 +149,7 @@ impl Dialer {
         let make = move || (0..BATCH).map(|_| tcp_socket(address)).collect::<Vec<_>>();
         let mut made = network.run(make).await.map_err(io::Error::other)?;
         let first = made.pop().expect("a batch is not empty")?;
-        let mut spare = self.spare.lock().expect("nothing panics while it holds sockets");
+        let mut spare = spare.lock().expect("nothing panics while it holds sockets");
         // Others may have come back from the thread meanwhile.
         let room = BATCH.saturating_sub(spare.len());
         spare.extend(made.into_iter().flatten().take(room));
@@ -172,7 +174,7 @@ impl Dialer {
             Some(network) if is_inside(address.ip()) => {
                 let make = || network.run(move || udp_socket(address));
                 let socket = make().await.map_err(io::Error::other)??;
-                match self.speak_for(&socket, client) {
+                match self.speak_for(&socket, client, address) {
                     Ok(()) => socket,
                     Err(_) => make().await.map_err(io::Error::other)??,
                 }

@@ -59,6 +59,7 @@ fn text(status: &NodeStatus, now: Timestamp) -> String {
         ("Mode", status.mode.clone()),
         ("Runtime", status.runtime.clone()),
         ("Cgroups", status.cgroups.clone()),
+        ("Network", status.network.clone()),
         ("Pods", pods),
         ("Memory", memory.unwrap_or_default()),
         ("Home", status.home.display().to_string()),
@@ -117,6 +118,7 @@ mod tests {
             ],
             ingress: vec!["http://localhost:10080".into()],
             egress: "pods reach the outside by TCP and UDP".into(),
+            network: "IPv4 (single stack)".into(),
             host_loopback: false,
             warnings: vec!["no cgroup delegation: limits are not enforced".into()],
         };
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!(
             text(&status, now),
             "Node:     running for 5m (pid 7)\nVersion:  0.1.0, Kubernetes v1.37.0\nMode:     rootless\n\
-             Runtime:  embedded\nPods:     2 running of 3\nMemory:   10.0 MiB\nHome:     /home/ada/.kubelocal\n\
+             Runtime:  embedded\nNetwork:  IPv4 (single stack)\nPods:     2 running of 3\nMemory:   10.0 MiB\nHome:     /home/ada/.kubelocal\n\
              Ingress:  http://localhost:10080\nOutside:  pods reach the outside by TCP and UDP\n\
              Ports:    127.0.0.1:8080/TCP -> pod/web in default\n          \
              127.0.0.1:80/TCP -> pod/web in default: not open: process 7 (x) has it\n\

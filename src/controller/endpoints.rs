@@ -9,6 +9,7 @@ mod pods;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use super::name;
 use super::plan::{Plan, Write};
 use super::pods::{kind_of_pods, ready_since};
 use super::service::kind_of_services;
-use crate::model::{Key, Kind, LabelSelector, Object, SERVICE_NAME, kind};
+use crate::model::{Family, Key, Kind, LabelSelector, Object, SERVICE_NAME, kind, list_at};
 use crate::store::{Change, ChangeKind, Store};
 
 /// Who looks after a slice.
@@ -141,11 +142,25 @@ fn services_of(store: &Store, change: &Change) -> Vec<Key> {
 
 /// Slices and Endpoints of a Service with these pods.
 fn plan_endpoints(service: &Object, pods: &[Arc<Object>], endpoints: Option<&Object>, slices: &[Arc<Object>]) -> Plan {
-    let groups = pods::plan_groups(service, pods);
+    let families = families_of(service);
+    let groups = families.iter().map(|family| pods::plan_groups(service, pods, *family));
+    let groups: Vec<Vec<Group>> = groups.collect();
     let mut plan = Plan::default();
-    plan_slices(service, &groups, OURS, slices, &mut plan);
-    legacy::plan(service, &groups, endpoints, &mut plan);
+    plan_slices(service, &groups.concat(), OURS, slices, &mut plan);
+    // That object is of the first family.
+    legacy::plan(service, &groups[0], endpoints, &mut plan);
     plan
+}
+
+/// The families of a Service, never none; IPv4 where an object of an older node says nothing.
+fn families_of(service: &Object) -> Vec<Family> {
+    let named = list_at(service.value(), "/spec/ipFamilies").iter();
+    let families: Vec<Family> = named.filter_map(|name| Family::named(name.as_str()?)).collect();
+    if families.is_empty() {
+        vec![Family::V4]
+    } else {
+        families
+    }
 }
 
 /// Slices of a Service without a selector, from its Endpoints object.
@@ -159,11 +174,22 @@ fn plan_mirror(service: &Object, endpoints: Option<&Object>, slices: &[Arc<Objec
     plan
 }
 
-/// Endpoints that have the same ports.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Endpoints of a family that have the same ports.
+#[derive(Debug, Clone, PartialEq)]
 struct Group {
+    family: Family,
     ports: Vec<Value>,
     endpoints: Vec<Value>,
+}
+
+impl Group {
+    fn of(family: Family) -> Group {
+        Group {
+            family,
+            ports: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
 }
 
 /// Makes the slices of one manager be those of the groups.
@@ -176,11 +202,15 @@ fn plan_slices(service: &Object, groups: &[Group], manager: &str, present: &[Arc
         } else {
             group.endpoints.chunks(MOST).collect()
         };
-        chunks.into_iter().map(|part| (&group.ports, part))
+        chunks.into_iter().map(move |part| (group, part))
     });
+    let mut places = BTreeMap::new();
     let wanted: Vec<Object> = parts
-        .enumerate()
-        .map(|(place, (ports, part))| slice(service, manager, place, ports, part))
+        .map(|(group, part)| {
+            let place = places.entry(group.family).or_insert(0_usize);
+            *place += 1;
+            slice(service, manager, *place - 1, group, part)
+        })
         .collect();
     for wanted in &wanted {
         match present.iter().find(|slice| slice.key() == wanted.key()) {
@@ -204,7 +234,7 @@ fn plan_slices(service: &Object, groups: &[Group], manager: &str, present: &[Arc
     }
 }
 
-fn slice(service: &Object, manager: &str, place: usize, ports: &[Value], endpoints: &[Value]) -> Object {
+fn slice(service: &Object, manager: &str, place: usize, group: &Group, endpoints: &[Value]) -> Object {
     let service_name = &service.key().name;
     let mut labels = json!(service.labels());
     labels[SERVICE_NAME] = service_name.as_str().into();
@@ -212,18 +242,24 @@ fn slice(service: &Object, manager: &str, place: usize, ports: &[Value], endpoin
     if service.text("/spec/clusterIP") == "None" {
         labels[HEADLESS] = "".into();
     }
+    // A slice's family can't change, so those of each have names of their own; those of IPv4 as they were when there was no other.
+    let family = match group.family {
+        Family::V4 => String::new(),
+        Family::V6 => format!("/{}", group.family),
+    };
+    let seed = format!("{}/{manager}{family}/{place}", service.uid());
     let value = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": name::hashed(service_name, &name::suffix_of(&format!("{}/{manager}/{place}", service.uid()))),
+            "name": name::hashed(service_name, &name::suffix_of(&seed)),
             "namespace": service.key().namespace,
             "labels": labels,
             "ownerReferences": [controller_reference(service)],
         },
-        "addressType": "IPv4",
+        "addressType": group.family.as_str(),
         "endpoints": endpoints,
-        "ports": ports,
+        "ports": group.ports,
     });
     Object::new(value).expect("a kind of the table, with a name")
 }

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use super::Controller;
 use super::plan::{Plan, Write};
 use crate::admit;
 use crate::event::EventKind;
-use crate::model::{Key, Kind, Object, SERVICE_PREFIX, SERVICES, Seniority, is_service, is_taken, kind, may_have};
+use crate::model::{Family, Key, Kind, Object, Seniority, is_service, is_taken, kind, list_at, may_have};
 use crate::store::{Change, Store};
 
 pub(super) struct Services;
@@ -63,13 +63,25 @@ fn plan_service(service: &Object, list: impl Fn(&'static Kind) -> Vec<Arc<Object
     plan
 }
 
-/// What is wrong with the address of a Service, if anything; the reasons are those of upstream's repair loop.
+/// What is wrong with the addresses of a Service, if anything; the reasons are those of upstream's repair loop.
 fn objection(service: &Object, all: &[Arc<Object>]) -> Option<(&'static str, String)> {
-    let asked = service.text("/spec/clusterIP");
-    if asked == "None" {
+    let asked = addresses_of(service);
+    if asked.first() == Some(&"None") {
         return None;
     }
-    let address = asked.parse::<Ipv4Addr>().ok();
+    let mut problems = asked.into_iter().filter_map(|asked| objection_to(service, asked, all));
+    problems.next()
+}
+
+/// As they are written; there is one entry in any case.
+fn addresses_of(service: &Object) -> Vec<&str> {
+    let others = list_at(service.value(), "/spec/clusterIPs").iter().skip(1);
+    let first = service.text("/spec/clusterIP");
+    [first].into_iter().chain(others.filter_map(|ip| ip.as_str())).collect()
+}
+
+fn objection_to(service: &Object, asked: &str, all: &[Arc<Object>]) -> Option<(&'static str, String)> {
+    let address = asked.parse::<IpAddr>().ok();
     let allocated = |whose: &str| {
         let message = format!("cluster IP {asked} is {whose}, which keeps it: no connection leads here by it");
         Some(("ClusterIPAlreadyAllocated", message))
@@ -78,7 +90,7 @@ fn objection(service: &Object, all: &[Arc<Object>]) -> Option<(&'static str, Str
         Some(address) if is_service(address) && is_taken(service.key(), address) => allocated("the node's own"),
         Some(address) if may_have(service.key(), address) => {
             let own = Seniority::of(service);
-            let others = all.iter().filter(|other| other.text("/spec/clusterIP") == asked);
+            let others = all.iter().filter(|other| addresses_of(other).contains(&asked));
             let elder = others
                 .map(|other| Seniority::of(other))
                 .min()
@@ -88,7 +100,8 @@ fn objection(service: &Object, all: &[Arc<Object>]) -> Option<(&'static str, Str
         _ => Some((
             "ClusterIPOutOfRange",
             format!(
-                "cluster IP {asked} is not within the service CIDR {SERVICES}/{SERVICE_PREFIX}: no connection leads here by it"
+                "cluster IP {asked} is not within the service CIDR {}: no connection leads here by it",
+                address.map_or(Family::V4, Family::of).services()
             ),
         )),
     }

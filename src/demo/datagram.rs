@@ -1,6 +1,6 @@
 //! Datagrams: asking, and answering.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::FromRawFd as _;
 use std::time::Duration;
 
@@ -26,7 +26,10 @@ pub(super) fn ask(target: &str, text: &str, options: &[&str]) -> Outcome {
     let address = addresses
         .first()
         .ok_or_else(|| Failure::Failed(format!("{target} has no address")))?;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))?;
+    let socket = match address {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))?,
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, from))?,
+    };
     socket.connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; LARGEST];
@@ -73,11 +76,12 @@ pub(super) fn answer(options: &[&str]) -> Outcome {
         other => return Err(Failure::Usage(format!("{} is not understood", other.join(" ")))),
     };
     process::exit_on_term();
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    // One socket for IPv6 and IPv4, where the kernel has both.
+    let socket = UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))?;
     let mut buffer = vec![0; LARGEST];
     loop {
         let (length, client) = socket.recv_from(&mut buffer)?;
-        let from = format!(" from {}", client.ip());
+        let from = format!(" from {}", client.ip().to_canonical());
         let answer = [
             serve::pod_name().as_bytes(),
             b" heard ",

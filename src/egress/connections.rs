@@ -1,7 +1,7 @@
 //! Connections of pods to the outside: for each one that a pod has there is one that the host has.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::os::{abort, relay, tune};
 const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// The pod's side, and where it wants to.
-type Ends = (SocketAddrV4, SocketAddrV4);
+type Ends = (SocketAddr, SocketAddr);
 
 /// Makes connections.
 pub(super) struct Connections {
@@ -37,12 +37,17 @@ pub(super) struct Connections {
 type Permits = [OwnedSemaphorePermit; 2];
 
 impl Connections {
-    pub(super) fn new(outside: Arc<Outside>, passes: Arc<Passes>, room: usize, tasks: TaskTracker) -> Connections {
+    pub(super) fn new(
+        outside: Arc<Outside>,
+        passes: Arc<Passes>,
+        room: Arc<Semaphore>,
+        tasks: TaskTracker,
+    ) -> Connections {
         Connections {
             outside,
             passes,
             waiting: Mutex::default(),
-            room: Arc::new(Semaphore::new(room)),
+            room,
             full: Full::new("connections"),
             tasks,
         }
@@ -67,7 +72,7 @@ impl Connections {
         if self.waiting().contains_key(&ends) {
             return;
         }
-        match self.passes.plan(*knock.source.ip(), knock.destination) {
+        match self.passes.plan(knock.source.ip(), knock.destination) {
             None => {}
             Some((Verdict::Refuse(refusal), _)) => self.refuse(&knock, refusal),
             Some((Verdict::Dial(to), pass)) => {
@@ -85,11 +90,8 @@ impl Connections {
     }
 
     /// Connects to the other side, then lets the pod in or tells it why not.
-    async fn answer(&self, knock: &Knock, to: SocketAddrV4, pass: &Pass, told: oneshot::Receiver<TcpStream>) {
-        let dialled = pass
-            .ended
-            .run_until_cancelled(TcpStream::connect(SocketAddr::V4(to)))
-            .await;
+    async fn answer(&self, knock: &Knock, to: SocketAddr, pass: &Pass, told: oneshot::Receiver<TcpStream>) {
+        let dialled = pass.ended.run_until_cancelled(TcpStream::connect(to)).await;
         let outer = match dialled {
             Some(Ok(outer)) => outer,
             failed => {
@@ -145,8 +147,8 @@ impl Connections {
 
     /// A connection whose pod did not knock: a Service sent it outside. The pod is connected already, so all that it can be told is that
     /// this is over.
-    fn take_unannounced(self: &Arc<Self>, inner: TcpStream, source: SocketAddrV4, destination: SocketAddrV4) {
-        let planned = self.passes.plan(*source.ip(), destination);
+    fn take_unannounced(self: &Arc<Self>, inner: TcpStream, source: SocketAddr, destination: SocketAddr) {
+        let planned = self.passes.plan(source.ip(), destination);
         let Some((Verdict::Dial(to), pass)) = planned else {
             return abort(&inner);
         };
@@ -154,10 +156,7 @@ impl Connections {
             return abort(&inner);
         };
         self.tasks.spawn(async move {
-            let dialled = pass
-                .ended
-                .run_until_cancelled(TcpStream::connect(SocketAddr::V4(to)))
-                .await;
+            let dialled = pass.ended.run_until_cancelled(TcpStream::connect(to)).await;
             match dialled {
                 Some(Ok(outer)) => carry(&inner, &outer, &pass).await,
                 _ => abort(&inner),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -29,7 +29,7 @@ const BEGINNING: usize = 64;
 const SAYS: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// The pod's side, and where it sends.
-type Ends = (SocketAddrV4, SocketAddrV4);
+type Ends = (SocketAddr, SocketAddr);
 
 /// Carries datagrams.
 pub(super) struct Flows {
@@ -49,7 +49,7 @@ impl Flows {
         outside: Arc<Outside>,
         passes: Arc<Passes>,
         addresses: watch::Receiver<Vec<String>>,
-        room: usize,
+        room: Arc<Semaphore>,
         tasks: TaskTracker,
     ) -> Flows {
         Flows {
@@ -57,7 +57,7 @@ impl Flows {
             outside,
             passes,
             flows: Mutex::default(),
-            room: Arc::new(Semaphore::new(room)),
+            room,
             full: Full::new("flows of datagrams"),
             tasks,
         }
@@ -83,7 +83,7 @@ impl Flows {
             let _ = flow.try_send(datagram.to_vec());
             return;
         }
-        match self.passes.plan(*ends.0.ip(), ends.1) {
+        match self.passes.plan(ends.0.ip(), ends.1) {
             None => {}
             Some((Verdict::Refuse(refusal), _)) => self.refuse(ends, refusal),
             Some((Verdict::Dial(to), pass)) => {
@@ -103,7 +103,7 @@ impl Flows {
         }
     }
 
-    async fn serve(&self, ends: Ends, to: SocketAddrV4, pass: &Pass, first: mpsc::Receiver<Vec<u8>>) {
+    async fn serve(&self, ends: Ends, to: SocketAddr, pass: &Pass, first: mpsc::Receiver<Vec<u8>>) {
         let mut addresses = self.addresses.clone();
         addresses.mark_unchanged();
         let carried = tokio::select! {
@@ -122,9 +122,13 @@ impl Flows {
     }
 
     /// Carries datagrams until nothing was said for a while; an error is one of the other side.
-    async fn carry(&self, ends: Ends, to: SocketAddrV4, mut first: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-        let outer = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
-        outer.connect(SocketAddr::V4(to)).await?;
+    async fn carry(&self, ends: Ends, to: SocketAddr, mut first: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+        let any = match to {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let outer = UdpSocket::bind(any).await?;
+        outer.connect(to).await?;
         let inner = self.outside.towards(ends.0, ends.1).await?;
         let (begun, mut is_answered) = (Instant::now(), false);
         loop {

@@ -27,7 +27,7 @@ mod plan;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,24 +46,32 @@ const BREATH: Duration = Duration::from_millis(100);
 /// How often it is told that there is no room.
 const TELLING: Duration = Duration::from_secs(60);
 
-/// Lets pods out that may leave, until `stop`; `addresses` are the machine's, as they change. What they have to the outside ends with it, as the
-/// process that carries it does.
+/// Lets pods out that may leave, until `stop`, by the ways of each family; `addresses` are the machine's, as they change. What they have to the
+/// outside ends with it, as the process that carries it does.
 pub async fn run(
-    outside: Outside,
+    outside: Vec<Outside>,
     passes: Arc<Passes>,
     addresses: watch::Receiver<Vec<String>>,
     stop: CancellationToken,
 ) {
-    let (outside, room) = (Arc::new(outside), plan_room(descriptors()));
+    let room = plan_room(descriptors());
     let tasks = TaskTracker::new();
-    let connections = Connections::new(outside.clone(), passes.clone(), room.connections, tasks.clone());
-    let connections = Arc::new(connections);
-    let flows = Arc::new(Flows::new(outside, passes, addresses, room.flows, tasks));
+    // All families share the room that there is.
+    let [of_connections, of_flows] = [room.connections, room.flows].map(|room| Arc::new(Semaphore::new(room)));
+    let carry = |outside: Outside| {
+        let outside = Arc::new(outside);
+        let connections = Connections::new(outside.clone(), passes.clone(), of_connections.clone(), tasks.clone());
+        let connections = Arc::new(connections);
+        let (room, tasks) = (of_flows.clone(), tasks.clone());
+        let flows = Arc::new(Flows::new(outside, passes.clone(), addresses.clone(), room, tasks));
+        async move {
+            tokio::join!(connections.clone().hear(), connections.accept(), flows.hear());
+        }
+    };
+    let carried = futures::future::join_all(outside.into_iter().map(carry));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = connections.clone().hear() => {}
-        () = connections.accept() => {}
-        () = flows.hear() => {}
+        _ = carried => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which pod an address is, and whether it may leave: follows pods and namespaces in the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, watch};
@@ -66,7 +66,7 @@ impl Passes {
         if !self.settings.is_on {
             return false;
         }
-        let Some(owner) = self.network.addresses().owner(source).map(str::to_owned) else {
+        let Some(owner) = self.network.addresses().owner(source.into()).map(str::to_owned) else {
             return true;
         };
         let known = self.known();
@@ -77,7 +77,7 @@ impl Passes {
     }
 
     /// What becomes of a wish; `None` if the address is no pod's: what it sends is lost.
-    pub(super) fn plan(&self, source: Ipv4Addr, destination: SocketAddrV4) -> Option<(Verdict, Pass)> {
+    pub(super) fn plan(&self, source: IpAddr, destination: SocketAddr) -> Option<(Verdict, Pass)> {
         let owner = self.network.addresses().owner(source)?.to_owned();
         let known = self.known();
         let entry = known.pods.get(&owner)?;
@@ -91,13 +91,13 @@ impl Passes {
         self.bell.subscribe()
     }
 
-    /// All pods that have an address, and whether they may leave.
+    /// The first addresses of all pods that have one, and whether they may leave.
     pub(super) fn leavers(&self) -> BTreeMap<Ipv4Addr, bool> {
         let known = self.known();
         let addresses = self.network.addresses();
         let leaver = |(uid, entry): (&String, &Entry)| {
             let may_leave = self.settings.is_on && !known.cut_off.contains(&entry.namespace);
-            Some((addresses.address(uid)?, may_leave))
+            Some((addresses.address(uid)?.first, may_leave))
         };
         known.pods.iter().filter_map(leaver).collect()
     }

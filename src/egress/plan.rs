@@ -1,7 +1,7 @@
 //! Who may leave the pods' network, and for where; and what a pod is told when it can't. Pure.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::{HOST, is_inside, is_nowhere};
@@ -34,25 +34,25 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The node connects to this.
-    Dial(SocketAddrV4),
+    Dial(SocketAddr),
     /// The pod is refused at once.
     Refuse(Refusal),
 }
 
 /// Where a wish of a pod leads; `is_allowed` is whether its namespace is not cut off.
-pub(super) fn plan_destination(settings: Settings, is_allowed: bool, destination: SocketAddrV4) -> Verdict {
-    let (ip, port) = (*destination.ip(), destination.port());
+pub(super) fn plan_destination(settings: Settings, is_allowed: bool, destination: SocketAddr) -> Verdict {
+    let (ip, port) = (destination.ip(), destination.port());
     if !settings.is_on || !is_allowed {
         return Verdict::Refuse(Refusal::Refused);
     }
     if ip == HOST {
         return if settings.host_loopback && port != settings.api_port {
-            Verdict::Dial(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+            Verdict::Dial(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
         } else {
             Verdict::Refuse(Refusal::Refused)
         };
     }
-    if is_nowhere(ip) || is_inside(ip.into()) {
+    if is_nowhere(ip) || is_inside(ip) {
         return Verdict::Refuse(Refusal::Network);
     }
     Verdict::Dial(destination)
@@ -122,7 +122,7 @@ mod tests {
         api_port: 6443,
     };
 
-    fn at(text: &str) -> SocketAddrV4 {
+    fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
@@ -142,6 +142,11 @@ mod tests {
             ("255.255.255.255:67", network),
             ("10.244.0.1:80", network),
             ("10.96.0.1:443", network),
+            ("[2001:db8::1]:443", Verdict::Dial(at("[2001:db8::1]:443"))),
+            ("[::1]:22", network),
+            ("[::ffff:127.0.0.1]:22", network),
+            ("[fe80::1]:80", network),
+            ("[fd00:10:96::1]:443", network),
         ] {
             assert_eq!(plan_destination(ON, true, at(destination)), expected, "{destination}");
         }

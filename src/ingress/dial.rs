@@ -102,10 +102,7 @@ fn may_lead(ip: IpAddr, port: u16, loopback_but: Option<u16>) -> bool {
     if ip.is_loopback() {
         return loopback_but.is_some_and(|api| api != port);
     }
-    match ip {
-        IpAddr::V4(v4) => !is_nowhere(v4) && !is_inside(ip),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local() && !is_inside(ip),
-    }
+    !is_nowhere(ip) && !is_inside(ip)
 }
 
 /// TLS that agrees on one protocol before: servers of gRPC insist on that.

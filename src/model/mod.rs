@@ -9,6 +9,7 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The number of a Deployment's version, on it and on its ReplicaSets; `kubectl rollout history` and `undo` go by it.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
+mod addresses;
 mod clock;
 mod complaints;
 mod condition;
@@ -33,6 +34,7 @@ mod selector;
 mod signal;
 pub mod storage;
 
+pub use addresses::{cluster_ips, pod_ips};
 pub use clock::{Clock, ManualClock, SystemClock, later, object_time, whole_second};
 pub use complaints::Complaints;
 pub use condition::{Condition, condition_of, set_condition};
@@ -51,8 +53,9 @@ pub use priority::class_priority;
 pub use qos::qos_class;
 pub use quantity::Quantity;
 pub use ranges::{
-    API_PORT, API_SERVICE, DNS, GATEWAY, HOST, HOST_NAMES, NODE_PORTS, NOWHERE, POD_PREFIX, PODS, SERVICE_PREFIX,
-    SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask, may_have,
+    API_PORT, API_SERVICE, Block, DNS, Family, GATEWAY, HOST, HOST_NAMES, LAST_SERVICE, NODE_PORTS, NOWHERE,
+    POD_PREFIX, PODS, PodIps, SERVICE_PREFIX, SERVICES, is_inside, is_nowhere, is_service, is_taken, link_name, mask,
+    may_have, stack_of, twin_of,
 };
 pub use resolver::Resolver;
 pub use selector::{LabelSelector, Requirement, SelectorError};

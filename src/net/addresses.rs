@@ -1,11 +1,11 @@
 //! Which addresses pods have. A table of who has what, and whose turn it is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::sync::watch;
 
-use crate::model::{POD_PREFIX, PODS, mask};
+use crate::model::{POD_PREFIX, PODS, PodIps, mask, twin_of};
 
 /// The first and last address that a pod may have: not the network's, the gateway's or the broadcast's.
 const FIRST: u32 = PODS.to_bits() + 2;
@@ -17,22 +17,32 @@ const LAST: u32 = PODS.to_bits() + !mask(POD_PREFIX).to_bits() - 1;
 pub struct Exhausted;
 
 /// Who has which address. Given out in turn, so that the address of a pod that is gone is not at once that of another, whom late
-/// packets and cached names would reach.
+/// packets and cached names would reach. What is given out is a place in the range of IPv4; where the network has both families, a pod is at
+/// the same place of the other one.
 #[derive(Debug, Default)]
 pub struct Addresses {
+    is_dual: bool,
     owners: BTreeMap<Ipv4Addr, String>,
-    by_owner: HashMap<String, Ipv4Addr>,
+    by_owner: HashMap<String, PodIps>,
     last: Option<Ipv4Addr>,
     /// Rings when someone gets an address or gives one back.
     bell: watch::Sender<()>,
 }
 
 impl Addresses {
-    /// The address of `owner`: the one that it has, or the next that is free.
+    /// Nobody has any yet; `is_dual` is whether who comes gets an address of each family.
+    pub fn new(is_dual: bool) -> Addresses {
+        Addresses {
+            is_dual,
+            ..Addresses::default()
+        }
+    }
+
+    /// The addresses of `owner`: those that it has, or the next that are free.
     ///
     /// # Errors
     /// When none is left.
-    pub fn lease(&mut self, owner: &str) -> Result<Ipv4Addr, Exhausted> {
+    pub fn lease(&mut self, owner: &str) -> Result<PodIps, Exhausted> {
         if let Some(address) = self.by_owner.get(owner) {
             return Ok(*address);
         }
@@ -41,13 +51,13 @@ impl Addresses {
             .chain(FIRST..start.min(LAST + 1))
             .map(Ipv4Addr::from_bits);
         let free = turn.find(|address| !self.owners.contains_key(address));
-        let address = free.ok_or(Exhausted)?;
-        self.take(owner, address);
-        Ok(address)
+        let ips = PodIps::new(free.ok_or(Exhausted)?, self.is_dual);
+        self.take(owner, ips);
+        Ok(ips)
     }
 
-    /// The address of `owner`, if it has one.
-    pub fn address(&self, owner: &str) -> Option<Ipv4Addr> {
+    /// The addresses of `owner`, if it has any.
+    pub fn address(&self, owner: &str) -> Option<PodIps> {
         self.by_owner.get(owner).copied()
     }
 
@@ -57,25 +67,31 @@ impl Addresses {
     }
 
     /// Who has an address.
-    pub fn owner(&self, address: Ipv4Addr) -> Option<&str> {
-        self.owners.get(&address).map(String::as_str)
+    pub fn owner(&self, address: IpAddr) -> Option<&str> {
+        let place = match address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => twin_of(address)?,
+        };
+        let owner = self.owners.get(&place)?;
+        // A pod of an earlier node may have the first one only.
+        self.by_owner[owner].has(address).then_some(owner)
     }
 
-    /// Notes that `owner` has an address already: it was given by an earlier node.
-    pub fn take(&mut self, owner: &str, address: Ipv4Addr) {
+    /// Notes that `owner` has addresses already: they were given by an earlier node.
+    pub fn take(&mut self, owner: &str, ips: PodIps) {
         self.release(owner);
-        self.owners.insert(address, owner.to_owned());
-        self.by_owner.insert(owner.to_owned(), address);
-        self.last = Some(address);
+        self.owners.insert(ips.first, owner.to_owned());
+        self.by_owner.insert(owner.to_owned(), ips);
+        self.last = Some(ips.first);
         self.bell.send_replace(());
     }
 
     /// `owner` needs its address no more.
     pub fn release(&mut self, owner: &str) {
-        if let Some(address) = self.by_owner.remove(owner)
-            && self.owners.get(&address).is_some_and(|has| has == owner)
+        if let Some(ips) = self.by_owner.remove(owner)
+            && self.owners.get(&ips.first).is_some_and(|has| has == owner)
         {
-            self.owners.remove(&address);
+            self.owners.remove(&ips.first);
             self.bell.send_replace(());
         }
     }
@@ -85,8 +101,21 @@ impl Addresses {
 mod tests {
     use super::*;
 
-    fn ip(third: u8, fourth: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 244, third, fourth)
+    fn ip(third: u8, fourth: u8) -> PodIps {
+        PodIps::new(Ipv4Addr::new(10, 244, third, fourth), false)
+    }
+
+    #[test]
+    fn a_pod_of_a_network_of_both_families_is_known_by_both_of_its_addresses() {
+        let mut addresses = Addresses::new(true);
+        addresses.take("old", ip(0, 2));
+        let new = addresses.lease("new").expect("there are many");
+        assert_eq!(new, PodIps::new(Ipv4Addr::new(10, 244, 0, 3), true));
+        assert!(new.iter().all(|ip| addresses.owner(ip) == Some("new")));
+        let second = |ips: PodIps| PodIps::new(ips.first, true).second.expect("it is dual").into();
+        assert_eq!(addresses.owner(second(ip(0, 2))), None, "it never had that one");
+        addresses.release("new");
+        assert!(new.iter().all(|ip| addresses.owner(ip).is_none()));
     }
 
     #[test]
@@ -115,7 +144,7 @@ mod tests {
     fn a_full_range_says_so_until_someone_goes() {
         let mut addresses = Addresses::default();
         for number in FIRST..=LAST {
-            addresses.take(&number.to_string(), Ipv4Addr::from_bits(number));
+            addresses.take(&number.to_string(), PodIps::new(Ipv4Addr::from_bits(number), false));
         }
         assert_eq!(addresses.lease("one more"), Err(Exhausted));
         addresses.release(&(FIRST + 7).to_string());

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use super::balance::{Backend, Frontend, NOTED, SIZES, key_of, value_of};
 use super::nft::{
-    self, DESTINATION_AT, Element, Expression, Junction, Message, PORT_AT, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS,
-    TYPE_PORT, TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
+    self, Element, End, Expression, Junction, Message, PORT_AT, Set, TYPE_ADDRESS, TYPE_NUMBER, TYPE_PORT,
+    TYPE_PROTOCOL, TableOf, VERDICT, VERDICT_REGISTER,
 };
+use crate::model::Family;
 
 /// Which chain the connections to a frontend go through.
 pub(super) const STAYS: Set<'static> = Set {
@@ -120,7 +121,7 @@ impl Edits {
     }
 
     /// What has to be there before elements lead to it.
-    pub(super) fn before(&self, table: &str) -> Vec<Message> {
+    pub(super) fn before(&self, table: TableOf) -> Vec<Message> {
         let chains = self.chains.iter().flat_map(|timeout| chain(table, *timeout));
         let gone = [(&STAYS, &self.gone_junctions), (&MEMBERS, &self.gone_members)];
         let gone = gone
@@ -130,7 +131,7 @@ impl Edits {
     }
 
     /// What comes when the slots are there, and what nothing leads to any more.
-    pub(super) fn after(&self, table: &str) -> Vec<Message> {
+    pub(super) fn after(&self, table: TableOf) -> Vec<Message> {
         let mut messages = nft::new_elements(table, &MEMBERS, &self.members);
         messages.extend(nft::new_junctions(table, &STAYS, &self.junctions));
         let gone = self.gone_chains.iter();
@@ -145,69 +146,99 @@ fn chain_name(timeout: Duration) -> String {
 }
 
 /// Registers of the rules: who connects, to which frontend, and where it goes.
-const CLIENT: u32 = REGISTERS;
-const ADDRESS: u32 = REGISTERS + 1;
-const PROTOCOL: u32 = REGISTERS + 2;
-const PORT: u32 = REGISTERS + 3;
-const NUMBER: u32 = REGISTERS + 4;
-/// Behind the frontend, so that both together are a key.
-const KNOWN: u32 = REGISTERS + 4;
-const DRAWN: u32 = REGISTERS + 5;
+struct Registers {
+    client: u32,
+    address: u32,
+    protocol: u32,
+    port: u32,
+    number: u32,
+    /// Behind the frontend, so that both together are a key.
+    known: [u32; 2],
+    drawn: [u32; 2],
+}
 
-fn chain(table: &str, timeout: Duration) -> Vec<Message> {
-    let name = chain_name(timeout);
+impl Registers {
+    fn of(family: Family) -> Registers {
+        let [a, b, c, d] = [TYPE_ADDRESS, TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT];
+        let [client, address, protocol, port, known, known_port] =
+            nft::registers(family, [a, b, c, d, TYPE_ADDRESS, TYPE_PORT]);
+        let [.., number, drawn, drawn_port] =
+            nft::registers(family, [a, b, c, d, TYPE_NUMBER, TYPE_ADDRESS, TYPE_PORT]);
+        Registers {
+            client,
+            address,
+            protocol,
+            port,
+            number,
+            known: [known, known_port],
+            drawn: [drawn, drawn_port],
+        }
+    }
+}
+
+fn chain(table: TableOf, timeout: Duration) -> Vec<Message> {
+    let (name, family) = (chain_name(timeout), table.family);
     let drawing = |is_noted: bool| {
         let sizes = SIZES.into_iter().zip(&NOTED);
-        sizes.map(move |(size, map)| draw(size, map, is_noted.then_some(timeout)))
+        sizes.map(move |(size, map)| draw(family, size, map, is_noted.then_some(timeout)))
     };
     // The last ones are for when there are more clients than can be noted: better anywhere than nowhere.
-    let rules = [keep(timeout)].into_iter().chain(drawing(true)).chain(drawing(false));
+    let rules = [keep(family, timeout)].into_iter();
+    let rules = rules.chain(drawing(true)).chain(drawing(false));
     let mut messages = vec![nft::new_side_chain(table, &name)];
     messages.extend(rules.map(|rule| nft::new_rule(table, &name, rule)));
     messages
 }
 
 /// A rule that sends connections to the chain of their frontend.
-pub(super) fn lead() -> Vec<Expression> {
-    let mut rule = frontend();
-    rule.push(nft::lookup(&STAYS, ADDRESS, Some(VERDICT_REGISTER)));
+pub(super) fn lead(family: Family) -> Vec<Expression> {
+    let registers = Registers::of(family);
+    let mut rule = frontend(family, &registers);
+    rule.push(nft::lookup(&STAYS, registers.address, Some(VERDICT_REGISTER)));
     rule
 }
 
-fn frontend() -> Vec<Expression> {
+fn frontend(family: Family, registers: &Registers) -> Vec<Expression> {
     vec![
-        nft::payload(1, DESTINATION_AT, 4, ADDRESS),
-        nft::protocol(PROTOCOL),
-        nft::payload(2, PORT_AT, 2, PORT),
+        nft::address(family, End::Destination, registers.address),
+        nft::protocol(registers.protocol),
+        nft::payload(2, PORT_AT, 2, registers.port),
     ]
 }
 
-fn client() -> Vec<Expression> {
-    let mut steps = frontend();
-    steps.push(nft::payload(1, SOURCE_AT, 4, CLIENT));
+fn client(family: Family, registers: &Registers) -> Vec<Expression> {
+    let mut steps = frontend(family, registers);
+    steps.push(nft::address(family, End::Source, registers.client));
     steps
 }
 
-fn keep(timeout: Duration) -> Vec<Expression> {
-    let mut rule = client();
+fn keep(family: Family, timeout: Duration) -> Vec<Expression> {
+    let registers = Registers::of(family);
+    let (client_at, [known, port]) = (registers.client, registers.known);
+    let mut rule = client(family, &registers);
     rule.extend([
-        nft::lookup(&CLIENTS, CLIENT, Some(KNOWN)),
-        nft::lookup(&MEMBERS, ADDRESS, None),
-        nft::note(&CLIENTS, CLIENT, KNOWN, timeout),
-        nft::destination(KNOWN, KNOWN + 1),
+        nft::lookup(&CLIENTS, client_at, Some(known)),
+        nft::lookup(&MEMBERS, registers.address, None),
+        nft::note(&CLIENTS, client_at, known, timeout),
+        nft::destination(family, known, port),
     ]);
     rule
 }
 
-fn draw(size: u32, map: &Set, noted: Option<Duration>) -> Vec<Expression> {
-    let mut rule = client();
-    rule.extend([nft::random(size, NUMBER), nft::lookup(map, ADDRESS, Some(DRAWN))]);
+fn draw(family: Family, size: u32, map: &Set, noted: Option<Duration>) -> Vec<Expression> {
+    let registers = Registers::of(family);
+    let (client_at, [drawn, port]) = (registers.client, registers.drawn);
+    let mut rule = client(family, &registers);
+    rule.extend([
+        nft::random(size, registers.number),
+        nft::lookup(map, registers.address, Some(drawn)),
+    ]);
     if let Some(timeout) = noted {
         // What is noted can only get another time: who was with an endpoint that is gone is forgotten first.
-        rule.push(nft::forget(&CLIENTS, CLIENT, DRAWN));
-        rule.push(nft::note(&CLIENTS, CLIENT, DRAWN, timeout));
+        rule.push(nft::forget(&CLIENTS, client_at, drawn));
+        rule.push(nft::note(&CLIENTS, client_at, drawn, timeout));
     }
-    rule.push(nft::destination(DRAWN, DRAWN + 1));
+    rule.push(nft::destination(family, drawn, port));
     rule
 }
 
@@ -220,7 +251,7 @@ mod tests {
 
     fn front(port: u16) -> Frontend {
         Frontend {
-            ip: Ipv4Addr::new(10, 96, 0, 1),
+            ip: Ipv4Addr::new(10, 96, 0, 1).into(),
             protocol: Protocol::Tcp,
             port,
         }
@@ -228,7 +259,7 @@ mod tests {
 
     fn backends(last: &[u8]) -> Vec<Backend> {
         let backend = |last: &u8| Backend {
-            ip: Ipv4Addr::new(10, 244, 0, *last),
+            ip: Ipv4Addr::new(10, 244, 0, *last).into(),
             port: 8080,
         };
         last.iter().map(backend).collect()

@@ -5,11 +5,11 @@
 //! endpoint, what was drawn is noted ([`super::affinity`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::affinity::{self, Chains, Sticky};
-use super::nft::{Element, Set, TYPE_ADDRESS, TYPE_NUMBER, TYPE_PORT, TYPE_PROTOCOL};
+use super::nft::{Element, Set, TYPE_ADDRESS, TYPE_NUMBER, TYPE_PORT, TYPE_PROTOCOL, octets};
 
 /// A transport protocol that Services have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +34,7 @@ impl Protocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Frontend {
     /// The Service's address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Its protocol.
     pub protocol: Protocol,
     /// Its port.
@@ -45,7 +45,7 @@ pub struct Frontend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Backend {
     /// The endpoint's address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Its port.
     pub port: u16,
 }
@@ -93,12 +93,12 @@ pub(super) struct Edits {
     pub(super) affinity: affinity::Edits,
 }
 
-/// What the kernel has.
+/// What the kernel has of one family.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     frontends: BTreeMap<Frontend, Slots>,
     /// How many frontends have an endpoint of this address.
-    hairpins: BTreeMap<Ipv4Addr, usize>,
+    hairpins: BTreeMap<IpAddr, usize>,
     chains: Chains,
 }
 
@@ -148,7 +148,7 @@ impl Table {
     }
 
     fn count(&mut self, old: Option<&Slots>, new: Option<&Slots>, edits: &mut Edits) {
-        let ips = |slots: Option<&Slots>| -> BTreeSet<Ipv4Addr> {
+        let ips = |slots: Option<&Slots>| -> BTreeSet<IpAddr> {
             slots
                 .into_iter()
                 .flat_map(|s| &s.slots)
@@ -249,7 +249,7 @@ fn slot(frontend: &Frontend, place: usize, backend: Backend) -> Element {
 
 /// A frontend in keys.
 pub(super) fn key_of(frontend: &Frontend) -> Vec<u8> {
-    let mut key = frontend.ip.octets().to_vec();
+    let mut key = octets(frontend.ip);
     key.extend([frontend.protocol.number(), 0, 0, 0]);
     key.extend(frontend.port.to_be_bytes());
     key.extend([0, 0]);
@@ -258,29 +258,31 @@ pub(super) fn key_of(frontend: &Frontend) -> Vec<u8> {
 
 /// A backend in values.
 pub(super) fn value_of(backend: Backend) -> Vec<u8> {
-    let mut value = backend.ip.octets().to_vec();
+    let mut value = octets(backend.ip);
     value.extend(backend.port.to_be_bytes());
     value.extend([0, 0]);
     value
 }
 
-fn hairpin(ip: Ipv4Addr) -> Element {
-    (ip.octets().repeat(2), None)
+fn hairpin(ip: IpAddr) -> Element {
+    (octets(ip).repeat(2), None)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const FRONT: Frontend = Frontend {
-        ip: Ipv4Addr::new(10, 96, 0, 1),
+        ip: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)),
         protocol: Protocol::Tcp,
         port: 80,
     };
 
     fn balance(last: impl IntoIterator<Item = u8>) -> Balance {
         let backend = |last| Backend {
-            ip: Ipv4Addr::new(10, 244, 0, last),
+            ip: Ipv4Addr::new(10, 244, 0, last).into(),
             port: 8080,
         };
         Balance {
@@ -292,7 +294,7 @@ mod tests {
     fn shares(slots: &Slots) -> Vec<(u8, usize)> {
         let mut shares = BTreeMap::new();
         for backend in &slots.slots {
-            *shares.entry(backend.ip.octets()[3]).or_default() += 1;
+            *shares.entry(octets(backend.ip)[3]).or_default() += 1;
         }
         shares.into_iter().collect()
     }
@@ -323,7 +325,7 @@ mod tests {
                 .slots
                 .iter()
                 .zip(&again.slots)
-                .all(|(a, b)| a == b || a.ip.octets()[3] == 2)
+                .all(|(a, b)| a == b || octets(a.ip)[3] == 2)
         );
     }
 

@@ -1,19 +1,31 @@
 //! Services in the kernel: one table of nf_tables in the node's network, kept by transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::affinity::{self, CLIENTS, MEMBERS, STAYS};
 use super::balance::{Backend, Balance, DRAWN, Edits, Frontend, HAIRPINS, NOTED, Protocol, SIZES, Table};
 use super::conntrack;
 use super::netfilter::commit;
-use super::nft::{self, DESTINATION_AT, Expression, Hook, Message, PORT_AT, REGISTERS, SOURCE_AT, Set};
+use super::nft::{
+    self, End, Expression, Hook, Message, PORT_AT, REGISTERS, Set, TYPE_ADDRESS, TYPE_NUMBER, TYPE_PORT, TYPE_PROTOCOL,
+    TableOf,
+};
 use super::{NetError, NodeNetwork, seats};
-use crate::model::{SERVICE_PREFIX, SERVICES, mask};
+use crate::model::Family;
 
 /// The table's name: what people see who list the rules.
 const TABLE: &str = "kubelocal";
+
+/// Services of a family.
+const fn table_of(family: Family) -> TableOf {
+    TableOf { family, name: TABLE }
+}
+
+/// What the kernel has of each family.
+type Tables = BTreeMap<Family, Table>;
+
 /// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`: before and after routing.
 const BEFORE: i32 = -100;
 const AFTER: i32 = 100;
@@ -24,7 +36,7 @@ const SENT_ELSEWHERE: u32 = 1 << 5;
 pub struct Balancer {
     network: Arc<NodeNetwork>,
     /// What the kernel has; none until the first transaction, and after one that failed.
-    present: Option<Table>,
+    present: Option<Tables>,
     /// All that was wanted so far, to begin again with.
     wanted: BTreeMap<Frontend, Balance>,
 }
@@ -59,22 +71,33 @@ impl Balancer {
                 self.wanted.insert(*frontend, balance.clone());
             }
         }
-        let (table, messages) = match self.present.take() {
-            Some(mut table) => {
-                let messages = of_edits(&table.plan(&changes));
-                (table, messages)
+        let (tables, messages) = match self.present.take() {
+            Some(mut tables) => {
+                let messages = tables
+                    .iter_mut()
+                    .flat_map(|(family, table)| of_edits(*family, &table.plan(&of_family(*family, &changes))))
+                    .collect();
+                (tables, messages)
             }
             None => {
                 self.network.disown_services().await?;
-                let mut table = Table::default();
-                let edits = of_edits(&table.plan(&self.wanted));
-                (table, [base(), self.seats().await?, edits, rules()].concat())
+                let (mut tables, mut messages) = (Tables::new(), Vec::new());
+                for family in self.network.families() {
+                    let mut table = Table::default();
+                    let edits = table.plan(&of_family(*family, &self.wanted));
+                    messages.extend(base(*family));
+                    messages.extend(self.seats(*family).await?);
+                    messages.extend(of_edits(*family, &edits));
+                    messages.extend(rules(*family));
+                    tables.insert(*family, table);
+                }
+                (tables, messages)
             }
         };
         if !messages.is_empty() {
             self.network.run(move || commit(&messages)).await??;
         }
-        self.present = Some(table);
+        self.present = Some(tables);
         self.forget(lost).await
     }
 
@@ -84,11 +107,12 @@ impl Balancer {
     }
 
     /// Where clients stay by the table of an earlier node, or by our own that a transaction could not change.
-    async fn seats(&self) -> Result<Vec<Message>, NetError> {
-        let seats = self.network.run(|| seats::take(TABLE)).await?;
+    async fn seats(&self, family: Family) -> Result<Vec<Message>, NetError> {
+        let table = table_of(family);
+        let seats = self.network.run(move || seats::take(table)).await?;
         // Without them clients choose anew, which is no reason not to serve them.
         let seats = seats.inspect_err(|error| tracing::warn!(%error, "clients may not stay where they were"));
-        Ok(seats::put(TABLE, &seats.unwrap_or_default()))
+        Ok(seats::put(table, &seats.unwrap_or_default()))
     }
 
     /// Clients whose datagrams went to an endpoint that is none any more are sent to another one from now on. `lost` are the frontends that
@@ -102,7 +126,7 @@ impl Balancer {
             (frontend.protocol == Protocol::Udp && is_asked).then(|| (*frontend, balance.backends.clone()))
         };
         let wanted: BTreeMap<Frontend, BTreeSet<Backend>> = self.wanted.iter().filter_map(udp).collect();
-        let is_stale = move |front: SocketAddrV4, back: SocketAddrV4| is_stale(&wanted, lost.as_ref(), front, back);
+        let is_stale = move |front: SocketAddr, back: SocketAddr| is_stale(&wanted, lost.as_ref(), front, back);
         let forgotten = self.network.run(move || conntrack::forget_datagrams(is_stale)).await?;
         // Services work without it: a client with the same port as before waits until the kernel forgets by itself.
         if let Err(error) = forgotten {
@@ -116,34 +140,40 @@ impl Balancer {
 fn is_stale(
     wanted: &BTreeMap<Frontend, BTreeSet<Backend>>,
     lost: Option<&BTreeSet<Frontend>>,
-    front: SocketAddrV4,
-    back: SocketAddrV4,
+    front: SocketAddr,
+    back: SocketAddr,
 ) -> bool {
     let frontend = Frontend {
-        ip: *front.ip(),
+        ip: front.ip(),
         protocol: Protocol::Udp,
         port: front.port(),
     };
     let backend = Backend {
-        ip: *back.ip(),
+        ip: back.ip(),
         port: back.port(),
     };
     let present = wanted.get(&frontend);
     lost.is_none_or(|lost| lost.contains(&frontend)) && present.is_none_or(|present| !present.contains(&backend))
 }
 
-fn of_edits(edits: &Edits) -> Vec<Message> {
+fn of_family(family: Family, all: &BTreeMap<Frontend, Balance>) -> BTreeMap<Frontend, Balance> {
+    let own = all.iter().filter(|(frontend, _)| Family::of(frontend.ip) == family);
+    own.map(|(frontend, balance)| (*frontend, balance.clone())).collect()
+}
+
+fn of_edits(family: Family, edits: &Edits) -> Vec<Message> {
+    let table = table_of(family);
     let gone = edits
         .gone
         .iter()
-        .flat_map(|(set, elements)| nft::delete_elements(TABLE, set, elements));
+        .flat_map(|(set, elements)| nft::delete_elements(table, set, elements));
     let new = edits
         .new
         .iter()
-        .flat_map(|(set, elements)| nft::new_elements(TABLE, set, elements));
-    let mut messages = edits.affinity.before(TABLE);
+        .flat_map(|(set, elements)| nft::new_elements(table, set, elements));
+    let mut messages = edits.affinity.before(table);
     messages.extend(gone.chain(new));
-    messages.extend(edits.affinity.after(TABLE));
+    messages.extend(edits.affinity.after(table));
     messages
 }
 
@@ -152,36 +182,31 @@ fn of_edits(edits: &Edits) -> Vec<Message> {
 /// # Errors
 /// What the kernel refused.
 pub fn try_rules() -> Result<(), NetError> {
-    commit(&[base(), rules()].concat())
+    commit(&[base(Family::V4), rules(Family::V4)].concat())
 }
 
 /// No table, whatever there was of that name.
-pub(super) fn no_rules() -> Vec<Message> {
+pub(super) fn no_rules(family: Family) -> Vec<Message> {
+    let table = table_of(family);
     // What is to be deleted has to be there.
-    vec![nft::new_table(TABLE), nft::delete_table(TABLE)]
+    vec![nft::new_table(table), nft::delete_table(table)]
 }
 
 /// The table without its rules, instead of whatever there is of that name.
-fn base() -> Vec<Message> {
-    let mut messages = no_rules();
-    messages.push(nft::new_table(TABLE));
+fn base(family: Family) -> Vec<Message> {
+    let table = table_of(family);
+    let mut messages = no_rules(family);
+    messages.push(nft::new_table(table));
     let sets = DRAWN.iter().chain(&NOTED).chain([&HAIRPINS, &STAYS, &MEMBERS]);
-    messages.extend(sets.zip(2..).map(|(set, id)| nft::new_set(TABLE, set, id)));
-    messages.push(nft::new_written_set(TABLE, &CLIENTS, 1));
+    messages.extend(sets.zip(2..).map(|(set, id)| nft::new_set(table, set, id)));
+    messages.push(nft::new_written_set(table, &CLIENTS, 1));
     messages
 }
 
-/// Registers of a rule: the client's view of the connection, a number, and where it goes.
-const ADDRESS: u32 = REGISTERS;
-const PROTOCOL: u32 = REGISTERS + 1;
-const PORT: u32 = REGISTERS + 2;
-const NUMBER: u32 = REGISTERS + 3;
-const TO_ADDRESS: u32 = REGISTERS + 4;
-const TO_PORT: u32 = REGISTERS + 5;
-
 /// Chains and rules. They come last, so that not one of them is there before its elements are.
-fn rules() -> Vec<Message> {
-    let chain = |name, kind, hook, priority| nft::new_chain(TABLE, name, kind, hook, priority);
+fn rules(family: Family) -> Vec<Message> {
+    let table = table_of(family);
+    let chain = |name, kind, hook, priority| nft::new_chain(table, name, kind, hook, priority);
     let mut messages = vec![
         chain("prerouting", "nat", Hook::Prerouting, BEFORE),
         chain("output", "nat", Hook::Output, BEFORE),
@@ -192,49 +217,56 @@ fn rules() -> Vec<Message> {
     // From pods, and from the node itself.
     for name in ["prerouting", "output"] {
         for (size, map) in SIZES.into_iter().zip(&DRAWN) {
-            messages.push(nft::new_rule(TABLE, name, balance(map, size)));
+            messages.push(nft::new_rule(table, name, balance(family, map, size)));
         }
-        messages.push(nft::new_rule(TABLE, name, affinity::lead()));
+        messages.push(nft::new_rule(table, name, affinity::lead(family)));
     }
-    messages.push(nft::new_rule(TABLE, "postrouting", hairpin()));
+    messages.push(nft::new_rule(table, "postrouting", hairpin(family)));
     // What is still for a Service has no endpoint, or no such port.
     for name in ["forward", "own"] {
-        messages.push(nft::new_rule(TABLE, name, refuse()));
+        messages.push(nft::new_rule(table, name, refuse(family)));
     }
     messages
 }
 
 /// Sends a connection to a Service to the endpoint in a slot that the kernel draws.
-fn balance(map: &Set, size: u32) -> Vec<Expression> {
+fn balance(family: Family, map: &Set, size: u32) -> Vec<Expression> {
+    let fields = [
+        TYPE_ADDRESS,
+        TYPE_PROTOCOL,
+        TYPE_PORT,
+        TYPE_NUMBER,
+        TYPE_ADDRESS,
+        TYPE_PORT,
+    ];
+    let [address, protocol, port, number, to_address, to_port] = nft::registers(family, fields);
     vec![
-        nft::payload(1, DESTINATION_AT, 4, ADDRESS),
-        nft::protocol(PROTOCOL),
-        nft::payload(2, PORT_AT, 2, PORT),
-        nft::random(size, NUMBER),
-        nft::lookup(map, ADDRESS, Some(TO_ADDRESS)),
-        nft::destination(TO_ADDRESS, TO_PORT),
+        nft::address(family, End::Destination, address),
+        nft::protocol(protocol),
+        nft::payload(2, PORT_AT, 2, port),
+        nft::random(size, number),
+        nft::lookup(map, address, Some(to_address)),
+        nft::destination(family, to_address, to_port),
     ]
 }
 
-fn hairpin() -> Vec<Expression> {
+fn hairpin(family: Family) -> Vec<Expression> {
+    let [source, destination] = nft::registers(family, [TYPE_ADDRESS; 2]);
     vec![
-        nft::connection_status(ADDRESS),
-        nft::mask(ADDRESS, SENT_ELSEWHERE.to_ne_bytes()),
-        nft::compare(ADDRESS, false, &[0; 4]),
-        nft::payload(1, SOURCE_AT, 4, ADDRESS),
-        nft::payload(1, DESTINATION_AT, 4, ADDRESS + 1),
-        nft::lookup(&HAIRPINS, ADDRESS, None),
+        nft::connection_status(REGISTERS),
+        nft::mask(REGISTERS, &SENT_ELSEWHERE.to_ne_bytes()),
+        nft::compare(REGISTERS, false, &[0; 4]),
+        nft::address(family, End::Source, source),
+        nft::address(family, End::Destination, destination),
+        nft::lookup(&HAIRPINS, source, None),
         nft::masquerade(),
     ]
 }
 
-fn refuse() -> Vec<Expression> {
-    vec![
-        nft::payload(1, DESTINATION_AT, 4, ADDRESS),
-        nft::mask(ADDRESS, mask(SERVICE_PREFIX).octets()),
-        nft::compare(ADDRESS, true, &SERVICES.octets()),
-        nft::reject(),
-    ]
+fn refuse(family: Family) -> Vec<Expression> {
+    let mut rule: Vec<Expression> = nft::in_block(End::Destination, family.services(), true).into();
+    rule.push(nft::reject(family));
+    rule
 }
 
 #[cfg(test)]
@@ -243,7 +275,7 @@ mod tests {
 
     #[test]
     fn datagrams_stay_with_their_endpoint_until_it_is_gone() {
-        let at = |text: &str| text.parse::<SocketAddrV4>().expect("an address");
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
         let frontend = |ip: [u8; 4]| Frontend {
             ip: ip.into(),
             protocol: Protocol::Udp,

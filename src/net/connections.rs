@@ -5,10 +5,10 @@
 //! a Service's clients would come to another endpoint.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::attributes::{Attributes, attribute};
-use super::conntrack::{GET, IPV4, ORIGINAL, REPLY, SUBSYSTEM, tuple};
+use super::conntrack::{ALL, GET, ORIGINAL, REPLY, SUBSYSTEM, family_of, tuple};
 use super::{NetError, netfilter};
 
 /// `IPCTNL_MSG_CT_NEW`: changes a connection that is there, unless it is told to make one.
@@ -22,9 +22,9 @@ pub(super) const ENDED: u32 = 0x6b6c;
 #[derive(Debug, PartialEq, Eq)]
 struct Connection {
     protocol: u8,
-    source: SocketAddrV4,
+    source: SocketAddr,
     /// Who answers.
-    destination: SocketAddrV4,
+    destination: SocketAddr,
     is_ended: bool,
     /// What names it to the kernel.
     name: Vec<u8>,
@@ -35,14 +35,14 @@ struct Connection {
 ///
 /// # Errors
 /// What the kernel refused.
-pub(super) fn end_connections(is_let_in: impl Fn(u8, SocketAddrV4, SocketAddrV4) -> bool) -> Result<usize, NetError> {
+pub(super) fn end_connections(is_let_in: impl Fn(u8, SocketAddr, SocketAddr) -> bool) -> Result<usize, NetError> {
     let refused = |source: io::Error| NetError::Refused {
         what: "connection tracking".to_owned(),
         source,
     };
     let socket = netfilter::open().map_err(refused)?;
     let mut changed = Vec::new();
-    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, IPV4, 0, &Attributes::default());
+    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, ALL, 0, &Attributes::default());
     let took = netfilter::ask(&socket, &list, |message| {
         let found = message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(read);
         let differs = |c: &Connection| is_let_in(c.protocol, c.source, c.destination) == c.is_ended;
@@ -54,7 +54,14 @@ pub(super) fn end_connections(is_let_in: impl Fn(u8, SocketAddrV4, SocketAddrV4)
         let body = Attributes::default()
             .nested_bytes(ORIGINAL, &connection.name)
             .number(MARK, mark);
-        let change = netfilter::request(SUBSYSTEM, CHANGE, netfilter::ACK, IPV4, 0, &body);
+        let change = netfilter::request(
+            SUBSYSTEM,
+            CHANGE,
+            netfilter::ACK,
+            family_of(connection.source),
+            0,
+            &body,
+        );
         match netfilter::ask(&socket, &change, |_| {}) {
             // It went by itself meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
@@ -86,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_between_who_began_it_and_who_answers() {
-        let at = |text: &str| text.parse::<SocketAddrV4>().expect("an address");
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
         let (client, frontend, backend) = (at("10.244.0.9:4000"), at("10.96.0.5:80"), at("10.244.0.3:8080"));
         for (mark, is_ended) in [(None, false), (Some(0), false), (Some(ENDED), true)] {
             let mut entry = Attributes::default()

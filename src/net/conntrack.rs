@@ -2,17 +2,18 @@
 //! remembered of it, whatever Services say by now: when an endpoint goes, its entries have to go with it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use super::attributes::{Attributes, attribute};
-use super::{NetError, netfilter};
+use super::{NetError, netfilter, nft};
+use crate::model::Family;
 
 /// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
 pub(super) const SUBSYSTEM: u16 = 1;
 pub(super) const GET: u16 = 1;
 const DELETE: u16 = 2;
-/// `NFPROTO_IPV4`.
-pub(super) const IPV4: u8 = 2;
+/// `NFPROTO_UNSPEC`: both families are listed.
+pub(super) const ALL: u8 = 0;
 /// `IPPROTO_UDP`.
 const UDP: u8 = 17;
 /// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`.
@@ -23,9 +24,9 @@ pub(super) const REPLY: u16 = 2;
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     /// Where the client sends.
-    frontend: SocketAddrV4,
+    frontend: SocketAddr,
     /// Who answers.
-    backend: SocketAddrV4,
+    backend: SocketAddr,
     /// What names it to the kernel.
     name: Vec<u8>,
 }
@@ -35,14 +36,14 @@ struct Entry {
 ///
 /// # Errors
 /// What the kernel refused.
-pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddrV4, SocketAddrV4) -> bool) -> Result<usize, NetError> {
+pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddr, SocketAddr) -> bool) -> Result<usize, NetError> {
     let refused = |source: io::Error| NetError::Refused {
         what: "connection tracking".to_owned(),
         source,
     };
     let socket = netfilter::open().map_err(refused)?;
     let mut stale = Vec::new();
-    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, IPV4, 0, &Attributes::default());
+    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, ALL, 0, &Attributes::default());
     let took = netfilter::ask(&socket, &list, |message| {
         let entry = message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(read);
         stale.extend(entry.filter(|e| e.frontend != e.backend && is_stale(e.frontend, e.backend)));
@@ -50,7 +51,7 @@ pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddrV4, SocketAddrV4) -> 
     took.map_err(refused)?;
     for entry in &stale {
         let name = Attributes::default().nested_bytes(ORIGINAL, &entry.name);
-        let delete = netfilter::request(SUBSYSTEM, DELETE, netfilter::ACK, IPV4, 0, &name);
+        let delete = netfilter::request(SUBSYSTEM, DELETE, netfilter::ACK, family_of(entry.frontend), 0, &name);
         match netfilter::ask(&socket, &delete, |_| {}) {
             // It went by itself meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
@@ -58,6 +59,11 @@ pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddrV4, SocketAddrV4) -> 
         }
     }
     Ok(stale.len())
+}
+
+/// The family by which a connection is named to the kernel.
+pub(super) fn family_of(end: SocketAddr) -> u8 {
+    nft::number_of(Family::of(end.ip()))
 }
 
 /// An entry of datagrams; none if it is of something else.
@@ -73,12 +79,14 @@ fn read(attributes: &[u8]) -> Option<Entry> {
 }
 
 /// Protocol, source and destination (`CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`), if it is a protocol with ports.
-pub(super) fn tuple(attributes: &[u8]) -> Option<(u8, SocketAddrV4, SocketAddrV4)> {
+pub(super) fn tuple(attributes: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
     let (addresses, protocol) = (attribute(attributes, 1)?, attribute(attributes, 2)?);
+    // `CTA_IP_V4_SRC` and `CTA_IP_V4_DST` are followed by the same two of IPv6.
     let end = |address: u16, port: u16| {
-        let address: &[u8; 4] = attribute(addresses, address)?.first_chunk()?;
+        let v4 = || Some(IpAddr::from(*attribute(addresses, address)?.first_chunk::<4>()?));
+        let v6 = || Some(IpAddr::from(*attribute(addresses, address + 2)?.first_chunk::<16>()?));
         let port = attribute(protocol, port)?.first_chunk()?;
-        Some(SocketAddrV4::new(Ipv4Addr::from(*address), u16::from_be_bytes(*port)))
+        Some(SocketAddr::new(v4().or_else(v6)?, u16::from_be_bytes(*port)))
     };
     Some((*attribute(protocol, 1)?.first()?, end(1, 2)?, end(2, 3)?))
 }
@@ -88,10 +96,11 @@ pub(super) mod tests {
     use super::*;
 
     /// One direction of an entry.
-    pub(in crate::net) fn written(protocol: u8, source: SocketAddrV4, destination: SocketAddrV4) -> Attributes {
+    pub(in crate::net) fn written(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Attributes {
+        let first = if source.is_ipv4() { 1 } else { 3 };
         let addresses = Attributes::default()
-            .bytes(1, &source.ip().octets())
-            .bytes(2, &destination.ip().octets());
+            .bytes(first, &nft::octets(source.ip()))
+            .bytes(first + 1, &nft::octets(destination.ip()));
         let protocol = Attributes::default()
             .bytes(1, &[protocol])
             .bytes(2, &source.port().to_be_bytes())
@@ -101,9 +110,14 @@ pub(super) mod tests {
 
     #[test]
     fn an_entry_says_where_the_client_sends_and_who_answers() {
-        let at = |text: &str| text.parse::<SocketAddrV4>().expect("an address");
-        let (client, frontend, backend) = (at("10.244.0.9:4000"), at("10.96.0.5:53"), at("10.244.0.3:5353"));
-        for (protocol, is_ours) in [(UDP, true), (6, false)] {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let v4 = [at("10.244.0.9:4000"), at("10.96.0.5:53"), at("10.244.0.3:5353")];
+        let v6 = [
+            at("[fd00:10:244::9]:4000"),
+            at("[fd00:10:96::5]:53"),
+            at("[fd00:10:244::3]:5353"),
+        ];
+        for ([client, frontend, backend], protocol, is_ours) in [(v4, UDP, true), (v4, 6, false), (v6, UDP, true)] {
             let entry = Attributes::default()
                 .nested(ORIGINAL, written(protocol, client, frontend))
                 .nested(REPLY, written(protocol, backend, client));

@@ -8,8 +8,8 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 
-/// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV4_ROUTE` (`rtnetlink(7)`).
-const GROUPS: u32 = 0x10 | 0x40;
+/// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV4_ROUTE`, and the same of IPv6 (`rtnetlink(7)`).
+const GROUPS: u32 = 0x10 | 0x40 | 0x100 | 0x400;
 /// What is said does not matter, only that something is.
 const BUFFER: usize = 8 << 10;
 

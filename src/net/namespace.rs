@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use super::addresses::Addresses;
 use super::link::LOOPBACK;
 use super::netlink::Netlink;
-use super::{NetError, link};
-use crate::model::{DNS, GATEWAY, SERVICE_PREFIX, SERVICES};
+use super::{NetError, guard, link};
+use crate::model::{DNS, Family};
 
 /// Netlink messages are built on it, and nothing deep.
 const STACK: usize = 256 << 10;
@@ -44,6 +44,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The node's network namespace, for as long as this or a supervisor holds it open.
 pub struct NodeNetwork {
     namespace: OwnedFd,
+    families: &'static [Family],
     // Held to send, never across an await.
     thread: Mutex<mpsc::Sender<Job>>,
     // Held for a look-up or an insertion.
@@ -71,11 +72,12 @@ impl NodeNetwork {
             .name("node-network".to_owned())
             .stack_size(STACK);
         builder.spawn(thread).map_err(NetError::Namespace)?;
-        let namespace = told.recv().map_err(|_| NetError::Ended)??;
+        let (namespace, families) = told.recv().map_err(|_| NetError::Ended)??;
         Ok(NodeNetwork {
             namespace,
+            families,
             thread: Mutex::new(jobs),
-            addresses: Mutex::default(),
+            addresses: Mutex::new(Addresses::new(families.contains(&Family::V6))),
         })
     }
 
@@ -90,6 +92,11 @@ impl NodeNetwork {
     /// The kernel does not say.
     pub fn identity(&self) -> io::Result<u64> {
         identity_of(self.namespace.as_fd())
+    }
+
+    /// The families of addresses that pods have.
+    pub fn families(&self) -> &'static [Family] {
+        self.families
     }
 
     /// Who has which address.
@@ -179,26 +186,27 @@ pub fn identity_of(namespace: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// What the thread does first.
-fn begin(present: Option<OwnedFd>) -> Result<OwnedFd, NetError> {
+fn begin(present: Option<OwnedFd>) -> Result<(OwnedFd, &'static [Family]), NetError> {
     match present {
         Some(namespace) => {
             link::enter(namespace.as_fd())?;
             // Its maker may have been killed before it was done; doing it again changes nothing.
-            furnish()?;
-            Ok(namespace)
+            let families = furnish()?;
+            Ok((namespace, families))
         }
         None => {
             // SAFETY: only the network namespace of this thread is left: no memory, no descriptors.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
                 .map_err(|e| NetError::Namespace(e.into()))?;
-            furnish()?;
+            let families = furnish()?;
             let namespace = fs::File::open("/proc/thread-self/ns/net").map_err(NetError::Namespace)?;
-            Ok(namespace.into())
+            Ok((namespace.into(), families))
         }
     }
 }
 
-fn furnish() -> Result<(), NetError> {
+/// Makes of the namespace a network, and says which families of addresses it has.
+fn furnish() -> Result<&'static [Family], NetError> {
     let mut netlink = Netlink::open()?;
     netlink.set_up(LOOPBACK)?;
     fs::write(FORWARD, "1").map_err(|source| NetError::Refused {
@@ -218,11 +226,51 @@ fn furnish() -> Result<(), NetError> {
     let peer = netlink.index_of(DEVICE_PEER)?;
     netlink.set_up(peer)?;
     let device = netlink.index_of(DEVICE)?;
-    netlink.add_address(device, GATEWAY)?;
-    // Packets to Services are sent elsewhere before or after routing, but routing has to let them pass.
-    netlink.add_route(device, SERVICES, SERVICE_PREFIX, Some(GATEWAY))?;
-    netlink.add_address(LOOPBACK, DNS)
+    furnish_family(&mut netlink, device, Family::V4)?;
+    netlink.add_address(LOOPBACK, DNS.into())?;
+    match furnish_second(&mut netlink, device) {
+        Ok(()) => Ok(&Family::BOTH),
+        Err(error) => {
+            tracing::info!(%error, "pods have addresses of IPv4 only");
+            // Pods of an earlier node may have others, which nothing would guard.
+            let _ = fs::write(DISABLE, "1");
+            Ok(&Family::BOTH[..1])
+        }
+    }
 }
+
+fn furnish_family(netlink: &mut Netlink, device: u32, family: Family) -> Result<(), NetError> {
+    netlink.add_address(device, family.gateway())?;
+    // Packets to Services are sent elsewhere before or after routing, but routing has to let them pass.
+    netlink.add_route(device, family.services(), Some(family.gateway()))
+}
+
+/// IPv6, where the kernel has it and can guard it: without rules of that family policies could not be kept, and whoever is kept from a pod
+/// by one address would reach it by the other.
+fn furnish_second(netlink: &mut Netlink, device: u32) -> Result<(), NetError> {
+    for (name, value) in SECOND {
+        fs::write(name, value).map_err(|source| NetError::Refused {
+            what: name.to_owned(),
+            source,
+        })?;
+    }
+    guard::set_up()?;
+    furnish_family(netlink, device, Family::V6)
+}
+
+/// All that is of IPv6 goes when this is set.
+const DISABLE: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+
+/// What makes IPv6 pass from pod to pod.
+const SECOND: [(&str, &str); 5] = [
+    (DISABLE, "0"),
+    ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
+    // Nobody else can have the addresses of cables, so none waits to find out.
+    ("/proc/sys/net/ipv6/conf/all/accept_dad", "0"),
+    ("/proc/sys/net/ipv6/conf/default/accept_dad", "0"),
+    // The node's own proxy listens at addresses of Services, which are a range and not an interface's.
+    ("/proc/sys/net/ipv6/ip_nonlocal_bind", "1"),
+];
 
 /// A cable from the namespace to itself: where routes end that are for no pod.
 const DEVICE: &str = "node0";

@@ -4,15 +4,42 @@
 //! By hand, because no crate would do: those that speak netlink lack maps and numgen, bind C libraries or have another licence, and the
 //! `nft` program takes 20 ms where the kernel takes a tenth of one, and fails at a thousand Services.
 
+mod expressions;
 mod steps;
 
 use super::attributes::Attributes;
+use crate::model::Family;
+use std::net::IpAddr;
+
+pub(super) use expressions::*;
 pub(super) use steps::*;
 
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
-/// `NFPROTO_IPV4`; also the family of tables named `ip`.
-const IPV4: u8 = 2;
+
+/// A table's name and its family: each family has tables of its own (`ip` and `ip6`), so that those of one are the same whether there is
+/// the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TableOf {
+    pub(super) family: Family,
+    pub(super) name: &'static str,
+}
+
+/// A family's number (`NFPROTO_IPV4`, `NFPROTO_IPV6`).
+pub(super) fn number_of(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// An address as it stands in packets.
+pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
 /// `NLMSG_HDRLEN` and the `nfgenmsg` behind it.
 const HEAD: usize = 20;
 
@@ -62,17 +89,23 @@ pub(super) struct Set<'a> {
     pub(super) value: &'static [u8],
 }
 
-/// An IPv4 address, a protocol, a port, a number.
+/// An address of the table's family (IPv6 ones have another type and more room), a protocol, a port, a number.
 pub(super) const TYPE_ADDRESS: u8 = 7;
+const TYPE_ADDRESS_V6: u8 = 8;
 pub(super) const TYPE_PROTOCOL: u8 = 12;
 pub(super) const TYPE_PORT: u8 = 13;
 /// A plain number is called a mark: with `integer` the `nft` program ends in an assertion when it lists the map.
 pub(super) const TYPE_NUMBER: u8 = 19;
 
-/// Where addresses are in an IPv4 header, and destination ports in those of TCP, UDP and SCTP.
-pub(super) const SOURCE_AT: u32 = 12;
-pub(super) const DESTINATION_AT: u32 = 16;
+/// Where destination ports are in headers of TCP, UDP and SCTP.
 pub(super) const PORT_AT: u32 = 2;
+
+/// One of the two ends of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Source,
+    Destination,
+}
 
 /// The value of a map that says what becomes of a packet.
 pub(super) const VERDICT: &[u8] = &[u8::MAX];
@@ -92,11 +125,11 @@ pub(super) struct Message {
 }
 
 impl Message {
-    fn new(verb: Verb, flags: u16, body: Attributes) -> Message {
+    fn new(table: TableOf, verb: Verb, flags: u16, body: Attributes) -> Message {
         Message {
             verb: SUBSYSTEM << 8 | verb as u16,
             flags: REQUEST | flags,
-            family: IPV4,
+            family: number_of(table.family),
             body: body.0,
         }
     }
@@ -143,89 +176,116 @@ pub(super) fn transaction(messages: &[Message]) -> (Vec<u8>, u32) {
     (bytes, sequence)
 }
 
-pub(super) fn new_table(table: &str) -> Message {
-    Message::new(Verb::NewTable, CREATE, Attributes::default().text(1, table))
+pub(super) fn new_table(table: TableOf) -> Message {
+    Message::new(table, Verb::NewTable, CREATE, Attributes::default().text(1, table.name))
 }
 
-pub(super) fn delete_table(table: &str) -> Message {
-    Message::new(Verb::DeleteTable, 0, Attributes::default().text(1, table))
+pub(super) fn delete_table(table: TableOf) -> Message {
+    Message::new(table, Verb::DeleteTable, 0, Attributes::default().text(1, table.name))
 }
 
 /// A chain where packets come by. `kind` is `filter` or `nat`.
-pub(super) fn new_chain(table: &str, chain: &str, kind: &str, hook: Hook, priority: i32) -> Message {
+pub(super) fn new_chain(table: TableOf, chain: &str, kind: &str, hook: Hook, priority: i32) -> Message {
     let place = Attributes::default()
         .number(1, hook as u32)
         .number(2, priority.cast_unsigned());
     let body = Attributes::default()
-        .text(1, table)
+        .text(1, table.name)
         .text(3, chain)
         .nested(4, place)
         .text(7, kind);
-    Message::new(Verb::NewChain, CREATE, body)
+    Message::new(table, Verb::NewChain, CREATE, body)
 }
 
 /// A chain to which rules send packets.
-pub(super) fn new_side_chain(table: &str, chain: &str) -> Message {
-    let body = Attributes::default().text(1, table).text(3, chain);
-    Message::new(Verb::NewChain, CREATE, body)
+pub(super) fn new_side_chain(table: TableOf, chain: &str) -> Message {
+    let body = Attributes::default().text(1, table.name).text(3, chain);
+    Message::new(table, Verb::NewChain, CREATE, body)
 }
 
 /// A chain and its rules; nothing may send packets there any more.
-pub(super) fn delete_chain(table: &str, chain: &str) -> Message {
-    let body = Attributes::default().text(1, table).text(3, chain);
-    Message::new(Verb::DeleteChain, 0, body)
+pub(super) fn delete_chain(table: TableOf, chain: &str) -> Message {
+    let body = Attributes::default().text(1, table.name).text(3, chain);
+    Message::new(table, Verb::DeleteChain, 0, body)
 }
 
-pub(super) fn new_rule(table: &str, chain: &str, expressions: Vec<Expression>) -> Message {
+pub(super) fn new_rule(table: TableOf, chain: &str, expressions: Vec<Expression>) -> Message {
     let mut list = Attributes::default();
     for Expression(name, data) in expressions {
         list = list.nested(1, Attributes::default().text(1, name).nested(2, data));
     }
-    let body = Attributes::default().text(1, table).text(2, chain).nested(4, list);
-    Message::new(Verb::NewRule, APPEND, body)
+    let body = Attributes::default().text(1, table.name).text(2, chain).nested(4, list);
+    Message::new(table, Verb::NewRule, APPEND, body)
 }
 
 /// `id` tells the sets of one transaction apart.
-pub(super) fn new_set(table: &str, set: &Set, id: u32) -> Message {
+pub(super) fn new_set(table: TableOf, set: &Set, id: u32) -> Message {
     new_set_with(table, set, id, 0)
 }
 
 /// A set that rules write, whose elements go after a time.
-pub(super) fn new_written_set(table: &str, set: &Set, id: u32) -> Message {
+pub(super) fn new_written_set(table: TableOf, set: &Set, id: u32) -> Message {
     // NFT_SET_TIMEOUT and NFT_SET_EVAL.
     new_set_with(table, set, id, 0x10 | 0x20)
 }
 
-fn new_set_with(table: &str, set: &Set, id: u32, flags: u32) -> Message {
+fn new_set_with(table: TableOf, set: &Set, id: u32, flags: u32) -> Message {
     // NFT_SET_MAP.
     let flags = flags | if set.value.is_empty() { 0 } else { 8 };
     let mut body = Attributes::default()
-        .text(1, table)
+        .text(1, table.name)
         .text(2, set.name)
         .number(3, flags)
-        .number(4, joined(set.key))
-        .number(5, width(set.key));
+        .number(4, joined(table.family, set.key))
+        .number(5, width(table.family, set.key));
     if set.value == VERDICT {
         body = body.number(6, VERDICTS);
     } else if !set.value.is_empty() {
-        body = body.number(6, joined(set.value)).number(7, width(set.value));
+        body = body
+            .number(6, joined(table.family, set.value))
+            .number(7, width(table.family, set.value));
     }
-    Message::new(Verb::NewSet, CREATE, body.number(10, id))
+    Message::new(table, Verb::NewSet, CREATE, body.number(10, id))
 }
 
 /// A set and its elements; no rule may look into it any more.
-pub(super) fn delete_set(table: &str, set: &Set) -> Message {
-    let body = Attributes::default().text(1, table).text(2, set.name);
-    Message::new(Verb::DeleteSet, 0, body)
+pub(super) fn delete_set(table: TableOf, set: &Set) -> Message {
+    let body = Attributes::default().text(1, table.name).text(2, set.name);
+    Message::new(table, Verb::DeleteSet, 0, body)
 }
 
 /// The type of several fields, six bits each.
-fn joined(fields: &[u8]) -> u32 {
-    fields.iter().fold(0, |joined, field| joined << 6 | u32::from(*field))
+fn joined(family: Family, fields: &[u8]) -> u32 {
+    let kind = |field: u8| match (family, field) {
+        (Family::V6, TYPE_ADDRESS) => TYPE_ADDRESS_V6,
+        _ => field,
+    };
+    fields
+        .iter()
+        .fold(0, |joined, field| joined << 6 | u32::from(kind(*field)))
 }
 
-fn width(fields: &[u8]) -> u32 {
-    u32::try_from(4 * fields.len()).expect("a handful of fields")
+/// How many bytes the fields of a key or value take.
+pub(super) fn width(family: Family, fields: &[u8]) -> u32 {
+    4 * fields.iter().map(|field| words(family, *field)).sum::<u32>()
+}
+
+/// How many registers a field takes.
+fn words(family: Family, field: u8) -> u32 {
+    match (family, field) {
+        (Family::V6, TYPE_ADDRESS) => 4,
+        _ => 1,
+    }
+}
+
+/// Where these fields stand when they stand in a row from the first register on, as the fields of a key must. There are sixteen registers.
+pub(super) fn registers<const N: usize>(family: Family, fields: [u8; N]) -> [u32; N] {
+    let mut next = REGISTERS;
+    fields.map(|field| {
+        let own = next;
+        next += words(family, field);
+        own
+    })
 }
 
 /// An element: its key, and its value in a map.
@@ -237,17 +297,17 @@ pub(super) type Junction = (Vec<u8>, Option<String>);
 /// So many elements go into one message: their list is one attribute, and an attribute has 64 kilobytes at most.
 const ELEMENTS: usize = 500;
 
-pub(super) fn new_elements(table: &str, set: &Set, elements: &[Element]) -> Vec<Message> {
+pub(super) fn new_elements(table: TableOf, set: &Set, elements: &[Element]) -> Vec<Message> {
     of_elements(Verb::NewElements, CREATE, table, set, elements)
 }
 
 /// Values of what is deleted do not matter.
-pub(super) fn delete_elements(table: &str, set: &Set, elements: &[Element]) -> Vec<Message> {
+pub(super) fn delete_elements(table: TableOf, set: &Set, elements: &[Element]) -> Vec<Message> {
     of_elements(Verb::DeleteElements, 0, table, set, elements)
 }
 
 /// Elements of a map of verdicts.
-pub(super) fn new_junctions(table: &str, set: &Set, junctions: &[Junction]) -> Vec<Message> {
+pub(super) fn new_junctions(table: TableOf, set: &Set, junctions: &[Junction]) -> Vec<Message> {
     let element = |(key, chain): &Junction| {
         let verdict = match chain {
             Some(chain) => Attributes::default().number(1, GOTO).text(2, chain),
@@ -261,7 +321,7 @@ pub(super) fn new_junctions(table: &str, set: &Set, junctions: &[Junction]) -> V
 
 /// Elements of a map that rules write.
 pub(super) fn new_written_elements<T>(
-    table: &str,
+    table: TableOf,
     set: &Set,
     elements: &[T],
     element: impl Fn(&T) -> Attributes,
@@ -269,7 +329,7 @@ pub(super) fn new_written_elements<T>(
     in_parts(Verb::NewElements, CREATE, table, set, elements, element)
 }
 
-fn of_elements(verb: Verb, flags: u16, table: &str, set: &Set, elements: &[Element]) -> Vec<Message> {
+fn of_elements(verb: Verb, flags: u16, table: TableOf, set: &Set, elements: &[Element]) -> Vec<Message> {
     let element = |(key, value): &Element| {
         let element = Attributes::default().nested(1, data(key));
         match value {
@@ -283,7 +343,7 @@ fn of_elements(verb: Verb, flags: u16, table: &str, set: &Set, elements: &[Eleme
 fn in_parts<T>(
     verb: Verb,
     flags: u16,
-    table: &str,
+    table: TableOf,
     set: &Set,
     elements: &[T],
     element: impl Fn(&T) -> Attributes,
@@ -292,8 +352,11 @@ fn in_parts<T>(
         let list = part
             .iter()
             .fold(Attributes::default(), |list, one| list.nested(1, element(one)));
-        let body = Attributes::default().text(1, table).text(2, set.name).nested(3, list);
-        Message::new(verb, flags, body)
+        let body = Attributes::default()
+            .text(1, table.name)
+            .text(2, set.name)
+            .nested(3, list);
+        Message::new(table, verb, flags, body)
     };
     elements.chunks(ELEMENTS).map(message).collect()
 }
@@ -305,119 +368,14 @@ fn data(value: &[u8]) -> Attributes {
 /// A step of a rule.
 pub(super) struct Expression(&'static str, Attributes);
 
-/// Bytes of the packet into a register. `base`: 1 is the network header, 2 the transport header.
-pub(super) fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expression {
-    let data = Attributes::default()
-        .number(1, to)
-        .number(2, base)
-        .number(3, offset)
-        .number(4, length);
-    Expression("payload", data)
-}
-
-/// The transport protocol (`NFT_META_L4PROTO`).
-pub(super) fn protocol(to: u32) -> Expression {
-    Expression("meta", Attributes::default().number(1, to).number(2, 16))
-}
-
-/// A random number below `below`.
-pub(super) fn random(below: u32, to: u32) -> Expression {
-    Expression(
-        "numgen",
-        Attributes::default().number(1, to).number(2, below).number(3, 1),
-    )
-}
-
-/// Goes on if the set has the key that begins in register `from`; a map's value goes to register `to`.
-pub(super) fn lookup(set: &Set, from: u32, to: Option<u32>) -> Expression {
-    let mut data = Attributes::default().text(1, set.name).number(2, from);
-    if let Some(to) = to {
-        data = data.number(3, to);
-    }
-    Expression("lookup", data)
-}
-
-/// Sends the connection to the address and port in these registers.
-pub(super) fn destination(address: u32, port: u32) -> Expression {
-    let data = Attributes::default()
-        .number(1, 1)
-        .number(2, u32::from(IPV4))
-        .number(3, address)
-        .number(5, port);
-    Expression("nat", data)
-}
-
-/// Makes the connection come from the node.
-pub(super) fn masquerade() -> Expression {
-    Expression("masq", Attributes::default())
-}
-
-/// Refuses the packet: to the client the port is not reachable, which is a refused connection.
-pub(super) fn reject() -> Expression {
-    Expression("reject", Attributes::default().number(1, 0).bytes(2, &[3]))
-}
-
-/// The same, as one that no network leads to.
-pub(super) fn unreachable() -> Expression {
-    Expression("reject", Attributes::default().number(1, 0).bytes(2, &[0]))
-}
-
-/// The bit of the connection's state (`NFT_CT_STATE`).
-pub(super) fn connection_state(to: u32) -> Expression {
-    Expression("ct", Attributes::default().number(1, to).number(2, 0))
-}
-
-/// Refuses the packet of a connection by TCP: to who sent it the connection is reset.
-pub(super) fn reset() -> Expression {
-    Expression("reject", Attributes::default().number(1, 1).bytes(2, &[0]))
-}
-
-/// The mark of the connection (`NFT_CT_MARK`).
-pub(super) fn connection_mark(to: u32) -> Expression {
-    Expression("ct", Attributes::default().number(1, to).number(2, 3))
-}
-
-/// The connection's `status` bits (`NFT_CT_STATUS`).
-pub(super) fn connection_status(to: u32) -> Expression {
-    Expression("ct", Attributes::default().number(1, to).number(2, 2))
-}
-
-/// Keeps only the bits of the mask.
-pub(super) fn mask(register: u32, mask: [u8; 4]) -> Expression {
-    let fields = Attributes::default()
-        .number(1, register)
-        .number(2, register)
-        .number(3, 4)
-        .nested(4, data(&mask))
-        .nested(5, data(&[0; 4]));
-    Expression("bitwise", fields)
-}
-
-/// Goes on if the register holds these bytes, or with `is_equal` false if it does not.
-pub(super) fn compare(register: u32, is_equal: bool, value: &[u8]) -> Expression {
-    by_order(register, u32::from(!is_equal), value)
-}
-
-/// Goes on if the number in the register is no less than this one, and no more than the other.
-pub(super) fn between(register: u32, first: u16, last: u16) -> [Expression; 2] {
-    // NFT_CMP_GTE and NFT_CMP_LTE.
-    [
-        by_order(register, 5, &first.to_be_bytes()),
-        by_order(register, 3, &last.to_be_bytes()),
-    ]
-}
-
-fn by_order(register: u32, operator: u32, value: &[u8]) -> Expression {
-    let fields = Attributes::default()
-        .number(1, register)
-        .number(2, operator)
-        .nested(3, data(value));
-    Expression("cmp", fields)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TABLE: TableOf = TableOf {
+        family: Family::V4,
+        name: "t",
+    };
 
     const MAP: Set<'static> = Set {
         name: "m",
@@ -427,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_enclosed_and_its_last_message_is_acknowledged() {
-        let (bytes, last) = transaction(&[new_table("t"), delete_table("t")]);
+        let (bytes, last) = transaction(&[new_table(TABLE), delete_table(TABLE)]);
         let mut at = 0;
         let mut seen = Vec::new();
         while at < bytes.len() {
@@ -446,14 +404,19 @@ mod tests {
         let elements: Vec<Element> = (0..1201_u32)
             .map(|number| (number.to_be_bytes().repeat(2), Some(vec![0; 4])))
             .collect();
-        let messages = new_elements("t", &MAP, &elements);
+        let messages = new_elements(TABLE, &MAP, &elements);
         assert_eq!(messages.len(), 3);
         assert!(messages.iter().all(|message| message.len() < usize::from(u16::MAX)));
     }
 
     #[test]
     fn the_type_of_a_key_is_that_of_its_fields() {
-        assert_eq!(joined(MAP.key), 7 << 6 | 13);
-        assert_eq!(width(MAP.key), 8);
+        assert_eq!(joined(Family::V4, MAP.key), 7 << 6 | 13);
+        assert_eq!(width(Family::V4, MAP.key), 8);
+        assert_eq!(joined(Family::V6, MAP.key), 8 << 6 | 13);
+        assert_eq!(width(Family::V6, MAP.key), 20);
+        let fields = [TYPE_ADDRESS, TYPE_PORT, TYPE_ADDRESS];
+        assert_eq!(registers(Family::V4, fields), [8, 9, 10]);
+        assert_eq!(registers(Family::V6, fields), [8, 12, 13]);
     }
 }

@@ -6,13 +6,12 @@ use super::NetError;
 use super::affinity::CLIENTS;
 use super::attributes::{Attributes, attribute, attributes};
 use super::netfilter;
-use super::nft::{self, Message};
+use super::nft::{self, Message, TableOf};
+use crate::model::Family;
 
 /// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_GETSETELEM`.
 const SUBSYSTEM: u16 = 10;
 const GET: u16 = 13;
-/// `NFPROTO_IPV4`.
-const IPV4: u8 = 2;
 /// `NFTA_SET_ELEM_LIST_ELEMENTS`; `NFTA_SET_ELEM_KEY`, `NFTA_SET_ELEM_DATA`, `NFTA_SET_ELEM_TIMEOUT` and `NFTA_SET_ELEM_EXPIRATION`.
 const ELEMENTS: u16 = 3;
 const KEY: u16 = 1;
@@ -27,18 +26,18 @@ pub(super) type Seat = [Vec<u8>; 4];
 ///
 /// # Errors
 /// What the kernel refused.
-pub(super) fn take(table: &str) -> Result<Vec<Seat>, NetError> {
+pub(super) fn take(table: TableOf) -> Result<Vec<Seat>, NetError> {
     let refused = |source: io::Error| NetError::Refused {
         what: "clients of Services".to_owned(),
         source,
     };
     let socket = netfilter::open().map_err(refused)?;
-    let names = Attributes::default().text(1, table).text(2, CLIENTS.name);
-    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, IPV4, 0, &names);
+    let names = Attributes::default().text(1, table.name).text(2, CLIENTS.name);
+    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, nft::number_of(table.family), 0, &names);
     let mut seats = Vec::new();
     let took = netfilter::ask(&socket, &list, |message| {
         let body = message.body.get(netfilter::HEAD_OF_NETFILTER..);
-        seats.extend(body.into_iter().flat_map(read));
+        seats.extend(body.into_iter().flat_map(|body| read(table.family, body)));
     });
     match took {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
@@ -47,7 +46,7 @@ pub(super) fn take(table: &str) -> Result<Vec<Seat>, NetError> {
 }
 
 /// Puts them back.
-pub(super) fn put(table: &str, seats: &[Seat]) -> Vec<Message> {
+pub(super) fn put(table: TableOf, seats: &[Seat]) -> Vec<Message> {
     let element = |[key, value, timeout, left]: &Seat| {
         let data = |value: &[u8]| Attributes::default().bytes(1, value);
         Attributes::default()
@@ -59,14 +58,16 @@ pub(super) fn put(table: &str, seats: &[Seat]) -> Vec<Message> {
     nft::new_written_elements(table, &CLIENTS, seats, element)
 }
 
-fn read(message: &[u8]) -> Vec<Seat> {
+fn read(family: Family, message: &[u8]) -> Vec<Seat> {
     let elements = attribute(message, ELEMENTS).into_iter().flat_map(attributes);
+    let width = |fields| nft::width(family, fields) as usize;
+    let wanted = [width(CLIENTS.key), width(CLIENTS.value), 8, 8];
     let seat = |(_, element): (u16, &[u8])| {
         let part = |kind: u16| attribute(element, kind).map(<[u8]>::to_vec);
         let value = |kind: u16| attribute(attribute(element, kind)?, 1).map(<[u8]>::to_vec);
         let seat = [value(KEY)?, value(DATA)?, part(TIMEOUT)?, part(LEFT)?];
         let lengths = seat.each_ref().map(Vec::len);
-        (lengths == [4 * CLIENTS.key.len(), 4 * CLIENTS.value.len(), 8, 8]).then_some(seat)
+        (lengths == wanted).then_some(seat)
     };
     elements.filter_map(seat).collect()
 }
@@ -92,16 +93,16 @@ mod tests {
             .nested(1, element(&seat(1)))
             .nested(1, element(&seat(2)));
         let message = Attributes::default().text(1, "t").nested(ELEMENTS, list);
-        assert_eq!(read(&message.0), [seat(1), seat(2)]);
+        assert_eq!(read(Family::V4, &message.0), [seat(1), seat(2)]);
         for length in 0..message.0.len() {
-            assert!(read(&message.0[..length]).len() < 2, "{length}");
+            assert!(read(Family::V4, &message.0[..length]).len() < 2, "{length}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_some_or_nobody(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _some = read(&bytes);
+            let _some = read(Family::V6, &bytes);
         }
     }
 }

@@ -14,13 +14,16 @@ use std::os::fd::AsFd;
 
 use super::netfilter::commit;
 use super::netlink::Netlink;
-use super::nft::{self, Expression, Hook, Message, REGISTERS};
+use super::nft::{self, Expression, Hook, Message, REGISTERS, TableOf};
 use super::outside::{MARK, leave_alone_what_stays, turn_on};
 use super::{NetError, NodeNetwork};
-use crate::model::{is_inside, is_nowhere};
+use crate::model::{Family, is_inside, is_nowhere};
 
 /// The table's name: what people see who list the rules.
-const TABLE: &str = "kubelocal-sources";
+const TABLE: TableOf = TableOf {
+    family: Family::V4,
+    name: "kubelocal-sources",
+};
 const CHAIN: &str = "answers";
 /// Behind policies (-95), which let answers pass, and before ways out (-90).
 const BEFORE_WAYS_OUT: i32 = -92;
@@ -34,7 +37,7 @@ impl NodeNetwork {
     /// What the kernel refused. Then nobody is spoken for.
     pub async fn bring_answers(&self) -> Result<(), NetError> {
         let bring = || {
-            Netlink::open()?.route_marked_to_sockets(MARK)?;
+            Netlink::open()?.route_marked_to_sockets(Family::V4, MARK)?;
             commit(&rules())
         };
         self.run(bring).await?
@@ -44,7 +47,7 @@ impl NodeNetwork {
 /// Whether pods can answer a client at its own address: not at loopback's, which is their own, nor at one that means something else in
 /// their network.
 pub fn is_spoken_for(client: IpAddr) -> bool {
-    matches!(client, IpAddr::V4(ip) if !is_nowhere(ip) && !is_inside(client))
+    client.is_ipv4() && !is_nowhere(client) && !is_inside(client)
 }
 
 /// Has a socket of the pods' network speak for a client. Its port is chosen when it connects.
@@ -52,9 +55,9 @@ pub fn is_spoken_for(client: IpAddr) -> bool {
 /// # Errors
 /// What the system says.
 pub fn speak_for(socket: impl AsFd, client: IpAddr) -> io::Result<()> {
-    turn_on(socket.as_fd(), libc::IP_TRANSPARENT)?;
+    turn_on(socket.as_fd(), libc::SOL_IP, libc::IP_TRANSPARENT)?;
     // A port that is chosen now would have to be free for all destinations.
-    turn_on(socket.as_fd(), libc::IP_BIND_ADDRESS_NO_PORT)?;
+    turn_on(socket.as_fd(), libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
     socket2::SockRef::from(&socket).bind(&SocketAddr::new(client, 0).into())
 }
 
@@ -67,7 +70,9 @@ fn rules() -> Vec<Message> {
         Hook::Prerouting,
         BEFORE_WAYS_OUT,
     ));
-    let rules = leave_alone_what_stays().into_iter().chain([to_whom_speaks()]);
+    let rules = leave_alone_what_stays(TABLE.family)
+        .into_iter()
+        .chain([to_whom_speaks()]);
     messages.extend(rules.map(|rule| nft::new_rule(TABLE, CHAIN, rule)));
     messages
 }

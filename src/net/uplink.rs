@@ -14,12 +14,11 @@ use super::link::unreachable;
 use super::netfilter::commit;
 use super::netlink::Netlink;
 use super::nft::{
-    self, DESTINATION_AT, Expression, Hook, Junction, Message, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS, VERDICT,
-    VERDICT_REGISTER,
+    self, End, Expression, Hook, Junction, Message, REGISTERS, Set, TYPE_ADDRESS, TableOf, VERDICT, VERDICT_REGISTER,
 };
 use super::outside::leave_alone_what_stays;
 use super::{NetError, NodeNetwork};
-use crate::model::{NOWHERE, POD_PREFIX, PODS, mask};
+use crate::model::{Block, Family, NOWHERE};
 
 /// What the device is called in the pods' network.
 pub const UPLINK: &str = "outside";
@@ -29,7 +28,12 @@ pub const UPLINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 3);
 pub const UPLINK_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 4);
 
 /// The table's name: what people see who list the rules.
-const TABLE: &str = "kubelocal-uplink";
+const TABLE: TableOf = TableOf {
+    family: FAMILY,
+    name: "kubelocal-uplink",
+};
+/// What is carried there.
+const FAMILY: Family = Family::V4;
 const LEAVING: &str = "leaving";
 const REFUSED: &str = "refused";
 const MASKED: &str = "masked";
@@ -87,11 +91,12 @@ fn raise() -> Result<bool, NetError> {
         Err(NetError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => return Ok(false),
         Err(error) => return Err(error),
     };
-    netlink.add_address(index, UPLINK_ADDRESS)?;
+    let gateway = UPLINK_GATEWAY.into();
+    netlink.add_address(index, UPLINK_ADDRESS.into())?;
     netlink.set_up(index)?;
-    netlink.put_route("route of pods", unreachable(PODS, POD_PREFIX))?;
-    netlink.add_route(index, UPLINK_GATEWAY, 32, None)?;
-    netlink.add_default_route(index, UPLINK_GATEWAY)?;
+    netlink.put_route("route of pods", unreachable(FAMILY.pods()))?;
+    netlink.add_route(index, Block::whole(gateway), None)?;
+    netlink.add_way(index, FAMILY.everyone(), gateway)?;
     Ok(true)
 }
 
@@ -99,7 +104,7 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
     let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
     messages.push(nft::new_set(TABLE, &LEAVERS, 1));
     messages.push(nft::new_side_chain(TABLE, REFUSED));
-    let refused = [refuse(true, nft::reset()), refuse(false, nft::reject())];
+    let refused = [refuse(true, nft::reset()), refuse(false, nft::reject(FAMILY))];
     messages.extend(refused.map(|rule| nft::new_rule(TABLE, REFUSED, rule)));
     let junctions: Vec<Junction> = leavers
         .iter()
@@ -107,15 +112,17 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
         .collect();
     messages.extend(nft::new_junctions(TABLE, &LEAVERS, &junctions));
     messages.push(nft::new_chain(TABLE, LEAVING, "filter", Hook::Forward, FILTER));
-    let nowhere = NOWHERE.map(|(network, prefix)| to_nowhere(network, prefix));
+    let nowhere = NOWHERE.map(to_nowhere);
     let leaving = [whole_reset()]
         .into_iter()
-        .chain(leave_alone_what_stays())
+        .chain(leave_alone_what_stays(FAMILY))
         .chain(nowhere);
     let leaving = leaving.chain([to_verdict(), vec![nft::drop()]]);
     messages.extend(leaving.map(|rule| nft::new_rule(TABLE, LEAVING, rule)));
     messages.push(nft::new_chain(TABLE, MASKED, "nat", Hook::Postrouting, SOURCE_NAT));
-    let masked = leave_alone_what_stays().into_iter().chain([vec![nft::masquerade()]]);
+    let masked = leave_alone_what_stays(FAMILY)
+        .into_iter()
+        .chain([vec![nft::masquerade()]]);
     messages.extend(masked.map(|rule| nft::new_rule(TABLE, MASKED, rule)));
     messages
 }
@@ -133,7 +140,7 @@ fn whole_reset() -> Vec<Expression> {
         nft::protocol(VALUE),
         nft::compare(VALUE, true, &[TCP]),
         nft::payload(2, FLAGS_AT, 4, VALUE),
-        nft::mask(VALUE, flags),
+        nft::mask(VALUE, &flags),
         nft::compare(VALUE, true, &reset),
         nft::payload(2, FLAGS_AT, 4, VALUE),
         nft::flip(VALUE, answer),
@@ -142,18 +149,15 @@ fn whole_reset() -> Vec<Expression> {
 }
 
 /// The host itself would say so.
-fn to_nowhere(network: Ipv4Addr, prefix: u8) -> Vec<Expression> {
-    vec![
-        nft::payload(1, DESTINATION_AT, 4, VALUE),
-        nft::mask(VALUE, mask(prefix).octets()),
-        nft::compare(VALUE, true, &network.octets()),
-        nft::unreachable(),
-    ]
+fn to_nowhere(block: Block) -> Vec<Expression> {
+    let mut rule: Vec<Expression> = nft::in_block(End::Destination, block, true).into();
+    rule.push(nft::unreachable());
+    rule
 }
 
 fn to_verdict() -> Vec<Expression> {
     vec![
-        nft::payload(1, SOURCE_AT, 4, VALUE),
+        nft::address(FAMILY, End::Source, VALUE),
         nft::lookup(&LEAVERS, VALUE, Some(VERDICT_REGISTER)),
     ]
 }

@@ -1,18 +1,22 @@
 //! The machine's addresses, which change while the node runs.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::report;
-use crate::model::{Key, kind};
+use crate::model::{Key, is_nowhere, kind};
 use crate::net::Moves;
 use crate::store::Store;
 
-/// What the machine's addresses are now, the main one first.
+/// What the machine's addresses are now: the main one first, and that of IPv6 if it has a way to elsewhere by it.
 pub(super) fn present() -> Vec<String> {
-    vec![main_address()]
+    let second = address_towards("[::]:0", "[2001:db8::1]:9").filter(|ip| !is_nowhere(*ip));
+    [main_address()]
+        .into_iter()
+        .chain(second.map(|ip| ip.to_string()))
+        .collect()
 }
 
 /// Whether the machine knew a way to wherever when it was looked at last.
@@ -23,11 +27,17 @@ pub(super) fn has_way(newest: &watch::Receiver<Vec<String>>) -> bool {
 /// What is said to be the machine's address while it has no way to anywhere.
 const NOWHERE: &str = "127.0.0.1";
 
-/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
 fn main_address() -> String {
-    // 192.0.2.0/24 is for documentation (RFC 5737): it is nobody's, so the default route decides.
-    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("192.0.2.1:9").and_then(|()| s.local_addr()));
-    asked.map_or_else(|_| NOWHERE.to_owned(), |address| address.ip().to_string())
+    // 192.0.2.0/24 is for documentation (RFC 5737), as 2001:db8::/32 is (RFC 3849): it is nobody's, so the default route decides.
+    let asked = address_towards("0.0.0.0:0", "192.0.2.1:9");
+    asked.map_or_else(|| NOWHERE.to_owned(), |address| address.to_string())
+}
+
+/// The address that packets to elsewhere would come from. Connecting a UDP socket sends nothing.
+fn address_towards(any: &str, far: &str) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(far).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// Follows them until `stop`: tells whoever looks, and the node's object.

@@ -34,7 +34,7 @@ use crate::api::{self, Api, Meter, NodeFacts};
 use crate::cgroup::{self, Lack, Tree};
 use crate::event::EventRecorder;
 use crate::image::{ImageStore, LoginFiles, Puller};
-use crate::model::{Clock, Complaints, HOST, Object, Paths, SystemClock};
+use crate::model::{Clock, Complaints, Family, HOST, Object, Paths, SystemClock, stack_of};
 use crate::net::{NodeNetwork, node_network_of};
 use crate::pod::{self, Ends, Graces, Rooms};
 use crate::publish::{self, Published};
@@ -156,6 +156,10 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let api_port = loopback.listener.local_addr()?.port();
     let egress = config.egress(no_egress, api_port);
+    facts.network = network
+        .as_ref()
+        .map_or("", |network| stack_of(network.families()))
+        .to_owned();
     facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref(), egress).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), cgroups.ok());
@@ -171,7 +175,10 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     );
     let ledger = devices::open(&paths, &config);
     let readiness = ways_out.readiness(egress, addresses::has_way(&addresses));
-    let mut node = report::node_object(&host, &readiness, &handler_names, clock.now());
+    let families = network
+        .as_ref()
+        .map_or(&Family::BOTH[..1], |network| network.families());
+    let mut node = report::node_object(&host, families, &readiness, &handler_names, clock.now());
     devices::report(&mut node, &ledger.catalogue(), None);
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(user));
@@ -381,6 +388,7 @@ fn facts(
         cgroups: report::cgroups(cgroups),
         started_at,
         warnings: warnings.chain(report::no_limits(cgroups)).collect(),
+        network: String::new(),
         host_loopback: false,
         complaints: Complaints::default(),
         published: Published::default(),
@@ -485,6 +493,8 @@ fn report_node(store: &Store, node: &Object) -> Result<(), StoreError> {
         Ok(_) => Ok(()),
         Err(StoreError::AlreadyExists(key)) => {
             let tell = |present: &mut Object| {
+                present.value_mut()["spec"]["podCIDR"] = node.value()["spec"]["podCIDR"].clone();
+                present.value_mut()["spec"]["podCIDRs"] = node.value()["spec"]["podCIDRs"].clone();
                 let status = &mut present.value_mut()["status"];
                 let images = status["images"].take();
                 *status = node.value()["status"].clone();

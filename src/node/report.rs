@@ -12,7 +12,7 @@ use super::config::Config;
 use super::ways_out::Readiness;
 use crate::api::KUBERNETES_VERSION;
 use crate::cgroup::{Controller, Lack, Tree};
-use crate::model::{DNS, Object};
+use crate::model::{DNS, Family, Object};
 use crate::pod::{Host, Modules};
 
 /// How many pods the node takes on: what the kernel's default of 32,768 processes and a laptop's memory bear with ease.
@@ -85,8 +85,15 @@ fn storage(dir: &Path) -> i64 {
     })
 }
 
-/// The node's object. `handlers` are the runtimes that pods may choose.
-pub fn node_object(host: &Host, ways_out: &Readiness, handlers: &[String], now: Timestamp) -> Object {
+/// The node's object. `families` are those of the addresses that its pods have, `handlers` are the runtimes that pods may choose.
+pub fn node_object(
+    host: &Host,
+    families: &[Family],
+    ways_out: &Readiness,
+    handlers: &[String],
+    now: Timestamp,
+) -> Object {
+    let ranges: Vec<String> = families.iter().map(|family| family.pods().to_string()).collect();
     let labels = json!({
         "kubernetes.io/hostname": host.node_name,
         "kubernetes.io/os": "linux",
@@ -103,7 +110,7 @@ pub fn node_object(host: &Host, ways_out: &Readiness, handlers: &[String], now: 
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": host.node_name, "labels": labels},
-        "spec": {},
+        "spec": {"podCIDR": ranges[0], "podCIDRs": ranges},
         "status": {
             "addresses": addresses(&host.node_name, &host.ips()),
             "capacity": resources(host),

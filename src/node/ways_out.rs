@@ -1,5 +1,6 @@
 //! Whether pods reach the outside, and what is said where they do not.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses;
 use super::conditions::{self, Reporter};
 use crate::egress::{self, Passes, Pasta, Settings};
-use crate::model::HOST;
+use crate::model::{Family, HOST};
 use crate::net::{NodeNetwork, Outside};
 
 /// After the kernel refused: what it lacks now (memory, a module that loads) it may have soon.
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is of ways out.
 pub(super) enum WaysOut {
-    /// They are open, though perhaps everyone is refused there.
-    Open(Outside),
+    /// They are open, though perhaps everyone is refused there: of IPv4, and of IPv6 where pods have it.
+    Open(Vec<Outside>),
     /// There are none, for this reason.
     Closed(String),
 }
@@ -41,17 +42,24 @@ pub(super) async fn open(network: Option<&Arc<NodeNetwork>>, settings: Settings)
     let Some(network) = network else {
         return WaysOut::Closed("pods have no network".to_owned());
     };
-    // The host's loopback is the node's business, whoever carries the rest.
-    let only = settings.is_by_pasta().then_some(HOST);
+    // What is for the host's loopback is the node's business, and so is IPv6, whoever carries the rest.
+    let only = settings.is_by_pasta().then_some(IpAddr::V4(HOST));
     if only.is_none()
         && let Err(error) = network.ungate_uplink().await
     {
         tracing::debug!(%error, "an earlier node's rules for pasta stay");
     }
-    match Outside::open(network.clone(), only).await {
-        Ok(outside) => WaysOut::Open(outside),
-        Err(error) => WaysOut::Closed(format!("the kernel refuses {error}")),
+    let mut open = Vec::new();
+    for family in network.families() {
+        let only = only.filter(|only| Family::of(*only) == *family);
+        match Outside::open(network.clone(), *family, only).await {
+            Ok(outside) => open.push(outside),
+            // Who wants there has no way, and turns to the first family.
+            Err(error) if !open.is_empty() => tracing::warn!(%error, %family, "pods do not reach the outside by it"),
+            Err(error) => return WaysOut::Closed(format!("the kernel refuses {error}")),
+        }
     }
+    WaysOut::Open(open)
 }
 
 impl WaysOut {

@@ -133,7 +133,7 @@ impl Resolver {
         }
     }
 
-    /// As pods may use it: what is on the host's loopback (as systemd-resolved is) or link, or has an address of a kind that pods have not, is
+    /// As pods may use it: what is on the host's loopback (as systemd-resolved is) or link, or has an address of IPv6, which pods may not have, is
     /// asked by `own`, which stands for the host's resolvers as a whole.
     fn for_pods(mut self, own: IpAddr) -> Resolver {
         let is_reached = |server: &String| {

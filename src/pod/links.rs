@@ -27,6 +27,12 @@ fn links_of(service: &Object) -> Vec<(String, String)> {
         return Vec::new();
     }
     let prefix = variable(&service.key().name);
+    // Before a port an address of IPv6 stands in brackets (`net.JoinHostPort`).
+    let host = if ip.contains(':') {
+        format!("[{ip}]")
+    } else {
+        ip.to_owned()
+    };
     let ports = list_at(service.value(), "/spec/ports").iter();
     let ports: Vec<_> = ports
         .map(|port| {
@@ -42,7 +48,7 @@ fn links_of(service: &Object) -> Vec<(String, String)> {
         links.push((format!("{prefix}_SERVICE_PORT"), port.to_string()));
         links.push((
             format!("{prefix}_PORT"),
-            format!("{}://{ip}:{port}", protocol.to_lowercase()),
+            format!("{}://{host}:{port}", protocol.to_lowercase()),
         ));
     }
     for (name, protocol, port) in ports {
@@ -50,7 +56,7 @@ fn links_of(service: &Object) -> Vec<(String, String)> {
             links.push((format!("{prefix}_SERVICE_PORT_{}", variable(name)), port.to_string()));
         }
         let (own, small) = (format!("{prefix}_PORT_{port}_{protocol}"), protocol.to_lowercase());
-        links.push((own.clone(), format!("{small}://{ip}:{port}")));
+        links.push((own.clone(), format!("{small}://{host}:{port}")));
         links.push((format!("{own}_PROTO"), small));
         links.push((format!("{own}_PORT"), port.to_string()));
         links.push((format!("{own}_ADDR"), ip.to_owned()));

@@ -1,10 +1,10 @@
 //! What policies are about: pods, their namespaces, and the policies themselves. Pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::rule::{Direction, Policy, protocol_number};
-use crate::model::{DNS, Object, is_terminal, list_at};
+use crate::model::{DNS, Object, PodIps, is_terminal, list_at};
 use crate::net::PortName;
 
 /// Labels of an object.
@@ -23,8 +23,8 @@ pub struct Pod {
     pub name: String,
     /// Its labels.
     pub labels: Labels,
-    /// Its address in the pods' network; none before it has one, and on the host's network.
-    pub address: Option<Ipv4Addr>,
+    /// Its addresses in the pods' network; none before it has any, and on the host's network.
+    pub ips: Option<PodIps>,
     /// The ports that have names.
     pub ports: Vec<(PortName, u16)>,
 }
@@ -41,8 +41,8 @@ pub struct Facts {
 }
 
 impl Pod {
-    /// Reads a pod, whose address is not its object's business here; `None` if it has ended or is on the host's network.
-    pub fn read(object: &Object, address: Option<Ipv4Addr>) -> Option<Pod> {
+    /// Reads a pod, whose addresses are not its object's business here; `None` if it has ended or is on the host's network.
+    pub fn read(object: &Object, ips: Option<PodIps>) -> Option<Pod> {
         if is_terminal(object) || object.at("/spec/hostNetwork").is_some_and(|host| host == true) {
             return None;
         }
@@ -61,7 +61,7 @@ impl Pod {
             namespace: object.key().namespace.clone(),
             name: object.key().name.clone(),
             labels: owned(&object.labels()),
-            address,
+            ips,
             ports: named.collect(),
         })
     }
@@ -73,7 +73,7 @@ impl Pod {
             namespace: SYSTEM.to_owned(),
             name: "the node's name server".to_owned(),
             labels: [(label.to_owned(), value.to_owned())].into(),
-            address: Some(DNS),
+            ips: Some(PodIps::new(DNS, false)),
             ports: vec![((17, "dns".to_owned()), 53), ((6, "dns-tcp".to_owned()), 53)],
         }
     }
@@ -82,11 +82,11 @@ impl Pod {
 impl Facts {
     /// Reads pods with their addresses, namespaces and policies, all of them.
     pub fn read<'a, O: AsRef<Object> + 'a>(
-        pods: impl Iterator<Item = (&'a Object, Option<Ipv4Addr>)>,
+        pods: impl Iterator<Item = (&'a Object, Option<PodIps>)>,
         namespaces: &[O],
         policies: &[O],
     ) -> Facts {
-        let pod = |(pod, address): (&Object, _)| Some((pod.uid().to_owned(), Pod::read(pod, address)?));
+        let pod = |(pod, ips): (&Object, _)| Some((pod.uid().to_owned(), Pod::read(pod, ips)?));
         let namespaces = namespaces.iter().map(AsRef::as_ref);
         let labels = |namespace: &Object| (namespace.key().name.clone(), owned(&namespace.labels()));
         let policies = policies.iter().map(AsRef::as_ref);
@@ -108,6 +108,11 @@ impl Facts {
     pub(super) fn peers(&self) -> impl Iterator<Item = std::borrow::Cow<'_, Pod>> {
         let pods = self.pods.values().map(std::borrow::Cow::Borrowed);
         pods.chain([std::borrow::Cow::Owned(Pod::name_server())])
+    }
+
+    /// Who has an address, if anyone whom rules may mean.
+    pub(super) fn whose(&self, ip: IpAddr) -> Option<std::borrow::Cow<'_, Pod>> {
+        self.peers().find(|pod| pod.ips.is_some_and(|ips| ips.has(ip)))
     }
 
     /// Labels of a pod's namespace.
@@ -135,6 +140,8 @@ pub(super) fn by_reference(labels: &Labels) -> BTreeMap<&str, &str> {
 
 #[cfg(test)]
 pub(super) mod fixtures {
+    use std::net::Ipv4Addr;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -147,7 +154,7 @@ pub(super) mod fixtures {
                 "metadata": {"namespace": namespace, "name": name, "labels": {"app": app}},
                 "spec": {"containers": [{"name": "c", "ports": if port == 0 { json!([]) } else { ports }}]}});
             let object = Object::new(object).expect("a pod");
-            let pod = Pod::read(&object, Some(Ipv4Addr::new(10, 244, 0, last)));
+            let pod = Pod::read(&object, Some(PodIps::new(Ipv4Addr::new(10, 244, 0, last), false)));
             (name.to_owned(), pod.expect("it is on the pods' network"))
         };
         let namespace = |name: &str, team: &str| {

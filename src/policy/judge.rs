@@ -1,6 +1,6 @@
 //! Whether one connection is let through, and by which policies. Pure: what the kernel decides by its rules, said with reasons.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::facts::{Facts, Pod};
 use super::rule::{Direction, Rule, RulePeer};
@@ -23,11 +23,11 @@ pub fn judge(
     facts: &Facts,
     direction: Direction,
     pod: &Pod,
-    other: Ipv4Addr,
+    other: IpAddr,
     destination: Option<&Pod>,
     (protocol, port): (u8, u16),
 ) -> Judgement {
-    let peer = facts.peers().find(|pod| pod.address == Some(other));
+    let peer = facts.whose(other);
     let is_allowed = |rule: &Rule| {
         let peers = rule.peers.is_empty() || rule.peers.iter().any(|one| is_peer(facts, one, peer.as_deref(), other));
         let ports = rule.ports.is_empty() || rule.ports.iter().any(|one| is_port(one, destination, protocol, port));
@@ -47,7 +47,7 @@ pub fn judge(
     }
 }
 
-fn is_peer(facts: &Facts, rule: &RulePeer, pod: Option<&Pod>, address: Ipv4Addr) -> bool {
+fn is_peer(facts: &Facts, rule: &RulePeer, pod: Option<&Pod>, address: IpAddr) -> bool {
     match rule {
         RulePeer::Pods(peer) => pod.is_some_and(|pod| peer.matches(pod, facts.labels_around(pod))),
         RulePeer::Block(block, except) => {
@@ -74,6 +74,7 @@ mod tests {
 
     use super::super::facts::fixtures::{facts, policy};
     use super::*;
+    use crate::model::PodIps;
 
     #[test]
     fn a_connection_is_judged_with_the_policies_that_decide() {
@@ -85,12 +86,17 @@ mod tests {
         let friends = json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [
             {"from": [{"podSelector": {"matchLabels": {"app": "client"}}}, {"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.9/32"]}}],
              "ports": [{"port": "http"}, {"port": 9000, "endPort": 9010}]}]});
-        let facts = facts([closed, policy("default", "friends", friends)]);
+        let mut facts = facts([closed, policy("default", "friends", friends)]);
+        // These two have addresses of both families.
+        for pod in ["client", "other"] {
+            let pod = facts.pods.get_mut(pod).expect("it is one of them");
+            pod.ips = pod.ips.map(|ips| PodIps::new(ips.first, true));
+        }
         let (web, client) = (&facts.pods["web"], &facts.pods["client"]);
         let denied = Judgement::Denied(vec!["default/closed".to_owned(), "default/friends".to_owned()]);
         let allowed = Judgement::Allowed("default/friends".to_owned());
-        let at = |text: &str| text.parse::<Ipv4Addr>().expect("an address");
-        let of_client = client.address.expect("has one");
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let of_client = IpAddr::from(client.ips.expect("has some").first);
         for (from, port, expected) in [
             (of_client, (6, 8080), &allowed),
             (of_client, (6, 9005), &allowed),
@@ -100,11 +106,13 @@ mod tests {
             (at("192.0.2.1"), (6, 8080), &allowed),
             (at("192.0.2.9"), (6, 8080), &denied),
             (at("10.244.0.4"), (6, 8080), &denied),
+            (at("fd00:10:244::3"), (6, 8080), &allowed),
+            (at("fd00:10:244::4"), (6, 8080), &denied),
         ] {
             let judged = judge(&facts, Direction::Ingress, web, from, Some(web), port);
             assert_eq!(judged, *expected, "{from} {port:?}");
         }
-        let of_web = web.address.expect("has one");
+        let of_web = web.ips.expect("has some").first.into();
         let judged = judge(&facts, Direction::Egress, client, of_web, Some(web), (6, 8080));
         assert_eq!(judged, Judgement::NotIsolated);
     }

@@ -1,10 +1,11 @@
 //! Policies, pods and namespaces to what the kernel lets through. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::facts::{Facts, Pod};
 use super::rule::{Direction, PodPeer, Policy, Rule, RulePeer};
+use crate::model::PodIps;
 use crate::net::{Isolation, Pass, Passes, Peer, PortName, Ports};
 
 /// What is to be let through; `None` if there are no policies, so that nothing has to be looked at.
@@ -15,7 +16,8 @@ pub(super) fn plan_isolation(facts: &Facts) -> Option<Isolation> {
     let pods = facts
         .pods
         .values()
-        .filter_map(|pod| Some((pod.address?, plan_passes(facts, pod))));
+        .flat_map(|pod| pod.ips.into_iter().flat_map(PodIps::iter).zip(std::iter::repeat(pod)))
+        .map(|(ip, pod)| (ip, plan_passes(facts, pod)));
     let rules = || facts.policies.iter().flat_map(Policy::all_rules);
     let peers = rules().flat_map(|rule| &rule.peers).filter_map(RulePeer::pods);
     let groups: BTreeMap<&str, &PodPeer> = peers.map(|peer| (peer.name.as_str(), peer)).collect();
@@ -87,30 +89,32 @@ impl RulePeer {
     }
 }
 
-fn members(facts: &Facts, peer: &PodPeer) -> BTreeSet<Ipv4Addr> {
+fn members(facts: &Facts, peer: &PodPeer) -> BTreeSet<IpAddr> {
     let pods = facts.peers().filter(|pod| peer.matches(pod, facts.labels_around(pod)));
-    pods.filter_map(|pod| pod.address).collect()
+    pods.filter_map(|pod| pod.ips).flat_map(PodIps::iter).collect()
 }
 
-fn places(facts: &Facts, name: &PortName) -> BTreeSet<(Ipv4Addr, u16)> {
+fn places(facts: &Facts, name: &PortName) -> BTreeSet<(IpAddr, u16)> {
     let of_pod = |pod: &Pod| {
         let ports = pod.ports.iter().filter(|(own, _)| own == name);
-        let places: Vec<_> = ports.filter_map(|(_, number)| Some((pod.address?, *number))).collect();
-        places
+        let at_each = |number: u16| pod.ips.into_iter().flat_map(PodIps::iter).map(move |ip| (ip, number));
+        ports.flat_map(|(_, number)| at_each(*number)).collect::<Vec<_>>()
     };
     facts.peers().flat_map(|pod| of_pod(&pod)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use serde_json::{Value, json};
 
     use super::super::facts::fixtures::{facts, policy};
     use super::*;
 
-    const WEB: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 3);
-    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 4);
+    const WEB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 2));
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 3));
+    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 4));
 
     /// What may come to the pod `web`, with the group by its members.
     fn ingress_of_web(spec: Value) -> Option<Vec<(String, Ports)>> {
@@ -181,7 +185,10 @@ mod tests {
                 json!([{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]),
                 vec!["10.0.0.0/8 but 1".to_owned()],
             ),
-            (json!([{"ipBlock": {"cidr": "fd00::/8"}}]), vec![]),
+            (
+                json!([{"ipBlock": {"cidr": "fd00::/8"}}]),
+                vec!["fd00::/8 but 0".to_owned()],
+            ),
         ] {
             let spec = json!({"podSelector": {}, "ingress": [{"from": from}]});
             let peers: Vec<String> = ingress_of_web(spec)
@@ -216,6 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_isolated_and_meant_by_each_of_its_addresses() {
+        let http = (6, "http".to_owned());
+        let rule = json!({"from": [{"podSelector": {}}], "ports": [{"port": "http"}]});
+        let mut facts = facts([policy("default", "p", json!({"podSelector": {}, "ingress": [rule]}))]);
+        let web = facts.pods.get_mut("web").expect("it is one of them");
+        let both = PodIps::new(Ipv4Addr::new(10, 244, 0, 2), true);
+        web.ips = Some(both);
+        let planned = plan_isolation(&facts).expect("there is a policy");
+        let members = planned.groups.values().next().expect("there is one");
+        for ip in both.iter() {
+            assert_eq!(planned.pods[&ip], planned.pods[&WEB]);
+            assert!(
+                members.contains(&ip) && planned.ports[&http].contains(&(ip, 8080)),
+                "{ip}"
+            );
+        }
+        assert_eq!(planned.pods.len(), 4, "the others have one each");
+    }
+
+    #[test]
     fn policies_add_up() {
         let one = policy(
             "default",
@@ -241,6 +268,6 @@ mod tests {
         let spec = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": to}]});
         let planned = plan_isolation(&facts([policy("default", "p", spec)])).expect("there is a policy");
         let members: Vec<_> = planned.groups.values().collect();
-        assert_eq!(members, [&BTreeSet::from([crate::model::DNS])]);
+        assert_eq!(members, [&BTreeSet::from([crate::model::DNS.into()])]);
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::facts::{Labels, Pod, by_reference};
-use crate::model::{LabelSelector, Object, list_at};
-use crate::net::{Block, Ports};
+use crate::model::{Block, LabelSelector, Object, list_at};
+use crate::net::Ports;
 
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) struct Rule {
 pub(super) enum RulePeer {
     Pods(PodPeer),
     Block(Block, Vec<Block>),
-    /// A block of another family: there is nobody in it.
+    /// A block that can't be read: there is nobody in it.
     Nobody,
 }
 

@@ -118,7 +118,7 @@ pub(super) fn claims_of_service(service: &Object, slices: &[Arc<Object>]) -> Vec
         let name = port["name"].as_str().unwrap_or_default();
         let endpoints = backends(name, protocol, slices).into_iter();
         let target = Target {
-            addresses: endpoints.map(|b| SocketAddr::new(b.ip.into(), b.port)).collect(),
+            addresses: endpoints.map(|b| SocketAddr::new(b.ip, b.port)).collect(),
             stay: stay(service),
             is_coming: false,
         };

@@ -14,7 +14,7 @@ use super::plan::{Claim, Field, Held, Published, PublishedPort, plan_ports};
 use super::trouble::Trouble;
 use crate::carry::{Doors, Place};
 use crate::event::{EventKind, EventRecorder};
-use crate::model::{Key, Object, known_kind};
+use crate::model::{Family, Key, Object, known_kind, list_at};
 use crate::net::Protocol;
 use crate::service::Slices;
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
@@ -277,7 +277,7 @@ impl Keeper {
         let is_held = |place: &Place| self.holders.get(place) == Some(service.key());
         let is_open = |place: &Place| self.doors.is_open(place) && is_held(place);
         let wanted = match is_balanced(service) {
-            true => plan_ingress(claims, is_open, |place| self.refused.get(place)),
+            true => plan_ingress(&loopbacks(service), claims, is_open, |place| self.refused.get(place)),
             false => json!({}),
         };
         let present = service.at("/status/loadBalancer").cloned().unwrap_or(json!({}));
@@ -295,8 +295,20 @@ impl Keeper {
     }
 }
 
+/// The machine's loopback in each of a Service's families.
+fn loopbacks(service: &Object) -> Vec<&'static str> {
+    let families = list_at(service.value(), "/spec/ipFamilies").iter();
+    let loopback = |family: &Value| match family.as_str().and_then(Family::named) {
+        Some(Family::V6) => "::1",
+        Some(Family::V4) | None => "127.0.0.1",
+    };
+    let all: Vec<_> = families.map(loopback).collect();
+    if all.is_empty() { vec!["127.0.0.1"] } else { all }
+}
+
 /// `status.loadBalancer`: loopback if any of the Service's ports is open there, and which are not.
 fn plan_ingress<'a>(
+    loopbacks: &[&str],
     claims: &[Claim],
     is_open: impl Fn(&Place) -> bool,
     trouble: impl Fn(&Place) -> Option<&'a Trouble>,
@@ -308,7 +320,7 @@ fn plan_ingress<'a>(
     if !main.iter().any(|claim| is_open(&claim.place)) {
         return json!({});
     }
-    let mut ingress = json!({"ip": "127.0.0.1", "ipMode": "Proxy"});
+    let mut ports = None;
     if !main.iter().all(|claim| is_open(&claim.place)) {
         let port = |claim: &&Claim| {
             let protocol = match claim.place.protocol {
@@ -322,9 +334,16 @@ fn plan_ingress<'a>(
             }
             port
         };
-        ingress["ports"] = main.iter().map(port).collect();
+        ports = Some(main.iter().map(port).collect::<Value>());
     }
-    json!({"ingress": [ingress]})
+    let ingress = loopbacks.iter().map(|ip| {
+        let mut ingress = json!({"ip": ip, "ipMode": "Proxy"});
+        if let Some(ports) = &ports {
+            ingress["ports"] = ports.clone();
+        }
+        ingress
+    });
+    json!({"ingress": ingress.collect::<Value>()})
 }
 
 /// Whether the machine has no such address, or not the family at all.

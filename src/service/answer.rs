@@ -7,7 +7,7 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::zone::{Found, Zone};
-use crate::model::{CLUSTER_DOMAIN, is_inside};
+use crate::model::{CLUSTER_DOMAIN, Family, is_inside};
 
 /// How long anybody may remember an answer, in seconds (CoreDNS' for clusters): pods come and go.
 const TTL: u32 = 5;
@@ -67,13 +67,13 @@ fn find(zone: &Zone, name: &Name) -> Option<Found> {
     if let Some(found) = zone.find(text) {
         return Some(found);
     }
-    if !text.ends_with(".in-addr.arpa") {
+    if !text.ends_with(".in-addr.arpa") && !text.ends_with(".ip6.arpa") {
         return None;
     }
     let network = name.parse_arpa_name().ok()?;
     // What is asked of our own ranges is nobody else's business, even where we know nothing.
     is_inside(network.addr()).then(|| {
-        if network.prefix_len() == 32 {
+        if network.prefix_len() == Family::of(network.addr()).bits() {
             zone.find_address(network.addr())
         } else {
             Found::Nothing
@@ -184,6 +184,15 @@ pub(super) fn refusal(request: &Message, code: ResponseCode) -> Message {
     response
 }
 
+/// What others answered, by UDP: longer than the client can take it is cut off, as ours are.
+pub(super) fn passed_on(request: &Message, answer: Vec<u8>) -> Option<Vec<u8>> {
+    let room = request.edns.as_ref().map_or(SMALLEST, |edns| edns.max_payload());
+    if answer.len() <= usize::from(room.max(SMALLEST)) {
+        return Some(answer);
+    }
+    Message::from_vec(&answer).ok()?.truncate().to_vec().ok()
+}
+
 /// The bytes for UDP: what the client can't take is cut off, and it is told to ask by TCP.
 pub(super) fn for_udp(request: &Message, response: &Message) -> Option<Vec<u8>> {
     let room = request.edns.as_ref().map_or(SMALLEST, |edns| edns.max_payload());
@@ -215,7 +224,7 @@ mod tests {
             Some(Names::Endpoints((2..102).map(endpoint).collect())),
         );
         let address = Names::Address {
-            ip: [10, 96, 1, 2].into(),
+            ips: vec![[10, 96, 1, 2].into()],
             ports: Vec::new(),
         };
         zone.set_service("default", "web", Some(address));
@@ -257,7 +266,20 @@ mod tests {
         assert_eq!(named.answers.len(), 1);
         let nameless = own("9.9.96.10.in-addr.arpa", RecordType::PTR);
         assert_eq!(nameless.metadata.response_code, ResponseCode::NXDomain);
-        for name in ["1.2.0.192.in-addr.arpa", "example.org"] {
+        let nibbles = |digits: &str| {
+            format!(
+                "{}.ip6.arpa",
+                digits.chars().rev().map(String::from).collect::<Vec<_>>().join(".")
+            )
+        };
+        let second = own(&nibbles("fd00001000960000000000000000abcd"), RecordType::PTR);
+        assert_eq!(
+            second.metadata.response_code,
+            ResponseCode::NXDomain,
+            "it is of our range"
+        );
+        let outside = nibbles("20010db8000000000000000000000001");
+        for name in ["1.2.0.192.in-addr.arpa", "example.org", &outside] {
             assert!(
                 matches!(answer(&zone(), &question(name, RecordType::PTR)), Answer::Elsewhere),
                 "{name}"
@@ -294,6 +316,19 @@ mod tests {
         let bytes = for_udp(&request, &response).expect("it can be written");
         assert!(bytes.len() <= 512, "{}", bytes.len());
         assert!(Message::from_vec(&bytes).expect("a message").metadata.truncation);
+    }
+
+    #[test]
+    fn what_others_answer_is_cut_off_where_the_client_can_not_take_it() {
+        let mut request = question("many.example.org", RecordType::A);
+        let whole = own("many.default.svc.cluster.local", RecordType::A);
+        let whole = whole.to_vec().expect("it can be written");
+        let cut = passed_on(&request, whole.clone()).expect("it can be read");
+        assert!(cut.len() <= 512 && Message::from_vec(&cut).expect("a message").metadata.truncation);
+        let mut roomy = Edns::new();
+        roomy.set_max_payload(4096);
+        request.set_edns(roomy);
+        assert_eq!(passed_on(&request, whole.clone()), Some(whole));
     }
 
     #[test]

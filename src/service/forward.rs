@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// As many as resolvers take of the file (`MAXNS`).
 const MOST: usize = 3;
 const PORT: u16 = 53;
+/// The largest datagram.
+const LARGEST: usize = 65_535;
 
 /// By what the question came; its answer must fit the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,8 @@ async fn by_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(question).await?;
-    let mut answer = vec![0; 4096];
+    // Whatever the question said of its client's room: an answer that is cut in the middle is none.
+    let mut answer = vec![0; LARGEST];
     loop {
         let length = socket.recv(&mut answer).await?;
         if is_answer_to(question, &answer[..length]) {

@@ -114,7 +114,7 @@ fn is_passing(error: &NetError) -> bool {
 fn may_reach(may_leave: MayLeave) -> crate::carry::MayReach {
     Box::new(move |client, to| match (client, to) {
         (_, to) if is_inside(to) => true,
-        (IpAddr::V4(client), IpAddr::V4(to)) => !is_nowhere(to) && may_leave(client),
+        (IpAddr::V4(client), IpAddr::V4(to)) => !is_nowhere(to.into()) && may_leave(client),
         _ => false,
     })
 }
@@ -149,10 +149,10 @@ fn place_and_target((frontend, balance): (&Frontend, &Balance)) -> (Place, Targe
     let place = Place {
         protocol: frontend.protocol,
         port: frontend.port,
-        ip: frontend.ip.into(),
+        ip: frontend.ip,
     };
     let target = Target {
-        addresses: addresses.map(|b| SocketAddr::new(b.ip.into(), b.port)).collect(),
+        addresses: addresses.map(|b| SocketAddr::new(b.ip, b.port)).collect(),
         stay: balance.stay,
         is_coming: false,
     };

@@ -1,7 +1,7 @@
 //! Follows Services, slices and pods in the store, and passes on what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use super::means::Server;
 use super::slices::Slices;
 use super::view::{Leaving, Names, View, view};
 use super::zone::Zone;
-use crate::model::{Complaints, Key, Object, Seniority, is_terminal, known_kind};
+use crate::model::{Complaints, Key, Object, Seniority, is_terminal, known_kind, pod_ips};
 use crate::net::{Balance, Frontend};
 use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 
@@ -30,7 +30,7 @@ pub(super) struct Proxy {
     /// Which Services have a frontend. There should be one; of several the eldest has it, whatever the others are called.
     owners: BTreeMap<Frontend, BTreeSet<Seniority>>,
     /// Which Services lead to an address.
-    leads_to: BTreeMap<Ipv4Addr, BTreeSet<Key>>,
+    leads_to: BTreeMap<IpAddr, BTreeSet<Key>>,
     /// Frontends that the kernel has not been told of yet.
     changed: BTreeMap<Frontend, Balance>,
     /// When the kernel is told again, if it has refused what it was told last. Until then changes gather.
@@ -163,7 +163,7 @@ impl Proxy {
             "Pod" => {
                 let is_gone = change.kind == ChangeKind::Deleted;
                 // Its Services learn it here and not from the slices: who ends it waits for us.
-                if let Some(ip) = self.leaving.take(object, is_gone) {
+                for ip in self.leaving.take(object, is_gone) {
                     touched.extend(self.leads_to.get(&ip).into_iter().flatten().cloned());
                 }
                 let mut zone = self.zone.write().expect("no writer panics");
@@ -236,7 +236,7 @@ fn forget<K: Ord, V: Ord>(sets: &mut BTreeMap<K, BTreeSet<V>>, of: &K, one: &V) 
 }
 
 fn enter_pod(zone: &mut Zone, pod: &Object, is_gone: bool) {
-    let ip = pod.text("/status/podIP").parse().ok();
-    let ip = ip.filter(|_| !is_gone && !is_terminal(pod));
-    zone.set_pod(&pod.key().namespace, &pod.key().name, ip);
+    let is_there = !is_gone && !is_terminal(pod);
+    let ips = if is_there { pod_ips(pod).collect() } else { Vec::new() };
+    zone.set_pod(&pod.key().namespace, &pod.key().name, ips);
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::answer::{Answer, answer, for_udp, refusal};
+use super::answer::{Answer, answer, for_udp, passed_on, refusal};
 use super::forward::{self, Transport};
 use super::{MayLeave, SharedZone};
 use crate::model::{Complaints, DNS};
@@ -206,6 +206,7 @@ async fn respond(found: Answer, request: &Message, question: &[u8], transport: T
     let response = match found {
         Answer::Own(response) => response,
         Answer::Elsewhere => match forward::ask(question, transport).await {
+            Some(bytes) if transport == Transport::Udp => return passed_on(request, bytes),
             Some(bytes) => return Some(bytes),
             None => refusal(request, ResponseCode::ServFail),
         },
@@ -230,8 +231,15 @@ async fn follow(id: u16, name: Name, kind: RecordType, transport: Transport) -> 
     let Ok(bytes) = question.to_vec() else {
         return Vec::new();
     };
-    let answer = forward::ask(&bytes, transport).await;
-    let answer = answer.and_then(|bytes| Message::from_vec(&bytes).ok());
+    let ask = async |transport| {
+        let answer = forward::ask(&bytes, transport).await;
+        answer.and_then(|bytes| Message::from_vec(&bytes).ok())
+    };
+    let answer = match ask(transport).await {
+        // There is more than fits: the client is told, once all of it is known.
+        Some(cut) if cut.metadata.truncation && transport == Transport::Udp => ask(Transport::Tcp).await.or(Some(cut)),
+        whole => whole,
+    };
     answer.map(|message| message.answers).unwrap_or_default()
 }
 

@@ -1,13 +1,13 @@
 //! What a Service and its slices mean: where connections go, and which names there are. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{Object, is_inside, is_nowhere, list_at as items, may_have};
+use crate::model::{Family, Object, cluster_ips, is_inside, is_nowhere, list_at as items, may_have, pod_ips};
 use crate::net::{Backend, Balance, Frontend, Protocol};
 
 /// For how many seconds clients stay if nobody says, and at most (`DefaultClientIPServiceAffinitySeconds`,
@@ -27,10 +27,10 @@ pub struct View {
 /// What stands behind a Service's names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Names {
-    /// An address of its own.
+    /// Addresses of its own.
     Address {
-        /// The address.
-        ip: Ipv4Addr,
+        /// The addresses, one of each of its families, the first of them first.
+        ips: Vec<IpAddr>,
         /// Its named ports.
         ports: Vec<NamedPort>,
     },
@@ -67,20 +67,23 @@ pub struct NamedEndpoint {
 
 /// The addresses of pods that are to end: no connection should lead there any more, though slices may say so for another moment.
 #[derive(Debug, Default)]
-pub struct Leaving(BTreeSet<Ipv4Addr>);
+pub struct Leaving(BTreeSet<IpAddr>);
 
 impl Leaving {
-    /// Takes a pod as it is now, or was before it went; says its address if that became one of these.
-    pub fn take(&mut self, pod: &Object, is_gone: bool) -> Option<Ipv4Addr> {
+    /// Takes a pod as it is now, or was before it went; says which of its addresses became one of these.
+    pub fn take(&mut self, pod: &Object, is_gone: bool) -> Vec<IpAddr> {
         // The host's address is that of others, too.
         let is_own = pod.at("/spec/hostNetwork") != Some(&Value::Bool(true));
-        let ip = pod.text("/status/podIP").parse().ok().filter(|_| is_own)?;
+        let mut ips: Vec<IpAddr> = if is_own { pod_ips(pod).collect() } else { Vec::new() };
         if is_gone || pod.is_deleting() {
-            // It stays one of these until another pod has it: slices may come later than the end of a pod.
-            self.0.insert(ip).then_some(ip)
+            // They stay some of these until another pod has them: slices may come later than the end of a pod.
+            ips.retain(|ip| self.0.insert(*ip));
+            ips
         } else {
-            self.0.remove(&ip);
-            None
+            for ip in &ips {
+                self.0.remove(ip);
+            }
+            Vec::new()
         }
     }
 
@@ -106,27 +109,26 @@ pub fn view(service: &Object, slices: &[Arc<Object>], leaving: &Leaving) -> View
             names: Names::Elsewhere(name),
         };
     }
-    match service.text("/spec/clusterIP") {
-        "" => View::default(),
-        "None" => View {
+    if service.text("/spec/clusterIP") == "None" {
+        return View {
             frontends: BTreeMap::new(),
             names: Names::Endpoints(slices.iter().flat_map(named_endpoints).collect()),
-        },
-        // Whoever has an address that no Service may have leads nowhere by it: it would take what is others'.
-        address => address
-            .parse()
-            .ok()
-            .filter(|ip| may_have(service.key(), *ip))
-            .map_or_else(View::default, |ip| with_address(service, ip, slices, leaving)),
+        };
+    }
+    // Whoever has an address that no Service may have leads nowhere by it: it would take what is others'.
+    let ips = cluster_ips(service).filter(|ip| may_have(service.key(), *ip));
+    match ips.collect::<Vec<_>>() {
+        ips if ips.is_empty() => View::default(),
+        ips => with_addresses(service, ips, slices, leaving),
     }
 }
 
-fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving: &Leaving) -> View {
+fn with_addresses(service: &Object, ips: Vec<IpAddr>, slices: &[Arc<Object>], leaving: &Leaving) -> View {
     let stay = stay(service);
     let mut view = View {
         frontends: BTreeMap::new(),
         names: Names::Address {
-            ip,
+            ips: ips.clone(),
             ports: items(service.value(), "/spec/ports")
                 .iter()
                 .filter_map(named_port)
@@ -138,14 +140,13 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving:
             continue;
         };
         let name = port["name"].as_str().unwrap_or_default();
-        let backends = backends_without(name, protocol, slices, leaving);
-        for ip in external_ips(service).chain([ip]) {
+        for ip in ips.iter().copied().chain(external_ips(service)) {
             let frontend = Frontend {
                 ip,
                 protocol,
                 port: number,
             };
-            let backends = backends.clone();
+            let backends = backends_without((name, protocol), Family::of(ip), slices, leaving);
             view.frontends.insert(frontend, Balance { stay, backends });
         }
     }
@@ -154,10 +155,10 @@ fn with_address(service: &Object, ip: Ipv4Addr, slices: &[Arc<Object>], leaving:
 
 /// The addresses that a Service takes from the outside, for pods: as in a cluster, whoever has them elsewhere. None of them is what has a
 /// meaning of its own in pods' network.
-fn external_ips(service: &Object) -> impl Iterator<Item = Ipv4Addr> {
+fn external_ips(service: &Object) -> impl Iterator<Item = IpAddr> {
     let ips = items(service.value(), "/spec/externalIPs").iter();
     let ips = ips.filter_map(|ip| ip.as_str()?.parse().ok());
-    ips.filter(|ip: &Ipv4Addr| !is_nowhere(*ip) && !is_inside((*ip).into()))
+    ips.filter(|ip: &IpAddr| !is_nowhere(*ip) && !is_inside(*ip))
 }
 
 /// For how long a client that does not connect stays with its endpoint, if the Service asks for it.
@@ -169,15 +170,26 @@ pub fn stay(service: &Object) -> Option<Duration> {
     is_asked.then(|| Duration::from_secs(seconds.clamp(1, LONGEST_STAY)))
 }
 
-/// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve.
+/// The endpoints of one of the Service's ports: those that are ready; if there is none, those that end and still serve. For whoever has no
+/// family of its own: those of IPv4, or of IPv6 where there are none of the other.
 pub fn backends(name: &str, wanted: Protocol, slices: &[Arc<Object>]) -> BTreeSet<Backend> {
-    backends_without(name, wanted, slices, &Leaving::default())
+    let of = |family| backends_without((name, wanted), family, slices, &Leaving::default());
+    let mut all = Family::BOTH.into_iter().map(of);
+    all.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-fn backends_without(name: &str, wanted: Protocol, slices: &[Arc<Object>], leaving: &Leaving) -> BTreeSet<Backend> {
+fn backends_without(
+    (name, wanted): (&str, Protocol),
+    family: Family,
+    slices: &[Arc<Object>],
+    leaving: &Leaving,
+) -> BTreeSet<Backend> {
     let of = |chosen: &dyn Fn(&Value) -> bool| -> BTreeSet<Backend> {
         let mut found = BTreeSet::new();
-        for slice in slices.iter().filter(|slice| is_ipv4(slice)) {
+        for slice in slices
+            .iter()
+            .filter(|slice| slice.text("/addressType") == family.as_str())
+        {
             let is_it =
                 |port: &&Value| port["name"].as_str().unwrap_or_default() == name && protocol(port) == Some(wanted);
             let ports = items(slice.value(), "/ports").iter().filter(is_it);
@@ -186,6 +198,8 @@ fn backends_without(name: &str, wanted: Protocol, slices: &[Arc<Object>], leavin
                     .iter()
                     .filter(|endpoint| chosen(endpoint));
                 let ips = endpoints.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok());
+                // One of IPv4 that is written as one of IPv6 would be led to where no rule looks.
+                let ips = ips.filter(|ip: &IpAddr| Family::of(ip.to_canonical()) == family);
                 found.extend(ips.map(|ip| Backend { ip, port }));
             }
         }
@@ -252,10 +266,6 @@ pub fn number(value: &Value) -> Option<u16> {
         .as_u64()
         .and_then(|number| u16::try_from(number).ok())
         .filter(|number| *number > 0)
-}
-
-fn is_ipv4(slice: &Object) -> bool {
-    slice.text("/addressType") == "IPv4"
 }
 
 #[cfg(test)]
@@ -405,13 +415,10 @@ mod tests {
         };
         let mut leaving = Leaving::default();
         let seen = |leaving: &Leaving| backends_of(&view(&service(spec()), &[both()], leaving)).concat();
-        assert_eq!(leaving.take(&pod(2, json!({})), false), None);
+        assert!(leaving.take(&pod(2, json!({})), false).is_empty());
         assert_eq!(seen(&leaving), ["10.244.0.2:80", "10.244.0.3:80"]);
-        assert_eq!(
-            leaving.take(&pod(2, ending()), false),
-            Some(Ipv4Addr::new(10, 244, 0, 2))
-        );
-        assert_eq!(leaving.take(&pod(2, ending()), false), None, "told once");
+        assert_eq!(leaving.take(&pod(2, ending()), false), [IpAddr::from([10, 244, 0, 2])]);
+        assert!(leaving.take(&pod(2, ending()), false).is_empty(), "told once");
         assert_eq!(seen(&leaving), ["10.244.0.3:80"]);
         leaving.take(&pod(2, json!({})), true);
         assert_eq!(seen(&leaving), ["10.244.0.3:80"], "it went before its slice knew");

@@ -14,7 +14,7 @@ type Place = (String, String);
 pub struct Zone {
     services: HashMap<Place, Names>,
     /// Pods by name: a pod can be asked for as if it were a Service, as users of podman are used to, where no Service has its name.
-    pods: HashMap<Place, IpAddr>,
+    pods: HashMap<Place, Vec<IpAddr>>,
     /// Names of addresses.
     reverse: HashMap<IpAddr, BTreeSet<String>>,
     /// How many names each namespace has: one that has any exists for whoever asks.
@@ -88,15 +88,15 @@ impl Zone {
         }
     }
 
-    /// Enters a pod's address, or takes it out.
-    pub fn set_pod(&mut self, namespace: &str, name: &str, ip: Option<IpAddr>) {
+    /// Enters a pod's addresses, or takes it out if it has none.
+    pub fn set_pod(&mut self, namespace: &str, name: &str, ips: Vec<IpAddr>) {
         let place = (namespace.to_owned(), name.to_owned());
         if self.pods.remove(&place).is_some() {
             self.count(namespace, -1);
         }
-        if let Some(ip) = ip {
+        if !ips.is_empty() {
             self.count(namespace, 1);
-            self.pods.insert(place, ip);
+            self.pods.insert(place, ips);
         }
     }
 
@@ -154,21 +154,21 @@ impl Zone {
         let place = (namespace.to_owned(), (*service).to_owned());
         let Some(names) = self.services.get(&place) else {
             let pod = self.pods.get(&place).filter(|_| inner.is_empty());
-            return pod.map_or(Found::Nothing, |ip| Found::Addresses(vec![*ip]));
+            return pod.map_or(Found::Nothing, |ips| Found::Addresses(ips.clone()));
         };
         match names {
             Names::Nothing => Found::Empty,
             Names::Elsewhere(name) if inner.is_empty() => Found::Alias(name.clone()),
             Names::Elsewhere(_) => Found::Nothing,
-            Names::Address { ip, ports } => match inner {
-                [] => Found::Addresses(vec![(*ip).into()]),
+            Names::Address { ips, ports } => match inner {
+                [] => Found::Addresses(ips.clone()),
                 [protocol, port] => {
                     let target = name_of(&place);
                     let found = ports.iter().filter(|named| is_asked(named, port, protocol));
                     ports_found(found.map(|named| Port {
                         port: named.port,
                         target: target.clone(),
-                        addresses: vec![(*ip).into()],
+                        addresses: ips.clone(),
                     }))
                 }
                 _ => Found::Nothing,
@@ -190,14 +190,22 @@ fn find_headless(place: &Place, endpoints: &BTreeSet<NamedEndpoint>, inner: &[&s
     match inner {
         [] => addresses(&|_| true),
         [hostname] => addresses(&|endpoint| endpoint.hostname == *hostname),
-        [protocol, port] => ports_found(endpoints.iter().flat_map(|endpoint| {
-            let asked = endpoint.ports.iter().filter(|named| is_asked(named, port, protocol));
-            asked.map(|named| Port {
-                port: named.port,
-                target: format!("{}.{}", endpoint.hostname, name_of(place)),
-                addresses: vec![endpoint.ip],
-            })
-        })),
+        [protocol, port] => {
+            // An endpoint that says its name has it with each of its addresses, and is one all the same.
+            let mut found: BTreeMap<(&str, u16), Vec<IpAddr>> = BTreeMap::new();
+            for endpoint in endpoints {
+                let asked = endpoint.ports.iter().filter(|named| is_asked(named, port, protocol));
+                for named in asked {
+                    let addresses = found.entry((&endpoint.hostname, named.port)).or_default();
+                    addresses.push(endpoint.ip);
+                }
+            }
+            ports_found(found.into_iter().map(|((hostname, port), addresses)| Port {
+                port,
+                target: format!("{hostname}.{}", name_of(place)),
+                addresses,
+            }))
+        }
         _ => Found::Nothing,
     }
 }
@@ -221,7 +229,7 @@ fn name_of((namespace, name): &Place) -> String {
 
 fn reverse_of(place: &Place, names: &Names) -> Vec<(IpAddr, String)> {
     match names {
-        Names::Address { ip, .. } => vec![((*ip).into(), name_of(place))],
+        Names::Address { ips, .. } => ips.iter().map(|ip| (*ip, name_of(place))).collect(),
         Names::Endpoints(endpoints) => endpoints
             .iter()
             .map(|endpoint| (endpoint.ip, format!("{}.{}", endpoint.hostname, name_of(place))))
@@ -230,10 +238,12 @@ fn reverse_of(place: &Place, names: &Names) -> Vec<(IpAddr, String)> {
     }
 }
 
-/// `10-244-0-7` as an address: of any pod, whether it is there or not (the specification up to 1.0; old charts use it).
+/// `10-244-0-7` or `fd00-10-244--7` as an address: of any pod, whether it is there or not (the specification up to 1.0; old charts use it).
 fn address_of_dashes(text: &str) -> Found {
-    match text.replace('-', ".").parse() {
-        Ok(ip) => Found::Addresses(vec![IpAddr::V4(ip)]),
+    let v4 = || text.replace('-', ".").parse().map(IpAddr::V4);
+    let v6 = || text.replace('-', ":").parse().map(IpAddr::V6);
+    match v4().or_else(|_| v6()) {
+        Ok(ip) => Found::Addresses(vec![ip]),
         Err(_) => Found::Nothing,
     }
 }
@@ -257,7 +267,7 @@ mod tests {
     fn zone() -> Zone {
         let mut zone = Zone::default();
         let address = Names::Address {
-            ip: [10, 96, 1, 2].into(),
+            ips: vec![[10, 96, 1, 2].into()],
             ports: vec![port("http", 80)],
         };
         zone.set_service("shop", "web", Some(address));
@@ -270,8 +280,8 @@ mod tests {
         zone.set_service("shop", "db", Some(Names::Endpoints(endpoints)));
         zone.set_service("shop", "none", Some(Names::Endpoints(BTreeSet::new())));
         zone.set_service("shop", "far", Some(Names::Elsewhere("db.example.org".into())));
-        zone.set_pod("shop", "web", Some(ip(9)));
-        zone.set_pod("shop", "own", Some(ip(8)));
+        zone.set_pod("shop", "web", vec![ip(9)]);
+        zone.set_pod("shop", "own", vec![ip(8)]);
         zone
     }
 
@@ -298,6 +308,7 @@ mod tests {
             ("elsewhere.svc", Found::Nothing),
             ("10-244-0-7.shop.pod", one("10.244.0.7")),
             ("x.shop.pod", Found::Nothing),
+            ("fd00-10-244--7.shop.pod", one("fd00:10:244::7")),
             ("dns-version", Found::Text("1.1.0")),
             ("www.google", Found::Nothing),
         ] {
@@ -334,6 +345,37 @@ mod tests {
     }
 
     #[test]
+    fn what_has_addresses_of_both_families_is_found_with_both_and_is_one_port() {
+        let mut zone = Zone::default();
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let (v4, v6) = (at("10.96.1.2"), at("fd00:10:96::2"));
+        let names = Names::Address {
+            ips: vec![v4, v6],
+            ports: Vec::new(),
+        };
+        zone.set_service("shop", "web", Some(names));
+        let endpoint = |ip: &str| NamedEndpoint {
+            hostname: "db-0".to_owned(),
+            ip: at(ip),
+            ports: vec![port("sql", 5432)],
+        };
+        let endpoints = [endpoint("10.244.0.2"), endpoint("fd00:10:244::2")];
+        zone.set_service("shop", "db", Some(Names::Endpoints(endpoints.into())));
+        let find = |name: &str| zone.find(&format!("{name}.shop.svc.{CLUSTER_DOMAIN}"));
+        assert_eq!(find("web"), Some(Found::Addresses(vec![v4, v6])));
+        for ip in [v4, v6] {
+            let own = vec![format!("web.shop.svc.{CLUSTER_DOMAIN}")];
+            assert_eq!(zone.find_address(ip), Found::Names(own));
+        }
+        let both = vec![at("10.244.0.2"), at("fd00:10:244::2")];
+        assert_eq!(find("db-0.db"), Some(Found::Addresses(both.clone())));
+        let Some(Found::Ports(ports)) = find("_sql._tcp.db") else {
+            panic!("the port has a name");
+        };
+        assert_eq!((ports.len(), &ports[0].addresses), (1, &both));
+    }
+
+    #[test]
     fn addresses_have_the_names_of_services_until_those_are_gone() {
         let mut zone = zone();
         assert_eq!(
@@ -349,9 +391,9 @@ mod tests {
         for name in ["web", "none", "far"] {
             zone.set_service("shop", name, None);
         }
-        zone.set_pod("shop", "web", None);
+        zone.set_pod("shop", "web", Vec::new());
         assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Empty), "a pod is left");
-        zone.set_pod("shop", "own", None);
+        zone.set_pod("shop", "own", Vec::new());
         assert_eq!(zone.find("shop.svc.cluster.local"), Some(Found::Nothing));
     }
 
@@ -360,7 +402,7 @@ mod tests {
         let mut zone = zone();
         zone.clear_pods();
         assert_eq!(zone.find("own.shop.svc.cluster.local"), Some(Found::Nothing));
-        zone.set_pod("shop", "own", Some(ip(8)));
+        zone.set_pod("shop", "own", vec![ip(8)]);
         zone.clear_pods();
         for name in ["web", "db", "none", "far"] {
             zone.set_service("shop", name, None);

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::home::{Home, Output};
-use crate::machine::{Machine, OUTSIDE, OWN};
+use crate::machine::{Machine, OUTSIDE, OUTSIDE_V6, OWN};
 use crate::manifest::{Manifest, documents, namespace, pod};
 
 /// Runs a demo program in the pod `client`.
@@ -74,6 +74,40 @@ fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_ho
         (&conditions[1]["type"], &conditions[1]["status"]),
         (&json!("EgressReady"), &json!("True"))
     );
+}
+
+#[test]
+fn pods_reach_the_outside_by_ipv6_too_and_a_machine_without_a_way_refuses_at_once() {
+    let home = home_with_client();
+    home.until("the outside serves", || {
+        let http = client(&home, &format!("fetch {OUTSIDE_V6}:80"));
+        http.code == 0 && client(&home, &format!("ask {OUTSIDE_V6}:5353 hello")).code == 0
+    });
+    let page = client(&home, &format!("fetch {OUTSIDE_V6}:80"));
+    assert!(page.stdout.contains("200 OK"), "{}{}", page.stdout, page.stderr);
+    let answers = client(&home, &format!("ask {OUTSIDE_V6}:5353 hello --times 3"));
+    assert_eq!(
+        answers.stdout.lines().count(),
+        3,
+        "{}{}",
+        answers.stdout,
+        answers.stderr
+    );
+    for (words, expected) in [
+        (format!("connect {OUTSIDE_V6}:81"), "Connection refused"),
+        (format!("ask {OUTSIDE_V6}:81 hello"), "Connection refused"),
+        ("connect [2001:db8:2::1]:80".to_owned(), "No route to host"),
+        ("connect [2001:db8:3::1]:80".to_owned(), "Network is unreachable"),
+        ("connect [fe80::1]:80".to_owned(), ""),
+    ] {
+        let answer = client(&home, &words);
+        assert!(
+            answer.code != 0 && answer.stderr.contains(expected),
+            "{words}: {}{}",
+            answer.stdout,
+            answer.stderr
+        );
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 pub const OWN: &str = "203.0.113.2";
 /// A host of the internet, which is the machine's gateway.
 pub const OUTSIDE: &str = "203.0.113.1";
+/// Its address of IPv6, as it stands before a port; 2001:db8::/32 is for documentation (RFC 3849). The machine has no default route there.
+pub const OUTSIDE_V6: &str = "[2001:db8:1::1]";
 
 /// Makes both, with networks that can't be reached and are forbidden beside it; says the pid of who is in the internet, and waits. `$1` is the file that is to be the machine's resolv.conf. Loopback is
 /// up first, because processes wait for no one.
@@ -29,6 +31,9 @@ ip address add 203.0.113.2/24 dev wan
 ip link set wan up
 nsenter --target $internet --net sh -e -c 'ip link set lo up; ip address add 203.0.113.1/24 dev cable; ip link set cable up'
 ip route add default via 203.0.113.1
+ip address add 2001:db8:1::2/64 dev wan nodad
+nsenter --target $internet --net ip address add 2001:db8:1::1/64 dev cable nodad
+ip route add unreachable 2001:db8:2::/48
 ip route add unreachable 198.51.100.0/24
 ip route add prohibit 198.18.0.0/15
 echo $internet

@@ -21,7 +21,7 @@ fn every_pod_has_an_address_of_its_own_and_pods_reach_each_other() {
         web.starts_with("10.244.") && other.starts_with("10.244.") && web != other,
         "{web} {other}"
     );
-    assert_eq!(home.field("pod web", "/status/podIPs"), json!([{"ip": web}]));
+    assert_eq!(home.field("pod web", "/status/podIPs/0"), json!({"ip": web}));
     let heard = home.must(format!("exec other -- /kubelocal demo connect {web}:8080"));
     assert!(heard.contains(&format!("connected to {web}:8080")), "{heard}");
     // A pod reaches itself by its address too, and knows it.
@@ -168,7 +168,7 @@ fn assert_answers(home: &Home) {
     }
     // A pod that is in the Service reaches itself by it, and the node's own pods by their names.
     home.must("exec a -- /kubelocal demo connect web:80");
-    assert_eq!(resolve(home, "a"), [address(home, "a")]);
+    assert!(resolve(home, "a").contains(&address(home, "a")));
     // Both answer: each is asked alone when the other is gone.
     home.must("delete pod a --wait=true");
     home.until("one endpoint is left", || served() == 1);

@@ -119,6 +119,7 @@ fn facts(home: PathBuf) -> NodeFacts {
         cgroups: "none".to_owned(),
         started_at: Timestamp::now(),
         warnings: Vec::new(),
+        network: String::new(),
         host_loopback: false,
         complaints: kubelocal::model::Complaints::default(),
         published: kubelocal::publish::Published::default(),

@@ -113,6 +113,111 @@ fn families_that_the_node_has_not_are_refused_in_upstreams_words() {
     assert_eq!(families(json!({"clusterIP": "None"})), json!(["IPv4", "IPv6"]));
 }
 
+/// The same on a node of both families, where another one has fd00:10:96::9.
+fn stored_dual(spec: Value, old: Option<&Value>) -> Result<Value, String> {
+    let other = service(
+        "other",
+        json!({"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00:10:96::9"]}),
+    );
+    let ranges = json!({"podCIDRs": ["10.244.0.0/16", "fd00:10:244::/64"]});
+    let node = Arc::new(object("Node", "v1", "n", ranges));
+    let old = old.map(|spec| service("web", spec.clone()));
+    let list = |kind: &'static Kind| match kind.kind {
+        "Node" => vec![node.clone()],
+        _ => vec![Arc::new(other.clone())],
+    };
+    let allocated = allocate(service("web", spec), old.as_ref(), list);
+    allocated
+        .map(|object| object.at("/spec").cloned().unwrap_or_default())
+        .map_err(|refused| refused.to_string())
+}
+
+#[test]
+fn on_a_node_of_both_families_a_service_has_those_that_it_asks_for() {
+    let families = |spec: Value| {
+        let spec = stored_dual(spec, None).expect("is stored");
+        let ips = spec["clusterIPs"].as_array().expect("a list").clone();
+        assert_eq!(spec["clusterIP"], ips[0]);
+        let of = |ip: Value| {
+            if ip.as_str().is_some_and(|ip| ip.starts_with("fd00:10:96::")) {
+                6
+            } else {
+                4
+            }
+        };
+        let ips: Vec<i32> = ips.into_iter().map(of).collect();
+        (spec["ipFamilies"].clone(), ips)
+    };
+    let (v4, both, v6) = (json!(["IPv4"]), json!(["IPv4", "IPv6"]), json!(["IPv6"]));
+    let turned = json!(["IPv6", "IPv4"]);
+    for (spec, expected) in [
+        (json!({}), (v4.clone(), vec![4])),
+        (json!({"ipFamilyPolicy": "PreferDualStack"}), (both.clone(), vec![4, 6])),
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            (both.clone(), vec![4, 6]),
+        ),
+        (json!({"ipFamilies": ["IPv6"]}), (v6.clone(), vec![6])),
+        (
+            json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]}),
+            (turned.clone(), vec![6, 4]),
+        ),
+        (
+            json!({"clusterIP": "fd00:10:96::7", "clusterIPs": ["fd00:10:96::7"]}),
+            (v6, vec![6]),
+        ),
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "fd00:10:96::7", "clusterIPs": ["fd00:10:96::7", "10.96.0.7"]}),
+            (turned, vec![6, 4]),
+        ),
+    ] {
+        assert_eq!(families(spec.clone()), expected, "{spec}");
+    }
+    let headless = stored_dual(
+        json!({"clusterIP": "None", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": "x"}}),
+        None,
+    );
+    let headless = headless.expect("is stored");
+    assert_eq!(
+        (&headless["clusterIPs"], &headless["ipFamilies"]),
+        (&json!(["None"]), &both)
+    );
+    for (asked, expected) in [
+        ("fd00:10:96::9", "provided IP is already allocated"),
+        (
+            "fd00:11::9",
+            "is not in the valid range. The range of valid IPs is fd00:10:96::/112",
+        ),
+    ] {
+        let refused = stored_dual(json!({"clusterIP": asked, "clusterIPs": [asked]}), None);
+        assert!(
+            refused.as_ref().is_err_and(|why| why.ends_with(expected)),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_second_family_comes_and_goes_with_the_policy_and_the_first_address_stays() {
+    let single = stored_dual(json!({"ports": [{"port": 80}]}), None).expect("is stored");
+    let with = |spec: &Value, policy: &str| {
+        let mut changed = spec.clone();
+        changed["ipFamilyPolicy"] = policy.into();
+        stored_dual(changed, Some(spec)).expect("is stored")
+    };
+    let both = with(&single, "PreferDualStack");
+    assert_eq!(both["clusterIPs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(both["clusterIP"], single["clusterIP"]);
+    assert_eq!(with(&both, "RequireDualStack")["clusterIPs"], both["clusterIPs"]);
+    assert_eq!(with(&both, "SingleStack"), single);
+    // Where the node has the other family no more, or not yet, nothing changes by itself.
+    let kept = stored(both.clone(), Some(both.clone())).expect("is stored");
+    assert_eq!(kept, both);
+    let mut waiting = single.clone();
+    waiting["ipFamilyPolicy"] = "PreferDualStack".into();
+    assert_eq!(stored_dual(waiting.clone(), Some(&waiting)), Ok(waiting));
+}
+
 #[test]
 fn a_new_namespace_and_a_new_claim_have_their_finalizers() {
     let made = |object: Object| allocate(object, None, |_| Vec::new()).expect("is stored");

@@ -172,7 +172,7 @@ const PRIORITY_CLASS: Entries = &[
 
 const RUNTIME_CLASS: Entries = &[("handler", Honoured), ("overhead", Honoured), ("scheduling", Honoured)];
 
-const ONE_FAMILY: Say = Warn("not honoured yet: Services have IPv4 addresses only");
+const NO_NAMES: Say = Warn("not honoured: Services lead to addresses of IPv4 and IPv6");
 const NO_SCTP: Say = Warn("not honoured: Services and ports of the host carry TCP and UDP");
 
 const SERVICE: Entries = &[
@@ -187,11 +187,8 @@ const SERVICE: Entries = &[
     ("sessionAffinity", Honoured),
     ("sessionAffinityConfig", Honoured),
     ("publishNotReadyAddresses", Honoured),
-    (
-        "ipFamilyPolicy",
-        OneOf(&["SingleStack", "PreferDualStack"], &ONE_FAMILY),
-    ),
-    ("ipFamilies[]", OneOf(&["IPv4"], &ONE_FAMILY)),
+    ("ipFamilyPolicy", Honoured),
+    ("ipFamilies", Honoured),
     (
         "loadBalancerIP",
         OneOf(
@@ -218,7 +215,6 @@ const SERVICE: Entries = &[
     ("trafficDistribution", Moot),
 ];
 
-/// Blocks of the other family are kept and have nobody in them: pods have IPv4 addresses.
 const NETWORK_POLICY: Entries = &[
     ("podSelector", Honoured),
     ("policyTypes", Honoured),
@@ -246,7 +242,7 @@ const INGRESS_CLASS: Entries = &[
 ];
 
 const ENDPOINTS: Entries = &[
-    ("addressType", OneOf(&["IPv4"], &ONE_FAMILY)),
+    ("addressType", OneOf(&["IPv4", "IPv6"], &NO_NAMES)),
     ("endpoints", Honoured),
     ("ports", Honoured),
     ("subsets", Honoured),

@@ -195,7 +195,7 @@ fn what_a_service_does_not_do_is_warned_of() {
         "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}, "externalIPs": ["192.0.2.1"],
     });
     let more = said(service(more));
-    assert_eq!(more.len(), 2, "protocol, family: {more:?}");
+    assert_eq!(more.len(), 1, "protocol: {more:?}");
     let balanced = json!({
         "type": "LoadBalancer", "ports": [{"port": 80}], "loadBalancerIP": "192.0.2.1", "loadBalancerClass": "a/b",
         "loadBalancerSourceRanges": ["192.0.2.0/24"], "healthCheckNodePort": 30001, "allocateLoadBalancerNodePorts": false,

@@ -75,6 +75,19 @@ fn validate_families(spec: &ServiceSpec, path: &FieldPath, errors: &mut ErrorLis
         let at = path.field("clusterIPs");
         errors.push(FieldError::invalid(&at, &addresses, "may only hold up to 2 values"));
     }
+    let is_v4 = |ip: &String| ip.parse::<IpAddr>().map(|ip| ip.is_ipv4()).ok();
+    if let [first, second] = addresses {
+        let at = path.field("clusterIPs");
+        if second == "None" || first == "None" {
+            let detail = "'None' must be the first and only value";
+            errors.push(FieldError::invalid(&at.index(1), second, detail));
+        } else if is_v4(second).is_none() {
+            errors.push(FieldError::invalid(&at.index(1), second, NO_IP));
+        } else if is_v4(first) == is_v4(second) {
+            let detail = "may specify no more than one IP for each IP family";
+            errors.push(FieldError::invalid(&at, &addresses, detail));
+        }
+    }
     for (index, (family, ip)) in families.iter().zip(addresses).enumerate() {
         let is_other = ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() != (family == "IPv4"));
         if is_other {
@@ -127,6 +140,8 @@ fn external_ip(ip: &str) -> Option<&'static str> {
     let Ok(ip) = ip.parse::<IpAddr>() else {
         return Some(NO_IP);
     };
+    // An address of IPv4 that is written as one of IPv6 is that one.
+    let ip = ip.to_canonical();
     let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -216,13 +231,52 @@ pub fn validate_service_update(new: &Service, old: &Service, errors: &mut ErrorL
     let spec = |service: &Service| service.spec.clone().unwrap_or_default();
     let (new, old) = (spec(new), spec(old));
     let is_external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
+    if is_external(&new) || is_external(&old) {
+        return;
+    }
     let (new_ip, old_ip) = (
         new.cluster_ip.clone().unwrap_or_default(),
         old.cluster_ip.clone().unwrap_or_default(),
     );
-    if !old_ip.is_empty() && new_ip != old_ip && !is_external(&new) && !is_external(&old) {
+    if !old_ip.is_empty() && new_ip != old_ip {
         let at = FieldPath::of(&["spec", "clusterIPs"]).index(0);
         errors.push(FieldError::invalid(&at, &new_ip, "may not change once set"));
+        return;
+    }
+    let is_single = new.ip_family_policy.as_deref() == Some("SingleStack");
+    let changes = [
+        ("clusterIPs", "clusterIP", &new.cluster_ips, &old.cluster_ips),
+        ("ipFamilies", "ipFamily", &new.ip_families, &old.ip_families),
+    ];
+    for (field, one, new, old) in changes {
+        let lists = (new.as_deref().unwrap_or_default(), old.as_deref().unwrap_or_default());
+        validate_kept(&FieldPath::of(&["spec", field]), one, lists, is_single, errors);
+    }
+}
+
+/// Checks the change of a list that has one entry of each family (`validateUpgradeDowngradeClusterIPs`,
+/// `validateUpgradeDowngradeIPFamilies`): what is in it stays, but the second one may come and go with the policy.
+fn validate_kept(
+    path: &FieldPath,
+    one: &str,
+    (new, old): (&[String], &[String]),
+    is_single: bool,
+    errors: &mut ErrorList,
+) {
+    // What is not said is taken over, or given.
+    if new.is_empty() || old.is_empty() {
+        return;
+    }
+    for (index, (new_one, old_one)) in new.iter().zip(old).enumerate() {
+        // The policy takes the second one.
+        let is_released = index > 0 && is_single;
+        if new_one != old_one && !is_released {
+            errors.push(FieldError::invalid(&path.index(index), &new, "may not change once set"));
+        }
+    }
+    if new.len() == 1 && old.len() > 1 && !is_single {
+        let detail = format!("`ipFamilyPolicy` must be set to 'SingleStack' when releasing the secondary {one}");
+        errors.push(FieldError::invalid(&path.index(0), &new, detail));
     }
 }
 

@@ -25,7 +25,11 @@ fn row(object: &Value, now: Timestamp) -> Vec<Cell> {
             if ports.is_empty() {
                 all.push(address.to_owned());
             }
-            all.extend(ports.iter().map(|port| format!("{address}:{}", number(port, "/port"))));
+            let host = match address.contains(':') {
+                true => format!("[{address}]"),
+                false => address.to_owned(),
+            };
+            all.extend(ports.iter().map(|port| format!("{host}:{}", number(port, "/port"))));
         }
     }
     vec![cells::name(object), few(&all, "<none>").into(), cells::age(object, now)]

@@ -30,6 +30,9 @@ pub(super) fn describe(node: &Value, pods: &[Value], now: Timestamp, sheet: &mut
         }
     }
     system(node, sheet);
+    sheet.field(0, "PodCIDR", text(node, "/spec/podCIDR"));
+    let ranges: Vec<&str> = list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).collect();
+    sheet.field(0, "PodCIDRs", &ranges.join(","));
     let pods: Vec<&Value> = pods.iter().filter(|pod| !is_over(pod)).collect();
     describe_pods(node, &pods, now, sheet);
     describe_sums(node, &pods, sheet);

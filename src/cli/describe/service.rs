@@ -67,7 +67,7 @@ fn endpoints(port: &str, slices: &[Value]) -> String {
         for number in ports.filter_map(|port| port.get("port").map(plain)) {
             let ready = list(slice, "/endpoints").iter();
             let ready = ready.filter(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false)));
-            found.extend(ready.map(|endpoint| format!("{}:{number}", text(endpoint, "/addresses/0"))));
+            found.extend(ready.map(|endpoint| format!("{}:{number}", in_brackets(text(endpoint, "/addresses/0")))));
         }
     }
     let more = found.len().saturating_sub(SHOWN);
@@ -76,6 +76,14 @@ fn endpoints(port: &str, slices: &[Value]) -> String {
         format!("{shown} + {more} more...")
     } else {
         shown
+    }
+}
+
+/// An address as it stands before a port (`net.JoinHostPort`).
+fn in_brackets(address: &str) -> String {
+    match address.contains(':') {
+        true => format!("[{address}]"),
+        false => address.to_owned(),
     }
 }
 

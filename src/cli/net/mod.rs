@@ -9,6 +9,8 @@ mod tests;
 mod trace;
 mod wiring;
 
+use std::net::IpAddr;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
@@ -18,7 +20,7 @@ use super::context::{Context, write};
 use super::error::{CliError, ErrorKind, Result};
 use super::node;
 use crate::api::own::{NodeStatus, path};
-use crate::model::{Object, kind, list_at, text_at};
+use crate::model::{Family, Object, PodIps, kind, list_at, pod_ips, text_at};
 use crate::policy::Facts;
 
 /// Show the pods' network: addresses, Services, ports, policies, and ways out.
@@ -104,7 +106,7 @@ impl World {
 
     /// What policies decide by; there are none while nobody enforces them.
     fn facts(&self) -> Facts {
-        let pods = self.pods.iter().map(|pod| (pod, address_of(pod)));
+        let pods = self.pods.iter().map(|pod| (pod, ips_of(pod)));
         let policies = if self.carried().is_some() {
             &[]
         } else {
@@ -119,6 +121,16 @@ impl World {
             .map_or((false, "the node does not say"), |condition| {
                 (condition["status"] == "True", text_at(condition, "/message"))
             })
+    }
+
+    /// The families of addresses that pods have.
+    fn families(&self) -> &'static [Family] {
+        let mut ranges = self
+            .nodes
+            .iter()
+            .flat_map(|node| list_at(node.value(), "/spec/podCIDRs"));
+        let is_dual = ranges.any(|range| range.as_str().is_some_and(|range| range.contains(':')));
+        &Family::BOTH[..1 + usize::from(is_dual)]
     }
 
     /// What the node says where its own proxy serves Services.
@@ -142,10 +154,15 @@ async fn list(node: &Node, api_version: &str, name: &str) -> Result<Vec<Object>>
     Ok(items.into_iter().filter_map(Object::new).collect())
 }
 
-/// A pod's address in the pods' network.
-fn address_of(pod: &Object) -> Option<std::net::Ipv4Addr> {
+/// A pod's addresses in the pods' network.
+fn ips_of(pod: &Object) -> Option<PodIps> {
     let is_on_host = pod
         .at("/spec/hostNetwork")
         .is_some_and(|value| *value == Value::Bool(true));
-    pod.text("/status/podIP").parse().ok().filter(|_| !is_on_host)
+    let first = pod.text("/status/podIP").parse().ok().filter(|_| !is_on_host)?;
+    let second = pod_ips(pod).find_map(|ip| match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => Some(ip),
+    });
+    Some(PodIps { first, second })
 }

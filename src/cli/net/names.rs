@@ -1,7 +1,7 @@
 //! What is asked for, as people write it: names as in DNS, and ports by number or name. Pure.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::wiring::slices_of;
 use crate::model::{CLUSTER_DOMAIN, Object, list_at, text_at};
@@ -73,7 +73,9 @@ impl fmt::Display for Place<'_> {
 /// # Errors
 /// What stands there is no port.
 pub(super) fn split_port(text: &str) -> Result<(&str, Port<'_>), String> {
-    let Some((target, word)) = text.rsplit_once(':') else {
+    // An address of IPv6 stands in brackets where it has a port.
+    let is_bare = text.ends_with(']') || text.parse::<std::net::Ipv6Addr>().is_ok();
+    let Some((target, word)) = text.rsplit_once(':').filter(|_| !is_bare) else {
         return Ok((text, Port::Any));
     };
     let is_name = word.bytes().any(|byte| byte.is_ascii_lowercase())
@@ -119,19 +121,23 @@ pub(super) fn find<'a>(objects: &'a [Object], namespace: &str, name: &str) -> Op
 pub(super) fn lone_endpoints(service: &Object, slices: &[Object]) -> Vec<String> {
     let endpoints = slices_of(service, slices).flat_map(|slice| list_at(slice.value(), "/endpoints"));
     let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+    let written = |address: &str| match address.contains(':') {
+        true => format!("[{address}]"),
+        false => address.to_owned(),
+    };
     ready
-        .map(|endpoint| text_at(endpoint, "/addresses/0").to_owned())
+        .map(|endpoint| written(text_at(endpoint, "/addresses/0")))
         .collect()
 }
 
 /// The address of the endpoint that a headless Service knows by a hostname: the one that the pod says, or its address with dashes.
-pub(super) fn endpoint_called(service: &Object, hostname: &str, slices: &[Object]) -> Option<Ipv4Addr> {
+pub(super) fn endpoint_called(service: &Object, hostname: &str, slices: &[Object]) -> Option<IpAddr> {
     if service.text("/spec/clusterIP") != "None" {
         return None;
     }
     let mut endpoints = slices_of(service, slices).flat_map(|slice| list_at(slice.value(), "/endpoints"));
     let endpoint = endpoints.find(|endpoint| match text_at(endpoint, "/hostname") {
-        "" => text_at(endpoint, "/addresses/0").replace('.', "-") == hostname,
+        "" => text_at(endpoint, "/addresses/0").replace(['.', ':'], "-") == hostname,
         own => own == hostname,
     })?;
     text_at(endpoint, "/addresses/0").parse().ok()

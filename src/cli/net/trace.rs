@@ -1,16 +1,16 @@
 //! Why a pod reaches something, or does not: step by step, as its packets go. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
 use super::answer::{Reach, Traced};
 use super::names::{Place, Port, endpoint_called, find, lone_endpoints, places, split_port};
-use super::wiring::endpoints;
-use super::{World, address_of};
+use super::wiring::{endpoints, listed as all_of};
+use super::{World, ips_of};
 use crate::model::{
-    API_PORT, CLUSTER_DOMAIN, DNS, GATEWAY, HOST, HOST_NAMES, Key, Object, Seniority, cut_off, is_inside, is_nowhere,
-    is_service, kind, list_at, may_have, text_at,
+    API_PORT, CLUSTER_DOMAIN, DNS, Family, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, cut_off, is_inside,
+    is_nowhere, is_service, kind, list_at, may_have, text_at,
 };
 use crate::policy::{Direction, Facts, Judgement, Pod, judge};
 
@@ -52,7 +52,7 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
     };
     let (target, port) = split_port(to)?;
     let facts = world.facts();
-    let Some(pod) = facts.pods.get(from.uid()).filter(|pod| pod.address.is_some()).cloned() else {
+    let Some(pod) = facts.pods.get(from.uid()).filter(|pod| pod.ips.is_some()).cloned() else {
         let why = format!(
             "{namespace}/{name} has no address in the pods' network: it has ended, not begun, or is on the host's"
         );
@@ -69,8 +69,8 @@ pub(super) fn trace(world: &World, asked: &Asked<'_>) -> Result<Traced, String> 
         aliases: 0,
         steps: Vec::new(),
     };
-    let address = walk.pod.address.expect("was looked at");
-    walk.say("pod", format!("{namespace}/{name} has {address}"));
+    let ips = walk.pod.ips.expect("was looked at");
+    walk.say("pod", format!("{namespace}/{name} has {}", all_of(ips)));
     let reach = walk.follow(target, port, namespace)?;
     Ok(Traced {
         steps: walk.steps,
@@ -84,11 +84,11 @@ impl Walk<'_> {
     }
 
     fn follow(&mut self, target: &str, port: Port<'_>, namespace: &str) -> Result<Reach, String> {
-        if let Ok(address) = target.parse::<Ipv4Addr>() {
+        if let Ok(address) = target.trim_matches(['[', ']']).parse::<IpAddr>() {
             return self.at_address(address, port.number()?);
         }
         if target == "localhost" {
-            return self.at_address(Ipv4Addr::LOCALHOST, port.number()?);
+            return self.at_address(Ipv4Addr::LOCALHOST.into(), port.number()?);
         }
         let (kind, name) = target.split_once('/').unwrap_or(("", target));
         if kind.is_empty() && !self.can_ask_for_names() {
@@ -97,7 +97,7 @@ impl Walk<'_> {
         if kind.is_empty() && HOST_NAMES.contains(&target) {
             if self.world.host_loopback {
                 self.say("names", format!("{target} is {HOST}, the host's loopback"));
-                return self.at_address(HOST, port.number()?);
+                return self.at_address(HOST.into(), port.number()?);
             }
             self.say(
                 "names",
@@ -128,7 +128,7 @@ impl Walk<'_> {
                         return self.at_address(address, port.number()?);
                     }
                 }
-                (Some(service), None, _) => return self.at_service(service, port),
+                (Some(service), None, _) => return self.at_service(service, port, None),
                 (None, _, Some(pod)) => return self.at_pod_called(pod, port),
                 (None, _, None) => {}
             }
@@ -143,7 +143,7 @@ impl Walk<'_> {
 
     fn at_pod_called(&mut self, pod: &Object, port: Port<'_>) -> Result<Reach, String> {
         let (namespace, name) = (&pod.key().namespace, &pod.key().name);
-        let Some(address) = address_of(pod) else {
+        let Some(ips) = ips_of(pod) else {
             self.say(
                 "target",
                 format!("the pod {namespace}/{name} has no address in the pods' network"),
@@ -161,7 +161,7 @@ impl Walk<'_> {
             Port::Any | Port::Number(_) => Some(port.number()?),
         };
         match number {
-            Some(number) => self.at_address(address, number),
+            Some(number) => self.at_address(ips.first.into(), number),
             None => {
                 self.say("target", format!("the pod {namespace}/{name} has no port {port}"));
                 Ok(Reach::None)
@@ -174,7 +174,7 @@ impl Walk<'_> {
     }
 
     fn can_ask_for_names(&mut self) -> bool {
-        let judged = judge(&self.facts, Direction::Egress, &self.pod, DNS, None, (17, 53));
+        let judged = judge(&self.facts, Direction::Egress, &self.pod, DNS.into(), None, (17, 53));
         let is_allowed = !matches!(judged, Judgement::Denied(_));
         if !is_allowed {
             self.say("names", format!("can't be asked for: {}", words(&judged)));
@@ -182,7 +182,8 @@ impl Walk<'_> {
         is_allowed
     }
 
-    fn at_service(&mut self, service: &Object, port: Port<'_>) -> Result<Reach, String> {
+    /// By one of its addresses, or by its name: then by the first of them, as programs do that take the first answer.
+    fn at_service(&mut self, service: &Object, port: Port<'_>, by: Option<IpAddr>) -> Result<Reach, String> {
         let name = format!("{}/{}", service.key().namespace, service.key().name);
         if service.text("/spec/type") == "ExternalName" {
             let other = service.text("/spec/externalName");
@@ -190,15 +191,12 @@ impl Walk<'_> {
             return self.at_alias(other.trim_end_matches('.'), port);
         }
         let protocol = self.protocol_name();
-        let ip = service.text("/spec/clusterIP");
+        let ip = by.map_or_else(|| service.text("/spec/clusterIP").to_owned(), |ip| ip.to_string());
+        let family = by.map(Family::of).or_else(|| Some(Family::of(ip.parse().ok()?)));
         let own = port_of(service, port, protocol);
         if ip == "None" {
-            return self.at_headless(
-                service,
-                &name,
-                port,
-                own.or_else(|| port_of(service, Port::Any, protocol)),
-            );
+            let own = own.or_else(|| port_of(service, Port::Any, protocol));
+            return self.at_headless(service, &name, port, own);
         }
         let Some(own) = own else {
             self.say(
@@ -207,7 +205,7 @@ impl Walk<'_> {
             );
             return Ok(Reach::None);
         };
-        let found = endpoints(service, text_at(own, "/name"), &self.world.slices);
+        let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
         let led = listed(&found);
         self.say("service", format!("{name} ({ip}) port {} leads to {led}", own["port"]));
         self.at_any_of(&found)
@@ -222,7 +220,7 @@ impl Walk<'_> {
         own: Option<&Value>,
     ) -> Result<Reach, String> {
         let found = match own {
-            Some(own) => endpoints(service, text_at(own, "/name"), &self.world.slices),
+            Some(own) => endpoints(service, text_at(own, "/name"), None, &self.world.slices),
             None => lone_endpoints(service, &self.world.slices),
         };
         let is_named = matches!(port, Port::Named(_));
@@ -237,7 +235,7 @@ impl Walk<'_> {
             (Port::Named(_), _) | (Port::Any, Some(_)) => None,
             (Port::Any | Port::Number(_), _) => Some(port.number()?),
         };
-        let at = |endpoint: &String| match (number, endpoint.split_once(':')) {
+        let at = |endpoint: &String| match (number, own.and(endpoint.rsplit_once(':'))) {
             (Some(number), Some((address, _))) => format!("{address}:{number}"),
             (Some(number), None) => format!("{endpoint}:{number}"),
             (None, _) => endpoint.clone(),
@@ -272,7 +270,8 @@ impl Walk<'_> {
         let mut reached = 0;
         for endpoint in endpoints {
             let (address, port) = split_port(endpoint)?;
-            let address = address.parse().map_err(|_| format!("{endpoint} is no address"))?;
+            let address = address.trim_matches(['[', ']']).parse();
+            let address = address.map_err(|_| format!("{endpoint} is no address"))?;
             reached += usize::from(self.at_end(address, port.number()?));
         }
         Ok(match (reached, endpoints.len()) {
@@ -282,26 +281,29 @@ impl Walk<'_> {
         })
     }
 
-    fn at_address(&mut self, address: Ipv4Addr, port: u16) -> Result<Reach, String> {
+    fn at_address(&mut self, address: IpAddr, port: u16) -> Result<Reach, String> {
         let services = self.world.services.iter();
         if !is_service(address) || address == DNS {
             let takes = |one: &&Object| {
                 let mut external = list_at(one.value(), "/spec/externalIPs").iter();
-                let is_served = self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address.into());
+                let is_served = self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address);
                 is_served && external.any(|ip| *ip == address.to_string())
             };
             let mut takers: Vec<&Object> = services.filter(takes).collect();
             takers.retain(|one| port_of(one, Port::Number(port), self.protocol_name()).is_some());
             return match takers.into_iter().min_by_key(|one| Seniority::of(one)) {
-                Some(service) => self.at_service(service, Port::Number(port)),
+                Some(service) => self.at_service(service, Port::Number(port), Some(address)),
                 None => Ok(Reach::of(self.at_end(address, port))),
             };
         }
-        let own =
-            services.filter(|one| one.text("/spec/clusterIP") == address.to_string() && may_have(one.key(), address));
+        if self.own_of(Family::of(address)).is_none() {
+            return Ok(Reach::of(self.at_end(address, port)));
+        }
+        let has = |one: &&Object| cluster_ips(one).any(|ip| ip == address);
+        let own = services.filter(|one| has(one) && may_have(one.key(), address));
         // Of several the eldest has it.
         match own.min_by_key(|one| Seniority::of(one)) {
-            Some(service) => self.at_service(service, Port::Number(port)),
+            Some(service) => self.at_service(service, Port::Number(port), Some(address)),
             None => {
                 self.say("service", format!("no Service has {address}: it is refused"));
                 Ok(Reach::None)
@@ -310,7 +312,7 @@ impl Walk<'_> {
     }
 
     /// An address that is not a Service's.
-    fn at_end(&mut self, address: Ipv4Addr, port: u16) -> bool {
+    fn at_end(&mut self, address: IpAddr, port: u16) -> bool {
         if address.is_loopback() || address.is_unspecified() {
             self.say(
                 "target",
@@ -318,8 +320,16 @@ impl Walk<'_> {
             );
             return true;
         }
+        let Some(own) = self.own_of(Family::of(address)) else {
+            let text = format!(
+                "the pod has no address of {}: the network is unreachable",
+                Family::of(address)
+            );
+            self.say("target", text);
+            return false;
+        };
         let mut pods = self.facts.pods.values();
-        let known = pods.find(|pod| pod.address == Some(address)).cloned();
+        let known = pods.find(|pod| pod.ips.is_some_and(|ips| ips.has(address))).cloned();
         if known.as_ref() == Some(&self.pod) {
             self.say("policy", "a pod always reaches itself".to_owned());
             return true;
@@ -330,14 +340,19 @@ impl Walk<'_> {
         self.say("egress", format!("{from} to {address}:{port}: {}", words(&leaving)));
         let may_leave = !matches!(leaving, Judgement::Denied(_));
         let may_enter = match known {
-            Some(known) => self.at_pod(&known, port),
+            Some(known) => self.at_pod(&known, own, port),
             None => self.at_no_pod(address, port),
         };
         may_leave && may_enter
     }
 
-    fn at_pod(&mut self, pod: &Pod, port: u16) -> bool {
-        let own = self.pod.address.expect("was looked at");
+    /// The pod's own address of a family.
+    fn own_of(&self, family: Family) -> Option<IpAddr> {
+        let ips = self.pod.ips.expect("was looked at");
+        ips.iter().find(|ip| Family::of(*ip) == family)
+    }
+
+    fn at_pod(&mut self, pod: &Pod, own: IpAddr, port: u16) -> bool {
         let at = (self.protocol, port);
         let entering = judge(&self.facts, Direction::Ingress, pod, own, Some(pod), at);
         let (namespace, name) = (&pod.namespace, &pod.name);
@@ -348,9 +363,9 @@ impl Walk<'_> {
         !matches!(entering, Judgement::Denied(_))
     }
 
-    fn at_no_pod(&mut self, address: Ipv4Addr, port: u16) -> bool {
+    fn at_no_pod(&mut self, address: IpAddr, port: u16) -> bool {
         let is_tcp = self.protocol == 6;
-        if address == DNS || address == GATEWAY {
+        if address == DNS || address == Family::of(address).gateway() {
             let (whose, is_heard) = match address == DNS {
                 true => ("the node's name server", port == 53),
                 false => ("the node, where its API listens", is_tcp && port == API_PORT),
@@ -363,7 +378,7 @@ impl Walk<'_> {
             self.say("target", format!("{whose}{refused}"));
             return is_heard;
         }
-        if is_inside(address.into()) {
+        if is_inside(address) {
             self.say("target", format!("no pod has {address}"));
             return false;
         }

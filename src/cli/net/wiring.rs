@@ -1,25 +1,34 @@
 //! What is where: addresses, cables, Services, ports, policies, ways out. Pure.
 
 use super::World;
-use super::address_of;
+use super::ips_of;
 use crate::api::own::NodeStatus;
 use crate::api::table::selector_text;
 use crate::cli::print::Layout;
-use crate::model::{
-    DNS, GATEWAY, Object, POD_PREFIX, PODS, SERVICE_NAME, SERVICE_PREFIX, SERVICES, cut_off, link_name, list_at,
-    text_at,
-};
+use crate::model::{DNS, Family, Object, PodIps, SERVICE_NAME, cut_off, link_name, list_at, stack_of, text_at};
 use crate::policy::{Direction, Facts};
 
 /// All of it, for people.
 pub(super) fn show(world: &World, status: &NodeStatus) -> String {
     let facts = world.facts();
     let (is_open, why) = world.ways_out();
+    let families = world.families();
+    let each = |text: &dyn Fn(Family) -> String| {
+        let texts = families.iter().map(|family| text(*family));
+        texts.collect::<Vec<_>>().join("; ")
+    };
     let heads = [
-        ("Pods", format!("{PODS}/{POD_PREFIX}, the node is {GATEWAY}")),
+        ("Families", stack_of(families).to_owned()),
+        (
+            "Pods",
+            each(&|family| format!("{}, the node is {}", family.pods(), family.gateway())),
+        ),
         (
             "Services",
-            format!("{SERVICES}/{SERVICE_PREFIX}, names are asked of {DNS}"),
+            format!(
+                "{}, names are asked of {DNS}",
+                each(&|family| family.services().to_string())
+            ),
         ),
         ("Served", world.carried().unwrap_or_default().to_owned()),
         ("Outside", format!("{}: {why}", if is_open { "open" } else { "closed" })),
@@ -71,10 +80,10 @@ pub(super) fn show(world: &World, status: &NodeStatus) -> String {
 }
 
 fn pod_row(pod: &Object, world: &World, facts: &Facts) -> Vec<String> {
-    let address = address_of(pod);
+    let ips = ips_of(pod);
     let mut namespaces = world.namespaces.iter();
     let own = namespaces.find(|one| one.key().name == pod.key().namespace);
-    let is_cut_off = address.is_some() && own.is_some_and(|own| cut_off(own).is_some());
+    let is_cut_off = ips.is_some() && own.is_some_and(|own| cut_off(own).is_some());
     let is_on_host = pod.at("/spec/hostNetwork").is_some_and(|value| *value == true);
     let isolated = |direction: Direction| {
         let policies = facts
@@ -92,22 +101,31 @@ fn pod_row(pod: &Object, world: &World, facts: &Facts) -> Vec<String> {
     vec![
         pod.key().namespace.clone(),
         pod.key().name.clone(),
-        address.map_or_else(
-            || if is_on_host { "the host's" } else { "<none>" }.to_owned(),
-            |ip| ip.to_string(),
-        ),
-        address.map_or_else(|| "-".to_owned(), link_name),
+        ips.map_or_else(|| if is_on_host { "the host's" } else { "<none>" }.to_owned(), listed),
+        ips.map_or_else(|| "-".to_owned(), |ips| link_name(ips.first)),
         isolated(Direction::Ingress),
         isolated(Direction::Egress),
     ]
 }
 
+/// Its addresses as people read them.
+pub(super) fn listed(ips: PodIps) -> String {
+    let texts = ips.iter().map(|ip| ip.to_string());
+    texts.collect::<Vec<_>>().join(",")
+}
+
 fn service_rows(service: &Object, slices: &[Object]) -> Vec<Vec<String>> {
+    let all: Vec<&str> = list_at(service.value(), "/spec/clusterIPs")
+        .iter()
+        .filter_map(|ip| ip.as_str())
+        .collect();
+    let all = all.join(",");
     let row = |port: String, endpoints: String| {
         let address = match (service.text("/spec/type"), service.text("/spec/clusterIP")) {
             ("ExternalName", _) => service.text("/spec/externalName"),
             (_, "") => "<none>",
-            (_, ip) => ip,
+            (_, ip) if all.is_empty() => ip,
+            _ => &all,
         };
         vec![
             service.key().namespace.clone(),
@@ -122,7 +140,7 @@ fn service_rows(service: &Object, slices: &[Object]) -> Vec<Vec<String>> {
         return vec![row("-".to_owned(), "-".to_owned())];
     }
     let of_port = |port: &serde_json::Value| {
-        let endpoints = endpoints(service, text_at(port, "/name"), slices);
+        let endpoints = endpoints(service, text_at(port, "/name"), None, slices);
         let shown = match endpoints.is_empty() {
             true => "none is ready".to_owned(),
             false => endpoints.join(","),
@@ -141,17 +159,23 @@ pub(super) fn slices_of<'a>(service: &'a Object, slices: &'a [Object]) -> impl I
     })
 }
 
-/// The ready endpoints of a Service's port.
-pub(super) fn endpoints(service: &Object, port: &str, slices: &[Object]) -> Vec<String> {
+/// The ready endpoints of a Service's port, of one family or of all.
+pub(super) fn endpoints(service: &Object, port: &str, family: Option<Family>, slices: &[Object]) -> Vec<String> {
+    let own = slices_of(service, slices)
+        .filter(|slice| family.is_none_or(|family| slice.text("/addressType") == family.as_str()));
     let mut found = Vec::new();
-    for slice in slices_of(service, slices) {
+    for slice in own {
         let ports = list_at(slice.value(), "/ports")
             .iter()
             .filter(|one| text_at(one, "/name") == port);
         for number in ports.filter_map(|port| port["port"].as_u64()) {
             let ready = list_at(slice.value(), "/endpoints").iter();
             let ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-            found.extend(ready.map(|endpoint| format!("{}:{number}", text_at(endpoint, "/addresses/0"))));
+            let at = |address: &str| match address.contains(':') {
+                true => format!("[{address}]:{number}"),
+                false => format!("{address}:{number}"),
+            };
+            found.extend(ready.map(|endpoint| at(text_at(endpoint, "/addresses/0"))));
         }
     }
     found

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Group, kind_of_endpoints};
 use crate::controller::plan::{Plan, Write};
-use crate::model::{Object, list_at};
+use crate::model::{Family, Object, list_at};
 
 /// On objects that are made here (`LabelManagedBy`).
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -94,18 +94,26 @@ fn copy_target(from: &Value, to: &mut Value) {
     }
 }
 
-/// What a hand-made object says, as slices do. One group for each of its subsets.
+/// What a hand-made object says, as slices do. One group for each of its subsets, and for each family that is in it.
 pub(super) fn groups(endpoints: &Object) -> Vec<Group> {
-    list_at(endpoints.value(), "/subsets").iter().map(group).collect()
+    let of = |family| {
+        let subsets = list_at(endpoints.value(), "/subsets").iter();
+        let groups = subsets.map(move |subset| group(subset, family));
+        // The first family is there in any case, so that the object has a slice.
+        groups.filter(move |group| family == Family::V4 || !group.endpoints.is_empty())
+    };
+    Family::BOTH.into_iter().flat_map(of).collect()
 }
 
-fn group(subset: &Value) -> Group {
+fn group(subset: &Value, family: Family) -> Group {
     let list = |field: &str| subset[field].as_array().cloned().unwrap_or_default();
     let of = |field: &str, is_ready: bool| {
         list(field)
             .into_iter()
             // Slices have one family of addresses.
-            .filter(|address| address["ip"].as_str().is_some_and(|ip| !ip.contains(':')))
+            .filter(move |address| {
+                address["ip"].as_str().and_then(|ip| ip.parse().ok()).map(Family::of) == Some(family)
+            })
             .map(move |address| {
                 let mut endpoint = json!({
                     "addresses": [address["ip"]],
@@ -122,6 +130,7 @@ fn group(subset: &Value) -> Group {
         }
     }
     Group {
+        family,
         ports,
         endpoints: of("addresses", true).chain(of("notReadyAddresses", false)).collect(),
     }

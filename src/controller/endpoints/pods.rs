@@ -1,45 +1,49 @@
 //! A Service's pods as endpoints (`endpointslice` `podToEndpoint`, `getEndpointPorts`).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::Group;
 use crate::controller::pods::{is_terminal, ready_since};
-use crate::model::{Object, list_at};
+use crate::model::{Family, Object, list_at, pod_ips};
 
-/// The endpoints of pods, by the ports that they have: a port's name may mean another number in each pod. Never empty: a Service that
-/// leads nowhere has one group without endpoints.
-pub(super) fn plan_groups(service: &Object, pods: &[Arc<Object>]) -> Vec<Group> {
+/// The endpoints of pods by their addresses of a family, by the ports that they have: a port's name may mean another number in each pod.
+/// Never empty: a Service that leads nowhere has one group without endpoints.
+pub(super) fn plan_groups(service: &Object, pods: &[Arc<Object>], family: Family) -> Vec<Group> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| is_reachable(pod)) {
+    let reachable = pods.iter().filter_map(|pod| Some((pod, address_of(pod, family)?)));
+    for (pod, ip) in reachable {
         let ports = ports(service, pod);
         let key = Value::from(ports.clone()).to_string();
         let group = groups.entry(key).or_insert_with(|| Group {
+            family,
             ports,
             endpoints: Vec::new(),
         });
-        group.endpoints.push(endpoint(service, pod));
+        group.endpoints.push(endpoint(service, pod, ip));
     }
     if groups.is_empty() {
-        return vec![Group::default()];
+        return vec![Group::of(family)];
     }
     groups.into_values().collect()
 }
 
-/// Whether packets have somewhere to go.
-fn is_reachable(pod: &Object) -> bool {
-    !is_terminal(pod) && !pod.text("/status/podIP").is_empty()
+/// Where packets of a family go, if they have somewhere to go.
+fn address_of(pod: &Object, family: Family) -> Option<IpAddr> {
+    let mut ips = pod_ips(pod).filter(|_| !is_terminal(pod));
+    ips.find(|ip| Family::of(*ip) == family)
 }
 
-fn endpoint(service: &Object, pod: &Object) -> Value {
+fn endpoint(service: &Object, pod: &Object, ip: IpAddr) -> Value {
     let serves = ready_since(pod).is_some();
     let always = service.at("/spec/publishNotReadyAddresses") == Some(&Value::Bool(true));
     let is_ending = pod.is_deleting();
     let key = pod.key();
     let mut endpoint = json!({
-        "addresses": [pod.text("/status/podIP")],
+        "addresses": [ip],
         "conditions": {
             "ready": always || (serves && !is_ending),
             "serving": serves,

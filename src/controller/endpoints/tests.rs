@@ -151,10 +151,13 @@ fn hand_made_endpoints_become_slices_unless_they_say_no() {
     endpoints["subsets"] = subsets;
     let object = |value: &Value| Object::new(value.clone()).expect("an object");
     let slices = written(&plan_mirror(&own, Some(&object(&endpoints)), &[]), "EndpointSlice");
-    assert_eq!(slices.len(), 1);
+    let of = |slice: &Value| (slice["addressType"].clone(), slice["endpoints"][0]["addresses"].clone());
     assert_eq!(
-        slices[0]["endpoints"].as_array().map(Vec::len),
-        Some(1),
+        slices.iter().map(of).collect::<Vec<_>>(),
+        [
+            (json!("IPv4"), json!(["192.0.2.1"])),
+            (json!("IPv6"), json!(["2001:db8::1"]))
+        ],
         "one family in a slice"
     );
     assert_eq!(
@@ -163,4 +166,40 @@ fn hand_made_endpoints_become_slices_unless_they_say_no() {
     );
     endpoints["metadata"]["labels"] = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
     assert_eq!(plan_mirror(&own, Some(&object(&endpoints)), &[]), Plan::default());
+}
+
+#[test]
+fn a_service_of_both_families_has_slices_of_both_and_endpoints_of_its_first() {
+    let pods = [
+        serving("a", "10.244.0.2", 8080).status("podIPs", json!([{"ip": "10.244.0.2"}, {"ip": "fd00:10:244::2"}])),
+        serving("old", "10.244.0.3", 8080).status("podIPs", json!([{"ip": "10.244.0.3"}])),
+    ];
+    let planned = |families: Value| {
+        let spec =
+            json!({"clusterIP": "x", "ipFamilies": families, "selector": {"app": "web"}, "ports": [{"port": 80}]});
+        planned(&service(spec), &pods)
+    };
+    let slices = |plan: &Plan| -> Vec<(Value, Vec<Value>)> {
+        let of = |slice: Value| {
+            let endpoints = slice["endpoints"].as_array().expect("a list").iter();
+            let ips = endpoints.map(|endpoint| endpoint["addresses"][0].clone());
+            (slice["addressType"].clone(), ips.collect())
+        };
+        written(plan, "EndpointSlice").into_iter().map(of).collect()
+    };
+    let first = (json!("IPv4"), vec![json!("10.244.0.2"), json!("10.244.0.3")]);
+    let second = (json!("IPv6"), vec![json!("fd00:10:244::2")]);
+    let both = planned(json!(["IPv4", "IPv6"]));
+    assert_eq!(slices(&both), [first, second.clone()]);
+    let names: std::collections::BTreeSet<String> = written(&both, "EndpointSlice")
+        .iter()
+        .map(|slice| slice["metadata"]["name"].to_string())
+        .collect();
+    assert_eq!(names.len(), 2);
+    let endpoints = written(&both, "Endpoints");
+    assert_eq!(endpoints[0]["subsets"][0]["addresses"][0]["ip"], "10.244.0.2");
+    let only = planned(json!(["IPv6"]));
+    assert_eq!(slices(&only), [second]);
+    let endpoints = written(&only, "Endpoints");
+    assert_eq!(endpoints[0]["subsets"][0]["addresses"][0]["ip"], "fd00:10:244::2");
 }

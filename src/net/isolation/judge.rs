@@ -1,20 +1,21 @@
 //! What the rules say of one connection, without asking the kernel. Pure.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Isolation, Pass, Peer, Ports};
-use crate::model::{GATEWAY, POD_PREFIX, PODS, mask};
+use crate::model::Family;
 
 impl Isolation {
     /// Whether a connection passes. Those of the node do, and those of pods of which nothing is said.
-    pub fn lets_in(&self, protocol: u8, source: SocketAddrV4, destination: SocketAddrV4) -> bool {
-        let (from, to) = (*source.ip(), *destination.ip());
-        let is_pod = from & mask(POD_PREFIX) == PODS && from != GATEWAY;
+    pub fn lets_in(&self, protocol: u8, source: SocketAddr, destination: SocketAddr) -> bool {
+        let (from, to) = (source.ip(), destination.ip());
+        let family = Family::of(from);
+        let is_pod = family.pods().contains(from) && from != family.gateway();
         if !is_pod || from == to {
             return true;
         }
-        let passes = |passes: Option<&Option<BTreeSet<Pass>>>, other: Ipv4Addr| {
+        let passes = |passes: Option<&Option<BTreeSet<Pass>>>, other: IpAddr| {
             let passes = passes.and_then(Option::as_ref);
             passes.is_none_or(|passes| {
                 passes
@@ -26,7 +27,7 @@ impl Isolation {
             && passes(self.pods.get(&to).map(|pod| &pod.ingress), from)
     }
 
-    fn is_one(&self, pass: &Pass, other: Ipv4Addr, protocol: u8, destination: SocketAddrV4) -> bool {
+    fn is_one(&self, pass: &Pass, other: IpAddr, protocol: u8, destination: SocketAddr) -> bool {
         let is_peer = match &pass.peer {
             Peer::Anyone => true,
             Peer::Group(name) => self.groups.get(name).is_some_and(|group| group.contains(&other)),
@@ -36,7 +37,7 @@ impl Isolation {
             Ports::Any => true,
             Ports::Range(own, first, last) => *own == protocol && (*first..=*last).contains(&destination.port()),
             Ports::Named(name) => {
-                let place = (*destination.ip(), destination.port());
+                let place = (destination.ip(), destination.port());
                 name.0 == protocol && self.ports.get(name).is_some_and(|places| places.contains(&place))
             }
         };
@@ -57,19 +58,22 @@ impl Isolation {
         groups || ports || before.pods.iter().any(differs)
     }
 
-    fn has_both(&self, before: &Isolation, address: Ipv4Addr) -> bool {
+    fn has_both(&self, before: &Isolation, address: IpAddr) -> bool {
         self.pods.contains_key(&address) && before.pods.contains_key(&address)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::super::{Block, Passes};
     use super::*;
+    use crate::model::GATEWAY;
 
-    const WEB: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
-    const FRIEND: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 3);
-    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 4);
+    const WEB: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 2));
+    const FRIEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 3));
+    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 4));
 
     /// The server is reached by its friends at 8080 and by name, and the other one reaches one block outside.
     fn isolation() -> Isolation {
@@ -98,23 +102,23 @@ mod tests {
 
     #[test]
     fn a_connection_is_judged_as_the_rules_do() {
-        let outside = |last| Ipv4Addr::new(203, 0, 113, last);
+        let outside = |last| IpAddr::from([203, 0, 113, last]);
         for (protocol, from, to, port, expected) in [
             (6, FRIEND, WEB, 8080, true),
             (6, FRIEND, WEB, 8091, false),
             (17, FRIEND, WEB, 8080, false),
             (17, FRIEND, WEB, 53, true),
             (6, OTHER, WEB, 8080, false),
-            (6, GATEWAY, WEB, 80, true),
+            (6, GATEWAY.into(), WEB, 80, true),
             (6, outside(7), WEB, 80, true),
             (6, WEB, WEB, 80, true),
             (6, WEB, FRIEND, 80, true),
             (6, OTHER, outside(7), 443, true),
             (6, OTHER, outside(9), 443, false),
             (6, OTHER, FRIEND, 80, false),
-            (6, Ipv4Addr::new(10, 244, 0, 9), FRIEND, 80, true),
+            (6, IpAddr::from([10, 244, 0, 9]), FRIEND, 80, true),
         ] {
-            let judged = isolation().lets_in(protocol, SocketAddrV4::new(from, 4000), SocketAddrV4::new(to, port));
+            let judged = isolation().lets_in(protocol, SocketAddr::new(from, 4000), SocketAddr::new(to, port));
             assert_eq!(judged, expected, "{protocol} {from} {to}:{port}");
         }
     }
@@ -123,7 +127,7 @@ mod tests {
     fn a_pod_that_comes_or_goes_changes_nothing_for_those_that_are_connected() {
         let before = isolation();
         let mut more = isolation();
-        let new = Ipv4Addr::new(10, 244, 0, 7);
+        let new = IpAddr::from([10, 244, 0, 7]);
         more.pods.insert(new, Passes::default());
         more.groups.insert("friends".to_owned(), [FRIEND, new].into());
         assert!(!more.differs_for_those_of(&before) && !before.differs_for_those_of(&more));

@@ -13,6 +13,8 @@
 //! comes of them. Without any policy there is no table; with one, every pod is in its two maps, and a packet of a pod that is in neither is
 //! dropped: so a pod is isolated before its first packet, whoever is late.
 //!
+//! Each family of addresses has a table of its own, and a change of both is one transaction: no pod is isolated by one of its addresses only.
+//!
 //! What a rule asks of addresses is a set that rules share, so that a pod that comes or goes is an element that comes or goes.
 //!
 //! The module does not know what a policy is.
@@ -22,23 +24,23 @@ mod rules;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::netfilter::commit;
 use super::{NetError, NodeNetwork, connections};
-use crate::model::mask;
+use crate::model::{Block, Family};
 use table::Table;
 
 /// Which pods are isolated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Isolation {
     /// All pods that are known; those of which nothing is said are not isolated.
-    pub pods: BTreeMap<Ipv4Addr, Passes>,
+    pub pods: BTreeMap<IpAddr, Passes>,
     /// Members of the groups that the passes name.
-    pub groups: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    pub groups: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Where ports of these names are.
-    pub ports: BTreeMap<PortName, BTreeSet<(Ipv4Addr, u16)>>,
+    pub ports: BTreeMap<PortName, BTreeSet<(IpAddr, u16)>>,
 }
 
 /// What passes at one pod. A direction of which nothing is said is open.
@@ -70,15 +72,6 @@ pub enum Peer {
     Block(Block, Vec<Block>),
 }
 
-/// A block of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Block {
-    /// Its first address.
-    pub network: Ipv4Addr,
-    /// How many bits all of its addresses share.
-    pub prefix: u8,
-}
-
 /// Ports of the destination.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ports {
@@ -93,20 +86,38 @@ pub enum Ports {
 /// The name of a port, and its transport protocol's number.
 pub type PortName = (u8, String);
 
-impl Block {
-    /// The block that this text names (`10.0.0.0/8`); none if it is of another family.
-    pub fn parse(text: &str) -> Option<Block> {
-        let (address, prefix) = text.split_once('/')?;
-        let (address, prefix): (Ipv4Addr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
-        (prefix <= 32).then(|| Block {
-            network: address & mask(prefix),
-            prefix,
-        })
+impl Isolation {
+    /// What of it is about addresses of a family.
+    fn of(&self, family: Family) -> Isolation {
+        let is_own = |ip: &IpAddr| Family::of(*ip) == family;
+        let pods = self.pods.iter().filter(|(ip, _)| is_own(ip));
+        let groups = self.groups.iter().map(|(name, members)| {
+            let own = members.iter().copied().filter(is_own);
+            (name.clone(), own.collect())
+        });
+        let ports = self.ports.iter().map(|(name, places)| {
+            let own = places.iter().copied().filter(|(ip, _)| is_own(ip));
+            (name.clone(), own.collect())
+        });
+        Isolation {
+            pods: pods.map(|(ip, passes)| (*ip, passes.of(family))).collect(),
+            groups: groups.collect(),
+            ports: ports.collect(),
+        }
     }
+}
 
-    /// Whether an address is in it.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        address & mask(self.prefix) == self.network
+impl Passes {
+    fn of(&self, family: Family) -> Passes {
+        let is_own = |pass: &&Pass| !matches!(&pass.peer, Peer::Block(block, _) if block.family() != family);
+        let own = |passes: &Option<BTreeSet<Pass>>| {
+            let passes = passes.as_ref();
+            passes.map(|passes| passes.iter().filter(is_own).cloned().collect())
+        };
+        Passes {
+            ingress: own(&self.ingress),
+            egress: own(&self.egress),
+        }
     }
 }
 
@@ -114,7 +125,7 @@ impl Block {
 pub struct Isolator {
     network: Arc<NodeNetwork>,
     /// What the kernel has; none until the first transaction, and after one that failed.
-    present: Option<Table>,
+    present: Option<BTreeMap<Family, Table>>,
     /// What connections have been judged by.
     judged: Option<Isolation>,
 }
@@ -136,12 +147,17 @@ impl Isolator {
     /// What the kernel refused; the next call begins anew.
     pub async fn apply(&mut self, wanted: Option<&Isolation>) -> Result<(), NetError> {
         let is_first = self.present.is_none();
-        let mut table = self.present.take().unwrap_or_default();
-        let messages = table.plan(wanted, is_first);
+        let mut tables = self.present.take().unwrap_or_default();
+        let plan = |family: &Family| {
+            let own = wanted.map(|wanted| wanted.of(*family));
+            let table = tables.entry(*family).or_insert_with(|| Table::new(*family));
+            table.plan(own.as_ref(), is_first)
+        };
+        let messages: Vec<_> = self.network.families().iter().flat_map(plan).collect();
         if !messages.is_empty() {
             self.network.run(move || commit(&messages)).await??;
         }
-        self.present = Some(table);
+        self.present = Some(tables);
         self.end_connections(wanted).await;
         Ok(())
     }
@@ -171,20 +187,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_read_and_contain_what_shares_their_bits() {
-        let at = |text: &str| text.parse::<Ipv4Addr>().expect("an address");
-        for (text, inside, outside) in [
-            ("10.0.0.0/8", "10.9.9.9", Some("11.0.0.0")),
-            ("10.1.2.3/24", "10.1.2.200", Some("10.1.3.1")),
-            ("192.0.2.1/32", "192.0.2.1", Some("192.0.2.2")),
-            ("0.0.0.0/0", "255.255.255.255", None),
-        ] {
-            let block = Block::parse(text).expect("a block");
-            assert!(block.contains(at(inside)), "{text}");
-            assert!(outside.is_none_or(|address| !block.contains(at(address))), "{text}");
-        }
-        for text in ["fd00::/8", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "/", ""] {
-            assert_eq!(Block::parse(text), None, "{text}");
-        }
+    fn what_is_about_one_family_says_nothing_of_addresses_and_blocks_of_the_other() {
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let block = |text: &str| Peer::Block(Block::parse(text).expect("a block"), Vec::new());
+        let pass = |peer| Pass {
+            peer,
+            ports: Ports::Any,
+        };
+        let passes = Passes {
+            ingress: Some([pass(Peer::Anyone), pass(block("10.0.0.0/8")), pass(block("fd00::/8"))].into()),
+            egress: Some([pass(block("10.0.0.0/8"))].into()),
+        };
+        let (v4, v6) = (at("10.244.0.2"), at("fd00:10:244::2"));
+        let both = Isolation {
+            pods: [(v4, passes.clone()), (v6, passes)].into(),
+            groups: [("g".to_owned(), [v4, v6].into())].into(),
+            ports: [((6, "http".to_owned()), [(v4, 80), (v6, 80)].into())].into(),
+        };
+        let second = both.of(Family::V6);
+        assert_eq!(second.pods.keys().collect::<Vec<_>>(), [&v6]);
+        let own = &second.pods[&v6];
+        assert_eq!(own.ingress, Some([pass(Peer::Anyone), pass(block("fd00::/8"))].into()));
+        assert_eq!(own.egress, Some(BTreeSet::new()), "it is isolated all the same");
+        assert_eq!(second.groups["g"], [v6].into());
+        assert_eq!(second.ports.values().next(), Some(&[(v6, 80)].into()));
     }
 }

@@ -1,17 +1,23 @@
 //! Rules of the table that keeps pods apart. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::{Block, Pass, Peer, PortName, Ports, mask};
-use crate::model::{GATEWAY, POD_PREFIX, PODS};
+use super::{Pass, Peer, PortName, Ports};
+use crate::model::Family;
 use crate::net::connections::ENDED;
 use crate::net::nft::{
-    self, DESTINATION_AT, Expression, Hook, Message, PORT_AT, REGISTERS, SOURCE_AT, Set, TYPE_ADDRESS, TYPE_PORT,
-    TYPE_PROTOCOL, VERDICT, VERDICT_REGISTER,
+    self, End, Expression, Hook, Message, PORT_AT, REGISTERS, Set, TYPE_ADDRESS, TYPE_PORT, TYPE_PROTOCOL, TableOf,
+    VERDICT, VERDICT_REGISTER, octets,
 };
 
 /// The table's name: what people see who list the rules.
-pub(super) const TABLE: &str = "kubelocal-policy";
+const TABLE: &str = "kubelocal-policy";
+
+/// That of a family.
+pub(super) const fn table_of(family: Family) -> TableOf {
+    TableOf { family, name: TABLE }
+}
+
 /// Behind Services (-100), so that it is seen where a connection leads; before ways out (-90), so that nobody is asked for
 /// what may not leave.
 const LEAVING: i32 = -95;
@@ -47,10 +53,10 @@ impl Way {
     }
 
     /// Where a packet has the address of the pod, and that of the other end.
-    fn ends(self) -> (u32, u32) {
+    fn ends(self) -> (End, End) {
         match self {
-            Way::Leaving => (SOURCE_AT, DESTINATION_AT),
-            Way::Entering => (DESTINATION_AT, SOURCE_AT),
+            Way::Leaving => (End::Source, End::Destination),
+            Way::Entering => (End::Destination, End::Source),
         }
     }
 
@@ -76,34 +82,33 @@ pub(super) const GROUP: &[u8] = &[TYPE_ADDRESS];
 pub(super) const PLACES: &[u8] = &[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT];
 
 const ONE: u32 = REGISTERS;
-const TWO: u32 = REGISTERS + 1;
-const THREE: u32 = REGISTERS + 2;
 
 /// The table with its two maps and nothing in them, instead of whatever there is of that name.
-pub(super) fn base() -> Vec<Message> {
+pub(super) fn base(table: TableOf) -> Vec<Message> {
     // What is to be deleted has to be there.
-    let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
+    let mut messages = vec![nft::new_table(table), nft::delete_table(table), nft::new_table(table)];
     let sets = [Way::Leaving.pods(), Way::Entering.pods(), SELVES];
-    messages.extend(sets.iter().zip(1..).map(|(set, id)| nft::new_set(TABLE, set, id)));
+    messages.extend(sets.iter().zip(1..).map(|(set, id)| nft::new_set(table, set, id)));
     messages
 }
 
 /// The chains where packets come by. They come last, so that not one of them is there before what it looks into.
-pub(super) fn hooks() -> Vec<Message> {
-    let chain = |way: Way, hook, priority| nft::new_chain(TABLE, way.name(), "filter", hook, priority);
+pub(super) fn hooks(table: TableOf) -> Vec<Message> {
+    let family = table.family;
+    let chain = |way: Way, hook, priority| nft::new_chain(table, way.name(), "filter", hook, priority);
     let mut messages = vec![
         chain(Way::Leaving, Hook::Prerouting, LEAVING),
         chain(Way::Entering, Hook::Forward, ENTERING),
     ];
     for way in Way::BOTH {
-        let rules = [known(), itself(), to_chain(way), unknown(way)];
-        let rules = rules.into_iter().map(|rule| nft::new_rule(TABLE, way.name(), rule));
+        let rules = [known(), itself(family), to_chain(family, way), unknown(family, way)];
+        let rules = rules.into_iter().map(|rule| nft::new_rule(table, way.name(), rule));
         messages.extend(rules);
     }
     for (name, hook) in ENDING {
-        messages.push(nft::new_chain(TABLE, name, "filter", hook, ENTERING - 1));
+        messages.push(nft::new_chain(table, name, "filter", hook, ENTERING - 1));
         let rules = [reset(), drop_ended()];
-        messages.extend(rules.map(|rule| nft::new_rule(TABLE, name, rule)));
+        messages.extend(rules.map(|rule| nft::new_rule(table, name, rule)));
     }
     messages
 }
@@ -120,7 +125,7 @@ fn reset() -> Vec<Expression> {
         nft::protocol(ONE),
         nft::compare(ONE, true, &[TCP]),
         nft::payload(2, FLAGS_AT, 1, ONE),
-        nft::mask(ONE, [RESET, 0, 0, 0]),
+        nft::mask(ONE, &[RESET, 0, 0, 0]),
         nft::compare(ONE, true, &[0; 4]),
         nft::reset(),
     ]);
@@ -138,41 +143,44 @@ fn drop_ended() -> Vec<Expression> {
 fn known() -> Vec<Expression> {
     vec![
         nft::connection_state(ONE),
-        nft::mask(ONE, KNOWN.to_ne_bytes()),
+        nft::mask(ONE, &KNOWN.to_ne_bytes()),
         nft::compare(ONE, false, &[0; 4]),
         nft::accept(),
     ]
 }
 
-fn itself() -> Vec<Expression> {
+fn itself(family: Family) -> Vec<Expression> {
+    let [source, destination] = nft::registers(family, [TYPE_ADDRESS; 2]);
     vec![
-        nft::payload(1, SOURCE_AT, 4, ONE),
-        nft::payload(1, DESTINATION_AT, 4, TWO),
-        nft::lookup(&SELVES, ONE, None),
+        nft::address(family, End::Source, source),
+        nft::address(family, End::Destination, destination),
+        nft::lookup(&SELVES, source, None),
         nft::accept(),
     ]
 }
 
-fn to_chain(way: Way) -> Vec<Expression> {
+fn to_chain(family: Family, way: Way) -> Vec<Expression> {
     vec![
-        nft::payload(1, way.ends().0, 4, ONE),
+        nft::address(family, way.ends().0, ONE),
         nft::lookup(&way.pods(), ONE, Some(VERDICT_REGISTER)),
     ]
 }
 
 /// A pod of which nothing is known yet.
-fn unknown(way: Way) -> Vec<Expression> {
-    vec![
-        nft::payload(1, way.ends().0, 4, ONE),
-        nft::compare(ONE, false, &GATEWAY.octets()),
-        nft::mask(ONE, mask(POD_PREFIX).octets()),
-        nft::compare(ONE, true, &PODS.octets()),
-        nft::drop(),
-    ]
+fn unknown(family: Family, way: Way) -> Vec<Expression> {
+    let pod = way.ends().0;
+    let mut rule = vec![
+        nft::address(family, pod, ONE),
+        nft::compare(ONE, false, &octets(family.gateway())),
+    ];
+    rule.extend(nft::in_block(pod, family.pods(), true));
+    rule.push(nft::drop());
+    rule
 }
 
 /// What a pass asks of a packet before it lets it through. `group` and `places` name the sets.
 pub(super) fn pass(
+    family: Family,
     way: Way,
     pass: &Pass,
     group: impl Fn(&str) -> String,
@@ -187,11 +195,12 @@ pub(super) fn pass(
                 key: GROUP,
                 value: &[],
             };
-            vec![nft::payload(1, other, 4, ONE), nft::lookup(&set, ONE, None)]
+            vec![nft::address(family, other, ONE), nft::lookup(&set, ONE, None)]
         }
         Peer::Block(block, except) => {
-            let outside = except.iter().flat_map(|block| in_block(other, block, false));
-            in_block(other, block, true).into_iter().chain(outside).collect()
+            let except = except.iter().filter(|except| except.family() == family);
+            let outside = except.flat_map(|block| nft::in_block(other, *block, false));
+            nft::in_block(other, *block, true).into_iter().chain(outside).collect()
         }
     };
     match &pass.ports {
@@ -203,24 +212,17 @@ pub(super) fn pass(
                 key: PLACES,
                 value: &[],
             };
+            let [address, protocol, port] = nft::registers(family, [TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT]);
             rule.extend([
-                nft::payload(1, DESTINATION_AT, 4, ONE),
-                nft::protocol(TWO),
-                nft::payload(2, PORT_AT, 2, THREE),
-                nft::lookup(&set, ONE, None),
+                nft::address(family, End::Destination, address),
+                nft::protocol(protocol),
+                nft::payload(2, PORT_AT, 2, port),
+                nft::lookup(&set, address, None),
             ]);
         }
     }
     rule.push(nft::accept());
     rule
-}
-
-fn in_block(at: u32, block: &Block, is_inside: bool) -> Vec<Expression> {
-    vec![
-        nft::payload(1, at, 4, ONE),
-        nft::mask(ONE, mask(block.prefix).octets()),
-        nft::compare(ONE, is_inside, &block.network.octets()),
-    ]
 }
 
 fn in_range(protocol: u8, first: u16, last: u16) -> Vec<Expression> {
@@ -243,12 +245,12 @@ pub(super) fn dropped() -> Vec<Expression> {
 }
 
 /// An address as a key of a set.
-pub(super) fn key(address: Ipv4Addr) -> Vec<u8> {
-    address.octets().to_vec()
+pub(super) fn key(address: IpAddr) -> Vec<u8> {
+    octets(address)
 }
 
 /// A port of an address as a key of a set.
-pub(super) fn place(address: Ipv4Addr, protocol: u8, port: u16) -> Vec<u8> {
+pub(super) fn place(address: IpAddr, protocol: u8, port: u16) -> Vec<u8> {
     let mut key = key(address);
     key.extend([protocol, 0, 0, 0]);
     key.extend(port.to_be_bytes());

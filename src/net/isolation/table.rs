@@ -4,11 +4,12 @@
 //! which its pods' elements lead from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::rules::{self, GROUP, PLACES, SELVES, TABLE, Way};
+use super::rules::{self, GROUP, PLACES, SELVES, Way};
 use super::{Isolation, Pass, Peer, PortName, Ports};
-use crate::net::nft::{self, Junction, Message, Set};
+use crate::model::Family;
+use crate::net::nft::{self, Junction, Message, Set, TableOf};
 
 /// A set that rules look into.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,40 +21,54 @@ enum Members {
 /// What a chain is.
 type Chain = (Way, BTreeSet<Pass>);
 
-/// What the kernel has.
-#[derive(Debug, Default)]
+/// What the kernel has of a family.
+#[derive(Debug)]
 pub(super) struct Table {
+    own: TableOf,
     is_there: bool,
     chains: BTreeMap<Chain, u32>,
     sets: BTreeMap<Members, (u32, BTreeSet<Vec<u8>>)>,
     /// Which chain pods' packets go to; they pass without one.
-    pods: BTreeMap<(Way, Ipv4Addr), Option<u32>>,
+    pods: BTreeMap<(Way, IpAddr), Option<u32>>,
     /// Isolated pods.
-    selves: BTreeSet<Ipv4Addr>,
+    selves: BTreeSet<IpAddr>,
     /// The number of the last chain or set.
     last: u32,
 }
 
 impl Table {
+    /// Nothing yet.
+    pub(super) fn new(family: Family) -> Table {
+        Table {
+            own: rules::table_of(family),
+            is_there: false,
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            selves: BTreeSet::new(),
+            last: 0,
+        }
+    }
+
     /// Takes in what is wanted and says what that means for the kernel. `is_first` is whether what it has is not known.
     pub(super) fn plan(&mut self, wanted: Option<&Isolation>, is_first: bool) -> Vec<Message> {
         let Some(wanted) = wanted else {
-            let is_there = std::mem::take(self).is_there;
+            let is_there = std::mem::replace(self, Table::new(self.own.family)).is_there;
             return match is_first || is_there {
                 // What is to be deleted has to be there.
-                true => vec![nft::new_table(TABLE), nft::delete_table(TABLE)],
+                true => vec![nft::new_table(self.own), nft::delete_table(self.own)],
                 false => Vec::new(),
             };
         };
         let is_new = !std::mem::replace(&mut self.is_there, true);
-        let mut messages = if is_new { rules::base() } else { Vec::new() };
+        let mut messages = if is_new { rules::base(self.own) } else { Vec::new() };
         let chains = chains_of(wanted);
         messages.extend(self.fill_sets(wanted, &chains));
         messages.extend(self.add_chains(&chains));
         messages.extend(self.lead_pods(wanted));
         messages.extend(self.remove(&chains));
         if is_new {
-            messages.extend(rules::hooks());
+            messages.extend(rules::hooks(self.own));
         }
         messages
     }
@@ -61,12 +76,13 @@ impl Table {
     /// The sets that these chains look into, and what changes in them.
     fn fill_sets(&mut self, wanted: &Isolation, chains: &BTreeSet<Chain>) -> Vec<Message> {
         let mut messages = Vec::new();
+        let own = self.own;
         for members in members_of(chains) {
             let new = elements(wanted, &members);
             let (number, old) = self.sets.entry(members.clone()).or_insert_with(|| {
                 self.last += 1;
                 let name = set_name(self.last);
-                messages.push(nft::new_set(TABLE, &members.set(&name), self.last));
+                messages.push(nft::new_set(own, &members.set(&name), self.last));
                 (self.last, BTreeSet::new())
             });
             let name = set_name(*number);
@@ -74,8 +90,8 @@ impl Table {
             let keys = |keys: &BTreeSet<Vec<u8>>, other: &BTreeSet<Vec<u8>>| -> Vec<nft::Element> {
                 keys.difference(other).map(|key| (key.clone(), None)).collect()
             };
-            messages.extend(nft::delete_elements(TABLE, &set, &keys(old, &new)));
-            messages.extend(nft::new_elements(TABLE, &set, &keys(&new, old)));
+            messages.extend(nft::delete_elements(own, &set, &keys(old, &new)));
+            messages.extend(nft::new_elements(own, &set, &keys(&new, old)));
             *old = new;
         }
         messages
@@ -89,12 +105,15 @@ impl Table {
             }
             self.last += 1;
             let name = chain_name(self.last);
-            messages.push(nft::new_side_chain(TABLE, &name));
+            messages.push(nft::new_side_chain(self.own, &name));
             let group = |name: &str| self.name_of(&Members::Group(name.to_owned()));
             let places = |name: &PortName| self.name_of(&Members::Places(name.clone()));
-            let passes = chain.1.iter().map(|pass| rules::pass(chain.0, pass, group, places));
+            let passes = chain
+                .1
+                .iter()
+                .map(|pass| rules::pass(self.own.family, chain.0, pass, group, places));
             let all = passes.chain([rules::dropped()]);
-            messages.extend(all.map(|rule| nft::new_rule(TABLE, &name, rule)));
+            messages.extend(all.map(|rule| nft::new_rule(self.own, &name, rule)));
             self.chains.insert(chain.clone(), self.last);
         }
         messages
@@ -124,7 +143,7 @@ impl Table {
         let mut messages = Vec::new();
         for way in Way::BOTH {
             // An element can't be changed: it goes and comes again in the same transaction.
-            let differing = |mine: &BTreeMap<(Way, Ipv4Addr), Option<u32>>, other: &BTreeMap<_, Option<u32>>| {
+            let differing = |mine: &BTreeMap<(Way, IpAddr), Option<u32>>, other: &BTreeMap<_, Option<u32>>| {
                 let differing = mine
                     .iter()
                     .filter(|(key, chain)| key.0 == way && other.get(*key) != Some(*chain));
@@ -132,27 +151,29 @@ impl Table {
                 junctions.collect::<Vec<Junction>>()
             };
             let gone = differing(&self.pods, &new).into_iter().map(|(key, _)| (key, None));
-            messages.extend(nft::delete_elements(TABLE, &way.pods(), &gone.collect::<Vec<_>>()));
-            messages.extend(nft::new_junctions(TABLE, &way.pods(), &differing(&new, &self.pods)));
+            messages.extend(nft::delete_elements(self.own, &way.pods(), &gone.collect::<Vec<_>>()));
+            messages.extend(nft::new_junctions(self.own, &way.pods(), &differing(&new, &self.pods)));
         }
-        let twice = |pods: Vec<&Ipv4Addr>| -> Vec<nft::Element> {
-            pods.into_iter().map(|pod| (pod.octets().repeat(2), None)).collect()
+        let twice = |pods: Vec<&IpAddr>| -> Vec<nft::Element> {
+            pods.into_iter()
+                .map(|pod| (nft::octets(*pod).repeat(2), None))
+                .collect()
         };
         let gone = twice(self.selves.difference(&selves).collect());
-        messages.extend(nft::delete_elements(TABLE, &SELVES, &gone));
+        messages.extend(nft::delete_elements(self.own, &SELVES, &gone));
         let come = twice(selves.difference(&self.selves).collect());
-        messages.extend(nft::new_elements(TABLE, &SELVES, &come));
+        messages.extend(nft::new_elements(self.own, &SELVES, &come));
         (self.pods, self.selves) = (new, selves);
         messages
     }
 
     /// What nothing leads to any more.
     fn remove(&mut self, chains: &BTreeSet<Chain>) -> Vec<Message> {
-        let mut messages = Vec::new();
+        let (own, mut messages) = (self.own, Vec::new());
         self.chains.retain(|chain, number| {
             let stays = chains.contains(chain);
             if !stays {
-                messages.push(nft::delete_chain(TABLE, &chain_name(*number)));
+                messages.push(nft::delete_chain(own, &chain_name(*number)));
             }
             stays
         });
@@ -160,7 +181,7 @@ impl Table {
         self.sets.retain(|members, (number, _)| {
             let stays = used.contains(members);
             if !stays {
-                messages.push(nft::delete_set(TABLE, &members.set(&set_name(*number))));
+                messages.push(nft::delete_set(own, &members.set(&set_name(*number))));
             }
             stays
         });
@@ -229,10 +250,14 @@ fn elements(wanted: &Isolation, members: &Members) -> BTreeSet<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::super::Passes;
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
-    const B: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 3);
+    const TABLE: TableOf = rules::table_of(Family::V4);
+
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 2));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 3));
 
     fn from_group(name: &str) -> Option<BTreeSet<Pass>> {
         let peer = Peer::Group(name.to_owned());
@@ -257,7 +282,7 @@ mod tests {
 
     #[test]
     fn without_policies_there_is_no_table() {
-        let mut table = Table::default();
+        let mut table = Table::new(Family::V4);
         assert_eq!(table.plan(None, true).len(), 2, "an earlier node's is removed");
         assert!(table.plan(None, false).is_empty());
         table.plan(Some(&wanted()), false);
@@ -270,7 +295,7 @@ mod tests {
 
     #[test]
     fn pods_that_may_do_the_same_share_a_chain_and_nothing_is_sent_twice() {
-        let mut table = Table::default();
+        let mut table = Table::new(Family::V4);
         table.plan(Some(&wanted()), true);
         assert_eq!((table.chains.len(), table.sets.len(), table.pods.len()), (1, 1, 4));
         assert!(table.plan(Some(&wanted()), false).is_empty());
@@ -278,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_member_that_comes_is_one_element_and_no_rule() {
-        let mut table = Table::default();
+        let mut table = Table::new(Family::V4);
         table.plan(Some(&wanted()), true);
         let mut more = wanted();
         more.groups.insert("friends".to_owned(), [A, B].into());
@@ -290,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_a_pod_may_is_changed_by_leading_it_elsewhere_before_the_old_chain_goes() {
-        let mut table = Table::default();
+        let mut table = Table::new(Family::V4);
         table.plan(Some(&wanted()), true);
         let mut other = wanted();
         for passes in other.pods.values_mut() {
@@ -313,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_isolated_no_more_passes_and_one_that_goes_is_not_known() {
-        let mut table = Table::default();
+        let mut table = Table::new(Family::V4);
         table.plan(Some(&wanted()), true);
         let mut other = wanted();
         other.pods.insert(A, Passes::default());

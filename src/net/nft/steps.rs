@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Attributes, Expression, IPV4, Set, data};
+use super::{Attributes, Expression, Set, data, number_of};
+use crate::model::Family;
 
 /// `NFT_META_MARK`.
 const MARK: u32 = 3;
@@ -80,9 +81,9 @@ pub(in crate::net) fn show(group: u16) -> Expression {
 
 /// Hands the packet to the socket of its connection, or else to one that listens at the address and port in these registers; goes on only
 /// if there is one.
-pub(in crate::net) fn to_socket(address: u32, port: u32) -> Expression {
+pub(in crate::net) fn to_socket(family: Family, address: u32, port: u32) -> Expression {
     let data = Attributes::default()
-        .number(1, u32::from(IPV4))
+        .number(1, u32::from(number_of(family)))
         .number(2, address)
         .number(3, port);
     Expression("tproxy", data)
@@ -92,6 +93,13 @@ pub(in crate::net) fn to_socket(address: u32, port: u32) -> Expression {
 /// on only if there is a socket.
 pub(in crate::net) fn speaks_for_others(to: u32) -> Expression {
     Expression("socket", Attributes::default().number(1, 0).number(2, to))
+}
+
+/// The interface behind which a packet's source is, if the packet came in by that one; else zero (`NFT_FIB_RESULT_OIF` of `NFTA_FIB_F_SADDR` and
+/// `NFTA_FIB_F_IIF`).
+pub(in crate::net) fn way_back(to: u32) -> Expression {
+    let data = Attributes::default().number(1, to).number(2, 1).number(3, 1 | 8);
+    Expression("fib", data)
 }
 
 /// `NFT_DYNSET_OP_UPDATE` and `NFT_DYNSET_OP_DELETE`.

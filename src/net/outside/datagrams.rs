@@ -2,8 +2,10 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::model::Family;
 
 /// Room for the one thing that is told beside a datagram.
 const BESIDE: usize = 64;
@@ -12,24 +14,27 @@ const BESIDE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     /// The pod's side.
-    pub source: SocketAddrV4,
+    pub source: SocketAddr,
     /// For whom it is.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// How long it is.
     pub length: usize,
 }
 
 /// Has the kernel tell for whom datagrams were.
-pub(super) fn tell_destinations(socket: &OwnedFd) -> io::Result<()> {
-    turn_on(socket.as_fd(), libc::IP_RECVORIGDSTADDR)
+pub(super) fn tell_destinations(family: Family, socket: &OwnedFd) -> io::Result<()> {
+    match family {
+        Family::V4 => turn_on(socket.as_fd(), libc::SOL_IP, libc::IP_RECVORIGDSTADDR),
+        Family::V6 => turn_on(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_RECVORIGDSTADDR),
+    }
 }
 
-/// Turns an option of `ip(7)` on.
-pub(in crate::net) fn turn_on(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
+/// Turns an option of `ip(7)` or `ipv6(7)` on.
+pub(in crate::net) fn turn_on(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(mem::size_of_val(&on)).expect("four");
     // SAFETY: the pointer and the length are those of a number that lives through the call.
-    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_IP, option, (&raw const on).cast(), length) };
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length) };
     if failed == 0 {
         Ok(())
     } else {
@@ -43,7 +48,7 @@ pub(in crate::net) fn turn_on(socket: BorrowedFd<'_>, option: libc::c_int) -> io
 /// As recvmsg(2); `WouldBlock` if there is none.
 pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Heard>> {
     // SAFETY: these are plain numbers, for which zero is a value.
-    let (mut from, mut message): (libc::sockaddr_in, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let (mut from, mut message): (libc::sockaddr_in6, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
     // Aligned as what is told beside: u64 is for everything in it.
     let mut beside = [0_u64; BESIDE / 8];
     let mut data = libc::iovec {
@@ -51,7 +56,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
         iov_len: buffer.len(),
     };
     message.msg_name = (&raw mut from).cast();
-    message.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(&from)).expect("sixteen");
+    message.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(&from)).expect("twenty-eight");
     message.msg_iov = &raw mut data;
     message.msg_iovlen = 1;
     message.msg_control = beside.as_mut_ptr().cast();
@@ -63,8 +68,9 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
     };
     // SAFETY: the kernel has filled in the message, whose buffers still live.
     let destination = unsafe { destination(&message) };
-    Ok(destination.map(|destination| Heard {
-        source: address(&from),
+    let source = address(from);
+    Ok(destination.zip(source).map(|(destination, source)| Heard {
+        source,
         destination,
         length,
     }))
@@ -72,22 +78,37 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
 
 /// # Safety
 /// The message was received, and its buffers live.
-unsafe fn destination(message: &libc::msghdr) -> Option<SocketAddrV4> {
+unsafe fn destination(message: &libc::msghdr) -> Option<SocketAddr> {
     // SAFETY: the message is as the kernel left it.
     let first = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: it points to a header within the buffer, or to nothing.
     let header = unsafe { first.as_ref() }?;
-    if header.cmsg_level != libc::SOL_IP || header.cmsg_type != libc::IP_ORIGDSTADDR {
-        return None;
-    }
-    // SAFETY: what is of this type has an address behind its header, which may stand anywhere.
-    let told: libc::sockaddr_in = unsafe { libc::CMSG_DATA(first).cast::<libc::sockaddr_in>().read_unaligned() };
-    Some(address(&told))
+    // SAFETY: these are plain numbers, for which zero is a value.
+    let mut told: libc::sockaddr_in6 = unsafe { mem::zeroed() };
+    let size = match (header.cmsg_level, header.cmsg_type) {
+        (libc::SOL_IP, libc::IP_ORIGDSTADDR) => mem::size_of::<libc::sockaddr_in>(),
+        (libc::SOL_IPV6, libc::IPV6_ORIGDSTADDR) => mem::size_of::<libc::sockaddr_in6>(),
+        _ => return None,
+    };
+    // SAFETY: what is of these types has an address of this size behind its header, which may stand anywhere, and the larger one has
+    // room for both.
+    unsafe { std::ptr::copy_nonoverlapping(libc::CMSG_DATA(first), (&raw mut told).cast::<u8>(), size) };
+    address(told)
 }
 
-fn address(told: &libc::sockaddr_in) -> SocketAddrV4 {
-    SocketAddrV4::new(
-        Ipv4Addr::from(told.sin_addr.s_addr.to_ne_bytes()),
-        u16::from_be(told.sin_port),
-    )
+/// An address of either family, by what it says it is.
+fn address(told: libc::sockaddr_in6) -> Option<SocketAddr> {
+    match libc::c_int::from(told.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: the larger one has the smaller one's room, and any bytes are one.
+            let told: libc::sockaddr_in = unsafe { mem::transmute_copy(&told) };
+            let ip = IpAddr::from(told.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddr::new(ip, u16::from_be(told.sin_port)))
+        }
+        libc::AF_INET6 => {
+            let ip = IpAddr::from(told.sin6_addr.s6_addr);
+            Some(SocketAddr::new(ip, u16::from_be(told.sin6_port)))
+        }
+        _ => None,
+    }
 }

@@ -9,9 +9,10 @@ use rustix::net::RecvFlags;
 use tokio::io::unix::AsyncFd;
 
 use super::packet::Knock;
-use super::rules::GROUP;
+use super::rules::group;
+use crate::model::Family;
 use crate::net::attributes::{Attributes, attribute};
-use crate::net::netfilter;
+use crate::net::{netfilter, nft};
 
 /// `NFNL_SUBSYS_ULOG`, `NFULNL_MSG_PACKET` and `NFULNL_MSG_CONFIG`.
 const SUBSYSTEM: u16 = 4;
@@ -19,8 +20,6 @@ const PACKET: u16 = 0;
 const CONFIGURE: u16 = 1;
 /// `NFULA_PAYLOAD`.
 const PAYLOAD: u16 = 9;
-/// `NFPROTO_IPV4`.
-const IPV4: u8 = 2;
 /// `NFULNL_CFG_CMD_BIND`.
 const BIND: u8 = 1;
 /// `NFULNL_COPY_PACKET`, and how much of it: a first packet is no longer than the cable takes.
@@ -32,7 +31,7 @@ const QUEUE: usize = 1 << 20;
 const BUFFER: usize = 16 << 10;
 
 /// Opens the socket, in the calling thread's network namespace.
-pub(super) fn open() -> io::Result<OwnedFd> {
+pub(super) fn open(family: Family) -> io::Result<OwnedFd> {
     let socket = netfilter::open()?;
     rustix::net::sockopt::set_socket_recv_buffer_size(&socket, QUEUE)?;
     let bind = Attributes::default().bytes(1, &[BIND]);
@@ -40,7 +39,14 @@ pub(super) fn open() -> io::Result<OwnedFd> {
     // One packet is enough for a message: nobody is to wait for another's.
     let how = Attributes::default().bytes(2, &mode).number(5, 1);
     for attributes in [bind, how] {
-        let request = netfilter::request(SUBSYSTEM, CONFIGURE, netfilter::ACK, IPV4, GROUP, &attributes);
+        let request = netfilter::request(
+            SUBSYSTEM,
+            CONFIGURE,
+            netfilter::ACK,
+            nft::number_of(family),
+            group(family),
+            &attributes,
+        );
         netfilter::ask(&socket, &request, |_| {})?;
     }
     rustix::io::ioctl_fionbio(&socket, true)?;

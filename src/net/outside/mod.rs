@@ -16,7 +16,7 @@ mod packet;
 mod rules;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -28,10 +28,11 @@ use tokio::sync::Mutex;
 use super::netfilter::commit;
 use super::netlink::Netlink;
 use super::{NetError, NodeNetwork};
+use crate::model::Family;
 pub use datagrams::Heard;
 pub(super) use datagrams::turn_on;
 pub use packet::Knock;
-use rules::SOCKETS;
+use rules::sockets_of;
 pub(super) use rules::{MARK, leave_alone_what_stays};
 
 /// Connections that the kernel holds until they are accepted; it takes no more than `net.core.somaxconn`, which is 4096.
@@ -50,9 +51,10 @@ pub enum Refusal {
     Prohibited,
 }
 
-/// The node's ends of ways out, for as long as it lives: without it packets wait for the next node.
+/// The node's ends of ways out of a family, for as long as it lives: without it packets wait for the next node.
 pub struct Outside {
     network: Arc<NodeNetwork>,
+    family: Family,
     tcp: TcpListener,
     udp: AsyncFd<OwnedFd>,
     // One task asks; the lock is held while it waits.
@@ -78,11 +80,12 @@ impl Outside {
     ///
     /// # Errors
     /// What the kernel refused, such as nf_tables or its `tproxy`. Then no packet leaves.
-    pub async fn open(network: Arc<NodeNetwork>, only: Option<Ipv4Addr>) -> Result<Outside, NetError> {
-        let sockets = network.run(move || open(only)).await??;
+    pub async fn open(network: Arc<NodeNetwork>, family: Family, only: Option<IpAddr>) -> Result<Outside, NetError> {
+        let sockets = network.run(move || open(family, only)).await??;
         let failed = |source| refused("sockets of ways out", source);
         Ok(Outside {
             network,
+            family,
             tcp: TcpListener::from_std(sockets.tcp).map_err(failed)?,
             udp: crate::os::watch_readable(sockets.udp).map_err(failed)?,
             knocks: Mutex::new(knocks::Knocks::new(sockets.knocks).map_err(failed)?),
@@ -104,7 +107,7 @@ impl Outside {
     /// # Errors
     /// What the system says.
     pub fn let_in(&self, knock: &Knock) -> io::Result<()> {
-        let to = SocketAddr::V4(knock.destination);
+        let to = written_to(knock.destination.ip());
         self.marked.send_to(&knock.again(), &to.into()).map(drop)
     }
 
@@ -113,7 +116,7 @@ impl Outside {
     /// # Errors
     /// What the system says.
     pub fn refuse(&self, knock: &Knock, refusal: Refusal) -> io::Result<()> {
-        let to = SocketAddr::V4(knock.source);
+        let to = written_to(knock.source.ip());
         self.plain.send_to(&knock.refusal(refusal), &to.into()).map(drop)
     }
 
@@ -121,12 +124,10 @@ impl Outside {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddrV4, SocketAddrV4)> {
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
         let (stream, source) = self.tcp.accept().await?;
-        match (source, stream.local_addr()?) {
-            (SocketAddr::V4(source), SocketAddr::V4(destination)) => Ok((stream, source, destination)),
-            _ => Err(io::ErrorKind::AddrNotAvailable.into()),
-        }
+        let destination = stream.local_addr()?;
+        Ok((stream, source, destination))
     }
 
     /// The next datagram that no socket of [`towards`](Self::towards) takes.
@@ -149,13 +150,14 @@ impl Outside {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn towards(&self, pod: SocketAddrV4, destination: SocketAddrV4) -> io::Result<UdpSocket> {
+    pub async fn towards(&self, pod: SocketAddr, destination: SocketAddr) -> io::Result<UdpSocket> {
+        let family = self.family;
         let made = self.network.run(move || {
-            let socket = transparent(Type::DGRAM, Protocol::UDP)?;
+            let socket = transparent(family, Type::DGRAM, Protocol::UDP)?;
             // Several pods may speak with the same destination.
             socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddr::V4(destination).into())?;
-            socket.connect(&SocketAddr::V4(pod).into())?;
+            socket.bind(&destination.into())?;
+            socket.connect(&pod.into())?;
             Ok::<_, io::Error>(socket)
         });
         UdpSocket::from_std(made.await.map_err(io::Error::other)??.into())
@@ -165,9 +167,9 @@ impl Outside {
     ///
     /// # Errors
     /// What the system says.
-    pub fn refuse_datagrams(&self, pod: SocketAddrV4, destination: SocketAddrV4, refusal: Refusal) -> io::Result<()> {
+    pub fn refuse_datagrams(&self, pod: SocketAddr, destination: SocketAddr, refusal: Refusal) -> io::Result<()> {
         let packet = packet::refused_datagram(pod, destination, refusal);
-        self.plain.send_to(&packet, &SocketAddr::V4(pod).into()).map(drop)
+        self.plain.send_to(&packet, &written_to(pod.ip()).into()).map(drop)
     }
 }
 
@@ -176,21 +178,21 @@ impl Outside {
 /// # Errors
 /// What the kernel refused.
 pub fn try_rules() -> Result<(), NetError> {
-    commit(&rules::rules(1, 1, None))
+    commit(&rules::rules(Family::V4, (1, 1), None))
 }
 
 /// Everything that is to be made in the pods' network: the rules last, so that no packet comes before there is who hears it.
-fn open(only: Option<Ipv4Addr>) -> Result<Sockets, NetError> {
-    let made = sockets().map_err(|source| refused("sockets of ways out", source))?;
-    let knocks = knocks::open().map_err(|source| refused("nfnetlink_log", source))?;
-    Netlink::open()?.route_marked_to_sockets(MARK)?;
+fn open(family: Family, only: Option<IpAddr>) -> Result<Sockets, NetError> {
+    let made = sockets(family).map_err(|source| refused("sockets of ways out", source))?;
+    let knocks = knocks::open(family).map_err(|source| refused("nfnetlink_log", source))?;
+    Netlink::open()?.route_marked_to_sockets(family, MARK)?;
     let port = |socket: &Socket| {
-        let address = socket.local_addr().map(|address| address.as_socket_ipv4());
+        let address = socket.local_addr().map(|address| address.as_socket());
         address.map(|address| address.map_or(0, |address| address.port()))
     };
     let failed = |source| refused("sockets of ways out", source);
     let (tcp, udp) = (port(&made.0).map_err(failed)?, port(&made.1).map_err(failed)?);
-    commit(&rules::rules(tcp, udp, only))?;
+    commit(&rules::rules(family, (tcp, udp), only))?;
     let (tcp, udp, plain, marked) = made;
     Ok(Sockets {
         tcp: tcp.into(),
@@ -201,33 +203,51 @@ fn open(only: Option<Ipv4Addr>) -> Result<Sockets, NetError> {
     })
 }
 
-fn sockets() -> io::Result<(Socket, Socket, Socket, Socket)> {
-    let any = SocketAddr::from((SOCKETS, 0)).into();
-    let tcp = transparent(Type::STREAM, Protocol::TCP)?;
+fn sockets(family: Family) -> io::Result<(Socket, Socket, Socket, Socket)> {
+    let any = SocketAddr::new(sockets_of(family), 0).into();
+    let tcp = transparent(family, Type::STREAM, Protocol::TCP)?;
     tcp.bind(&any)?;
     tcp.listen(BACKLOG)?;
-    let udp = transparent(Type::DGRAM, Protocol::UDP)?;
+    let udp = transparent(family, Type::DGRAM, Protocol::UDP)?;
     udp.bind(&any)?;
     let udp = OwnedFd::from(udp);
-    datagrams::tell_destinations(&udp)?;
-    let marked = writer()?;
+    datagrams::tell_destinations(family, &udp)?;
+    let marked = writer(family)?;
     marked.set_mark(MARK)?;
-    Ok((tcp, udp.into(), writer()?, marked))
+    Ok((tcp, udp.into(), writer(family)?, marked))
 }
 
 /// A socket that may speak for addresses that are not the node's.
-fn transparent(kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, kind, Some(protocol))?;
-    socket.set_ip_transparent_v4(true)?;
+fn transparent(family: Family, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(domain_of(family), kind, Some(protocol))?;
+    match family {
+        Family::V4 => socket.set_ip_transparent_v4(true)?,
+        Family::V6 => {
+            socket.set_only_v6(true)?;
+            turn_on(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_TRANSPARENT)?;
+        }
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 /// A socket for packets that are written with their headers (raw(7)).
-fn writer() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+fn writer(family: Family) -> io::Result<Socket> {
+    let socket = Socket::new(domain_of(family), Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+fn domain_of(family: Family) -> Domain {
+    match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    }
+}
+
+/// For whom a written packet is. It has its ports in it; the kernel takes one here for a protocol.
+fn written_to(ip: IpAddr) -> SocketAddr {
+    SocketAddr::new(ip, 0)
 }
 
 fn refused(what: &str, source: io::Error) -> NetError {

@@ -58,13 +58,13 @@ impl Births {
             .expect("nothing panics while it holds the map of turns")
     }
 
-    /// The pod's place in the pods' network. Its address is given back when its supervisor is gone and its records are settled.
+    /// The pod's place in the pods' network. Its addresses are given back when its supervisor is gone and its records are settled.
     fn network(&self, config: &SandboxConfig) -> Result<Option<NetworkRecord>, RuntimeError> {
         let Some(network) = &self.living.network else {
             return Ok(None);
         };
         let failed = |error: &dyn ToString| RuntimeError::Sandbox(error.to_string());
-        let address = if config.host_network {
+        let ips = if config.host_network {
             None
         } else {
             let leased = network.addresses().lease(&config.uid.0);
@@ -73,7 +73,8 @@ impl Births {
         Ok(Some(NetworkRecord {
             node: network.path(),
             identity: network.identity().map_err(|e| failed(&e))?,
-            address,
+            address: ips.map(|ips| ips.first),
+            second: ips.and_then(|ips| ips.second),
         }))
     }
 

@@ -113,7 +113,7 @@ impl Living {
         Ok(())
     }
 
-    /// Notes which address an adopted pod has. False if it is in another network than this node's: it was being born when its node
+    /// Notes which addresses an adopted pod has. False if it is in another network than this node's: it was being born when its node
     /// died, so that this one did not find that network.
     fn adopt_address(&self, pod: &PodUid, dir: &PodDir) -> bool {
         let Some(network) = &self.network else { return true };
@@ -121,8 +121,8 @@ impl Living {
         let Some(record) = record.filter(|record| network.identity().is_ok_and(|own| own == record.identity)) else {
             return false;
         };
-        if let Some(address) = record.address {
-            network.addresses().take(&pod.0, address);
+        if let Some(ips) = record.ips() {
+            network.addresses().take(&pod.0, ips);
         }
         true
     }

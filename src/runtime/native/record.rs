@@ -18,7 +18,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::external::Program;
 use crate::cgroup::Tree;
+use crate::model::PodIps;
 use crate::runtime::{
     ContainerConfig, ContainerId, ContainerState, ContainerStatus, Exit, PodUid, SandboxConfig, SandboxStatus,
 };
@@ -59,12 +60,23 @@ pub(super) struct NetworkRecord {
     pub identity: u64,
     /// The pod's address; `None` with the host's network.
     pub address: Option<Ipv4Addr>,
+    /// Its second address; `None` where there is one family, as in records of older nodes.
+    #[serde(default)]
+    pub second: Option<Ipv6Addr>,
+}
+
+impl NetworkRecord {
+    /// The pod's addresses in the pods' network.
+    pub fn ips(&self) -> Option<PodIps> {
+        let second = self.second;
+        self.address.map(|first| PodIps { first, second })
+    }
 }
 
 impl SandboxRecord {
-    /// The pod's address in the pods' network.
-    pub fn address(&self) -> Option<Ipv4Addr> {
-        self.network.as_ref()?.address
+    /// The pod's addresses in the pods' network.
+    pub fn ips(&self) -> Option<PodIps> {
+        self.network.as_ref()?.ips()
     }
 }
 
@@ -235,7 +247,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 /// Reads what is on record about a pod; `None` if it has no sandbox. Half-made runs (no config yet) are not there.
 pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
     let record: SandboxRecord = read_json(&dir.sandbox())?;
-    let address = record.address().filter(|_| alive);
+    let ips = record.ips().filter(|_| alive);
     let mut containers: Vec<(Timestamp, ContainerStatus)> = run_dirs(dir)
         .into_iter()
         .filter_map(|run| {
@@ -255,7 +267,7 @@ pub(super) fn read_pod(dir: &PodDir, alive: bool) -> Option<SandboxStatus> {
     Some(SandboxStatus {
         config: record.config,
         alive,
-        ips: address.map(IpAddr::V4).into_iter().collect(),
+        ips: ips.into_iter().flat_map(PodIps::iter).collect(),
         controllers: record.cgroups.as_ref().map(Tree::controllers).unwrap_or_default(),
         created_at: record.created_at,
         containers,

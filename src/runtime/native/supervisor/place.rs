@@ -48,8 +48,8 @@ pub(super) fn make(
     if !record.config.host_network {
         set_up_network(&record.config.hostname)?;
     }
-    if let (Some(node), Some(address)) = (node_network, record.address()) {
-        net::wire_pod(node.as_fd(), address).map_err(|e| format!("network: {e}"))?;
+    if let (Some(node), Some(ips)) = (node_network, record.ips()) {
+        net::wire_pod(node.as_fd(), ips).map_err(|e| format!("network: {e}"))?;
     }
     for (name, value) in &record.config.sysctls {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
