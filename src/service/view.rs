@@ -312,8 +312,17 @@ mod tests {
         )];
         let seen = view(&service(spec), &slices, &Leaving::default());
         let ips: Vec<String> = seen.frontends.keys().map(|frontend| frontend.ip.to_string()).collect();
-        assert_eq!(ips, ["10.96.1.2", "192.0.2.7"]);
-        assert_eq!(backends_of(&seen), [["10.244.0.2:8080"], ["10.244.0.2:8080"]]);
+        assert_eq!(ips, ["10.96.1.2", "192.0.2.7", "2001:db8::7"]);
+        // An address of IPv6 leads to the endpoints that have one.
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            backends_of(&seen),
+            [
+                vec!["10.244.0.2:8080".to_owned()],
+                vec!["10.244.0.2:8080".to_owned()],
+                none
+            ]
+        );
     }
 
     #[test]
