@@ -139,6 +139,49 @@ fn what_a_service_was_given_stays_when_a_writer_does_not_know_it() {
 }
 
 #[test]
+fn what_a_service_has_of_both_families_stays_and_the_second_goes_with_the_policy() {
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}, "spec": spec});
+    let spec = |policy: &str, ips: Value, families: Value| json!({"ports": [{"port": 80}], "ipFamilyPolicy": policy, "clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": families});
+    let (first, second) = ("10.96.1.2", "fd00:10:96::2");
+    let both = || json!(["IPv4", "IPv6"]);
+    let (prefer, single) = ("PreferDualStack", "SingleStack");
+    let old = admit(&service(spec(prefer, json!([first, second]), both())), None).expect("a Service");
+    for (new, expected) in [
+        (spec(prefer, json!([first, second]), both()), None),
+        (spec(single, json!([first]), json!(["IPv4"])), None),
+        // What is left out goes with the policy, too.
+        (spec(single, json!([first, second]), both()), None),
+        (
+            spec(prefer, json!([first, "fd00:10:96::3"]), both()),
+            Some("spec.clusterIPs[1]: Invalid value: [\"10.96.1.2\",\"fd00:10:96::3\"]: may not change once set"),
+        ),
+        (
+            spec(prefer, json!([first]), both()),
+            Some("`ipFamilyPolicy` must be set to 'SingleStack' when releasing the secondary clusterIP"),
+        ),
+        (
+            spec(prefer, json!([first, second]), json!(["IPv4"])),
+            Some("`ipFamilyPolicy` must be set to 'SingleStack' when releasing the secondary ipFamily"),
+        ),
+        (
+            spec(prefer, json!([first, "10.96.1.3"]), json!([])),
+            Some("may specify no more than one IP for each IP family"),
+        ),
+    ] {
+        let said = admit(&service(new.clone()), Some(&old))
+            .err()
+            .map(|refused| refused.to_string());
+        match expected {
+            None => assert_eq!(said, None, "{new}"),
+            Some(expected) => assert!(
+                said.as_ref().is_some_and(|said| said.contains(expected)),
+                "{new}: {said:?}"
+            ),
+        }
+    }
+}
+
+#[test]
 fn endpoints_are_addresses_to_which_packets_may_be_sent() {
     let said = |kind: &str, rest: &str| lines(&format!("{kind}\nmetadata: {{name: e}}\n{rest}\n"));
     let old = "apiVersion: v1\nkind: Endpoints";

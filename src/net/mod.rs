@@ -14,6 +14,9 @@
 //! Services are elements of maps under one rule for each size of map, written in transactions ([`Balancer`]): what a packet costs does not
 //! depend on how many there are.
 //!
+//! All of it is there for each family of addresses that the kernel has ([`NodeNetwork::families`]): tables, routes and addresses of IPv6 are
+//! made by the same code as those of IPv4.
+//!
 //! What keeps pods apart are chains that maps of pods' addresses lead to ([`Isolator`]).
 //!
 //! The room does not know the store, nor what pods and Services are: whoever wires a pod hands over an address and a descriptor, and

@@ -31,9 +31,10 @@ ip address add 203.0.113.2/24 dev wan
 ip link set wan up
 nsenter --target $internet --net sh -e -c 'ip link set lo up; ip address add 203.0.113.1/24 dev cable; ip link set cable up'
 ip route add default via 203.0.113.1
-ip address add 2001:db8:1::2/64 dev wan nodad
-nsenter --target $internet --net ip address add 2001:db8:1::1/64 dev cable nodad
-ip route add unreachable 2001:db8:2::/48
+# A kernel without IPv6 fails the tests that are about it, and no others.
+ip address add 2001:db8:1::2/64 dev wan nodad || :
+nsenter --target $internet --net ip address add 2001:db8:1::1/64 dev cable nodad || :
+ip route add unreachable 2001:db8:2::/48 || :
 ip route add unreachable 198.51.100.0/24
 ip route add prohibit 198.18.0.0/15
 echo $internet

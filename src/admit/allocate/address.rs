@@ -100,19 +100,17 @@ fn policy_of(service: &Object, old: Option<&Object>, is_bare: bool) -> String {
 fn infer_families(service: &Object, policy: &str, families: &mut Vec<Value>, present: &[Family]) -> ErrorList {
     let mut errors = ErrorList::default();
     let spec = |field: &str| FieldPath::of(&["spec", field]);
-    let addresses = list_at(service.value(), "/spec/clusterIPs").to_vec();
+    let addresses = addresses_of(service);
     if policy == "SingleStack" {
-        for (list, what) in [(&addresses, "cluster IPs"), (&*families, "IP families")] {
-            if list.len() > 1 {
+        for (count, what) in [(addresses.len(), "cluster IPs"), (families.len(), "IP families")] {
+            if count > 1 {
                 let detail = format!("{SINGLE} {what} are specified");
                 errors.push(FieldError::invalid(&spec("ipFamilyPolicy"), &policy, detail));
             }
         }
     }
     for (place, address) in addresses.iter().enumerate().skip(families.len()) {
-        let Some(ip) = address.as_str().and_then(|address| address.parse::<IpAddr>().ok()) else {
-            continue;
-        };
+        let Ok(ip) = address.parse::<IpAddr>() else { continue };
         let family = Family::of(ip);
         if present.contains(&family) {
             families.push(family.as_str().into());

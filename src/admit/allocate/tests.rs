@@ -162,10 +162,7 @@ fn on_a_node_of_both_families_a_service_has_those_that_it_asks_for() {
             json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]}),
             (turned.clone(), vec![6, 4]),
         ),
-        (
-            json!({"clusterIP": "fd00:10:96::7", "clusterIPs": ["fd00:10:96::7"]}),
-            (v6, vec![6]),
-        ),
+        (json!({"clusterIP": "fd00:10:96::7"}), (v6, vec![6])),
         (
             json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "fd00:10:96::7", "clusterIPs": ["fd00:10:96::7", "10.96.0.7"]}),
             (turned, vec![6, 4]),
