@@ -29,8 +29,8 @@ impl Api {
             memory_bytes: proportional_set_size(),
             ports: self.facts.published.list(),
             ingress: self.facts.ingress.list(),
-            network: self.facts.network.clone(),
             egress: self.egress(),
+            network: self.facts.network.clone(),
             host_loopback: self.facts.host_loopback,
             warnings: [self.facts.warnings.clone(), self.facts.complaints.list()].concat(),
         };

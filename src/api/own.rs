@@ -99,12 +99,12 @@ pub struct NodeStatus {
     /// Where Ingresses and Services by their names are served: `http://localhost:10080`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<String>,
-    /// Which families of addresses pods have: `IPv4 and IPv6 (dual stack)`; empty without a network.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub network: String,
     /// How pods reach the outside, or why they do not, in a sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub egress: String,
+    /// Which families of addresses pods have: `IPv4 and IPv6 (dual stack)`; empty without a network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
     /// Whether pods reach what listens on the host's loopback only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host_loopback: bool,

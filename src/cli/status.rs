@@ -117,8 +117,8 @@ mod tests {
                 port("127.0.0.1:80/TCP", Some("process 7 (x) has it")),
             ],
             ingress: vec!["http://localhost:10080".into()],
-            network: "IPv4 (single stack)".into(),
             egress: "pods reach the outside by TCP and UDP".into(),
+            network: "IPv4 (single stack)".into(),
             host_loopback: false,
             warnings: vec!["no cgroup delegation: limits are not enforced".into()],
         };

@@ -37,7 +37,7 @@ use crate::os::descriptors;
 use connections::Connections;
 use flows::Flows;
 pub use passes::Passes;
-pub use pasta::{PROGRAM as PASTA, Pasta, run as run_pasta};
+pub use pasta::{Pasta, run as run_pasta};
 use plan::plan_room;
 pub use plan::{Settings, Via};
 

@@ -66,7 +66,7 @@ impl Passes {
         if !self.settings.is_on {
             return false;
         }
-        let Some(owner) = self.network.addresses().owner(source).map(str::to_owned) else {
+        let Some(owner) = self.network.addresses().owner(source.into()).map(str::to_owned) else {
             return true;
         };
         let known = self.known();
@@ -91,7 +91,7 @@ impl Passes {
         self.bell.subscribe()
     }
 
-    /// All pods that have an address, and whether they may leave.
+    /// The first addresses of all pods that have one, and whether they may leave.
     pub(super) fn leavers(&self) -> BTreeMap<Ipv4Addr, bool> {
         let known = self.known();
         let addresses = self.network.addresses();

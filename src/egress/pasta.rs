@@ -29,7 +29,7 @@ use crate::net::{NodeNetwork, UPLINK, UPLINK_ADDRESS, UPLINK_GATEWAY};
 use crate::os::{find_program, spawn_bound};
 
 /// The program.
-pub const PROGRAM: &str = "pasta";
+const PROGRAM: &str = "pasta";
 /// How long it may take to make the device, and how often that is looked for.
 const COMING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);

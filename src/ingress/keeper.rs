@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -185,9 +184,7 @@ fn is_about_ingresses(first: &Change, changes: &mut Watcher) -> Result<bool, Exp
             "Ingress" | "IngressClass" | "Service" | "EndpointSlice" | "Secret"
         )
     };
-    let mut is_due = is_one(first);
-    while let Some(change) = changes.next().now_or_never() {
-        is_due |= is_one(&change?);
-    }
+    let mut is_due = false;
+    changes.drain(first, |change| is_due |= is_one(change))?;
     Ok(is_due)
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::class::foreign;
 use super::routes::{Backend, Endpoint, Path, Routes, Speech};
-use crate::model::{CLUSTER_DOMAIN, GATEWAY, Key, Object, known_kind, list_at, text_at};
+use crate::model::{CLUSTER_DOMAIN, Family, Key, Object, known_kind, list_at, text_at};
 use crate::net::Protocol;
 use crate::service::{backends, number};
 
@@ -284,7 +284,7 @@ fn of_port(objects: &Objects, service: &Key, port: &Value) -> Vec<Endpoint> {
     let slices = objects.slices.get(service).map_or(&[][..], Vec::as_slice);
     let found = backends(text_at(port, "/name"), Protocol::Tcp, slices);
     let addresses = found.into_iter().map(|one| SocketAddr::new(one.ip, one.port));
-    let others = addresses.filter(|address| address.ip() != GATEWAY);
+    let others = addresses.filter(|address| Family::of(address.ip()).gateway() != address.ip());
     others.map(Endpoint::Address).collect()
 }
 
@@ -312,7 +312,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::SERVICE_NAME;
+    use crate::model::{GATEWAY, SERVICE_NAME};
 
     fn object(value: Value) -> Arc<Object> {
         Arc::new(Object::new(value).expect("of the table"))

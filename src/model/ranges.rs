@@ -243,23 +243,28 @@ pub fn is_inside(address: IpAddr) -> bool {
 /// knows (where clouds keep their machines' credentials), groups, and what is reserved. Pods do not get there.
 pub fn is_nowhere(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => NOWHERE
-            .into_iter()
-            .any(|(network, prefix)| ip & mask(prefix) == network),
+        IpAddr::V4(_) => NOWHERE.iter().any(|block| block.contains(ip)),
         // ::/16 has loopback in it, and addresses of IPv4 that are written as such of IPv6: those would be reached as what they are.
         IpAddr::V6(ip) => ip.segments()[0] == 0 || ip.is_unicast_link_local() || ip.is_multicast(),
     }
 }
 
-/// The networks of [`is_nowhere`], with their prefixes.
-pub const NOWHERE: [(Ipv4Addr, u8); 5] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
-    (Ipv4Addr::new(224, 0, 0, 0), 4),
+/// The blocks of [`is_nowhere`] among the addresses of IPv4.
+pub const NOWHERE: [Block; 5] = [
+    block_v4([0, 0, 0, 0], 8),
+    block_v4([127, 0, 0, 0], 8),
+    block_v4([169, 254, 0, 0], 16),
+    block_v4([224, 0, 0, 0], 4),
     // 255.255.255.255 is in it.
-    (Ipv4Addr::new(240, 0, 0, 0), 4),
+    block_v4([240, 0, 0, 0], 4),
 ];
+
+const fn block_v4([a, b, c, d]: [u8; 4], prefix: u8) -> Block {
+    Block {
+        network: IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        prefix,
+    }
+}
 
 /// Whether an address is in the Services' range.
 pub fn is_service(address: IpAddr) -> bool {

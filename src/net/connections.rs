@@ -4,12 +4,11 @@
 //! Forgetting them would not do: the kernel takes a packet from the middle of a connection for the beginning of one, of whoever sends it, and
 //! a Service's clients would come to another endpoint.
 
-use std::io;
 use std::net::SocketAddr;
 
+use super::NetError;
 use super::attributes::{Attributes, attribute};
-use super::conntrack::{ALL, GET, ORIGINAL, REPLY, SUBSYSTEM, family_of, tuple};
-use super::{NetError, netfilter};
+use super::conntrack::{ORIGINAL, REPLY, amend, tuple};
 
 /// `IPCTNL_MSG_CT_NEW`: changes a connection that is there, unless it is told to make one.
 const CHANGE: u16 = 0;
@@ -36,38 +35,14 @@ struct Connection {
 /// # Errors
 /// What the kernel refused.
 pub(super) fn end_connections(is_let_in: impl Fn(u8, SocketAddr, SocketAddr) -> bool) -> Result<usize, NetError> {
-    let refused = |source: io::Error| NetError::Refused {
-        what: "connection tracking".to_owned(),
-        source,
-    };
-    let socket = netfilter::open().map_err(refused)?;
-    let mut changed = Vec::new();
-    let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, ALL, 0, &Attributes::default());
-    let took = netfilter::ask(&socket, &list, |message| {
-        let found = message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(read);
-        let differs = |c: &Connection| is_let_in(c.protocol, c.source, c.destination) == c.is_ended;
-        changed.extend(found.filter(differs));
-    });
-    took.map_err(refused)?;
-    for connection in &changed {
-        let mark = if connection.is_ended { 0 } else { ENDED };
-        let body = Attributes::default()
+    let differs = |c: &Connection| is_let_in(c.protocol, c.source, c.destination) == c.is_ended;
+    let pick = |attributes: &[u8]| read(attributes).filter(differs);
+    let marked = |connection: &Connection| {
+        Attributes::default()
             .nested_bytes(ORIGINAL, &connection.name)
-            .number(MARK, mark);
-        let change = netfilter::request(
-            SUBSYSTEM,
-            CHANGE,
-            netfilter::ACK,
-            family_of(connection.source),
-            0,
-            &body,
-        );
-        match netfilter::ask(&socket, &change, |_| {}) {
-            // It went by itself meanwhile.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            other => other.map_err(refused)?,
-        }
-    }
+            .number(MARK, if connection.is_ended { 0 } else { ENDED })
+    };
+    let changed = amend(CHANGE, pick, |connection| (connection.source, marked(connection)))?;
     Ok(changed.iter().filter(|connection| !connection.is_ended).count())
 }
 

@@ -9,11 +9,11 @@ use super::{NetError, netfilter, nft};
 use crate::model::Family;
 
 /// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
-pub(super) const SUBSYSTEM: u16 = 1;
-pub(super) const GET: u16 = 1;
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = 1;
 const DELETE: u16 = 2;
 /// `NFPROTO_UNSPEC`: both families are listed.
-pub(super) const ALL: u8 = 0;
+const ALL: u8 = 0;
 /// `IPPROTO_UDP`.
 const UDP: u8 = 17;
 /// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`.
@@ -37,33 +37,45 @@ struct Entry {
 /// # Errors
 /// What the kernel refused.
 pub(super) fn forget_datagrams(is_stale: impl Fn(SocketAddr, SocketAddr) -> bool) -> Result<usize, NetError> {
+    let is_one = |entry: &Entry| entry.frontend != entry.backend && is_stale(entry.frontend, entry.backend);
+    let name = |entry: &Entry| Attributes::default().nested_bytes(ORIGINAL, &entry.name);
+    let pick = |attributes: &[u8]| read(attributes).filter(is_one);
+    let stale = amend(DELETE, pick, |entry| (entry.frontend, name(entry)))?;
+    Ok(stale.len())
+}
+
+/// Looks at all connections, and asks the kernel to do something about those that `pick` takes from their attributes: what, and of which family
+/// (by one of its ends), is up to `request`. Those that went by themselves meanwhile are passed over. Returns what was taken.
+///
+/// # Errors
+/// What the kernel refused.
+pub(super) fn amend<T>(
+    verb: u16,
+    mut pick: impl FnMut(&[u8]) -> Option<T>,
+    request: impl Fn(&T) -> (SocketAddr, Attributes),
+) -> Result<Vec<T>, NetError> {
     let refused = |source: io::Error| NetError::Refused {
         what: "connection tracking".to_owned(),
         source,
     };
     let socket = netfilter::open().map_err(refused)?;
-    let mut stale = Vec::new();
+    let mut taken = Vec::new();
     let list = netfilter::request(SUBSYSTEM, GET, netfilter::LIST, ALL, 0, &Attributes::default());
     let took = netfilter::ask(&socket, &list, |message| {
-        let entry = message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(read);
-        stale.extend(entry.filter(|e| e.frontend != e.backend && is_stale(e.frontend, e.backend)));
+        taken.extend(message.body.get(netfilter::HEAD_OF_NETFILTER..).and_then(&mut pick));
     });
     took.map_err(refused)?;
-    for entry in &stale {
-        let name = Attributes::default().nested_bytes(ORIGINAL, &entry.name);
-        let delete = netfilter::request(SUBSYSTEM, DELETE, netfilter::ACK, family_of(entry.frontend), 0, &name);
-        match netfilter::ask(&socket, &delete, |_| {}) {
+    for one in &taken {
+        let (end, body) = request(one);
+        let family = nft::number_of(Family::of(end.ip()));
+        let change = netfilter::request(SUBSYSTEM, verb, netfilter::ACK, family, 0, &body);
+        match netfilter::ask(&socket, &change, |_| {}) {
             // It went by itself meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
             other => other.map_err(refused)?,
         }
     }
-    Ok(stale.len())
-}
-
-/// The family by which a connection is named to the kernel.
-pub(super) fn family_of(end: SocketAddr) -> u8 {
-    nft::number_of(Family::of(end.ip()))
+    Ok(taken)
 }
 
 /// An entry of datagrams; none if it is of something else.

@@ -279,6 +279,9 @@ pub(super) fn unreachable(range: Block) -> RouteMessage {
     let mut route = route_to(range, LOOPBACK, RouteScope::Universe);
     route.header.kind = RouteType::Unreachable;
     route
+        .attributes
+        .retain(|attribute| !matches!(attribute, RouteAttribute::Oif(_)));
+    route
 }
 
 fn local_range(range: Block) -> RouteMessage {

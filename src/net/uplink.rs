@@ -27,11 +27,13 @@ pub const UPLINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 3);
 /// See [`UPLINK_ADDRESS`].
 pub const UPLINK_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 4);
 
-/// The table, by its name what people see who list the rules. pasta carries IPv4 only here.
+/// The table's name: what people see who list the rules.
 const TABLE: TableOf = TableOf {
-    family: Family::V4,
+    family: FAMILY,
     name: "kubelocal-uplink",
 };
+/// What is carried there.
+const FAMILY: Family = Family::V4;
 const LEAVING: &str = "leaving";
 const REFUSED: &str = "refused";
 const MASKED: &str = "masked";
@@ -92,9 +94,9 @@ fn raise() -> Result<bool, NetError> {
     let gateway = UPLINK_GATEWAY.into();
     netlink.add_address(index, UPLINK_ADDRESS.into())?;
     netlink.set_up(index)?;
-    netlink.put_route("route of pods", unreachable(Family::V4.pods()))?;
+    netlink.put_route("route of pods", unreachable(FAMILY.pods()))?;
     netlink.add_route(index, Block::whole(gateway), None)?;
-    netlink.add_way(index, Family::V4.everyone(), gateway)?;
+    netlink.add_way(index, FAMILY.everyone(), gateway)?;
     Ok(true)
 }
 
@@ -102,7 +104,7 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
     let mut messages = vec![nft::new_table(TABLE), nft::delete_table(TABLE), nft::new_table(TABLE)];
     messages.push(nft::new_set(TABLE, &LEAVERS, 1));
     messages.push(nft::new_side_chain(TABLE, REFUSED));
-    let refused = [refuse(true, nft::reset()), refuse(false, nft::reject(Family::V4))];
+    let refused = [refuse(true, nft::reset()), refuse(false, nft::reject(FAMILY))];
     messages.extend(refused.map(|rule| nft::new_rule(TABLE, REFUSED, rule)));
     let junctions: Vec<Junction> = leavers
         .iter()
@@ -110,20 +112,15 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
         .collect();
     messages.extend(nft::new_junctions(TABLE, &LEAVERS, &junctions));
     messages.push(nft::new_chain(TABLE, LEAVING, "filter", Hook::Forward, FILTER));
-    let nowhere = NOWHERE.map(|(network, prefix)| {
-        to_nowhere(Block {
-            network: network.into(),
-            prefix,
-        })
-    });
+    let nowhere = NOWHERE.map(to_nowhere);
     let leaving = [whole_reset()]
         .into_iter()
-        .chain(leave_alone_what_stays(Family::V4))
+        .chain(leave_alone_what_stays(FAMILY))
         .chain(nowhere);
     let leaving = leaving.chain([to_verdict(), vec![nft::drop()]]);
     messages.extend(leaving.map(|rule| nft::new_rule(TABLE, LEAVING, rule)));
     messages.push(nft::new_chain(TABLE, MASKED, "nat", Hook::Postrouting, SOURCE_NAT));
-    let masked = leave_alone_what_stays(Family::V4)
+    let masked = leave_alone_what_stays(FAMILY)
         .into_iter()
         .chain([vec![nft::masquerade()]]);
     messages.extend(masked.map(|rule| nft::new_rule(TABLE, MASKED, rule)));
@@ -160,7 +157,7 @@ fn to_nowhere(block: Block) -> Vec<Expression> {
 
 fn to_verdict() -> Vec<Expression> {
     vec![
-        nft::address(Family::V4, End::Source, VALUE),
+        nft::address(FAMILY, End::Source, VALUE),
         nft::lookup(&LEAVERS, VALUE, Some(VERDICT_REGISTER)),
     ]
 }

@@ -1,5 +1,6 @@
 //! Whether pods reach the outside, and what is said where they do not.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,14 +42,16 @@ pub(super) async fn open(network: Option<&Arc<NodeNetwork>>, settings: Settings)
     let Some(network) = network else {
         return WaysOut::Closed("pods have no network".to_owned());
     };
-    let is_by_pasta = settings.is_by_pasta();
-    if !is_by_pasta && let Err(error) = network.ungate_uplink().await {
+    // What is for the host's loopback is the node's business, and so is IPv6, whoever carries the rest.
+    let only = settings.is_by_pasta().then_some(IpAddr::V4(HOST));
+    if only.is_none()
+        && let Err(error) = network.ungate_uplink().await
+    {
         tracing::debug!(%error, "an earlier node's rules for pasta stay");
     }
     let mut open = Vec::new();
     for family in network.families() {
-        // The host's loopback is the node's business, whoever carries the rest; and so is IPv6, of which pasta carries nothing here.
-        let only = (is_by_pasta && *family == Family::V4).then_some(HOST);
+        let only = only.filter(|only| Family::of(*only) == *family);
         match Outside::open(network.clone(), *family, only).await {
             Ok(outside) => open.push(outside),
             // Who wants there has no way, and turns to the first family.

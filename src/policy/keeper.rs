@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -156,10 +155,8 @@ fn is_about(has_policies: bool, first: &Change, changes: &mut Watcher) -> Result
         "Namespace" | "Pod" => has_policies,
         _ => false,
     };
-    let mut is_due = is_one(first);
-    while let Some(change) = changes.next().now_or_never() {
-        is_due |= is_one(&change?);
-    }
+    let mut is_due = false;
+    changes.drain(first, |change| is_due |= is_one(change))?;
     Ok(is_due)
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -106,10 +105,7 @@ impl Keeper {
     /// Takes a change and all that are there already with it; says whether anything has to be done.
     fn take_batch(&mut self, first: &Change, changes: &mut Watcher) -> Result<bool, Expired> {
         let (mut services, mut is_due) = (BTreeSet::new(), false);
-        is_due |= self.take(first, &mut services);
-        while let Some(change) = changes.next().now_or_never() {
-            is_due |= self.take(&change?, &mut services);
-        }
+        changes.drain(first, |change| is_due |= self.take(change, &mut services))?;
         for key in services {
             is_due |= self.look_at(&key);
         }

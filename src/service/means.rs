@@ -122,7 +122,7 @@ fn may_reach(may_leave: MayLeave) -> crate::carry::MayReach {
 impl Carrier {
     async fn apply(&mut self, changes: BTreeMap<Frontend, Balance>) -> Result<(), String> {
         // The pods' network has the addresses of its own Services only.
-        let own = changes.iter().filter(|(frontend, _)| is_inside(frontend.ip.into()));
+        let own = changes.iter().filter(|(frontend, _)| is_inside(frontend.ip));
         self.due.extend(own.map(place_and_target));
         let mut refused = Vec::new();
         for (place, target) in std::mem::take(&mut self.due) {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -144,10 +143,7 @@ impl Proxy {
     /// Takes a change, and all that are there already with it: one transaction tells the kernel of them.
     fn take_batch(&mut self, first: &Change, changes: &mut Watcher) -> Result<(), Expired> {
         let mut touched = BTreeSet::new();
-        self.take(first, &mut touched);
-        while let Some(change) = changes.next().now_or_never() {
-            self.take(&change?, &mut touched);
-        }
+        changes.drain(first, |change| self.take(change, &mut touched))?;
         for key in touched {
             self.look_at(&key);
         }

@@ -135,15 +135,12 @@ fn with_addresses(service: &Object, ips: Vec<IpAddr>, slices: &[Arc<Object>], le
                 .collect(),
         },
     };
-    // As upstream has it, those of a family that the Service has not are not its own.
-    let external = external_ips(service).filter(|one| ips.iter().any(|ip| Family::of(*ip) == Family::of(*one)));
-    let all: Vec<IpAddr> = external.chain(ips.iter().copied()).collect();
     for port in items(service.value(), "/spec/ports") {
         let Some((protocol, number)) = protocol(port).zip(number(&port["port"])) else {
             continue;
         };
         let name = port["name"].as_str().unwrap_or_default();
-        for ip in all.iter().copied() {
+        for ip in ips.iter().copied().chain(external_ips(service)) {
             let frontend = Frontend {
                 ip,
                 protocol,
@@ -315,8 +312,17 @@ mod tests {
         )];
         let seen = view(&service(spec), &slices, &Leaving::default());
         let ips: Vec<String> = seen.frontends.keys().map(|frontend| frontend.ip.to_string()).collect();
-        assert_eq!(ips, ["10.96.1.2", "192.0.2.7"]);
-        assert_eq!(backends_of(&seen), [["10.244.0.2:8080"], ["10.244.0.2:8080"]]);
+        assert_eq!(ips, ["10.96.1.2", "192.0.2.7", "2001:db8::7"]);
+        // An address of IPv6 leads to the endpoints that have one.
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            backends_of(&seen),
+            [
+                vec!["10.244.0.2:8080".to_owned()],
+                vec!["10.244.0.2:8080".to_owned()],
+                none
+            ]
+        );
     }
 
     #[test]

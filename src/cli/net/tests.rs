@@ -142,33 +142,6 @@ fn what_the_node_refuses_and_what_never_leaves_is_told_apart() {
 }
 
 #[test]
-fn by_ipv6_a_connection_is_followed_as_by_ipv4_between_those_that_have_it() {
-    let closed = json!({"podSelector": {"matchLabels": {"app": "web"}}});
-    let mut world = world(&[("closed", closed)]);
-    let (works, text) = traced(&world, "[fd00:10:244::2]:8080");
-    assert!(!works && text.contains("the pod has no address of IPv6"), "{text}");
-    for (pod, place) in world.pods.iter_mut().zip([2, 3]) {
-        let ips = json!([{"ip": format!("10.244.0.{place}")}, {"ip": format!("fd00:10:244::{place}")}]);
-        pod.value_mut()["status"]["podIPs"] = ips;
-    }
-    world.services[0].value_mut()["spec"]["clusterIPs"] = json!(["10.96.0.7", "fd00:10:96::7"]);
-    let mut slice = world.slices[0].clone();
-    slice.value_mut()["addressType"] = "IPv6".into();
-    slice.value_mut()["endpoints"][0]["addresses"] = json!(["fd00:10:244::2"]);
-    world.slices.push(slice);
-    for (to, said) in [
-        ("[fd00:10:96::7]:80", "port 80 leads to [fd00:10:244::2]:8080\n"),
-        ("[fd00:10:244::2]:8080", "dropped: isolated by default/closed"),
-        ("web:80", "port 80 leads to 10.244.0.2:8080\n"),
-    ] {
-        let (works, text) = traced(&world, to);
-        assert!(!works && text.contains(said), "{to}: {text}");
-    }
-    let (works, text) = traced(&world, "[2001:db8::1]:443");
-    assert!(works && text.contains("the host's own routes decide"), "{text}");
-}
-
-#[test]
 fn names_and_ports_are_understood_as_pods_and_manifests_write_them() {
     let mut world = world(&[]);
     let service = |name: &str, spec: Value| object("v1", "Service", name, json!({"spec": spec}));
@@ -256,6 +229,33 @@ fn who_is_cut_off_is_shown_and_told() {
     let row = shown.lines().find(|line| line.contains("client")).expect("is shown");
     let words: Vec<&str> = row.split_whitespace().collect();
     assert!(words.ends_with(&["open", "cut", "off"]), "{shown}");
+}
+
+#[test]
+fn by_ipv6_a_connection_is_followed_as_by_ipv4_between_those_that_have_it() {
+    let closed = json!({"podSelector": {"matchLabels": {"app": "web"}}});
+    let mut world = world(&[("closed", closed)]);
+    let (works, text) = traced(&world, "[fd00:10:244::2]:8080");
+    assert!(!works && text.contains("the pod has no address of IPv6"), "{text}");
+    for (pod, place) in world.pods.iter_mut().zip([2, 3]) {
+        let ips = json!([{"ip": format!("10.244.0.{place}")}, {"ip": format!("fd00:10:244::{place}")}]);
+        pod.value_mut()["status"]["podIPs"] = ips;
+    }
+    world.services[0].value_mut()["spec"]["clusterIPs"] = json!(["10.96.0.7", "fd00:10:96::7"]);
+    let mut slice = world.slices[0].clone();
+    slice.value_mut()["addressType"] = "IPv6".into();
+    slice.value_mut()["endpoints"][0]["addresses"] = json!(["fd00:10:244::2"]);
+    world.slices.push(slice);
+    for (to, said) in [
+        ("[fd00:10:96::7]:80", "port 80 leads to [fd00:10:244::2]:8080\n"),
+        ("[fd00:10:244::2]:8080", "dropped: isolated by default/closed"),
+        ("web:80", "port 80 leads to 10.244.0.2:8080\n"),
+    ] {
+        let (works, text) = traced(&world, to);
+        assert!(!works && text.contains(said), "{to}: {text}");
+    }
+    let (works, text) = traced(&world, "[2001:db8::1]:443");
+    assert!(works && text.contains("the host's own routes decide"), "{text}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::names::{Place, Port, endpoint_called, find, lone_endpoints, places, s
 use super::wiring::{endpoints, listed as all_of};
 use super::{World, ips_of};
 use crate::model::{
-    API_PORT, CLUSTER_DOMAIN, DNS, Family, GATEWAY, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, cut_off,
-    is_inside, is_nowhere, is_service, kind, list_at, may_have, text_at,
+    API_PORT, CLUSTER_DOMAIN, DNS, Family, HOST, HOST_NAMES, Key, Object, Seniority, cluster_ips, cut_off, is_inside,
+    is_nowhere, is_service, kind, list_at, may_have, text_at,
 };
 use crate::policy::{Direction, Facts, Judgement, Pod, judge};
 
@@ -192,14 +192,11 @@ impl Walk<'_> {
         }
         let protocol = self.protocol_name();
         let ip = by.map_or_else(|| service.text("/spec/clusterIP").to_owned(), |ip| ip.to_string());
+        let family = by.map(Family::of).or_else(|| Some(Family::of(ip.parse().ok()?)));
         let own = port_of(service, port, protocol);
         if ip == "None" {
-            return self.at_headless(
-                service,
-                &name,
-                port,
-                own.or_else(|| port_of(service, Port::Any, protocol)),
-            );
+            let own = own.or_else(|| port_of(service, Port::Any, protocol));
+            return self.at_headless(service, &name, port, own);
         }
         let Some(own) = own else {
             self.say(
@@ -208,7 +205,6 @@ impl Walk<'_> {
             );
             return Ok(Reach::None);
         };
-        let family = ip.parse().ok().map(Family::of);
         let found = endpoints(service, text_at(own, "/name"), family, &self.world.slices);
         let led = listed(&found);
         self.say("service", format!("{name} ({ip}) port {} leads to {led}", own["port"]));
@@ -239,9 +235,10 @@ impl Walk<'_> {
             (Port::Named(_), _) | (Port::Any, Some(_)) => None,
             (Port::Any | Port::Number(_), _) => Some(port.number()?),
         };
-        let at = |endpoint: &String| match (number, split_port(endpoint)) {
-            (Some(number), Ok((address, _))) => format!("{address}:{number}"),
-            _ => endpoint.clone(),
+        let at = |endpoint: &String| match (number, own.and(endpoint.rsplit_once(':'))) {
+            (Some(number), Some((address, _))) => format!("{address}:{number}"),
+            (Some(number), None) => format!("{endpoint}:{number}"),
+            (None, _) => endpoint.clone(),
         };
         let found: Vec<String> = found.iter().map(at).collect();
         self.say("service", format!("{name} is headless: its name is {}", listed(&found)));
@@ -289,9 +286,7 @@ impl Walk<'_> {
         if !is_service(address) || address == DNS {
             let takes = |one: &&Object| {
                 let mut external = list_at(one.value(), "/spec/externalIPs").iter();
-                let has_family = cluster_ips(one).any(|ip| Family::of(ip) == Family::of(address));
-                let is_served =
-                    self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address) && has_family;
+                let is_served = self.world.carried().is_none() && !is_nowhere(address) && !is_inside(address);
                 is_served && external.any(|ip| *ip == address.to_string())
             };
             let mut takers: Vec<&Object> = services.filter(takes).collect();
@@ -300,6 +295,9 @@ impl Walk<'_> {
                 Some(service) => self.at_service(service, Port::Number(port), Some(address)),
                 None => Ok(Reach::of(self.at_end(address, port))),
             };
+        }
+        if self.own_of(Family::of(address)).is_none() {
+            return Ok(Reach::of(self.at_end(address, port)));
         }
         let has = |one: &&Object| cluster_ips(one).any(|ip| ip == address);
         let own = services.filter(|one| has(one) && may_have(one.key(), address));
@@ -322,9 +320,11 @@ impl Walk<'_> {
             );
             return true;
         }
-        let family = Family::of(address);
-        let Some(own) = self.own_of(family) else {
-            let text = format!("the pod has no address of {family}: the network is unreachable");
+        let Some(own) = self.own_of(Family::of(address)) else {
+            let text = format!(
+                "the pod has no address of {}: the network is unreachable",
+                Family::of(address)
+            );
             self.say("target", text);
             return false;
         };
@@ -368,10 +368,7 @@ impl Walk<'_> {
         if address == DNS || address == Family::of(address).gateway() {
             let (whose, is_heard) = match address == DNS {
                 true => ("the node's name server", port == 53),
-                false => (
-                    "the node, where its API listens",
-                    address == GATEWAY && is_tcp && port == API_PORT,
-                ),
+                false => ("the node, where its API listens", is_tcp && port == API_PORT),
             };
             let refused = if is_heard {
                 ""

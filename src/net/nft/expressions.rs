@@ -80,8 +80,9 @@ pub(in crate::net) fn reject(family: Family) -> Expression {
     Expression("reject", Attributes::default().number(1, 0).bytes(2, &[code]))
 }
 
-/// The same, as one that no network leads to (`ICMP_NET_UNREACH`).
+/// The same, as one that no network leads to.
 pub(in crate::net) fn unreachable() -> Expression {
+    // `ICMP_NET_UNREACH` and `ICMPV6_NOROUTE`.
     Expression("reject", Attributes::default().number(1, 0).bytes(2, &[0]))
 }
 

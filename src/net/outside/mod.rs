@@ -16,7 +16,7 @@ mod packet;
 mod rules;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl Outside {
     ///
     /// # Errors
     /// What the kernel refused, such as nf_tables or its `tproxy`. Then no packet leaves.
-    pub async fn open(network: Arc<NodeNetwork>, family: Family, only: Option<Ipv4Addr>) -> Result<Outside, NetError> {
+    pub async fn open(network: Arc<NodeNetwork>, family: Family, only: Option<IpAddr>) -> Result<Outside, NetError> {
         let sockets = network.run(move || open(family, only)).await??;
         let failed = |source| refused("sockets of ways out", source);
         Ok(Outside {
@@ -178,11 +178,11 @@ impl Outside {
 /// # Errors
 /// What the kernel refused.
 pub fn try_rules() -> Result<(), NetError> {
-    commit(&rules::rules(Family::V4, 1, 1, None))
+    commit(&rules::rules(Family::V4, (1, 1), None))
 }
 
 /// Everything that is to be made in the pods' network: the rules last, so that no packet comes before there is who hears it.
-fn open(family: Family, only: Option<Ipv4Addr>) -> Result<Sockets, NetError> {
+fn open(family: Family, only: Option<IpAddr>) -> Result<Sockets, NetError> {
     let made = sockets(family).map_err(|source| refused("sockets of ways out", source))?;
     let knocks = knocks::open(family).map_err(|source| refused("nfnetlink_log", source))?;
     Netlink::open()?.route_marked_to_sockets(family, MARK)?;
@@ -192,7 +192,7 @@ fn open(family: Family, only: Option<Ipv4Addr>) -> Result<Sockets, NetError> {
     };
     let failed = |source| refused("sockets of ways out", source);
     let (tcp, udp) = (port(&made.0).map_err(failed)?, port(&made.1).map_err(failed)?);
-    commit(&rules::rules(family, tcp, udp, only))?;
+    commit(&rules::rules(family, (tcp, udp), only))?;
     let (tcp, udp, plain, marked) = made;
     Ok(Sockets {
         tcp: tcp.into(),

@@ -46,7 +46,7 @@ const UDP: u8 = 17;
 
 /// The table, instead of whatever an earlier node left. The ports are those of the sockets for connections and for datagrams; with `only` they are
 /// for that address, and what is for others goes on.
-pub(super) fn rules(family: Family, tcp: u16, udp: u16, only: Option<Ipv4Addr>) -> Vec<Message> {
+pub(super) fn rules(family: Family, (tcp, udp): (u16, u16), only: Option<IpAddr>) -> Vec<Message> {
     let table = TableOf { family, name: TABLE };
     let mut messages = vec![nft::new_table(table), nft::delete_table(table), nft::new_table(table)];
     messages.push(nft::new_chain(table, CHAIN, "filter", Hook::Prerouting, AFTER_SERVICES));
@@ -55,7 +55,7 @@ pub(super) fn rules(family: Family, tcp: u16, udp: u16, only: Option<Ipv4Addr>) 
         to_socket(family, TCP, tcp),
         to_socket(family, UDP, udp),
     ];
-    let others = only.map(|only| outside(End::Destination, Block::whole(only.into()), false));
+    let others = only.map(|only| outside(End::Destination, Block::whole(only), false));
     let rules = leave_alone_what_stays(family).into_iter().chain(others).chain(leaving);
     messages.extend(rules.map(|rule| nft::new_rule(table, CHAIN, rule)));
     messages
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_table_is_replaced_and_its_rules_stand_in_the_order_in_which_they_decide() {
-        let messages = rules(Family::V4, 0x1234, 0x5678, None);
+        let messages = rules(Family::V4, (0x1234, 0x5678), None);
         let table = TableOf {
             family: Family::V4,
             name: TABLE,
@@ -148,7 +148,7 @@ mod tests {
         let handed: Vec<bool> = messages[4..].iter().map(|rule| contains(rule, b"tproxy")).collect();
         assert_eq!(handed, [false, false, false, false, true, true]);
         let only = Ipv4Addr::new(169, 254, 1, 2);
-        let messages = rules(Family::V4, 0x1234, 0x5678, Some(only));
+        let messages = rules(Family::V4, (0x1234, 0x5678), Some(only.into()));
         assert!(messages.len() == 4 + 7 && contains(&messages[4 + 3], &only.octets()));
     }
 }
