@@ -79,6 +79,8 @@ fn serve(
     if service.text("/spec/type") == "ExternalName" || service.is_deleting() {
         return ErrorList::default();
     }
+    // What is another name has no address, whatever it says.
+    let old = old.filter(|old| old.text("/spec/type") != "ExternalName");
     address::release_second(service, old);
     let mut errors = address::give_families(service, old, families);
     if errors.is_empty() {

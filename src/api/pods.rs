@@ -90,10 +90,23 @@ impl Api {
             size: None,
             dies_with_session: false,
         };
-        let id = place.running_id()?;
+        let id = self.running_id(&place).await?;
         let session = self.runtime.exec(&place.uid, &id, &exec).await.map_err(refused)?;
         let wanted = Wanted::of(query);
         Ok(upgrade.switch(request, Process { session, wanted }))
+    }
+
+    /// The run of a container that runs. Where the status knows of none the runtime may: a postStart hook is under way.
+    async fn running_id(&self, place: &Place) -> Result<ContainerId, ApiError> {
+        if let Some(run) = place.run().filter(|run| run.is_running) {
+            return Ok(ContainerId(run.id));
+        }
+        let sandbox = self.runtime.status(&place.uid).await.ok().flatten();
+        let runs = sandbox.into_iter().flat_map(|sandbox| sandbox.containers);
+        let mut own = runs.filter(|run| run.name == place.container && run.is_running());
+        let name = place.pod.metadata.name.clone().unwrap_or_default();
+        let stopped = || ApiError::bad_request(format!("container {} of pod {name} is not running", place.container));
+        own.next().map(|run| run.id).ok_or_else(stopped)
     }
 
     pub(super) async fn attach(&self, target: &Target, query: &Query, request: Request<Incoming>) -> Answer {
@@ -102,7 +115,7 @@ impl Api {
         let attach = AttachConfig {
             stdin: query.flag("stdin"),
         };
-        let id = place.running_id()?;
+        let id = self.running_id(&place).await?;
         let session = self.runtime.attach(&place.uid, &id, &attach).await.map_err(refused)?;
         let wanted = Wanted::of(query);
         Ok(upgrade.switch(request, Process { session, wanted }))
@@ -183,13 +196,6 @@ impl Place {
 
     fn waiting_reason(&self) -> Option<String> {
         self.status()?.state.as_ref()?.waiting.as_ref()?.reason.clone()
-    }
-
-    fn running_id(&self) -> Result<ContainerId, ApiError> {
-        let run = self.run().filter(|run| run.is_running);
-        let name = self.pod.metadata.name.clone().unwrap_or_default();
-        let stopped = || ApiError::bad_request(format!("container {} of pod {name} is not running", self.container));
-        run.map(|run| ContainerId(run.id)).ok_or_else(stopped)
     }
 }
 

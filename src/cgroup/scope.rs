@@ -9,8 +9,15 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::PidfdFlags;
 
 use super::{Lack, Tree, look};
+
+/// How long systemd may take to make a scope: some milliseconds, on an idle machine. One that hangs is as good as none.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Set for the process that has become a scope's, which asks for no other.
 const TRIED: &str = "KUBELOCAL_SCOPE";
@@ -49,7 +56,25 @@ pub fn is_offered(found: &Result<Tree, Lack>) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    trial.status().is_ok_and(|status| status.success())
+    ends_well(&mut trial)
+}
+
+/// Whether a program succeeds within [`PATIENCE`]. Without a thread: whoever asks enters a user namespace next.
+fn ends_well(command: &mut Command) -> bool {
+    let Ok(mut child) = command.spawn() else {
+        return false;
+    };
+    let opened = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let opened = opened.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+    let has_ended = opened.is_some_and(|pidfd| {
+        let limit = Timespec::try_from(PATIENCE).expect("some seconds");
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
+    });
+    if !has_ended {
+        // It may have ended just now.
+        let _ = child.kill();
+    }
+    child.wait().is_ok_and(|status| has_ended && status.success())
 }
 
 /// Where the systemd of a user listens for its own tools (`bus_connect_user_systemd`): with no D-Bus daemon between.
@@ -91,6 +116,13 @@ mod tests {
         let socket = |uid| manager_socket(uid, Path::new("/run/user/7"));
         assert_eq!(socket(7), Path::new("/run/user/7/systemd/private"));
         assert_eq!(socket(0), Path::new("/run/systemd/private"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_does_not_end_well() {
+        assert!(ends_well(&mut Command::new("true")) && !ends_well(&mut Command::new("false")));
+        assert!(!ends_well(Command::new("sleep").arg("60")));
+        assert!(!ends_well(&mut Command::new("/nowhere")));
     }
 
     #[test]

@@ -140,7 +140,14 @@ pub async fn run(args: &ApplyArgs, context: &Context) -> Result {
     let (mut failures, mut objects) = (Failures::default(), Vec::new());
     // Kinds one after the other, because a namespace has to be there before what lives in it.
     for of_kind in manifests.chunk_by(|a, b| a.resource.kind == b.resource.kind) {
-        let (node, present) = (&node, &Present::of(&node, of_kind).await?);
+        let present = match Present::of(&node, of_kind).await {
+            Ok(present) => present,
+            Err(error) => {
+                failures.add(error);
+                continue;
+            }
+        };
+        let (node, present) = (&node, &present);
         let apply = |manifest| async move { (manifest, apply_one(node, present, manifest, args.dry_run).await) };
         let mut outcomes = stream::iter(of_kind).map(apply).buffered(PARALLEL);
         while let Some((manifest, outcome)) = outcomes.next().await {

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Room, Settings, Verdict, plan_destination, plan_room, plan_room_of_one};
-use crate::model::{Object, cut_off, known_kind};
+use crate::model::{Object, cut_off, is_inside, known_kind};
 use crate::net::NodeNetwork;
 use crate::os::descriptors;
 use crate::store::{Change, ChangeKind, Expired, Store};
@@ -60,14 +60,14 @@ impl Passes {
         }
     }
 
-    /// Whether the pod with this address may leave for anywhere: the settings let pods out, and its namespace is not cut off. An address of no
-    /// pod is the node's own.
+    /// Whether the pod with this address may leave for anywhere: the settings let pods out, and its namespace is not cut off. An address of their
+    /// network that is no pod's is the node's own; any other one is nobody's.
     pub fn may_leave(&self, source: IpAddr) -> bool {
         if !self.settings.is_on {
             return false;
         }
-        let Some(owner) = self.network.addresses().owner(source.into()).map(str::to_owned) else {
-            return true;
+        let Some(owner) = self.network.addresses().owner(source).map(str::to_owned) else {
+            return is_inside(source) || source.is_loopback();
         };
         let known = self.known();
         known

@@ -91,6 +91,7 @@ pub async fn run(
     }
     // Only a name of the network; it stays for as long as somebody holds it.
     let _ = unmount(&file, UnmountFlags::DETACH);
+    let _ = std::fs::remove_file(&file);
 }
 
 /// Keeps what the kernel knows of who may leave.

@@ -146,6 +146,9 @@ mod tests {
             ("[::1]:22", network),
             ("[::ffff:127.0.0.1]:22", network),
             ("[fe80::1]:80", network),
+            ("[fd00:ec2::254]:80", network),
+            ("[64:ff9b::7f00:1]:22", network),
+            ("[64:ff9b::c000:201]:443", Verdict::Dial(at("[64:ff9b::c000:201]:443"))),
             ("[fd00:10:96::1]:443", network),
         ] {
             assert_eq!(plan_destination(ON, true, at(destination)), expected, "{destination}");

@@ -70,7 +70,13 @@ impl Dialer {
         let (name, port) = match endpoint {
             Endpoint::Name(name, port) => (name, *port),
             Endpoint::Address(address) => {
-                return match self.network.as_deref().filter(|_| is_inside(address.ip())) {
+                // A pod on the network of a host without address, or a slice that somebody wrote. Without a network all endpoints are the host's.
+                let is_inner = is_inside(address.ip());
+                if self.network.is_some() && !is_inner && !may_lead(address.ip(), address.port(), self.loopback_but) {
+                    let why = format!("Ingresses do not lead to {address}");
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                }
+                return match self.network.as_deref().filter(|_| is_inner) {
                     Some(network) => network.connect(*address).await,
                     None => TcpStream::connect(address).await,
                 };
@@ -96,7 +102,7 @@ impl Dialer {
     }
 }
 
-/// Whether a name may lead to an address.
+/// Whether somebody may be led to an address outside of the pods' network.
 fn may_lead(ip: IpAddr, port: u16, loopback_but: Option<u16>) -> bool {
     let ip = ip.to_canonical();
     if ip.is_loopback() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::class::foreign;
 use super::routes::{Backend, Endpoint, Path, Routes, Speech};
-use crate::model::{CLUSTER_DOMAIN, Family, Key, Object, known_kind, list_at, text_at};
+use crate::model::{CLUSTER_DOMAIN, Family, Key, Object, is_service, known_kind, list_at, text_at};
 use crate::net::Protocol;
 use crate::service::{backends, number};
 
@@ -278,13 +278,14 @@ fn inner(name: &str) -> Option<Key> {
     Some(Key::new(known_kind("v1", "Service"), namespace, service))
 }
 
-/// A Service's endpoints. The node's own address has nothing but its API, which nobody is led to: it knows its clients by certificates
-/// and tokens, not by where they come from.
+/// A Service's endpoints. The node's own address has nothing but its API, which nobody is led to, neither by the address of its Service: it knows
+/// its clients by certificates and tokens, not by where they come from.
 fn of_port(objects: &Objects, service: &Key, port: &Value) -> Vec<Endpoint> {
     let slices = objects.slices.get(service).map_or(&[][..], Vec::as_slice);
     let found = backends(text_at(port, "/name"), Protocol::Tcp, slices);
     let addresses = found.into_iter().map(|one| SocketAddr::new(one.ip, one.port));
-    let others = addresses.filter(|address| Family::of(address.ip()).gateway() != address.ip());
+    let is_nodes = |ip| is_service(ip) || Family::of(ip).gateway() == ip;
+    let others = addresses.filter(|address| !is_nodes(address.ip()));
     others.map(Endpoint::Address).collect()
 }
 

@@ -20,6 +20,12 @@ use super::upstream::{Failure, SharedBody, Upstream};
 /// What a client is answered: what the endpoint says, or why it says nothing.
 pub(super) type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
+/// Where those who pass requests on leave their names, so that they know them again (RFC 8586). Not `via`: some servers do not compress for it.
+const LOOP: &str = "cdn-loop";
+const OWN_NAME: &str = "kubelocal";
+/// How often a request may come by: an Ingress may lead to another one, by a name of the outside.
+const MOST_PASSES: usize = 4;
+
 /// Headers that are about one connection and not about the request (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [&str; 7] = [
     "connection",
@@ -72,6 +78,9 @@ impl Proxy {
                 StatusCode::BAD_REQUEST,
                 "a request names one host (RFC 9112, section 3.2)",
             );
+        }
+        if passes(request.headers()) >= MOST_PASSES {
+            return said(StatusCode::LOOP_DETECTED, "Ingresses lead to each other in a circle");
         }
         let host = host_of(&request).to_owned();
         let routes = self.routes.borrow().clone();
@@ -192,11 +201,17 @@ fn forward_headers(headers: &mut HeaderMap, host: &str, arrival: &Arrival, is_up
         ("x-forwarded-proto", scheme.to_owned()),
     ];
     headers.remove("forwarded");
+    headers.append(LOOP, HeaderValue::from_static(OWN_NAME));
     for (name, value) in said {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// How often a request has come by here.
+fn passes(headers: &HeaderMap) -> usize {
+    headers.get_all(LOOP).iter().filter(|name| *name == OWN_NAME).count()
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -263,6 +278,13 @@ mod tests {
             assert_eq!(headers.get(name).and_then(|v| v.to_str().ok()), Some(value), "{name}");
         }
         assert!(!headers.contains_key("forwarded"));
+        assert_eq!(
+            (
+                passes(&headers),
+                passes(&forwarded(&[("cdn-loop", "kubelocal")], false))
+            ),
+            (1, 2)
+        );
     }
 
     #[test]

@@ -132,6 +132,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// Addresses of IPv6 that only those on a link know (RFC 4291, 2.5.6).
+    pub const LINK_LOCAL: Block = Block {
+        network: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
+        prefix: 10,
+    };
+
     /// One address.
     pub fn whole(address: IpAddr) -> Block {
         Block::of(address, Family::of(address).bits())
@@ -245,9 +251,21 @@ pub fn is_nowhere(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => NOWHERE.iter().any(|block| block.contains(ip)),
         // ::/16 has loopback in it, and addresses of IPv4 that are written as such of IPv6: those would be reached as what they are.
-        IpAddr::V6(ip) => ip.segments()[0] == 0 || ip.is_unicast_link_local() || ip.is_multicast(),
+        IpAddr::V6(v6) if v6.segments()[0] == 0 || v6.is_unicast_link_local() || v6.is_multicast() => true,
+        // A translator of the machine's network makes an address of IPv4 of it (RFC 6052).
+        IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+            let [.., a, b, c, d] = v6.octets();
+            is_nowhere(Ipv4Addr::new(a, b, c, d).into())
+        }
+        IpAddr::V6(v6) => CREDENTIALS.contains(&v6),
     }
 }
+
+/// Where clouds keep their machines' credentials, of IPv6 not at addresses of the link: AWS, Google.
+const CREDENTIALS: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
 
 /// The blocks of [`is_nowhere`] among the addresses of IPv4.
 pub const NOWHERE: [Block; 5] = [

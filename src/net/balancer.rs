@@ -224,7 +224,7 @@ fn rules(family: Family) -> Vec<Message> {
     messages.push(nft::new_rule(table, "postrouting", hairpin(family)));
     // What is still for a Service has no endpoint, or no such port.
     for name in ["forward", "own"] {
-        messages.push(nft::new_rule(table, name, refuse(family)));
+        messages.extend(refusals(family).map(|rule| nft::new_rule(table, name, rule)));
     }
     messages
 }
@@ -263,10 +263,18 @@ fn hairpin(family: Family) -> Vec<Expression> {
     ]
 }
 
-fn refuse(family: Family) -> Vec<Expression> {
-    let mut rule: Vec<Expression> = nft::in_block(End::Destination, family.services(), true).into();
-    rule.push(nft::reject(family));
-    rule
+/// Connections are reset, other packets told of: an error of ICMPv6 that comes while the client still connects is forgotten, and its program would
+/// wait for a second.
+fn refusals(family: Family) -> [Vec<Expression>; 2] {
+    let to_services = || nft::in_block(End::Destination, family.services(), true).into_iter();
+    let is_tcp = [
+        nft::protocol(REGISTERS),
+        nft::compare(REGISTERS, true, &[Protocol::Tcp.number()]),
+    ];
+    [
+        to_services().chain(is_tcp).chain([nft::reset()]).collect(),
+        to_services().chain([nft::reject(family)]).collect(),
+    ]
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use super::NetError;
 use super::netfilter::commit;
-use super::nft::{self, Expression, Hook, Message, REGISTERS, TableOf};
-use crate::model::Family;
+use super::nft::{self, End, Expression, Hook, Message, REGISTERS, TableOf};
+use crate::model::{Block, Family};
 
 /// The table, as people see it who list the rules.
 const TABLE: TableOf = TableOf {
@@ -29,8 +29,16 @@ fn rules() -> Vec<Message> {
         nft::delete_table(TABLE),
         nft::new_table(TABLE),
         nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, FIRST),
+        nft::new_rule(TABLE, CHAIN, of_the_link()),
         nft::new_rule(TABLE, CHAIN, astray()),
     ]
+}
+
+/// Pods have no such address: it would be nobody's that policies know.
+fn of_the_link() -> Vec<Expression> {
+    let mut rule: Vec<Expression> = nft::in_block(End::Source, Block::LINK_LOCAL, true).into();
+    rule.push(nft::drop());
+    rule
 }
 
 fn astray() -> Vec<Expression> {

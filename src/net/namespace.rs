@@ -262,12 +262,14 @@ fn furnish_second(netlink: &mut Netlink, device: u32) -> Result<(), NetError> {
 const DISABLE: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
 
 /// What makes IPv6 pass from pod to pod.
-const SECOND: [(&str, &str); 5] = [
+const SECOND: [(&str, &str); 6] = [
     (DISABLE, "0"),
     ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
     // Nobody else can have the addresses of cables, so none waits to find out.
     ("/proc/sys/net/ipv6/conf/all/accept_dad", "0"),
     ("/proc/sys/net/ipv6/conf/default/accept_dad", "0"),
+    // `IN6_ADDR_GEN_MODE_NONE`: whoever has an address of a cable only would be a neighbour.
+    ("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1"),
     // The node's own proxy listens at addresses of Services, which are a range and not an interface's.
     ("/proc/sys/net/ipv6/ip_nonlocal_bind", "1"),
 ];

@@ -16,7 +16,7 @@ use super::netlink::Netlink;
 use super::nft::{
     self, End, Expression, Hook, Junction, Message, REGISTERS, Set, TYPE_ADDRESS, TableOf, VERDICT, VERDICT_REGISTER,
 };
-use super::outside::leave_alone_what_stays;
+use super::outside::{MARK, leave_alone_what_stays};
 use super::{NetError, NodeNetwork};
 use crate::model::{Block, Family, NOWHERE};
 
@@ -122,9 +122,18 @@ fn rules(leavers: &BTreeMap<Ipv4Addr, bool>) -> Vec<Message> {
     messages.push(nft::new_chain(TABLE, MASKED, "nat", Hook::Postrouting, SOURCE_NAT));
     let masked = leave_alone_what_stays(FAMILY)
         .into_iter()
-        .chain([vec![nft::masquerade()]]);
+        .chain([leave_alone_what_the_node_takes(), vec![nft::masquerade()]]);
     messages.extend(masked.map(|rule| nft::new_rule(TABLE, MASKED, rule)));
     messages
+}
+
+/// What is for the host's loopback is for the node's own sockets, which know pods by their addresses.
+fn leave_alone_what_the_node_takes() -> Vec<Expression> {
+    vec![
+        nft::mark_of_packet(VALUE),
+        nft::compare(VALUE, true, &MARK.to_ne_bytes()),
+        nft::accept(),
+    ]
 }
 
 fn refuse(is_tcp: bool, by: Expression) -> Vec<Expression> {

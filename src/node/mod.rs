@@ -279,7 +279,7 @@ fn spawn_on_network(
         complaints,
         means,
         carried,
-        may_leave: Arc::new(move |source| known.may_leave(source.into())),
+        may_leave: Arc::new(move |source| known.may_leave(source)),
     };
     let services = service::run(store.clone(), network.clone(), terms, stop.clone());
     let recorder = recorder.component("network-policy");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -22,8 +23,16 @@ use crate::store::{Change, ChangeKind, Expired, Store, Watcher};
 /// nothing wakes up.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// What is told once: a port of an object, at whichever addresses.
-type Asked = (Key, Field, Protocol, u16);
+/// What is told once: a port of an object, at whichever addresses; or at each of those that a Service names.
+type Asked = (Key, Field, Protocol, u16, Option<IpAddr>);
+
+fn asked(claim: &Claim) -> Asked {
+    let Claim {
+        owner, field, place, ..
+    } = claim;
+    let at = (*field == Field::ExternalIp).then_some(place.ip);
+    (owner.clone(), *field, place.protocol, place.port, at)
+}
 
 pub(super) struct Keeper {
     store: Store,
@@ -206,8 +215,8 @@ impl Keeper {
     fn tell(&mut self, held: &BTreeMap<Place, Held<'_>>, troubles: &[(&Claim, Trouble)]) {
         let mut present: BTreeMap<Asked, String> = BTreeMap::new();
         for (claim, trouble) in troubles {
-            let asked = (claim.owner.clone(), claim.field, claim.place.protocol, claim.place.port);
-            // At other addresses it is the same story.
+            let asked = asked(claim);
+            // At other addresses it is the same story, unless each of them was asked for.
             if present.contains_key(&asked) {
                 continue;
             }
@@ -228,11 +237,11 @@ impl Keeper {
         let opened: BTreeSet<Asked> = held
             .iter()
             .filter(|(place, _)| self.doors.is_open(place))
-            .map(|(place, held)| (held.claim.owner.clone(), held.claim.field, place.protocol, place.port))
+            .map(|(_, held)| asked(held.claim))
             .collect();
         // A trouble may also end because nobody asks for the port any more.
         let ended = self.told.keys().filter(|asked| !present.contains_key(*asked));
-        for (key, field, _, port) in ended.filter(|asked| opened.contains(*asked)) {
+        for (key, field, _, port, _) in ended.filter(|asked| opened.contains(*asked)) {
             if let Some(object) = self.store.get(key).filter(|object| !object.is_deleting()) {
                 let message = format!("{} {port} is open", field.as_str());
                 self.recorder.event(&object, EventKind::Normal, "PortOpened", &message);

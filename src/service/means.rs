@@ -1,7 +1,7 @@
 //! By which means Services are served: by rules of the kernel, or where it takes none by the node's own proxy.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -112,11 +112,7 @@ fn is_passing(error: &NetError) -> bool {
 /// Pods get everywhere in their network, and by a Service to no more of the outside than by themselves: rules send them there, but a
 /// socket of the node would go in their place.
 fn may_reach(may_leave: MayLeave) -> crate::carry::MayReach {
-    Box::new(move |client, to| match (client, to) {
-        (_, to) if is_inside(to) => true,
-        (IpAddr::V4(client), IpAddr::V4(to)) => !is_nowhere(to.into()) && may_leave(client),
-        _ => false,
-    })
+    Box::new(move |client, to| is_inside(to) || (!is_nowhere(to) && may_leave(client)))
 }
 
 impl Carrier {
@@ -161,15 +157,15 @@ fn place_and_target((frontend, balance): (&Frontend, &Balance)) -> (Place, Targe
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::IpAddr;
 
     use super::*;
 
     #[test]
     fn a_client_gets_by_the_proxy_where_it_would_get_by_itself() {
-        let free = Ipv4Addr::new(10, 244, 0, 2);
-        let may_reach = may_reach(Arc::new(move |client| client == free));
-        let kept = Ipv4Addr::new(10, 244, 0, 3);
+        let [free, kept, free_too, kept_too] = ["10.244.0.2", "10.244.0.3", "fd00:10:244::2", "fd00:10:244::3"];
+        let frees = [free, free_too].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        let may_reach = may_reach(Arc::new(move |client| frees.contains(&client)));
         for (client, to, expected) in [
             (free, "10.244.0.9", true),
             (kept, "10.244.0.9", true),
@@ -178,9 +174,12 @@ mod tests {
             (free, "127.0.0.1", false),
             (free, "169.254.169.254", false),
             (free, "::1", false),
+            (free_too, "2001:db8::1", true),
+            (kept_too, "2001:db8::1", false),
+            (free_too, "::1", false),
         ] {
-            let to = to.parse().expect("an address");
-            assert_eq!(may_reach(client.into(), to), expected, "{client} {to}");
+            let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+            assert_eq!(may_reach(address(client), address(to)), expected, "{client} {to}");
         }
     }
 

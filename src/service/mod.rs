@@ -18,7 +18,7 @@ mod slices;
 mod view;
 mod zone;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ use zone::Zone;
 type SharedZone = Arc<RwLock<Zone>>;
 
 /// Whether a pod with this address may ask for names of the outside.
-pub type MayLeave = Arc<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
+pub type MayLeave = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What the room is told, and whom it tells.
 pub struct Terms {

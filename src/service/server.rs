@@ -78,7 +78,7 @@ impl Server {
     fn answer(&self, request: &Message, client: IpAddr) -> Answer {
         let found = answer(&self.zone.read().expect("no writer panics"), request);
         let is_ours = matches!(found, Answer::Own(_));
-        let may_ask = is_ours || matches!(client, IpAddr::V4(ip) if (self.may_leave)(ip));
+        let may_ask = is_ours || (self.may_leave)(client);
         match found {
             found if may_ask => found,
             // A name says as much as any packet: who may not leave does not ask others either. That it is refused and not unknown keeps

@@ -351,13 +351,17 @@ fn assert_moves_on(home: &Home) {
 
 /// A home on a machine whose way out is pasta, with a pod there that has found the outside.
 fn home_by_pasta() -> Home {
+    home_by_pasta_with("egress: {via: pasta}\n")
+}
+
+fn home_by_pasta_with(settings: &str) -> Home {
     let has_pasta = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|directory| directory.join("pasta").is_file());
     assert!(
         has_pasta,
         "PASTA IS NOT INSTALLED: this test needs it (package passt; `scripts/setup test` installs it)"
     );
-    let home = Home::on(Machine::new()).with_settings("egress: {via: pasta}\n");
+    let home = Home::on(Machine::new()).with_settings(settings);
     // Whoever is root there is the user, who may ping.
     let allow = "echo '0 0' > /proc/sys/net/ipv4/ping_group_range";
     let allowed = home.machine().command("sh").args(["-c", allow]).status();
@@ -457,6 +461,17 @@ fn by_pasta_nobody_reaches_the_hosts_loopback_and_who_is_cut_off_or_isolated_rea
         client(&home, &format!("connect {OUTSIDE}:80 --within 500")).code == 1
     });
     assert_eq!(client(&home, &format!("ping {OUTSIDE}")).code, 1);
+}
+
+#[test]
+fn beside_pasta_the_hosts_loopback_is_reached_where_the_settings_say_so() {
+    let home = home_by_pasta_with("egress: {via: pasta, hostLoopback: true}\n");
+    home.machine().serve("serve --port 7777");
+    home.until("a pod reaches the host's loopback", || {
+        client(&home, "fetch host.containers.internal:7777")
+            .stdout
+            .contains("200 OK")
+    });
 }
 
 #[test]

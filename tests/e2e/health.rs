@@ -288,6 +288,7 @@ fn a_post_start_hook_that_is_under_way_when_the_node_dies_is_sent_again() {
             .collect::<Vec<_>>()
     };
     home.until("its hook runs", || hooks().len() == 1);
+    home.must("exec hooked -- /kubelocal demo env");
     let first = hooks();
     home.kill_node();
     home.must("get pods");

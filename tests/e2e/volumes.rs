@@ -238,6 +238,72 @@ fn nothing_is_mounted_over_what_the_kernel_says_of_processes() {
 }
 
 #[test]
+fn a_link_in_one_volume_leads_no_other_one_into_proc() {
+    let home = Home::new();
+    let shell = load_busybox(&home, "sleep 1000");
+    let mut crooked = with_volume(&shell, "crooked", json!({"emptyDir": {}}), "echo it runs");
+    let spec = &mut crooked.0["spec"];
+    spec["restartPolicy"] = json!("Never");
+    spec["volumes"] = json!([{"name": "v", "emptyDir": {}}, {"name": "w", "emptyDir": {}}]);
+    let mut first = spec["containers"][0].clone();
+    first["name"] = json!("first");
+    first["command"] = json!(["sh", "-c", "busybox ln -s /proc /v/l"]);
+    spec["initContainers"] = json!([first]);
+    spec["containers"][0]["volumeMounts"] =
+        json!([{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/v/l/sys"}]);
+    home.must(format!("apply -f {}", home.file("a.yaml", crooked)));
+    let end = "/status/containerStatuses/0/state/terminated";
+    home.until("it has ended", || home.field("pod crooked", end).is_object());
+    let end = home.field("pod crooked", end);
+    assert_eq!(end["reason"], "StartError", "{end}");
+    assert!(end["message"].to_string().contains("/proc/sys"), "{end}");
+    assert_eq!(home.run("logs crooked").stdout, "");
+}
+
+#[test]
+fn what_is_mounted_behind_a_link_to_nowhere_is_made_where_that_leads() {
+    for runtime in ["embedded", "crun"] {
+        let home = Home::new().with_settings(&format!("runtime: {runtime}\n"));
+        let lab = tempfile::tempdir().expect("a directory");
+        let root = lab.path().join("root");
+        std::fs::create_dir_all(root.join("etc")).expect("made");
+        std::fs::create_dir_all(root.join("bin")).expect("made");
+        std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox is there");
+        for (target, link) in [
+            ("busybox", "bin/sh"),
+            ("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf"),
+            ("/run", "var-run"),
+        ] {
+            std::os::unix::fs::symlink(target, root.join(link)).expect("made");
+        }
+        let archive = lab.path().join("root.tar");
+        let packed = std::process::Command::new("tar")
+            .args(["-C"])
+            .arg(&root)
+            .arg("-cf")
+            .arg(&archive)
+            .arg(".")
+            .status();
+        assert!(packed.is_ok_and(|status| status.success()));
+        home.must(format!("image import {} linked", archive.display()));
+        let script = "busybox cat /run/systemd/resolve/stub-resolv.conf; echo x > /run/here/f && echo written";
+        let shell = pod("shell", "")
+            .with("/spec/containers/0/image", json!("linked"))
+            .with("/spec/containers/0/imagePullPolicy", json!("Never"));
+        let mut linked = with_volume(&shell, "linked", json!({"emptyDir": {}}), script);
+        linked.0["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/var-run/here"}]);
+        home.must(format!("apply -f {}", home.file("a.yaml", linked)));
+        let end = "/status/containerStatuses/0/state/terminated";
+        home.until("it has ended", || home.field("pod linked", end).is_object());
+        let said = home.must("logs linked");
+        assert!(
+            said.contains("nameserver 10.96.0.10") && said.ends_with("written\n"),
+            "{runtime}: {said}"
+        );
+    }
+}
+
+#[test]
 fn a_working_directory_that_is_none_is_told_in_a_sentence() {
     let home = Home::new();
     let lost = pod("lost", "serve").with("/spec/containers/0/workingDir", json!("/kubelocal/x"));

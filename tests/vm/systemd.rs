@@ -177,6 +177,7 @@ fn pods_live_on_whatever_happens_to_the_node(said: &Said) {
 fn pods_end_with_the_unit_where_that_was_asked_for(said: &Said) {
     said.is("stopped", "success");
     said.is("left-over", "0");
+    said.is("groups-left", "");
     for (ends, codes) in [("ends", "codes"), ("shutdown-ends", "shutdown-codes")] {
         let words: Vec<&str> = said.text(ends).split(' ').collect();
         let ["web", web, "last", last] = words[..] else {

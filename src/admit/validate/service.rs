@@ -132,6 +132,17 @@ fn validate_addresses(spec: &ServiceSpec, kind: &str, path: &FieldPath, errors: 
             let detail = "may not be set when `type` is 'ExternalName'";
             errors.push(FieldError::forbidden(&path.field("clusterIPs"), detail));
         }
+        let has = [
+            (
+                "ipFamilies",
+                spec.ip_families.as_ref().is_some_and(|all| !all.is_empty()),
+            ),
+            ("ipFamilyPolicy", spec.ip_family_policy.is_some()),
+        ];
+        for (field, _) in has.into_iter().filter(|(_, is_set)| *is_set) {
+            let detail = "may not be set for ExternalName services";
+            errors.push(FieldError::forbidden(&path.field(field), detail));
+        }
     }
 }
 

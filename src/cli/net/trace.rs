@@ -391,9 +391,11 @@ impl Walk<'_> {
             }
             self.say(
                 "outside",
-                format!("{HOST} is the host's loopback, but for the port of the API"),
+                format!("{HOST} is the host's loopback, but the port of the API, which is refused"),
             );
-        } else if is_nowhere(address) {
+            return !self.is_cut_off();
+        }
+        if is_nowhere(address) {
             let text = format!(
                 "{address} is no address of the outside for pods (link-local, a group, or reserved): the network is unreachable"
             );
@@ -404,11 +406,7 @@ impl Walk<'_> {
     }
 
     fn at_outside(&mut self) -> bool {
-        let namespace = kind("v1", "Namespace").expect("in the table");
-        let key = Key::new(namespace, "", &self.pod.namespace);
-        let own = self.world.namespaces.iter().find(|one| *one.key() == key);
-        if let Some((setting, word)) = own.and_then(cut_off) {
-            self.say("outside", format!("the namespace is cut off: {setting} is {word:?}"));
+        if self.is_cut_off() {
             return false;
         }
         let (is_open, why) = self.world.ways_out();
@@ -419,6 +417,17 @@ impl Walk<'_> {
         };
         self.say("outside", text);
         is_open
+    }
+
+    fn is_cut_off(&mut self) -> bool {
+        let namespace = kind("v1", "Namespace").expect("in the table");
+        let key = Key::new(namespace, "", &self.pod.namespace);
+        let own = self.world.namespaces.iter().find(|one| *one.key() == key);
+        if let Some((setting, word)) = own.and_then(cut_off) {
+            self.say("outside", format!("the namespace is cut off: {setting} is {word:?}"));
+            return true;
+        }
+        false
     }
 }
 

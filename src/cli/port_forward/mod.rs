@@ -115,20 +115,23 @@ pub async fn run(args: &PortForwardArgs, context: &Context) -> Result {
 async fn listen(words: &[Addresses], port: u16) -> std::result::Result<Vec<TcpListener>, String> {
     let (mut listeners, mut port, mut errors, mut is_missing) = (Vec::new(), port, Vec::new(), false);
     for Addresses(ips) in words {
-        let before = listeners.len();
         for ip in ips {
+            if listeners.iter().any(|(of, _)| of == ip) {
+                continue;
+            }
             let address = SocketAddr::new(*ip, port);
             let bound = TcpListener::bind(address).await;
             match bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener))) {
                 Ok((chosen, listener)) => {
                     // The first one chooses for all.
                     port = chosen;
-                    listeners.push(listener);
+                    listeners.push((*ip, listener));
                 }
                 Err(error) => errors.push(format!("unable to create listener: Error listen {address}: {error}")),
             }
         }
-        is_missing |= listeners.len() == before;
+        let is_there = |ip: &IpAddr| listeners.iter().any(|(of, _)| of == ip);
+        is_missing |= !ips.iter().any(is_there);
     }
     if is_missing {
         let errors = errors.join(" ");
@@ -136,7 +139,7 @@ async fn listen(words: &[Addresses], port: u16) -> std::result::Result<Vec<TcpLi
             "Listeners failed to create with the following errors: [{errors}]"
         ));
     }
-    Ok(listeners)
+    Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
 }
 
 async fn accept(target: Arc<Target>, listener: TcpListener, port: Port) -> Result {

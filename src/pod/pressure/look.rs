@@ -23,7 +23,9 @@ pub(super) fn look(pods_dir: &Path, images_dir: &Path) -> Facts {
     // The kernel's own estimate of what can be had without swapping. The kubelet subtracts a working set, which takes a laptop's page
     // cache for memory in use.
     facts.extend(memory_in(&text("/proc/meminfo")).map(|fact| (Signal::Memory, fact)));
-    let pids = pids_in(&text("/proc/sys/kernel/pid_max"), &text("/proc/loadavg"));
+    // Whichever is less: a number for each, and room for each (kubelet `stats/pidlimit`).
+    let most = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].map(text);
+    let pids = pids_in([&most[0], &most[1]], &text("/proc/loadavg"));
     facts.extend(pids.map(|fact| (Signal::Pids, fact)));
     for (dir, bytes, inodes) in [
         (pods_dir, Signal::NodeFs, Signal::NodeFsInodes),
@@ -53,8 +55,8 @@ fn memory_in(meminfo: &str) -> Option<Fact> {
 }
 
 /// How many numbers for processes and threads there are, and how many are in use (proc_loadavg(5): `1/234`).
-fn pids_in(most: &str, loadavg: &str) -> Option<Fact> {
-    let capacity: u64 = most.trim().parse().ok()?;
+fn pids_in(most: [&str; 2], loadavg: &str) -> Option<Fact> {
+    let capacity: u64 = most.iter().filter_map(|text| text.trim().parse().ok()).min()?;
     let used: u64 = loadavg
         .split_ascii_whitespace()
         .nth(3)?
@@ -246,7 +248,10 @@ mod tests {
         let fact = |available, capacity| Some(Fact { available, capacity });
         assert_eq!(memory_in(meminfo), fact(400 << 10, 1000 << 10));
         assert_eq!(memory_in("MemTotal: 1 kB\n"), None, "a kernel before 3.14");
-        assert_eq!(pids_in("32768\n", "0.01 0.05 0.00 3/768 12345\n"), fact(32_000, 32_768));
+        assert_eq!(
+            pids_in(["32768\n", "190000\n"], "0.01 0.05 0.00 3/768 12345\n"),
+            fact(32_000, 32_768)
+        );
         let here = look(Path::new("/"), Path::new("/no/such/directory"));
         assert!(here[&Signal::NodeFs].capacity > 0 && here[&Signal::Memory].available > 0);
         assert!(!here.contains_key(&Signal::ImageFs));

@@ -33,6 +33,13 @@ pub(super) fn refusal(root: &OwnedFd, mounts: &[Mount]) -> io::Result<Option<Str
     for mount in mounts {
         let asked = Path::new(&mount.container_path);
         let resolved = resolve(root, asked)?;
+        if resolved == Path::new("/") {
+            let why = format!(
+                "{} is the root itself, over which nothing can be mounted",
+                asked.display()
+            );
+            return Ok(Some(why));
+        }
         if !is_barred(&resolved, || is_proc(&mount.host_path)) {
             continue;
         }
@@ -196,6 +203,7 @@ mod tests {
         for (path, begins) in [
             ("/proc", "/proc is in /proc"),
             ("/proc/sys", "/proc/sys is in /proc"),
+            ("/dir/..", "/dir/.. is the root itself"),
             ("/proc/meminfo/x", "/proc/meminfo/x is in /proc"),
             ("/dir/up", "/dir/up leads to /proc/self/attr, which is in /proc"),
         ] {

@@ -168,6 +168,37 @@ pub(super) fn make_dir_in_root(rootfs: &Path, path: &str) -> Result<(), String> 
     make_dirs(&root, &resolved).map_err(refused)
 }
 
+/// Makes what links on the way to a mount lead to, where it is not there: runtimes make what is missing, but not all of them behind a link.
+///
+/// # Errors
+/// It can't be made; the text is for people.
+pub(super) fn make_behind_links(rootfs: &Path, mounts: &[Mount]) -> Result<(), String> {
+    let root = open_root(rootfs).map_err(|e| words(&e))?;
+    for mount in mounts {
+        let asked = Path::new(&mount.container_path);
+        let made = resolve(&root, asked).and_then(|resolved| match resolved == asked {
+            true => Ok(()),
+            false => make_mount_point(&root, &resolved, mount.host_path.is_dir()),
+        });
+        made.map_err(|e| format!("nothing can be mounted at {}: {}", asked.display(), words(&e)))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory or an empty file, and what is above it, at a path without links.
+fn make_mount_point(root: &OwnedFd, path: &Path, is_directory: bool) -> io::Result<()> {
+    let (Some(above), Some(name)) = (path.parent().filter(|_| !is_directory), path.file_name()) else {
+        return make_dirs(root, path);
+    };
+    make_dirs(root, above)?;
+    let above = open_in(root, above, OFlags::PATH | OFlags::DIRECTORY)?;
+    let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(&above, name, new, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Makes directories of a path without links.
 fn make_dirs(root: &OwnedFd, path: &Path) -> io::Result<()> {
     let directory = OFlags::PATH | OFlags::DIRECTORY;

@@ -18,7 +18,7 @@ use super::console::Console;
 use super::enter::Shared;
 use super::executor::{Confinement, Exec};
 use super::filter::Filter;
-use super::{Bundle, Launched, OciRuntime, enter, mount_namespace, trace, view_of_shared};
+use super::{Bundle, Launched, OciRuntime, check_proc, end_waiting, enter, mount_namespace, trace, view_of_shared};
 
 /// The runtime that is linked in.
 pub(super) struct Embedded;
@@ -43,6 +43,7 @@ impl OciRuntime for Embedded {
             .as_raw();
         let mount_namespace = mount_namespace(pid);
         check_group(bundle, pid)?;
+        check_proc(bundle, pid)?;
         container.start().map_err(|error| call.explain(&error))?;
         let launched = call.finish(pid, mount_namespace)?;
         let pid = match told {
@@ -76,10 +77,7 @@ fn check_group(bundle: &Bundle, pid: i32) -> Result<(), String> {
     if is_there || !bundle.has_cgroup {
         return Ok(());
     }
-    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-        // It may have ended meanwhile, which is what is wanted.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
+    end_waiting(pid);
     Err(format!(
         "the process could not be put into its control group, but is in {}",
         groups.trim()

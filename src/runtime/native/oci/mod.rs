@@ -12,10 +12,13 @@ mod executor;
 mod filter;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use libcontainer::oci_spec::runtime::Spec;
 
 use super::external::Program;
 
@@ -73,6 +76,62 @@ fn mount_namespace(pid: i32) -> Option<u64> {
     Some(fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
 }
 
+/// Refuses a container that waits for its start with something in `/proc` that its bundle does not name: a link in one volume may have led
+/// another one there, which is seen once all of them are mounted. See [`super::resolve`] for why.
+fn check_proc(bundle: &Bundle, pid: i32) -> Result<(), String> {
+    let mounts_of = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+    let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
+    // Where it sees the processes of others, what is mounted there is theirs.
+    let Some(at) = stray_in_proc(&mounts_of(&pid.to_string()), &named_in(&spec), || mounts_of("self")) else {
+        return Ok(());
+    };
+    end_waiting(pid);
+    Err(format!(
+        "a link in a volume leads a mount to {}: nothing can be mounted in /proc",
+        at.display()
+    ))
+}
+
+/// Ends a process that waits for its start.
+fn end_waiting(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It may have ended meanwhile, which is what is wanted.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Where a bundle says that something is mounted.
+fn named_in(spec: &Spec) -> BTreeSet<PathBuf> {
+    let linux = spec.linux().as_ref();
+    let masked = linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default();
+    let read_only = linux
+        .and_then(|linux| linux.readonly_paths().clone())
+        .unwrap_or_default();
+    let asked = spec.mounts().iter().flatten().map(|mount| mount.destination().clone());
+    let covered = masked.into_iter().chain(read_only).map(PathBuf::from);
+    covered.chain(asked).collect()
+}
+
+/// The first place in `/proc` of proc_pid_mountinfo(5) where something is mounted that is neither named nor among the `own`; and `/proc` itself,
+/// where that is no view of processes.
+fn stray_in_proc(mounts: &str, named: &BTreeSet<PathBuf>, own: impl Fn() -> String) -> Option<PathBuf> {
+    let parsed = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let is_proc = after.starts_with("proc ");
+        Some((PathBuf::from(before.split(' ').nth(4)?), is_proc))
+    };
+    let is_stray = |(at, is_proc): &(PathBuf, bool)| match at.strip_prefix("/proc") {
+        Err(_) => false,
+        Ok(all) if all.as_os_str().is_empty() => !is_proc,
+        Ok(_) => !named.contains(at),
+    };
+    let mut strays = mounts.lines().filter_map(parsed).filter(is_stray);
+    let first = strays.next()?;
+    let own: Vec<_> = own().lines().filter_map(parsed).map(|(at, _)| at).collect();
+    let mut all = std::iter::once(first).chain(strays).map(|(at, _)| at);
+    all.find(|at| *at == Path::new("/proc") || !own.contains(at))
+}
+
 /// Makes processes in containers. Standard streams of the process are 0, 1 and 2 of the caller (unless it has a terminal).
 /// An error is for people: what failed, and the system's reason.
 pub(super) trait OciRuntime {
@@ -88,5 +147,28 @@ pub(super) fn chosen(program: Option<&Program>) -> Box<dyn OciRuntime> {
     match program {
         Some(program) => Box::new(cli::Cli(program.clone())),
         None => Box::new(embedded::Embedded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_has_led_into_proc_is_found() {
+        let line = |at: &str, kind: &str| format!("36 35 98:0 / {at} rw,noatime - {kind} none rw\n");
+        let usual =
+            line("/", "overlay") + &line("/proc", "proc") + &line("/proc/kcore", "tmpfs") + &line("/data", "ext4");
+        let named: BTreeSet<PathBuf> = ["/proc", "/proc/kcore", "/data", "/data/l"].map(PathBuf::from).into();
+        let found = |mounts: &str| stray_in_proc(mounts, &named, || line("/proc/sys/fs/binfmt_misc", "autofs"));
+        assert_eq!(found(&usual), None);
+        assert_eq!(
+            found(&(usual.clone() + &line("/proc/sys/fs/binfmt_misc", "autofs"))),
+            None
+        );
+        assert_eq!(found(&(usual.clone() + &line("/process", "ext4"))), None);
+        for (at, kind) in [("/proc/sys", "ext4"), ("/proc", "ext4"), ("/proc/1/attr", "tmpfs")] {
+            assert_eq!(found(&(usual.clone() + &line(at, kind))), Some(at.into()), "{at}");
+        }
     }
 }

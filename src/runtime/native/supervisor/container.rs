@@ -106,6 +106,7 @@ impl Container {
         rootfs::make_dir_in_root(&root, &self.config.cwd).map_err(Fault::Config)?;
         let links = self.bundle.state.with_file_name("links").join(&self.config.id.0);
         let mounts = parts::pin_all(&self.config.mounts, &self.bundle.parts(), &links)?;
+        rootfs::make_behind_links(&root, &mounts).map_err(Fault::Create)?;
         self.describe(place, &root, &mounts, cgroup).map_err(Fault::Create)
     }
 
