@@ -82,7 +82,7 @@ fn check_proc(bundle: &Bundle, pid: i32) -> Result<(), String> {
     let mounts_of = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
     let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
     // Where it sees the processes of others, what is mounted there is theirs.
-    let Some(at) = stray_in_proc(&mounts_of(&pid.to_string()), &named_in(&spec), || mounts_of("self")) else {
+    let Some(at) = stray_in_proc(&mounts_of(&pid.to_string()), &Named::of(&spec), || mounts_of("self")) else {
         return Ok(());
     };
     end_waiting(pid);
@@ -101,35 +101,58 @@ fn end_waiting(pid: i32) {
 }
 
 /// Where a bundle says that something is mounted.
-fn named_in(spec: &Spec) -> BTreeSet<PathBuf> {
-    let linux = spec.linux().as_ref();
-    let masked = linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default();
-    let read_only = linux
-        .and_then(|linux| linux.readonly_paths().clone())
-        .unwrap_or_default();
-    let asked = spec.mounts().iter().flatten().map(|mount| mount.destination().clone());
-    let covered = masked.into_iter().chain(read_only).map(PathBuf::from);
-    covered.chain(asked).collect()
+#[derive(Debug, Default)]
+struct Named {
+    masked: BTreeSet<PathBuf>,
+    read_only: BTreeSet<PathBuf>,
+    asked: BTreeSet<PathBuf>,
+}
+
+impl Named {
+    fn of(spec: &Spec) -> Named {
+        let linux = spec.linux().as_ref();
+        let masked = linux.and_then(|linux| linux.masked_paths().clone());
+        let read_only = linux.and_then(|linux| linux.readonly_paths().clone());
+        let paths = |texts: Option<Vec<String>>| texts.unwrap_or_default().into_iter().map(PathBuf::from).collect();
+        let asked = spec.mounts().iter().flatten().map(|mount| mount.destination().clone());
+        Named {
+            masked: paths(masked),
+            read_only: paths(read_only),
+            asked: asked.collect(),
+        }
+    }
+
+    /// Whether a mount in `/proc` is another one. What is covered is so once, and what is read-only is still a view of processes.
+    fn is_another(&self, at: &Path, is_proc: bool, count: usize) -> bool {
+        if at == Path::new("/proc") {
+            return !is_proc;
+        }
+        let is_masked = self.masked.contains(at) && count == 1;
+        let is_read_only = self.read_only.contains(at) && is_proc && count == 1;
+        !(self.asked.contains(at) || is_masked || is_read_only)
+    }
 }
 
 /// The first place in `/proc` of proc_pid_mountinfo(5) where something is mounted that is neither named nor among the `own`; and `/proc` itself,
 /// where that is no view of processes.
-fn stray_in_proc(mounts: &str, named: &BTreeSet<PathBuf>, own: impl Fn() -> String) -> Option<PathBuf> {
+fn stray_in_proc(mounts: &str, named: &Named, own: impl Fn() -> String) -> Option<PathBuf> {
     let parsed = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
         let is_proc = after.starts_with("proc ");
         Some((PathBuf::from(before.split(' ').nth(4)?), is_proc))
     };
-    let is_stray = |(at, is_proc): &(PathBuf, bool)| match at.strip_prefix("/proc") {
-        Err(_) => false,
-        Ok(all) if all.as_os_str().is_empty() => !is_proc,
-        Ok(_) => !named.contains(at),
-    };
-    let mut strays = mounts.lines().filter_map(parsed).filter(is_stray);
+    let mut all: Vec<_> = mounts.lines().filter_map(parsed).collect();
+    all.retain(|(at, _)| at.starts_with("/proc"));
+    let count = |at: &Path| all.iter().filter(|(other, _)| other == at).count();
+    let mut strays = all
+        .iter()
+        .filter(|(at, is_proc)| named.is_another(at, *is_proc, count(at)));
     let first = strays.next()?;
     let own: Vec<_> = own().lines().filter_map(parsed).map(|(at, _)| at).collect();
-    let mut all = std::iter::once(first).chain(strays).map(|(at, _)| at);
-    all.find(|at| *at == Path::new("/proc") || !own.contains(at))
+    let mut strays = std::iter::once(first).chain(strays).map(|(at, _)| at);
+    strays
+        .find(|at| *at == Path::new("/proc") || !own.contains(at))
+        .cloned()
 }
 
 /// Makes processes in containers. Standard streams of the process are 0, 1 and 2 of the caller (unless it has a terminal).
@@ -157,9 +180,17 @@ mod tests {
     #[test]
     fn what_a_link_has_led_into_proc_is_found() {
         let line = |at: &str, kind: &str| format!("36 35 98:0 / {at} rw,noatime - {kind} none rw\n");
-        let usual =
-            line("/", "overlay") + &line("/proc", "proc") + &line("/proc/kcore", "tmpfs") + &line("/data", "ext4");
-        let named: BTreeSet<PathBuf> = ["/proc", "/proc/kcore", "/data", "/data/l"].map(PathBuf::from).into();
+        let usual = line("/", "overlay")
+            + &line("/proc", "proc")
+            + &line("/proc/kcore", "tmpfs")
+            + &line("/proc/sys", "proc")
+            + &line("/data", "ext4");
+        let set = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
+        let named = Named {
+            masked: set(&["/proc/kcore"]),
+            read_only: set(&["/proc/sys"]),
+            asked: set(&["/proc", "/data", "/data/l"]),
+        };
         let found = |mounts: &str| stray_in_proc(mounts, &named, || line("/proc/sys/fs/binfmt_misc", "autofs"));
         assert_eq!(found(&usual), None);
         assert_eq!(
@@ -167,7 +198,18 @@ mod tests {
             None
         );
         assert_eq!(found(&(usual.clone() + &line("/process", "ext4"))), None);
-        for (at, kind) in [("/proc/sys", "ext4"), ("/proc", "ext4"), ("/proc/1/attr", "tmpfs")] {
+        let plain = usual.replace(&line("/proc/sys", "proc"), &line("/proc/sys", "ext4"));
+        assert_eq!(
+            found(&plain),
+            Some("/proc/sys".into()),
+            "it was there before it was made read-only"
+        );
+        for (at, kind) in [
+            ("/proc/kcore", "tmpfs"),
+            ("/proc/sys", "ext4"),
+            ("/proc", "ext4"),
+            ("/proc/1/attr", "tmpfs"),
+        ] {
             assert_eq!(found(&(usual.clone() + &line(at, kind))), Some(at.into()), "{at}");
         }
     }
