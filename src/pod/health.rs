@@ -29,7 +29,7 @@ pub enum PostStart {
 pub struct Health {
     /// What probes came to.
     pub results: Results,
-    /// Where postStart hooks are, of runs of which that is known ([`super::post_start`]).
+    /// Where postStart hooks are, of runs of which that is known (`post_start`).
     pub post_start: BTreeMap<ContainerId, PostStart>,
     /// What runs said when they ended; read again by another node.
     pub messages: BTreeMap<ContainerId, String>,
