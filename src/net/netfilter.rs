@@ -13,6 +13,8 @@ use super::nft::{self, Message};
 
 /// What a transaction may be at most, if the kernel allows so much: a thousand Services are 0.8 MB.
 const BUFFER: usize = 8 << 20;
+/// Of a thread that closes a descriptor and ends.
+const STACK: usize = 64 << 10;
 /// Larger than any one answer of the kernel (`NLMSG_GOODSIZE` is at most 8 KiB, a dump's part 32 KiB).
 const ANSWER: usize = 64 << 10;
 
@@ -127,7 +129,15 @@ pub(super) fn commit(messages: &[Message]) -> Result<(), NetError> {
         exchange(&socket, part).map_err(refused)?;
         rest = after;
     }
+    close_aside(socket);
     Ok(())
+}
+
+/// Closing waits until the kernel has done away with what transactions removed (`nft_rcv_nl_event`), which takes ten milliseconds and more; nobody
+/// else has to. Where there can be no thread it is done here.
+fn close_aside(socket: OwnedFd) {
+    let closer = std::thread::Builder::new().name("nft-close".to_owned());
+    let _ = closer.stack_size(STACK).spawn(move || drop(socket));
 }
 
 /// How long a transaction may be: an unprivileged socket's buffer is limited by `net.core.wmem_max`.
