@@ -15,7 +15,7 @@ const CHAIN: &str = "coming";
 /// `NF_IP6_PRI_RAW`: before the kernel remembers anything of the packet.
 const FIRST: i32 = -300;
 
-/// Drops what comes by another cable than the one to its source, in the calling thread's network namespace, which is new.
+/// Drops what comes by another cable than the one to its source, in the calling thread's network namespace. An earlier node may have said so there already.
 ///
 /// # Errors
 /// The kernel takes no such rules of IPv6.
@@ -25,6 +25,8 @@ pub(super) fn set_up() -> Result<(), NetError> {
 
 fn rules() -> Vec<Message> {
     vec![
+        nft::new_table(TABLE),
+        nft::delete_table(TABLE),
         nft::new_table(TABLE),
         nft::new_chain(TABLE, CHAIN, "filter", Hook::Prerouting, FIRST),
         nft::new_rule(TABLE, CHAIN, of_the_link()),

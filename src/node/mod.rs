@@ -152,15 +152,12 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     let loopback = listen::loopback(&paths, config.api_port, clock.clone()).await?;
     let api_port = loopback.listener.local_addr()?.port();
     let egress = config.egress(prepared.no_egress, api_port);
-    facts.network = network
-        .as_ref()
-        .map_or("", |network| stack_of(network.families()))
-        .to_owned();
+    let families = network.as_deref().map(NodeNetwork::families);
+    facts.network = families.map_or("", stack_of).to_owned();
     facts.host_loopback = egress.is_on && egress.host_loopback;
     let ways_out = ways_out::open(network.as_ref(), egress).await;
     let options = runtime_options(&paths, (oci_runtime, handlers), prepared.cgroups.ok());
-    let runtime = NativeRuntime::open(options, network.clone()).await?;
-    let runtime = Arc::new(runtime);
+    let runtime = Arc::new(NativeRuntime::open(options, network.clone()).await?);
     let (newest, addresses) = watch::channel(addresses::present());
     let host = report::host(
         paths.pods.clone(),
@@ -171,15 +168,13 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
     );
     let ledger = devices::open(&paths, &config);
     let readiness = ways_out.readiness(egress, addresses::has_way(&addresses));
-    let families = network
-        .as_ref()
-        .map_or(&Family::BOTH[..1], |network| network.families());
+    let families = families.unwrap_or(&Family::BOTH[..1]);
     let mut node = report::node_object(&host, families, &readiness, &handler_names, clock.now());
     devices::report(&mut node, &ledger.catalogue(), None);
     create_own(&store, &paths, &loopback, &node)?;
     let logins = LoginFiles::plan(variable).with_user((mode != Mode::Root).then_some(prepared.user));
     let images = ImageStore::open_with(&paths.images, config.store_options(mode == Mode::Root, variable))?;
-    let served = watch::Sender::new(0);
+    let (served, ends) = (watch::Sender::new(0), Ends::default());
     let reporter = conditions::Reporter::new(&store, &host.node_name, &clock, &facts.complaints);
     let rooms = Rooms {
         store: store.clone(),
@@ -194,7 +189,6 @@ async fn run(prepared: Prepared) -> Result<(), Failure> {
         host,
     };
     let (end, ended) = watch::channel(None);
-    let ends = Ends::default();
     let (recorder, published) = (rooms.recorder.clone(), facts.published.clone());
     let serving = spawn_ingress(
         &rooms,

@@ -35,13 +35,11 @@ fn ask_outside(home: &Home) -> Output {
     client(home, &format!("ask {OUTSIDE}:5353 hello"))
 }
 
-#[test]
-fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_host() {
-    let home = home_with_client();
-    until_outside_serves(&home);
-    let page = client(&home, &format!("fetch {OUTSIDE}:80"));
+/// The outside serves pods by TCP and UDP.
+fn assert_serves(home: &Home, outside: &str) {
+    let page = client(home, &format!("fetch {outside}:80"));
     assert!(page.stdout.contains("200 OK"), "{}{}", page.stdout, page.stderr);
-    let answers = client(&home, &format!("ask {OUTSIDE}:5353 hello --times 3"));
+    let answers = client(home, &format!("ask {outside}:5353 hello --times 3"));
     assert_eq!(
         answers.stdout.lines().count(),
         3,
@@ -50,6 +48,13 @@ fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_ho
         answers.stderr
     );
     assert!(answers.stdout.contains("heard hello"), "{}", answers.stdout);
+}
+
+#[test]
+fn pods_reach_the_outside_and_what_can_not_be_reached_looks_as_it_does_to_the_host() {
+    let home = home_with_client();
+    until_outside_serves(&home);
+    assert_serves(&home, OUTSIDE);
     for (words, expected) in [
         (format!("connect {OUTSIDE}:81"), "Connection refused"),
         // The machine's own addresses are anybody's; and it says of every datagram that it is refused, others of a few in a second.
@@ -83,16 +88,7 @@ fn pods_reach_the_outside_by_ipv6_too_and_a_machine_without_a_way_refuses_at_onc
         let http = client(&home, &format!("fetch {OUTSIDE_V6}:80"));
         http.code == 0 && client(&home, &format!("ask {OUTSIDE_V6}:5353 hello")).code == 0
     });
-    let page = client(&home, &format!("fetch {OUTSIDE_V6}:80"));
-    assert!(page.stdout.contains("200 OK"), "{}{}", page.stdout, page.stderr);
-    let answers = client(&home, &format!("ask {OUTSIDE_V6}:5353 hello --times 3"));
-    assert_eq!(
-        answers.stdout.lines().count(),
-        3,
-        "{}{}",
-        answers.stdout,
-        answers.stderr
-    );
+    assert_serves(&home, OUTSIDE_V6);
     for (words, expected) in [
         (format!("connect {OUTSIDE_V6}:81"), "Connection refused"),
         (format!("ask {OUTSIDE_V6}:81 hello"), "Connection refused"),

@@ -2,24 +2,32 @@
 
 use super::{Facts, PASST, Verdict, error, fine, install, sysctl, warning};
 
+type Tried = Option<Result<(), String>>;
+
+/// What was tried out on this machine.
+fn tried(check: &'static str, outcome: &Tried, found: &str, refused: impl Fn(&str) -> Verdict) -> Verdict {
+    match outcome {
+        Some(Ok(())) => fine(check, found),
+        Some(Err(why)) => refused(why),
+        None => warning(check, "could not be tried out", None),
+    }
+}
+
 pub(super) fn network(facts: &Facts) -> Verdict {
     const CHECK: &str = "network namespaces";
-    match &facts.probe.network_namespace {
-        Some(Ok(())) => fine(CHECK, "can be made"),
-        Some(Err(why)) => error(
+    tried(CHECK, &facts.probe.network_namespace, "can be made", |why| {
+        error(
             CHECK,
             format!("are refused: {why}"),
             sysctl("user.max_net_namespaces=15000"),
-        ),
-        None => warning(CHECK, "could not be tried out", None),
-    }
+        )
+    })
 }
 
 pub(super) fn service_rules(facts: &Facts) -> Verdict {
     const CHECK: &str = "rules of Services";
-    match &facts.probe.service_rules {
-        Some(Ok(())) => fine(CHECK, "are taken by the kernel"),
-        Some(Err(why)) => warning(
+    tried(CHECK, &facts.probe.service_rules, "are taken by the kernel", |why| {
+        warning(
             CHECK,
             format!(
                 "are refused: {why}; the node's own proxy serves Services: connections take longer, endpoints see the node as their \
@@ -28,22 +36,19 @@ pub(super) fn service_rules(facts: &Facts) -> Verdict {
             Some(modules(
                 "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_numgen nft_hash nft_reject_ipv4",
             )),
-        ),
-        None => warning(CHECK, "could not be tried out", None),
-    }
+        )
+    })
 }
 
 pub(super) fn egress_rules(facts: &Facts) -> Verdict {
     const CHECK: &str = "ways out";
-    match &facts.probe.egress_rules {
-        Some(Ok(())) => fine(CHECK, "are there for pods"),
-        Some(Err(why)) => warning(
+    tried(CHECK, &facts.probe.egress_rules, "are there for pods", |why| {
+        warning(
             CHECK,
             format!("are refused: {why}; pods reach nothing outside of their network"),
             Some(modules("nf_tables nft_tproxy nft_socket nft_log nfnetlink_log")),
-        ),
-        None => warning(CHECK, "could not be tried out", None),
-    }
+        )
+    })
 }
 
 /// Loads modules of the kernel, now and at every boot.

@@ -13,12 +13,11 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
+use super::sys;
 use crate::runtime::Mount;
 
 /// How many links are followed (`MAXSYMLINKS` of path_resolution(7)).
 const MAX_LINKS: usize = 40;
-/// `PROC_SUPER_MAGIC` of statfs(2).
-const PROC_MAGIC: libc::__fsword_t = 0x9fa0;
 
 /// Why a container can't have this file system with these mounts; the text is for people.
 ///
@@ -65,7 +64,7 @@ fn is_barred(resolved: &Path, is_proc: impl Fn() -> bool) -> bool {
 }
 
 fn is_proc(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == PROC_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == sys::PROC_MAGIC)
 }
 
 /// Follows all links of a path as they are in a root, absolute ones below it. What is not there, and what is below that, stays as it is written.

@@ -10,6 +10,8 @@ use rustix::net::{
 
 /// The most descriptors that come with one message: standard input, output and error.
 const MAX_FDS: usize = 3;
+/// `PROC_SUPER_MAGIC` of statfs(2).
+pub(super) const PROC_MAGIC: libc::__fsword_t = 0x9fa0;
 
 /// Which side of a fork this is.
 pub(super) enum Fork {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::console::{Console, NAME};
-use super::{Bundle, Launched, OciRuntime, check_proc, mount_namespace};
+use super::{Bundle, Launched, Named, OciRuntime, check_proc, load_spec, mount_namespace};
 use crate::runtime::native::external::Program;
 
 /// A runtime by path.
@@ -25,7 +25,7 @@ impl OciRuntime for Cli {
         self.complete(bundle, create.arg(&bundle.id))?;
         let pid = read_pid(&pid_file)?;
         let mount_namespace = mount_namespace(pid);
-        check_proc(bundle, pid)?;
+        check_proc(&Named::of(&load_spec(bundle)?), pid)?;
         let terminal = console.map(Console::terminal).transpose()?;
         let mut start = self.command(bundle, "start");
         self.complete(bundle, start.arg(&bundle.id))?;

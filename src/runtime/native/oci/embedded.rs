@@ -18,7 +18,10 @@ use super::console::Console;
 use super::enter::Shared;
 use super::executor::{Confinement, Exec};
 use super::filter::Filter;
-use super::{Bundle, Launched, OciRuntime, check_proc, end_waiting, enter, mount_namespace, trace, view_of_shared};
+use super::{
+    Bundle, Launched, Named, OciRuntime, check_proc, end_waiting, enter, load_spec, mount_namespace, trace,
+    view_of_shared,
+};
 
 /// The runtime that is linked in.
 pub(super) struct Embedded;
@@ -26,7 +29,12 @@ pub(super) struct Embedded;
 impl OciRuntime for Embedded {
     fn run(&self, bundle: &Bundle) -> Result<Launched, String> {
         let call = Call::begin(bundle)?;
-        let (path, confinement, told) = prepare_bundle(bundle)?;
+        let Prepared {
+            path,
+            confinement,
+            told,
+            named,
+        } = prepare_bundle(bundle)?;
         // As a sibling: the container's first process is the supervisor's child, not this short-lived process's.
         let built = call.builder(bundle, confinement).and_then(|builder| {
             builder
@@ -43,7 +51,7 @@ impl OciRuntime for Embedded {
             .as_raw();
         let mount_namespace = mount_namespace(pid);
         check_group(bundle, pid)?;
-        check_proc(bundle, pid)?;
+        check_proc(&named, pid)?;
         container.start().map_err(|error| call.explain(&error))?;
         let launched = call.finish(pid, mount_namespace)?;
         let pid = match told {
@@ -166,13 +174,24 @@ impl Call {
     }
 }
 
-/// The bundle as libcontainer gets it: without the seccomp profile and a pid namespace of others, which are the process's own last acts.
-/// Returns where it is, what the process has to do, and where it then tells its pid.
-fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Confinement, Option<OwnedFd>), String> {
+/// A bundle as libcontainer gets it, and what is left for others.
+struct Prepared {
+    path: PathBuf,
+    /// The process's own last acts.
+    confinement: Confinement,
+    /// Where the process tells its pid in a namespace of others.
+    told: Option<OwnedFd>,
+    /// What is to be mounted.
+    named: Named,
+}
+
+/// The bundle without the seccomp profile and a pid namespace of others, which are the process's own last acts.
+fn prepare_bundle(bundle: &Bundle) -> Result<Prepared, String> {
     let mut spec = load_spec(bundle)?;
     let (Some(mut linux), Some(mut process)) = (spec.linux().clone(), spec.process().clone()) else {
         return Err("the bundle's config has no process".to_owned());
     };
+    let named = Named::of(&spec);
     let shared = take_shared(bundle, &mut spec, &mut linux)?;
     let (shared, told) = shared.unzip();
     let profile = linux.seccomp().clone();
@@ -183,7 +202,12 @@ fn prepare_bundle(bundle: &Bundle) -> Result<(PathBuf, Confinement, Option<Owned
     make_dir(&path)
         .and_then(|()| write_json(&path.join("config.json"), &spec, false))
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok((path, confinement, told))
+    Ok(Prepared {
+        path,
+        confinement,
+        told,
+        named,
+    })
 }
 
 /// Takes the pod's shared pid namespace out of a spec, and puts the view of it that there is in the place of a new one.
@@ -224,10 +248,6 @@ fn prepare_process(bundle: &Bundle, path: &Path) -> Result<(Spec, Confinement), 
     let confinement = confine(bundle, profile, None, &mut process)?;
     spec.set_process(Some(process));
     Ok((spec, confinement))
-}
-
-fn load_spec(bundle: &Bundle) -> Result<Spec, String> {
-    Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))
 }
 
 /// What a process has to do under this profile, and to come into this namespace. Without no_new_privs loading a filter takes CAP_SYS_ADMIN,

@@ -28,9 +28,6 @@ use super::{Bundle, Launched};
 /// Where version 2 of control groups is mounted for runtimes.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// `PROC_SUPER_MAGIC` of statfs(2).
-const PROC_MAGIC: libc::__fsword_t = 0x9fa0;
-
 /// A container's namespaces that are not the supervisor's own.
 struct Namespaces {
     mount: OwnedFd,
@@ -278,7 +275,7 @@ pub(super) fn label(files: &[&str], text: &str) -> io::Result<()> {
             .write(true)
             .open(format!("/proc/thread-self/attr/{file}"))
             .and_then(|mut opened| {
-                if rustix::fs::fstatfs(&opened)?.f_type != PROC_MAGIC {
+                if rustix::fs::fstatfs(&opened)?.f_type != sys::PROC_MAGIC {
                     return Err(io::Error::other("/proc is not the kernel's"));
                 }
                 opened.write_all(text.as_bytes())

@@ -78,11 +78,10 @@ fn mount_namespace(pid: i32) -> Option<u64> {
 
 /// Refuses a container that waits for its start with something in `/proc` that its bundle does not name: a link in one volume may have led
 /// another one there, which is seen once all of them are mounted. See [`super::resolve`] for why.
-fn check_proc(bundle: &Bundle, pid: i32) -> Result<(), String> {
+fn check_proc(named: &Named, pid: i32) -> Result<(), String> {
     let mounts_of = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
-    let spec = Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))?;
     // Where it sees the processes of others, what is mounted there is theirs.
-    let Some(at) = stray_in_proc(&mounts_of(&pid.to_string()), &Named::of(&spec), || mounts_of("self")) else {
+    let Some(at) = stray_in_proc(&mounts_of(&pid.to_string()), named, || mounts_of("self")) else {
         return Ok(());
     };
     end_waiting(pid);
@@ -90,6 +89,10 @@ fn check_proc(bundle: &Bundle, pid: i32) -> Result<(), String> {
         "a link in a volume leads a mount to {}: nothing can be mounted in /proc",
         at.display()
     ))
+}
+
+fn load_spec(bundle: &Bundle) -> Result<Spec, String> {
+    Spec::load(bundle.path.join("config.json")).map_err(|e| format!("bundle config: {e}"))
 }
 
 /// Ends a process that waits for its start.
