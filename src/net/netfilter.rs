@@ -1,6 +1,7 @@
 //! Talking to netfilter in the kernel: transactions of nf_tables, and what its other parts are asked. The kernel answers within the call
 //! that sends, so nothing here waits and nothing is async.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -13,8 +14,6 @@ use super::nft::{self, Message};
 
 /// What a transaction may be at most, if the kernel allows so much: a thousand Services are 0.8 MB.
 const BUFFER: usize = 8 << 20;
-/// Of a thread that closes a descriptor and ends.
-const STACK: usize = 64 << 10;
 /// Larger than any one answer of the kernel (`NLMSG_GOODSIZE` is at most 8 KiB, a dump's part 32 KiB).
 const ANSWER: usize = 64 << 10;
 
@@ -117,7 +116,8 @@ pub(super) fn commit(messages: &[Message]) -> Result<(), NetError> {
     };
     let socket = open().map_err(refused)?;
     let limit = room(&socket).map_err(|e| refused(e.into()))?;
-    let mut rest = messages;
+    let messages = without_needless(&socket, messages);
+    let mut rest = &*messages;
     while !rest.is_empty() {
         let mut length = 0;
         let fits = rest.iter().take_while(|message| {
@@ -129,15 +129,31 @@ pub(super) fn commit(messages: &[Message]) -> Result<(), NetError> {
         exchange(&socket, part).map_err(refused)?;
         rest = after;
     }
-    close_aside(socket);
     Ok(())
 }
 
-/// Closing waits until the kernel has done away with what transactions removed (`nft_rcv_nl_event`), which takes ten milliseconds and more; nobody
-/// else has to. Where there can be no thread it is done here.
-fn close_aside(socket: OwnedFd) {
-    let closer = std::thread::Builder::new().name("nft-close".to_owned());
-    let _ = closer.stack_size(STACK).spawn(move || drop(socket));
+/// The messages without those that delete tables which are not there. The kernel takes ten milliseconds and more to do away with a table, be it
+/// only made to be deleted, and closing the socket waits for that (`nft_rcv_nl_event`): a start has several.
+fn without_needless<'m>(socket: &OwnedFd, messages: &'m [Message]) -> Cow<'m, [Message]> {
+    let is_removal = |at: usize| {
+        messages
+            .get(at + 1)
+            .is_some_and(|next| messages[at].makes_way_for(next))
+    };
+    // What the kernel does not answer is for the transaction to show.
+    let is_absent = |made: &Message| {
+        let asked = ask(socket, &made.question(), |_| {});
+        asked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let needless: Vec<usize> = (0..messages.len())
+        .filter(|at| is_removal(*at) && is_absent(&messages[*at]))
+        .collect();
+    if needless.is_empty() {
+        return Cow::Borrowed(messages);
+    }
+    let is_needed = |at: usize| !needless.iter().any(|first| (*first..first + 2).contains(&at));
+    let kept = messages.iter().enumerate().filter(|(at, _)| is_needed(*at));
+    Cow::Owned(kept.map(|(_, message)| message.clone()).collect())
 }
 
 /// How long a transaction may be: an unprivileged socket's buffer is limited by `net.core.wmem_max`.

@@ -57,6 +57,7 @@ const APPEND: u16 = 0xc00;
 #[repr(u16)]
 enum Verb {
     NewTable = 0,
+    GetTable = 1,
     DeleteTable = 2,
     NewChain = 3,
     DeleteChain = 5,
@@ -141,6 +142,26 @@ impl Message {
             family: 0,
             body: Vec::new(),
         }
+    }
+
+    /// Whether this makes a table only for `next` to delete it: what is there of its name goes, and it is no error if nothing is.
+    pub(super) fn makes_way_for(&self, next: &Message) -> bool {
+        let is = |message: &Message, verb: Verb| message.verb == SUBSYSTEM << 8 | verb as u16;
+        is(self, Verb::NewTable)
+            && is(next, Verb::DeleteTable)
+            && (self.family, &self.body) == (next.family, &next.body)
+    }
+
+    /// The question whether the table is there that this makes: the kernel shows it, or says that it is not.
+    pub(super) fn question(&self) -> Vec<u8> {
+        let question = Message {
+            verb: SUBSYSTEM << 8 | Verb::GetTable as u16,
+            flags: REQUEST,
+            ..self.clone()
+        };
+        let mut bytes = Vec::with_capacity(question.len());
+        question.write(1, ACK, &mut bytes);
+        bytes
     }
 
     pub(super) fn len(&self) -> usize {
